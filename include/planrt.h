@@ -1,0 +1,976 @@
+/**
+ * planrt: runs TensorRT plans on NVIDIA GPUs, and ONNX models on any CPU, inside C and C++ applications.
+ *
+ * Errors. A function that can fail returns planrt_error*, null on success. The caller owns it and deletes it. Outputs are
+ * untouched on failure. Null and impossible arguments are errors, not crashes.
+ *
+ * Ownership. What planrt_..._new, _load and _wrap give is the caller's, for the _delete of its kind; these accept null. A
+ * handle keeps what it was made from, so any order of deletion is harmless.
+ *
+ * Threads. A handle in a const parameter may be used by several threads at once; its type says more.
+ *
+ * Units. Strings are UTF-8, sizes are in bytes, shapes in elements, outermost dimension first.
+ *
+ * Values. Constants are never renumbered. Structs begin with struct_size, set by the caller, and grow at their end.
+ *
+ * This file is generated from src/ffi by cbindgen (`make header`).
+ */
+
+#ifndef PLANRT_H
+#define PLANRT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * The most dimensions a tensor has.
+ */
+#define PLANRT_MAX_RANK 8
+
+/**
+ * Major version of the interface that this header describes. It changes when something is removed or changed.
+ */
+#define PLANRT_API_MAJOR 0
+
+/**
+ * Minor version of the interface that this header describes. It changes when something is added.
+ */
+#define PLANRT_API_MINOR 1
+
+/**
+ * Memory of one kind, made here or wrapped from the application's. The handle may be used from any thread; what is in
+ * the memory is its users' to arrange.
+ */
+typedef struct planrt_buffer planrt_buffer;
+
+/**
+ * One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`, and
+ * only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
+ */
+typedef struct planrt_context planrt_context;
+
+/**
+ * A loaded model: a plan on the GPU, or an ONNX model on the CPU, and what it says of itself. Any thread may use it,
+ * several at once. Contexts keep it: it may be deleted before them.
+ */
+typedef struct planrt_engine planrt_engine;
+
+/**
+ * How a model is to be loaded. One thread at a time. Made by `planrt_engine_options_new`, owned by the caller, free to
+ * be deleted as soon as the engine is loaded.
+ */
+typedef struct planrt_engine_options planrt_engine_options;
+
+/**
+ * What went wrong: a code for programs, a message for people, and what TensorRT and CUDA said.
+ *
+ * Every fallible function returns one, or null on success. The caller owns it and deletes it with
+ * `planrt_error_delete`. It belongs to its holder: any thread may read it.
+ */
+typedef struct planrt_error planrt_error;
+
+/**
+ * What was found and loaded: the CUDA driver, the device, the TensorRT library, and the log they share. Any thread may
+ * use it, several at once. Engines, streams and buffers keep what they need of it: it may be deleted before them.
+ */
+typedef struct planrt_runtime planrt_runtime;
+
+/**
+ * How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free to
+ * be deleted as soon as the runtime is made.
+ */
+typedef struct planrt_runtime_options planrt_runtime_options;
+
+/**
+ * A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work given
+ * from several threads at once is theirs to arrange.
+ */
+typedef struct planrt_stream planrt_stream;
+
+/**
+ * Where memory lies: one of the `PLANRT_MEMORY_` constants.
+ */
+typedef int32_t planrt_memory_kind;
+
+/**
+ * The type of one element of a tensor: one of the constants below.
+ */
+typedef int32_t planrt_element_type;
+
+/**
+ * A tensor in host memory, lent to `planrt_context_run` for the time of the call. Fill it with zeros first, then set
+ * `struct_size` to `sizeof(planrt_host_tensor)`.
+ */
+typedef struct planrt_host_tensor {
+  /**
+   * Bytes of this struct, as the caller knows it; the same in all elements of an array.
+   */
+  size_t struct_size;
+  /**
+   * The tensor's name in the model, in UTF-8.
+   */
+  const char *name;
+  /**
+   * Read for inputs, written for outputs. Elements are dense, the last dimension runs fastest; no alignment is
+   * asked for.
+   */
+  void *data;
+  /**
+   * Bytes behind `data`.
+   */
+  size_t size;
+  /**
+   * The type of the elements in `data`: the model's, or `PLANRT_FLOAT32` where the model's is float16 or bfloat16 (and
+   * the other way round): planrt then converts, rounding to nearest even.
+   */
+  planrt_element_type element_type;
+  /**
+   * For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
+   */
+  int32_t rank;
+  /**
+   * For inputs: the extents in elements, outermost first.
+   */
+  int64_t shape[PLANRT_MAX_RANK];
+} planrt_host_tensor;
+
+/**
+ * The engine that runs a model: one of the `PLANRT_BACKEND_` constants.
+ */
+typedef int32_t planrt_backend;
+
+/**
+ * Whether a tensor is read or written: `PLANRT_INPUT` or `PLANRT_OUTPUT`.
+ */
+typedef int32_t planrt_tensor_role;
+
+/**
+ * One input or output of a model. Set `struct_size` to `sizeof(planrt_tensor_info)` before the call.
+ */
+typedef struct planrt_tensor_info {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * UTF-8; it lives as long as the engine.
+   */
+  const char *name;
+  /**
+   * `PLANRT_INPUT` or `PLANRT_OUTPUT`.
+   */
+  planrt_tensor_role role;
+  /**
+   * The type of its elements.
+   */
+  planrt_element_type element_type;
+  /**
+   * Where memory for `planrt_context_bind` must lie.
+   */
+  planrt_memory_kind memory_kind;
+  /**
+   * The number of dimensions.
+   */
+  int32_t rank;
+  /**
+   * Extents in elements, outermost first; -1 where the model leaves one open.
+   */
+  int64_t shape[PLANRT_MAX_RANK];
+} planrt_tensor_info;
+
+/**
+ * The shapes that an input may have under one optimization profile. Set `struct_size` to
+ * `sizeof(planrt_profile_shape)` before the call.
+ */
+typedef struct planrt_profile_shape {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * The number of dimensions.
+   */
+  int32_t rank;
+  /**
+   * The smallest extents, in elements.
+   */
+  int64_t min[PLANRT_MAX_RANK];
+  /**
+   * The extents that the plan was tuned for.
+   */
+  int64_t opt[PLANRT_MAX_RANK];
+  /**
+   * The largest extents.
+   */
+  int64_t max[PLANRT_MAX_RANK];
+} planrt_profile_shape;
+
+/**
+ * The kind of an error: one of the `PLANRT_ERROR_` constants. New ones may be added.
+ */
+typedef int32_t planrt_error_code;
+
+/**
+ * How serious a line of the log is: one of the `PLANRT_LOG_` constants, lower is more serious.
+ */
+typedef int32_t planrt_log_level;
+
+/**
+ * Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
+ * long as the runtime or anything made from it is alive; it must not throw, and may call planrt.
+ *
+ * Lines that differ in numbers only come at most once a second; the next one says how many were left out.
+ */
+typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, const char *message);
+
+/**
+ * TensorRT, on an NVIDIA GPU: runs plans.
+ */
+#define PLANRT_BACKEND_TENSORRT 1
+
+/**
+ * The CPU engine inside planrt: runs ONNX models.
+ */
+#define PLANRT_BACKEND_CPU 2
+
+/**
+ * IEEE 754 binary32.
+ */
+#define PLANRT_FLOAT32 1
+
+/**
+ * IEEE 754 binary16.
+ */
+#define PLANRT_FLOAT16 2
+
+/**
+ * The upper half of a binary32.
+ */
+#define PLANRT_BFLOAT16 3
+
+/**
+ * Signed, 8 bits.
+ */
+#define PLANRT_INT8 4
+
+/**
+ * Unsigned, 8 bits.
+ */
+#define PLANRT_UINT8 5
+
+/**
+ * Signed, 32 bits.
+ */
+#define PLANRT_INT32 6
+
+/**
+ * Signed, 64 bits.
+ */
+#define PLANRT_INT64 7
+
+/**
+ * One byte, 0 or 1.
+ */
+#define PLANRT_BOOL 8
+
+/**
+ * The model reads it.
+ */
+#define PLANRT_INPUT 1
+
+/**
+ * The model writes it.
+ */
+#define PLANRT_OUTPUT 2
+
+/**
+ * Ordinary host memory.
+ */
+#define PLANRT_MEMORY_HOST 1
+
+/**
+ * Page-locked host memory, which the GPU copies from and to directly.
+ */
+#define PLANRT_MEMORY_PINNED 2
+
+/**
+ * Memory on the CUDA device.
+ */
+#define PLANRT_MEMORY_DEVICE 3
+
+/**
+ * A null or otherwise impossible argument: an unknown constant, a struct of the wrong size.
+ */
+#define PLANRT_ERROR_INVALID_ARGUMENT 1
+
+/**
+ * No such file, or no such tensor in the model.
+ */
+#define PLANRT_ERROR_NOT_FOUND 2
+
+/**
+ * The file is there but cannot be read.
+ */
+#define PLANRT_ERROR_IO 3
+
+/**
+ * The model is damaged, cut short, or no model at all.
+ */
+#define PLANRT_ERROR_INVALID_MODEL 4
+
+/**
+ * A sound plan, but of another TensorRT version or for another GPU.
+ */
+#define PLANRT_ERROR_INCOMPATIBLE_MODEL 5
+
+/**
+ * The plan needs a plugin that is not loaded; the message names it and the library that it is in.
+ */
+#define PLANRT_ERROR_MISSING_PLUGIN 6
+
+/**
+ * No CUDA driver, or no device of that ordinal.
+ */
+#define PLANRT_ERROR_NO_CUDA 7
+
+/**
+ * No TensorRT library, or one that cannot be used.
+ */
+#define PLANRT_ERROR_NO_TENSORRT 8
+
+/**
+ * This backend, TensorRT version or build of planrt cannot do that.
+ */
+#define PLANRT_ERROR_UNSUPPORTED 9
+
+/**
+ * A shape that fits no profile, is not set, or does not agree with the model.
+ */
+#define PLANRT_ERROR_SHAPE 10
+
+/**
+ * Memory given for a tensor is smaller than the tensor.
+ */
+#define PLANRT_ERROR_BUFFER_TOO_SMALL 11
+
+/**
+ * Host or device memory is used up.
+ */
+#define PLANRT_ERROR_OUT_OF_MEMORY 12
+
+/**
+ * A context was used from two threads at once, or its profile is taken by another context.
+ */
+#define PLANRT_ERROR_IN_USE 13
+
+/**
+ * The run was ended by `planrt_context_cancel`.
+ */
+#define PLANRT_ERROR_CANCELLED 14
+
+/**
+ * A CUDA call failed; `planrt_error_get_cuda_code` gives the driver's number.
+ */
+#define PLANRT_ERROR_CUDA 15
+
+/**
+ * A TensorRT call failed; `planrt_error_get_detail` gives its lines.
+ */
+#define PLANRT_ERROR_TENSORRT 16
+
+/**
+ * An earlier call on this handle failed inside planrt; the handle can only be deleted.
+ */
+#define PLANRT_ERROR_POISONED 17
+
+/**
+ * A defect of planrt, caught: the message says where.
+ */
+#define PLANRT_ERROR_INTERNAL 18
+
+/**
+ * Something failed.
+ */
+#define PLANRT_LOG_ERROR 1
+
+/**
+ * Something works, but not as one would wish.
+ */
+#define PLANRT_LOG_WARNING 2
+
+/**
+ * What was found and loaded.
+ */
+#define PLANRT_LOG_INFO 3
+
+/**
+ * For those who look for a fault; TensorRT's own verbose lines are here.
+ */
+#define PLANRT_LOG_DEBUG 4
+
+
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Allocates `size` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
+ * device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
+ *
+ * Requires: `runtime` is alive, `buffer_out` writable.
+ */
+struct planrt_error *planrt_buffer_new(const struct planrt_runtime *runtime,
+                                       planrt_memory_kind kind,
+                                       size_t size,
+                                       struct planrt_buffer **buffer_out);
+
+/**
+ * Wraps memory of the application's, which stays its own and must outlive the handle. `*buffer_out` is the caller's, for
+ * `planrt_buffer_delete`. Any thread.
+ *
+ * Requires: `runtime` is alive, `address` is memory of that kind, `size` bytes; `buffer_out` is writable.
+ */
+struct planrt_error *planrt_buffer_wrap(const struct planrt_runtime *runtime,
+                                        planrt_memory_kind kind,
+                                        void *address,
+                                        size_t size,
+                                        struct planrt_buffer **buffer_out);
+
+/**
+ * Frees the handle, and the memory if it was allocated here. The device's work on it is waited for. Null is accepted.
+ *
+ * Requires: `buffer` is null, or alive and deleted once; nothing is bound to its memory that still runs.
+ */
+void planrt_buffer_delete(struct planrt_buffer *buffer);
+
+/**
+ * The memory's address: a host address, or a `CUdeviceptr` for device memory. Null for a bad handle. Any thread.
+ *
+ * Requires: `buffer` is null or alive.
+ */
+void *planrt_buffer_get_data(const struct planrt_buffer *buffer);
+
+/**
+ * Its size in bytes; 0 for a bad handle. Any thread.
+ *
+ * Requires: `buffer` is null or alive.
+ */
+size_t planrt_buffer_get_size(const struct planrt_buffer *buffer);
+
+/**
+ * Its kind: one of the `PLANRT_MEMORY_` constants; 0 for a bad handle. Any thread.
+ *
+ * Requires: `buffer` is null or alive.
+ */
+planrt_memory_kind planrt_buffer_get_kind(const struct planrt_buffer *buffer);
+
+/**
+ * Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile.
+ * `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_IN_USE` where every profile is taken, `_OUT_OF_MEMORY`, `_TENSORRT`.
+ *
+ * Requires: `engine` is alive, `context_out` writable.
+ */
+struct planrt_error *planrt_context_new(const struct planrt_engine *engine, struct planrt_context **context_out);
+
+/**
+ * Frees a context, after the work that it has enqueued has ended: it waits for that. Null is accepted.
+ *
+ * Requires: `context` is null, or alive, not in use and deleted once.
+ */
+void planrt_context_delete(struct planrt_context *context);
+
+/**
+ * Fixes the optimization profile, or with -1 (the default) leaves the choice to planrt, which takes the first free one
+ * that admits the shapes.
+ *
+ * Errors: `PLANRT_ERROR_IN_USE` where TensorRT lets one context only have a profile and another has it.
+ *
+ * Requires: `context` is alive.
+ */
+struct planrt_error *planrt_context_set_profile(struct planrt_context *context, int32_t profile);
+
+/**
+ * The optimization profile in use; -1 where there is none.
+ *
+ * Requires: `context` is alive, `profile_out` writable.
+ */
+struct planrt_error *planrt_context_get_profile(struct planrt_context *context, int32_t *profile_out);
+
+/**
+ * Sets the shape of an input, `rank` extents in elements, outermost first. Inputs whose shape the model fixes need none.
+ *
+ * Errors: `PLANRT_ERROR_SHAPE`, with the nearest profile where none admits it; `PLANRT_ERROR_NOT_FOUND`.
+ *
+ * Requires: `context` is alive, `input` a string, `shape` readable for `rank` extents.
+ */
+struct planrt_error *planrt_context_set_shape(struct planrt_context *context,
+                                              const char *input,
+                                              const int64_t *shape,
+                                              int32_t rank);
+
+/**
+ * The shape of an input or output as it follows from the inputs' shapes as set: outputs too, before the run.
+ * `shape_out` has room for `PLANRT_MAX_RANK` extents.
+ *
+ * Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing.
+ *
+ * Requires: `context` is alive, `tensor` a string, `shape_out` and `rank_out` writable.
+ */
+struct planrt_error *planrt_context_get_shape(struct planrt_context *context,
+                                              const char *tensor,
+                                              int64_t *shape_out,
+                                              int32_t *rank_out);
+
+/**
+ * The bytes that an input or output takes with the inputs' shapes as set.
+ *
+ * Requires: `context` is alive, `tensor` a string, `size_out` writable.
+ */
+struct planrt_error *planrt_context_get_size(struct planrt_context *context, const char *tensor, size_t *size_out);
+
+/**
+ * Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names
+ * (device memory for TensorRT, host memory on the CPU), `size` bytes. It stays the caller's, and must stay valid until
+ * another is bound and the enqueued work has ended. Its size is checked when work is enqueued.
+ *
+ * Requires: `context` is alive, `tensor` a string, `address` valid for `size` bytes.
+ */
+struct planrt_error *planrt_context_bind(struct planrt_context *context,
+                                         const char *tensor,
+                                         void *address,
+                                         size_t size);
+
+/**
+ * Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready in
+ * that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work. On the
+ * CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
+ *
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where something is not bound, `_BUFFER_TOO_SMALL`, `_SHAPE`, `_IN_USE`,
+ * `_CANCELLED`, `_TENSORRT`.
+ *
+ * Requires: `context` is alive, `stream` null or alive, what is bound is valid.
+ */
+struct planrt_error *planrt_context_enqueue(struct planrt_context *context, struct planrt_stream *stream);
+
+/**
+ * Runs from host memory to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
+ * (through page-locked memory of its own, unless the memory given is page-locked), runs, copies back. Every input must
+ * be given; an output that is not given is computed and dropped. On an error the outputs hold what they held.
+ *
+ * Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`.
+ *
+ * Requires: `context` is alive, the arrays readable, each element's `data` valid for its `size`.
+ */
+struct planrt_error *planrt_context_run(struct planrt_context *context,
+                                        const struct planrt_host_tensor *inputs,
+                                        size_t input_count,
+                                        const struct planrt_host_tensor *outputs,
+                                        size_t output_count);
+
+/**
+ * Asks the run under way, or else the next one, to end with `PLANRT_ERROR_CANCELLED`. On the CPU a run ends between two
+ * layers; work that the GPU has begun is finished first. Any thread, also beside a call on the same context.
+ *
+ * Requires: `context` is null or alive.
+ */
+void planrt_context_cancel(struct planrt_context *context);
+
+/**
+ * Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
+ * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Any thread.
+ *
+ * `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none any
+ * model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.
+ *
+ * Requires: `options` is null or alive, `model` null or a string, `report_out` writable, `usable_out` null or writable.
+ */
+struct planrt_error *planrt_doctor(const struct planrt_runtime_options *options,
+                                   const char *model,
+                                   char **report_out,
+                                   bool *usable_out);
+
+/**
+ * The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant. Any
+ * thread.
+ */
+const char *planrt_element_type_get_name(planrt_element_type element_type);
+
+/**
+ * Bytes of one element; 0 for an unknown constant. Any thread.
+ */
+size_t planrt_element_type_get_size(planrt_element_type element_type);
+
+/**
+ * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_engine_options_delete`.
+ *
+ * Requires: `options_out` is null or writable.
+ */
+struct planrt_error *planrt_engine_options_new(struct planrt_engine_options **options_out);
+
+/**
+ * Frees options. Null is accepted.
+ *
+ * Requires: `options` is null, or alive and deleted once.
+ */
+void planrt_engine_options_delete(struct planrt_engine_options *options);
+
+/**
+ * How many threads the CPU engine may use for a run, the caller's among them; 0 (the default) for one a core.
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_engine_options_set_cpu_threads(struct planrt_engine_options *options, int32_t threads);
+
+/**
+ * How many input shapes the CPU engine keeps ready. Each costs memory for the weights as that shape wants them, each
+ * new shape the time to prepare it. At least 1; the default is 4.
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_engine_options_set_cpu_shape_cache(struct planrt_engine_options *options, int32_t shapes);
+
+/**
+ * Loads a model from a file, which is mapped, not copied, and read to the end before the call returns. What it is, is
+ * told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX model on the CPU. `options` may be
+ * null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
+ * `_NO_TENSORRT`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`.
+ *
+ * Requires: `runtime` is alive, `path` a string, `options` null or alive, `engine_out` writable.
+ */
+struct planrt_error *planrt_engine_load_file(const struct planrt_runtime *runtime,
+                                             const char *path,
+                                             const struct planrt_engine_options *options,
+                                             struct planrt_engine **engine_out);
+
+/**
+ * Loads a model from memory: as `planrt_engine_load_file`. `data` is read during the call only.
+ *
+ * Requires: As for `planrt_engine_load_file`; `data` is readable for `size` bytes.
+ */
+struct planrt_error *planrt_engine_load_memory(const struct planrt_runtime *runtime,
+                                               const void *data,
+                                               size_t size,
+                                               const struct planrt_engine_options *options,
+                                               struct planrt_engine **engine_out);
+
+/**
+ * Lets go of an engine; its contexts go on. Null is accepted.
+ *
+ * Requires: `engine` is null, or alive and deleted once.
+ */
+void planrt_engine_delete(struct planrt_engine *engine);
+
+/**
+ * Which engine runs the model: one of the `PLANRT_BACKEND_` constants; 0 for a bad handle. Any thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+planrt_backend planrt_engine_get_backend(const struct planrt_engine *engine);
+
+/**
+ * The model's name, as its builder gave it, in UTF-8; it lives as long as the engine. Empty where it has none. Any
+ * thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+const char *planrt_engine_get_name(const struct planrt_engine *engine);
+
+/**
+ * What the model runs on, for people: "NVIDIA H100 80GB HBM3", "CPU, 8 threads". It lives as long as the engine. Any
+ * thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+const char *planrt_engine_get_device_name(const struct planrt_engine *engine);
+
+/**
+ * The number of inputs and outputs together; 0 for a bad handle. Any thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+int32_t planrt_engine_get_tensor_count(const struct planrt_engine *engine);
+
+/**
+ * One input or output: inputs come first, each in the model's order. Any thread.
+ *
+ * Requires: `engine` is alive, `info_out` writable, its `struct_size` set.
+ */
+struct planrt_error *planrt_engine_get_tensor_info(const struct planrt_engine *engine,
+                                                   int32_t index,
+                                                   struct planrt_tensor_info *info_out);
+
+/**
+ * The index of the tensor of that name. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_NOT_FOUND`, with the names that there are.
+ *
+ * Requires: `engine` is alive, `name` a string, `index_out` writable.
+ */
+struct planrt_error *planrt_engine_find_tensor(const struct planrt_engine *engine,
+                                               const char *name,
+                                               int32_t *index_out);
+
+/**
+ * The number of optimization profiles; 0 where there are none: an engine on the CPU takes every shape that the model
+ * does. Any thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+int32_t planrt_engine_get_profile_count(const struct planrt_engine *engine);
+
+/**
+ * The shapes that an input may have under a profile. Any thread.
+ *
+ * Requires: `engine` is alive, `input` a string, `shape_out` writable, its `struct_size` set.
+ */
+struct planrt_error *planrt_engine_get_profile_shape(const struct planrt_engine *engine,
+                                                     int32_t profile,
+                                                     const char *input,
+                                                     struct planrt_profile_shape *shape_out);
+
+/**
+ * Bytes of device memory that one context takes, besides its inputs and outputs; 0 on the CPU. Any thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+size_t planrt_engine_get_device_memory_size(const struct planrt_engine *engine);
+
+/**
+ * The model's layers as JSON: what TensorRT's engine inspector says of a plan, the nodes of an ONNX model in the same
+ * form, `{"Layers": [...]}`. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
+ *
+ * Requires: `engine` is alive, `json_out` writable.
+ */
+struct planrt_error *planrt_engine_get_layers_json(const struct planrt_engine *engine, char **json_out);
+
+/**
+ * The error's code: one of the `PLANRT_ERROR_` constants; 0 for null.
+ *
+ * Requires: `error` is null or alive.
+ */
+planrt_error_code planrt_error_get_code(const struct planrt_error *error);
+
+/**
+ * One sentence that names what was wrong and what to do, in UTF-8; it lives as long as the error. Empty for null.
+ *
+ * Requires: `error` is null or alive.
+ */
+const char *planrt_error_get_message(const struct planrt_error *error);
+
+/**
+ * What the library underneath said of it (TensorRT's last lines), in UTF-8, lines ended by `\n`; it lives as long as
+ * the error. Empty where there is none, and for null.
+ *
+ * Requires: `error` is null or alive.
+ */
+const char *planrt_error_get_detail(const struct planrt_error *error);
+
+/**
+ * The CUDA driver's number (`CUresult`) where a CUDA call failed, else 0.
+ *
+ * Requires: `error` is null or alive.
+ */
+int32_t planrt_error_get_cuda_code(const struct planrt_error *error);
+
+/**
+ * Frees an error. Null is accepted.
+ *
+ * Requires: `error` is null, or came from planrt and is deleted once.
+ */
+void planrt_error_delete(struct planrt_error *error);
+
+/**
+ * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_runtime_options_delete`.
+ *
+ * Requires: `options_out` is null or writable.
+ */
+struct planrt_error *planrt_runtime_options_new(struct planrt_runtime_options **options_out);
+
+/**
+ * Frees options. Null is accepted.
+ *
+ * Requires: `options` is null, or alive and deleted once.
+ */
+void planrt_runtime_options_delete(struct planrt_runtime_options *options);
+
+/**
+ * The CUDA device by its ordinal, as `nvidia-smi` and `CUDA_VISIBLE_DEVICES` leave it. Default 0.
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_runtime_options_set_device(struct planrt_runtime_options *options, int32_t ordinal);
+
+/**
+ * The TensorRT library to use: its file, or the folder that it is in. Without it planrt looks at the environment
+ * variable `PLANRT_TENSORRT` (the same), then for a libnvinfer that the process has loaded already, then on the loader's
+ * path. Null sets the default again.
+ *
+ * Requires: `options` is alive, `path` null or a string.
+ */
+struct planrt_error *planrt_runtime_options_set_tensorrt_path(struct planrt_runtime_options *options,
+                                                              const char *path);
+
+/**
+ * A library with TensorRT plugins of the application's, loaded before the first plan. May be called more than once.
+ *
+ * Requires: `options` is alive, `path` a string.
+ */
+struct planrt_error *planrt_runtime_options_add_plugin_library(struct planrt_runtime_options *options,
+                                                               const char *path);
+
+/**
+ * Whether libnvinfer_plugin, TensorRT's own plugins, may be loaded. It is looked for beside TensorRT and on the loader's
+ * path, and only when a plan asks for a plugin. Default true.
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_runtime_options_set_standard_plugins(struct planrt_runtime_options *options,
+                                                                 bool enabled);
+
+/**
+ * Where the log goes. Without a callback planrt writes nothing anywhere. `user_data` is handed to each call and must
+ * stay valid as long as the runtime or anything made from it. A null callback turns the log off.
+ *
+ * Requires: `options` is alive; the callback may be called from any thread.
+ */
+struct planrt_error *planrt_runtime_options_set_log(struct planrt_runtime_options *options,
+                                                    planrt_log_callback callback,
+                                                    void *user_data,
+                                                    planrt_log_level most_verbose);
+
+/**
+ * Makes a runtime. It loads nothing: the CUDA driver and TensorRT are looked for when the first call needs them, so it
+ * succeeds on every machine. `options` may be null for the defaults and is copied. `*runtime_out` is the caller's, for
+ * `planrt_runtime_delete`.
+ *
+ * Requires: `options` is null or alive, `runtime_out` writable.
+ */
+struct planrt_error *planrt_runtime_new(const struct planrt_runtime_options *options,
+                                        struct planrt_runtime **runtime_out);
+
+/**
+ * Lets go of a runtime; what was made from it goes on. Null is accepted.
+ *
+ * Requires: `runtime` is null, or alive and deleted once.
+ */
+void planrt_runtime_delete(struct planrt_runtime *runtime);
+
+/**
+ * Loads the driver and TensorRT now, for an application that wants to know at its start. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_NO_CUDA`, `PLANRT_ERROR_NO_TENSORRT`, with every place that was looked at.
+ *
+ * Requires: `runtime` is alive.
+ */
+struct planrt_error *planrt_runtime_load_tensorrt(const struct planrt_runtime *runtime);
+
+/**
+ * What there is and what there is not, with reasons, as JSON: an object with `planrt` (version), `device`, `tensorrt`
+ * and `cpu`, each of these with `available` and, where false, `reason`. Looks for the driver and TensorRT. Any thread.
+ * `*json_out` is the caller's, for `planrt_string_delete`.
+ *
+ * Requires: `runtime` is alive, `json_out` writable.
+ */
+struct planrt_error *planrt_runtime_describe(const struct planrt_runtime *runtime, char **json_out);
+
+/**
+ * Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first; 0
+ * is the ordinary one, -5 the first on present GPUs, and numbers beyond the device's range mean its ends. `*stream_out`
+ * is the caller's, for `planrt_stream_delete`. Any thread.
+ *
+ * Requires: `runtime` is alive, `stream_out` writable.
+ */
+struct planrt_error *planrt_stream_new(const struct planrt_runtime *runtime,
+                                       int32_t priority,
+                                       struct planrt_stream **stream_out);
+
+/**
+ * Wraps a stream of the application's: a `CUstream`, which is a `cudaStream_t`, of the device's primary context. It stays
+ * the application's and must outlive the handle. Null is the legacy default stream. `*stream_out` is the caller's, for
+ * `planrt_stream_delete`. Any thread.
+ *
+ * Requires: `runtime` is alive, `cuda_stream` as said, `stream_out` writable.
+ */
+struct planrt_error *planrt_stream_wrap(const struct planrt_runtime *runtime,
+                                        void *cuda_stream,
+                                        struct planrt_stream **stream_out);
+
+/**
+ * Frees the handle, and the stream if it was made here; work that it holds still ends. Null is accepted.
+ *
+ * Requires: `stream` is null, or alive and deleted once.
+ */
+void planrt_stream_delete(struct planrt_stream *stream);
+
+/**
+ * The `CUstream`, for the application's own CUDA calls; it lives as long as the handle. Null for a bad handle. Any thread.
+ *
+ * Requires: `stream` is null or alive.
+ */
+void *planrt_stream_get_native(const struct planrt_stream *stream);
+
+/**
+ * Waits until all work given so far has ended.
+ *
+ * Errors: `PLANRT_ERROR_CUDA`, also for a fault in work given earlier.
+ *
+ * Requires: `stream` is alive.
+ */
+struct planrt_error *planrt_stream_synchronize(struct planrt_stream *stream);
+
+/**
+ * Whether all work given so far has ended, without waiting.
+ *
+ * Requires: `stream` is alive, `done_out` writable.
+ */
+struct planrt_error *planrt_stream_query(struct planrt_stream *stream, bool *done_out);
+
+/**
+ * Orders one stream behind another: work given to `stream` from now on waits for what `other` holds now. The host does
+ * not wait.
+ *
+ * Requires: Both are alive.
+ */
+struct planrt_error *planrt_stream_wait_for(struct planrt_stream *stream, struct planrt_stream *other);
+
+/**
+ * Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
+ * passed the copy; with ordinary host memory the driver may finish the copy before the call returns.
+ *
+ * Requires: `stream` is alive, `to` writable and `from` readable for `size` bytes.
+ */
+struct planrt_error *planrt_stream_copy(struct planrt_stream *stream, void *to, const void *from, size_t size);
+
+/**
+ * Frees a string that planrt gave. Null is accepted.
+ *
+ * Requires: `string` is null, or came from a planrt function that says so and is deleted once.
+ */
+void planrt_string_delete(char *string);
+
+/**
+ * The version of the interface that the loaded library offers. A program may use it if the major is the one of its
+ * header and the minor at least the one of its header. Null arguments are accepted. Any thread.
+ *
+ * Requires: Each pointer is null or writable.
+ */
+void planrt_api_version(uint32_t *major, uint32_t *minor);
+
+/**
+ * The library's release, "0.1.0"; it lives as long as the process. Any thread.
+ */
+const char *planrt_version(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* PLANRT_H */

@@ -1,0 +1,308 @@
+//! An execution context of the CPU engine.
+
+use super::CpuEngine;
+use super::model::{datum_type, with_batch};
+use crate::backend::{Cancellation, Context};
+use crate::cuda::Stream;
+use crate::engine::{Role, TensorInfo};
+use crate::error::{Code, Error, Result};
+use crate::tensor::{ElementType, HostTensor, Shape, converts, copy_elements};
+use std::ffi::c_void;
+use std::ptr::with_exposed_provenance_mut;
+use std::sync::Arc;
+use tract_onnx::prelude::*;
+
+pub struct CpuContext {
+    engine: Arc<CpuEngine>,
+    /// For each tensor; always `None` for outputs.
+    shapes: Vec<Option<Shape>>,
+    bindings: Vec<Option<Binding>>,
+    /// Kept until a shape changes.
+    arrangement: Option<Arc<Arrangement>>,
+    cancellation: Arc<Cancellation>,
+}
+
+/// An address as a number: a context may go from thread to thread.
+#[derive(Clone, Copy)]
+struct Binding {
+    address: usize,
+    bytes: usize,
+}
+
+/// How the inputs' shapes as set are run: by one plan, once or item by item.
+struct Arrangement {
+    /// The shape of each input for one run of the plan.
+    shapes: Vec<Shape>,
+    runs: usize,
+    /// The shape of each output of all runs together; `None` if it depends on the data.
+    outputs: Vec<Option<Shape>>,
+}
+
+impl CpuContext {
+    pub fn new(engine: Arc<CpuEngine>) -> Self {
+        let tensors = &engine.model.description.tensors;
+        let fixed = |t: &TensorInfo| (t.role == Role::Input && !t.shape.is_dynamic()).then_some(t.shape);
+        Self {
+            shapes: tensors.iter().map(fixed).collect(),
+            bindings: vec![None; tensors.len()],
+            arrangement: None,
+            cancellation: Arc::default(),
+            engine,
+        }
+    }
+
+    fn info(&self, tensor: usize) -> &TensorInfo {
+        &self.engine.model.description.tensors[tensor]
+    }
+
+    /// How to run with the inputs' shapes as set.
+    fn arrange(&mut self) -> Result<Arc<Arrangement>> {
+        if let Some(arrangement) = &self.arrangement {
+            return Ok(arrangement.clone());
+        }
+        let model = &self.engine.model;
+        let shape = |(info, shape): (&TensorInfo, &Option<Shape>)| {
+            shape.ok_or_else(|| {
+                Error::new(Code::Shape, format!("the shape of input \"{}\" {} is not set", info.name(), info.shape))
+            })
+        };
+        let shapes = model.inputs().zip(&self.shapes).map(shape).collect::<Result<Vec<_>>>()?;
+        model.check_shapes(&shapes)?;
+        let arrangement = match self.arrange_items(&shapes)? {
+            Some(arrangement) => arrangement,
+            None => Arrangement { outputs: model.infer(&shapes)?, shapes, runs: 1 },
+        };
+        Ok(self.arrangement.insert(Arc::new(arrangement)).clone())
+    }
+
+    /// A batch as its items, if that can be done.
+    fn arrange_items(&self, shapes: &[Shape]) -> Result<Option<Arrangement>> {
+        let model = &self.engine.model;
+        let Some(batch) = shapes.first().and_then(|shape| shape.first()).filter(|_| model.batched) else {
+            return Ok(None);
+        };
+        let item: Vec<_> = shapes.iter().map(|shape| with_batch(shape, 1)).collect();
+        let outputs = model.infer(&item)?.into_iter().map(|shape| match shape {
+            Some(shape) if shape.first() == Some(&1) => Some(Some(with_batch(&shape, *batch))),
+            // This output does not come item by item, whatever the model declares.
+            _ => None,
+        });
+        let outputs = outputs.collect::<Option<_>>();
+        Ok(outputs.map(|outputs| Arrangement { shapes: item, runs: *batch as usize, outputs }))
+    }
+
+    /// Runs with one view for each input, in the model's order, and any views of outputs.
+    ///
+    /// # Safety
+    /// Each view's `data` is valid for its `size`.
+    unsafe fn execute(&mut self, inputs: &[HostTensor], outputs: &[HostTensor]) -> Result<()> {
+        self.cancellation.take()?;
+        let work = self.arrange()?;
+        let first_output = inputs.len();
+        for view in inputs {
+            self.check_view(view, &view.shape)?;
+        }
+        for view in outputs {
+            if let Some(shape) = &work.outputs[view.tensor - first_output] {
+                self.check_view(view, shape)?;
+            }
+        }
+        let engine = &*self.engine;
+        let plan = engine.plans.get(&engine.model, &work.shapes)?;
+        let mut runs = Vec::with_capacity(work.runs);
+        for run in 0..work.runs {
+            let value = |(view, shape): (&HostTensor, &Shape)| {
+                // SAFETY: `check_view` held the view's size against the shape of all runs together.
+                unsafe { read(view, self.info(view.tensor).element_type, run, shape) }
+            };
+            runs.push(inputs.iter().zip(&work.shapes).map(value).collect::<Result<TVec<_>>>()?);
+        }
+        let run = |inputs| plan.run(&engine.model, inputs, &self.cancellation);
+        let results = engine.threads.map(runs, run).or_else(|error| {
+            if error.code() == Code::Cancelled {
+                self.cancellation.take()?;
+            }
+            Err(error)
+        })?;
+        // A request that came during the last node ends this run too: it shall not linger for the next.
+        self.cancellation.take()?;
+        for view in outputs {
+            let shape = self.result_shape(&work, &results, view.tensor - first_output)?;
+            self.check_view(view, &shape)?;
+        }
+        for view in outputs {
+            for (run, values) in results.iter().enumerate() {
+                let value = &values[view.tensor - first_output];
+                // SAFETY: the view's size was just held against the shape of all runs' results together.
+                unsafe { write(value, self.info(view.tensor).element_type, run, view) };
+            }
+        }
+        Ok(())
+    }
+
+    /// The shape of one output of all runs together, as it came out.
+    fn result_shape(&self, work: &Arrangement, results: &[Vec<TValue>], output: usize) -> Result<Shape> {
+        let mut extents: Vec<_> = results[0][output].shape().iter().map(|extent| *extent as i64).collect();
+        let alike = results.iter().all(|values| values[output].shape() == results[0][output].shape());
+        if work.runs > 1 && extents.first() == Some(&1) {
+            extents[0] = work.runs as i64;
+        }
+        let shape = Shape::new(&extents)?;
+        if alike && work.outputs[output].is_none_or(|expected| expected == shape) {
+            return Ok(shape);
+        }
+        let name = self.engine.model.outputs().nth(output).map_or("?", TensorInfo::name);
+        Err(Error::new(
+            Code::Internal,
+            format!("output \"{name}\" came out as {shape}, which is not what tract planned"),
+        ))
+    }
+
+    /// Holds a view against the model's tensor with that shape.
+    fn check_view(&self, view: &HostTensor, shape: &Shape) -> Result<()> {
+        let info = self.info(view.tensor);
+        if !converts(view.element_type, info.element_type) {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!(
+                    "\"{}\" is {} and does not convert to or from {}",
+                    info.name(),
+                    info.element_type,
+                    view.element_type
+                ),
+            ));
+        }
+        let needed = shape.bytes(view.element_type)?;
+        if view.size < needed {
+            return Err(Error::new(
+                Code::BufferTooSmall,
+                format!(
+                    "\"{}\" with shape {shape} of {} needs {needed} bytes, {} were given",
+                    info.name(),
+                    view.element_type,
+                    view.size
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Context for CpuContext {
+    fn set_profile(&mut self, profile: Option<usize>) -> Result<()> {
+        match profile {
+            None => Ok(()),
+            Some(profile) => Err(Error::new(
+                Code::InvalidArgument,
+                format!("there is no profile {profile}: an ONNX model on the CPU has none and takes any shape"),
+            )),
+        }
+    }
+
+    fn profile(&self) -> Option<usize> {
+        None
+    }
+
+    fn set_shape(&mut self, tensor: usize, shape: &Shape) -> Result<()> {
+        self.engine.model.description.check_shape(tensor, shape)?;
+        if self.shapes[tensor].replace(*shape) != Some(*shape) {
+            self.arrangement = None;
+        }
+        Ok(())
+    }
+
+    fn shape(&mut self, tensor: usize) -> Result<Shape> {
+        let info = self.info(tensor);
+        if info.role == Role::Input {
+            return self.shapes[tensor]
+                .ok_or_else(|| Error::new(Code::Shape, format!("the shape of input \"{}\" is not set", info.name())));
+        }
+        let inputs = self.engine.model.inputs().count();
+        self.arrange()?.outputs[tensor - inputs].ok_or_else(|| {
+            let name = self.info(tensor).name();
+            Error::new(
+                Code::Unsupported,
+                format!("the shape of output \"{name}\" depends on the data, not on shapes alone"),
+            )
+        })
+    }
+
+    unsafe fn bind(&mut self, tensor: usize, address: *mut c_void, bytes: usize) -> Result<()> {
+        self.bindings[tensor] = Some(Binding { address: address.expose_provenance(), bytes });
+        Ok(())
+    }
+
+    unsafe fn enqueue(&mut self, _stream: Option<&Stream>) -> Result<()> {
+        let mut views = Vec::with_capacity(self.bindings.len());
+        for (tensor, binding) in self.bindings.iter().enumerate() {
+            let info = self.info(tensor);
+            let Some(Binding { address, bytes }) = *binding else {
+                return Err(Error::new(Code::InvalidArgument, format!("no memory is bound to \"{}\"", info.name())));
+            };
+            let data = with_exposed_provenance_mut(address);
+            let shape = self.shapes[tensor].unwrap_or(info.shape);
+            views.push(HostTensor { tensor, data, size: bytes, element_type: info.element_type, shape });
+        }
+        let (inputs, outputs) = views.split_at(self.engine.model.inputs().count());
+        // SAFETY: what was bound is valid, by this function's contract.
+        unsafe { self.execute(inputs, outputs) }
+    }
+
+    unsafe fn run(&mut self, inputs: &[HostTensor], outputs: &[HostTensor]) -> Result<()> {
+        let mut ordered = Vec::with_capacity(inputs.len());
+        for tensor in self.engine.model.description.indexes(Role::Input) {
+            let Some(view) = inputs.iter().find(|view| view.tensor == tensor) else {
+                let message = format!("input \"{}\" is missing", self.info(tensor).name());
+                return Err(Error::new(Code::InvalidArgument, message));
+            };
+            ordered.push(*view);
+        }
+        for view in &ordered {
+            self.set_shape(view.tensor, &view.shape)?;
+        }
+        // SAFETY: this function's contract.
+        unsafe { self.execute(&ordered, outputs) }
+    }
+
+    fn cancellation(&self) -> Arc<Cancellation> {
+        self.cancellation.clone()
+    }
+}
+
+/// tract's own copy of one run's part of an input, in the model's type.
+///
+/// # Safety
+/// The view's data is readable for all runs up to this one.
+unsafe fn read(view: &HostTensor, element_type: ElementType, run: usize, shape: &Shape) -> Result<TValue> {
+    let extents: TVec<usize> = shape.iter().map(|extent| *extent as usize).collect();
+    let count = shape.elements()?;
+    let mut tensor = super::guard(
+        || Tensor::zero_dt(datum_type(element_type)?, &extents),
+        || Error::new(Code::OutOfMemory, format!("no memory for an input of shape {shape}")),
+    )?;
+    let bytes = tensor.as_bytes_mut();
+    // SAFETY: the tensor is dense and has `count` elements; the view holds this run's behind those of the runs before.
+    unsafe {
+        let from = view.data.add(run * count * view.element_type.size());
+        copy_elements(from, view.element_type, bytes.as_mut_ptr(), element_type, count);
+    }
+    if element_type == ElementType::Bool {
+        // Callers take any other byte for true as well; to Rust it would be no bool.
+        bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
+    }
+    Ok(tensor.into_tvalue())
+}
+
+/// Writes one run's part of an output.
+///
+/// # Safety
+/// The view's data is writable for all runs up to this one.
+unsafe fn write(value: &TValue, element_type: ElementType, run: usize, view: &HostTensor) {
+    let count = value.len();
+    let bytes = value.as_bytes();
+    // SAFETY: the value is dense; the view has room for this run's part behind those of the runs before.
+    unsafe {
+        let to = view.data.add(run * count * view.element_type.size());
+        copy_elements(bytes.as_ptr(), element_type, to, view.element_type, count);
+    }
+}

@@ -1,0 +1,119 @@
+//! The CPU engine: runs ONNX models with tract, which is compiled in.
+//!
+//! tract is at its best with everything known: a plan is built for each shape that is asked for, with a batch of one, and
+//! a few of them are kept (`plan`). A batch is run item by item, over the engine's threads (`threads`).
+
+mod context;
+mod model;
+mod plan;
+mod resize;
+mod softmax;
+#[cfg(test)]
+mod tests;
+mod threads;
+
+use crate::backend::{Context, Engine};
+use crate::engine::Description;
+use crate::error::{Code, Error, Result};
+use context::CpuContext;
+use model::Model;
+use plan::Plans;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use threads::Threads;
+use tract_onnx::prelude::{TractError, TractResult};
+
+/// How the CPU engine runs a model.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuOptions {
+    /// The most threads one run works with; 0 for as many as the machine has cores.
+    pub threads: usize,
+    /// How many input shapes stay prepared; at least 1. Each holds its own copy of the weights, packed for that shape.
+    pub shape_cache: usize,
+}
+
+impl Default for CpuOptions {
+    fn default() -> Self {
+        Self { threads: 0, shape_cache: 4 }
+    }
+}
+
+/// An ONNX model on the CPU.
+pub struct CpuEngine {
+    model: Model,
+    plans: Plans,
+    threads: Threads,
+}
+
+impl CpuEngine {
+    /// Loads the bytes of an ONNX file. They are not needed afterwards.
+    pub fn load(data: &[u8], options: CpuOptions) -> Result<Arc<dyn Engine>> {
+        Ok(Arc::new(Self::new(data, options)?))
+    }
+
+    fn new(data: &[u8], options: CpuOptions) -> Result<Self> {
+        let threads = Threads::start(options.threads)?;
+        let device = match threads.count() {
+            1 => "CPU, 1 thread".to_owned(),
+            n => format!("CPU, {n} threads"),
+        };
+        let model = Model::read(data, device)?;
+        let plans = Plans::new(options.shape_cache);
+        if let Some(shapes) = model.only_shapes() {
+            // What will be asked for is known, so what tract cannot run is told now and not at the first run.
+            model.infer(&shapes)?;
+        }
+        Ok(Self { model, plans, threads })
+    }
+}
+
+impl Engine for CpuEngine {
+    fn description(&self) -> &Description {
+        &self.model.description
+    }
+
+    fn layers_json(&self) -> Result<String> {
+        Ok(self.model.layers_json.clone())
+    }
+
+    fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>> {
+        Ok(Box::new(CpuContext::new(self)))
+    }
+}
+
+/// Calls tract, which means to return errors but has assertions left, and makes of either an [`Error`] of ours.
+///
+/// A caught panic has gone through the process's panic hook by then; keeping it off the terminal is the C interface's
+/// matter. Threads of ours are named `planrt-cpu-N`.
+fn guard<T>(call: impl FnOnce() -> TractResult<T>, error: impl FnOnce() -> Error) -> Result<T> {
+    let failure = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(failure)) => failure,
+        Err(panic) => {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+            if words.starts_with("failed to allocate") {
+                return Err(Error::new(Code::OutOfMemory, "the machine has too little free memory for this run")
+                    .with_detail(words));
+            }
+            TractError::msg(format!("tract panicked: {words}"))
+        }
+    };
+    if failure.is::<plan::Interrupted>() {
+        return Err(Error::new(Code::Cancelled, "the run was cancelled"));
+    }
+    Err(error().with_detail(causes(&failure)))
+}
+
+/// tract's chain of causes, outermost first, a line each. It may quote whole nodes with their weights: those are cut.
+fn causes(failure: &TractError) -> String {
+    const LONGEST: usize = 400;
+    let line = |cause: &(dyn std::error::Error + 'static)| {
+        let text = cause.to_string();
+        match text.char_indices().nth(LONGEST) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text,
+        }
+    };
+    failure.chain().map(line).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,483 @@
+//! Reads an ONNX model: what it says of itself, and whether tract can take it.
+
+use super::plan::require_memory;
+use super::{guard, resize};
+use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
+use crate::error::{Code, Error, Result};
+use crate::json;
+use crate::tensor::{ElementType, Shape};
+use prost::Message;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::CString;
+use tract_onnx::Onnx;
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::tensor_shape_proto::dimension::Value as Extent;
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
+use tract_onnx::prelude::*;
+
+/// A model as it was read, before any shape is chosen.
+pub struct Model {
+    pub description: Description,
+    pub layers_json: String,
+    graph: InferenceModel,
+    /// For each input, the name that the model gives to each open extent.
+    symbols: Vec<Vec<Option<String>>>,
+    /// Whether the leading extent is a batch: its items can be run one by one.
+    pub batched: bool,
+}
+
+impl Model {
+    pub fn read(data: &[u8], device: String) -> Result<Self> {
+        let mut proto = ModelProto::decode(data).map_err(|e| invalid(data).with_detail(e.to_string()))?;
+        let Some(mut graph) = proto.graph.take().filter(|_| proto.ir_version > 0 && !proto.opset_import.is_empty())
+        else {
+            return Err(invalid(data));
+        };
+        let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
+        resize::register(&mut onnx.op_register);
+        check(&graph, &onnx)?;
+        let layers_json = layers_json(&graph);
+
+        let initializers: HashSet<_> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+        graph.input.retain(|input| !initializers.contains(input.name.as_str()));
+        let inputs = graph.input.iter().map(|v| Declared::read(v, "input")).collect::<Result<Vec<_>>>()?;
+        let outputs = graph.output.iter().map(|v| Declared::read(v, "output")).collect::<Result<Vec<_>>>()?;
+        let batched = is_batched(&inputs, &outputs);
+        let name = c_string(&graph.name)?;
+
+        // Extents are given when a plan is built. tract need not see how the model calls the open ones: it would take
+        // them for unknowns of equations, and fail on some.
+        for input in &mut graph.input {
+            if let Some(type_proto::Value::TensorType(tensor)) = input.r#type.as_mut().and_then(|t| t.value.as_mut()) {
+                tensor.shape = None;
+            }
+        }
+        proto.graph = Some(graph);
+        let graph = parse(&onnx, &proto)?;
+
+        let mut model = Self {
+            description: Description {
+                backend: Backend::Cpu,
+                name,
+                device_name: c_string(&device)?,
+                tensors: Vec::new(),
+                profiles: Vec::new(),
+                device_memory_size: 0,
+            },
+            layers_json,
+            graph,
+            symbols: inputs.iter().map(Declared::symbols).collect(),
+            batched,
+        };
+        for input in &inputs {
+            let Some(shape) = input.shape()? else {
+                return Err(Error::new(
+                    Code::Unsupported,
+                    format!("input \"{}\" has no rank in the ONNX model; the CPU engine needs it", input.name),
+                ));
+            };
+            model.describe(&input.name, Role::Input, input.element_type()?, shape)?;
+        }
+        let found = match outputs.iter().all(|output| output.extents.is_some()) {
+            true => Vec::new(),
+            false => model.infer_ranks()?,
+        };
+        for (i, output) in outputs.iter().enumerate() {
+            let shape = match output.shape()? {
+                Some(shape) => shape,
+                None => found[i],
+            };
+            model.describe(&output.name, Role::Output, output.element_type()?, shape)?;
+        }
+        Ok(model)
+    }
+
+    fn describe(&mut self, name: &str, role: Role, element_type: ElementType, shape: Shape) -> Result<()> {
+        let name = c_string(name)?;
+        self.description.tensors.push(TensorInfo { name, role, element_type, memory_kind: MemoryKind::Host, shape });
+        Ok(())
+    }
+
+    pub fn inputs(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.description.tensors.iter().filter(|t| t.role == Role::Input)
+    }
+
+    pub fn outputs(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.description.tensors.iter().filter(|t| t.role == Role::Output)
+    }
+
+    /// The inputs' shapes of one item, if the model leaves nothing else open.
+    pub fn only_shapes(&self) -> Option<Vec<Shape>> {
+        let one = |input: &TensorInfo| match self.batched {
+            true => with_batch(&input.shape, 1),
+            false => input.shape,
+        };
+        let shapes: Vec<_> = self.inputs().map(one).collect();
+        shapes.iter().all(|shape| !shape.is_dynamic()).then_some(shapes)
+    }
+
+    /// Holds the inputs' shapes against the machine, and against each other: where the model calls two extents the same,
+    /// they must be.
+    pub fn check_shapes(&self, shapes: &[Shape]) -> Result<()> {
+        let mut known = HashMap::new();
+        for ((input, symbols), shape) in self.inputs().zip(&self.symbols).zip(shapes) {
+            // tract multiplies extents without looking: what follows from a shape that passes here does not overflow.
+            require_memory(&format!("input \"{}\"", input.name()), shape.bytes(input.element_type)? as u64)?;
+            for (symbol, extent) in symbols.iter().zip(shape.iter()) {
+                let Some(symbol) = symbol else { continue };
+                let (before, name) = *known.entry(symbol).or_insert((*extent, input.name()));
+                if before != *extent {
+                    return Err(Error::new(
+                        Code::Shape,
+                        format!(
+                            "\"{symbol}\" is one extent of the model, but {before} in input \"{name}\" and {extent} in \
+                             input \"{}\"",
+                            input.name()
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// tract's graph for inputs of these shapes: types and extents known, nothing optimized yet.
+    pub fn typed(&self, shapes: &[Shape]) -> TractResult<TypedModel> {
+        let mut graph = self.graph.clone();
+        for (i, (input, shape)) in self.inputs().zip(shapes).enumerate() {
+            let extents: TVec<usize> = shape.iter().map(|extent| *extent as usize).collect();
+            graph.set_input_fact(i, InferenceFact::dt_shape(datum_type(input.element_type)?, extents))?;
+        }
+        let graph = graph.into_typed()?;
+        // Where shapes do not broadcast, tract goes on with an extent that no value could give a meaning to.
+        let senseless = |extent: &TDim| extent.to_i64().is_err() && extent.symbols().is_empty();
+        match graph.nodes().iter().find(|n| n.outputs.iter().any(|o| o.fact.shape.iter().any(senseless))) {
+            Some(node) => Err(TractError::msg(format!("the inputs of node \"{}\" do not fit together", node.name))),
+            None => Ok(graph),
+        }
+    }
+
+    /// The outputs' shapes for inputs of these shapes; `None` for one that depends on the data.
+    pub fn infer(&self, shapes: &[Shape]) -> Result<Vec<Option<Shape>>> {
+        guard(|| output_shapes(&self.typed(shapes)?), || self.refuses(shapes))
+    }
+
+    /// The ranks of outputs of which the model says nothing, found with extents of a likely size.
+    fn infer_ranks(&self) -> Result<Vec<Shape>> {
+        let likely = |shape: &Shape| {
+            let extents = shape.iter().enumerate().map(|(axis, extent)| match extent {
+                ..0 if axis == 0 => 1,
+                ..0 => 64,
+                extent => *extent,
+            });
+            Shape::new(&extents.collect::<Vec<_>>())
+        };
+        let shapes = self.inputs().map(|input| likely(&input.shape)).collect::<Result<Vec<_>>>()?;
+        guard(
+            || {
+                let graph = self.typed(&shapes)?;
+                let open = |outlet| Ok(Shape::new(&vec![-1; graph.outlet_fact(outlet)?.rank()])?);
+                graph.output_outlets()?.iter().map(|outlet| open(*outlet)).collect()
+            },
+            || {
+                let message = "the ONNX model does not say the shape of an output, and tract does not find it";
+                Error::new(Code::Unsupported, message)
+            },
+        )
+    }
+
+    /// The error for shapes that tract cannot run the model on.
+    pub fn refuses(&self, shapes: &[Shape]) -> Error {
+        let inputs = self.inputs().zip(shapes).map(|(input, shape)| format!("\"{}\" {shape}", input.name()));
+        let inputs = inputs.collect::<Vec<_>>().join(", ");
+        match self.only_shapes() {
+            Some(_) => Error::new(Code::Unsupported, "the CPU engine (tract) cannot run this ONNX model"),
+            None => Error::new(
+                Code::Shape,
+                format!(
+                    "the model does not run with {inputs}: its layers do not fit together, or tract lacks something"
+                ),
+            ),
+        }
+    }
+}
+
+fn invalid(data: &[u8]) -> Error {
+    // A model begins with its first field, ir_version.
+    let message = match data {
+        [] => "the ONNX model is empty",
+        [0x08, ..] => "the ONNX model is cut short or damaged",
+        _ => "these bytes are not an ONNX model",
+    };
+    Error::new(Code::InvalidModel, message)
+}
+
+/// The same shape with another leading extent.
+pub fn with_batch(shape: &Shape, batch: i64) -> Shape {
+    let mut extents = [0; crate::tensor::MAX_RANK];
+    let extents = &mut extents[..shape.len()];
+    extents.copy_from_slice(shape);
+    if let Some(first) = extents.first_mut() {
+        *first = batch;
+    }
+    Shape::new(extents).expect("the rank is that of a shape")
+}
+
+/// The outputs' shapes of a typed graph; `None` for one that depends on the data.
+pub fn output_shapes(graph: &TypedModel) -> TractResult<Vec<Option<Shape>>> {
+    let shape = |outlet| {
+        let fact = graph.outlet_fact(outlet)?;
+        let Some(extents) = fact.shape.as_concrete() else { return Ok(None) };
+        let extents: Vec<_> = extents.iter().map(|extent| *extent as i64).collect();
+        Ok(Some(Shape::new(&extents)?))
+    };
+    graph.output_outlets()?.iter().map(|outlet| shape(*outlet)).collect()
+}
+
+pub fn datum_type(element_type: ElementType) -> TractResult<DatumType> {
+    Ok(match element_type {
+        ElementType::Float32 => DatumType::F32,
+        ElementType::Float16 => DatumType::F16,
+        ElementType::Int8 => DatumType::I8,
+        ElementType::Uint8 => DatumType::U8,
+        ElementType::Int32 => DatumType::I32,
+        ElementType::Int64 => DatumType::I64,
+        ElementType::Bool => DatumType::Bool,
+        ElementType::BFloat16 => return Err(TractError::msg("tract has no bfloat16")),
+    })
+}
+
+/// One extent as the model declares it.
+#[derive(PartialEq)]
+enum Declare {
+    Fixed(i64),
+    Named(String),
+    Open,
+}
+
+/// An input or output as the model declares it.
+struct Declared {
+    name: String,
+    role: &'static str,
+    element_type: i32,
+    /// `None` if not even the rank is said.
+    extents: Option<Vec<Declare>>,
+}
+
+impl Declared {
+    fn read(value: &ValueInfoProto, role: &'static str) -> Result<Self> {
+        let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+            return Err(Error::new(
+                Code::Unsupported,
+                format!("{role} \"{}\" of the ONNX model is no tensor, or its type is not said", value.name),
+            ));
+        };
+        let extents = tensor.shape.as_ref().map(|shape| {
+            let extents = shape.dim.iter().map(|dim| match &dim.value {
+                // Some writers put 0 or -1 for an extent that they do not know.
+                Some(Extent::DimValue(extent @ 1..)) => Declare::Fixed(*extent),
+                Some(Extent::DimParam(name)) if !name.is_empty() && name != "?" => Declare::Named(name.clone()),
+                _ => Declare::Open,
+            });
+            extents.collect()
+        });
+        Ok(Self { name: value.name.clone(), role, element_type: tensor.elem_type, extents })
+    }
+
+    fn element_type(&self) -> Result<ElementType> {
+        let data_type = DataType::try_from(self.element_type);
+        Ok(match data_type {
+            Ok(DataType::Float) => ElementType::Float32,
+            Ok(DataType::Float16) => ElementType::Float16,
+            Ok(DataType::Int8) => ElementType::Int8,
+            Ok(DataType::Uint8) => ElementType::Uint8,
+            Ok(DataType::Int32) => ElementType::Int32,
+            Ok(DataType::Int64) => ElementType::Int64,
+            Ok(DataType::Bool) => ElementType::Bool,
+            _ => {
+                let kind = data_type.map_or(format!("type {}", self.element_type), |t| t.as_str_name().to_lowercase());
+                return Err(Error::new(
+                    Code::Unsupported,
+                    format!(
+                        "{} \"{}\" has elements of {kind}, which the CPU engine does not take",
+                        self.role, self.name
+                    ),
+                ));
+            }
+        })
+    }
+
+    fn shape(&self) -> Result<Option<Shape>> {
+        let Some(extents) = &self.extents else { return Ok(None) };
+        let extents: Vec<_> = extents.iter().map(|e| if let Declare::Fixed(n) = e { *n } else { -1 }).collect();
+        Shape::new(&extents).map(Some).map_err(|e| {
+            Error::new(Code::Unsupported, e.message()).within(format_args!("{} \"{}\"", self.role, self.name))
+        })
+    }
+
+    fn symbols(&self) -> Vec<Option<String>> {
+        let name = |extent: &Declare| match extent {
+            Declare::Named(name) => Some(name.clone()),
+            _ => None,
+        };
+        self.extents.iter().flatten().map(name).collect()
+    }
+}
+
+/// Whether the model may be run item by item.
+///
+/// ONNX has no word for a batch. This takes a leading extent for one if it is open and has one name in all inputs and
+/// outputs, and no other axis has that name. Exporters write it so where items are independent; a network that mixes the
+/// items of its batch could be declared the same way and would give other results here than as a whole. Inference
+/// networks do not (a batch normalization has its statistics in its weights).
+fn is_batched(inputs: &[Declared], outputs: &[Declared]) -> bool {
+    let mut extents = inputs.iter().chain(outputs).map(|tensor| tensor.extents.as_deref().unwrap_or_default());
+    let Some(batch @ Declare::Named(_)) = inputs.first().and_then(|input| input.extents.as_ref()?.first()) else {
+        return false;
+    };
+    extents.all(|extents| extents.first() == Some(batch) && !extents[1..].contains(batch))
+}
+
+/// What tract would panic at, ignore or say less well.
+fn check(graph: &GraphProto, onnx: &Onnx) -> Result<()> {
+    let mut lacking = BTreeSet::new();
+    check_graph(graph, onnx, &mut lacking)?;
+    if !lacking.is_empty() {
+        let names: Vec<_> = lacking.into_iter().collect();
+        let (noun, it) = if names.len() == 1 { ("operator", "it") } else { ("operators", "them") };
+        return Err(Error::new(
+            Code::Unsupported,
+            format!("the model uses the {noun} {}; the CPU engine (tract) lacks {it}", names.join(", ")),
+        ));
+    }
+    if graph.output.is_empty() {
+        return Err(Error::new(Code::InvalidModel, "the ONNX model has no output"));
+    }
+    Ok(())
+}
+
+fn check_graph(graph: &GraphProto, onnx: &Onnx, lacking: &mut BTreeSet<String>) -> Result<()> {
+    let mut produced: HashSet<_> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    produced.extend(graph.input.iter().map(|input| input.name.as_str()));
+    for tensor in &graph.initializer {
+        check_tensor(tensor, &tensor.name)?;
+    }
+    if let Some(values) = graph.sparse_initializer.first().and_then(|sparse| sparse.values.as_ref()) {
+        return Err(Error::new(
+            Code::Unsupported,
+            format!("weight \"{}\" is sparse, which the CPU engine does not take", values.name),
+        ));
+    }
+    for node in &graph.node {
+        if !onnx.op_register.0.contains_key(&node.op_type) {
+            lacking.insert(match node.domain.as_str() {
+                "" | "ai.onnx" => node.op_type.clone(),
+                domain => format!("{domain}.{}", node.op_type),
+            });
+        }
+        for output in node.output.iter().filter(|name| !name.is_empty()) {
+            if !produced.insert(output) {
+                return Err(Error::new(
+                    Code::InvalidModel,
+                    format!("the ONNX model is damaged: two of its nodes produce \"{output}\""),
+                ));
+            }
+        }
+        check_window(node, graph)?;
+        for attribute in &node.attribute {
+            for tensor in attribute.t.iter().chain(&attribute.tensors) {
+                check_tensor(tensor, &node.name)?;
+            }
+            for graph in attribute.g.iter().chain(&attribute.graphs) {
+                check_graph(graph, onnx, lacking)?;
+            }
+        }
+    }
+    if let Some(output) = graph.output.iter().find(|output| !produced.contains(output.name.as_str())) {
+        return Err(Error::new(
+            Code::InvalidModel,
+            format!("the ONNX model is damaged: nothing in it produces its output \"{}\"", output.name),
+        ));
+    }
+    Ok(())
+}
+
+/// A convolution's or pooling's attributes, which tract indexes by the axes of the kernel.
+fn check_window(node: &NodeProto, graph: &GraphProto) -> Result<()> {
+    if !matches!(
+        node.op_type.as_str(),
+        "Conv" | "ConvTranspose" | "ConvInteger" | "QLinearConv" | "MaxPool" | "AveragePool"
+    ) {
+        return Ok(());
+    }
+    let given = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.ints.len());
+    let weight = node.input.get(1).and_then(|name| graph.initializer.iter().find(|tensor| tensor.name == *name));
+    let Some(axes) = given("kernel_shape").or(weight.map(|tensor| tensor.dims.len().saturating_sub(2))) else {
+        return Ok(());
+    };
+    let wanted = [("strides", axes), ("dilations", axes), ("pads", 2 * axes), ("output_padding", axes)];
+    match wanted.into_iter().find(|(name, count)| given(name).is_some_and(|given| given != *count)) {
+        None => Ok(()),
+        Some((name, count)) => Err(Error::new(
+            Code::InvalidModel,
+            format!("the ONNX model is damaged: \"{name}\" of node \"{}\" should have {count} numbers", node.name),
+        )),
+    }
+}
+
+fn check_tensor(tensor: &TensorProto, name: &str) -> Result<()> {
+    let refuse = |why: &str| Err(Error::new(Code::Unsupported, format!("weight \"{name}\" {why}")));
+    if tensor.data_location == Some(DataLocation::External as i32) {
+        return refuse(
+            "lies in a file beside the ONNX model, which the CPU engine does not read; save the model as one file \
+             (onnx.save_model(model, path, save_as_external_data=False))",
+        );
+    }
+    match DataType::try_from(tensor.data_type) {
+        Ok(DataType::Undefined | DataType::Complex64 | DataType::Complex128) | Err(_) => {
+            refuse("has elements of a type that the CPU engine does not know")
+        }
+        Ok(DataType::String) if !tensor.raw_data.is_empty() => refuse("has strings as raw data"),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn parse(onnx: &Onnx, proto: &ModelProto) -> Result<InferenceModel> {
+    let parsed = guard(
+        || onnx.parse(proto, None),
+        || Error::new(Code::Unsupported, "the CPU engine (tract) does not understand this ONNX model"),
+    )?;
+    match parsed.unresolved_inputs.first() {
+        Some(name) => Err(Error::new(
+            Code::InvalidModel,
+            format!("the ONNX model is damaged: a node reads \"{name}\", which nothing produces"),
+        )),
+        None => Ok(parsed.model),
+    }
+}
+
+/// The nodes, in the form of TensorRT's engine inspector.
+fn layers_json(graph: &GraphProto) -> String {
+    let mut json = String::from("{\"Layers\":[");
+    for (i, node) in graph.node.iter().enumerate() {
+        if i > 0 {
+            json.push(',');
+        }
+        json.push_str("{\"Name\":");
+        json::push_string(&mut json, &node.name);
+        json.push_str(",\"LayerType\":");
+        json::push_string(&mut json, &node.op_type);
+        json.push_str(",\"Inputs\":");
+        json::push_strings(&mut json, node.input.iter().map(String::as_str));
+        json.push_str(",\"Outputs\":");
+        json::push_strings(&mut json, node.output.iter().map(String::as_str));
+        json.push('}');
+    }
+    json.push_str("]}");
+    json
+}
+
+fn c_string(text: &str) -> Result<CString> {
+    CString::new(text)
+        .map_err(|_| Error::new(Code::InvalidModel, "the ONNX model is damaged: a name in it has a zero byte"))
+}

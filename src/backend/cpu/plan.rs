@@ -1,0 +1,152 @@
+//! Plans: the model made ready for inputs of known shapes, and the few of them that are kept.
+
+use super::guard;
+use super::model::{Model, datum_type};
+use super::softmax;
+use crate::backend::Cancellation;
+use crate::engine::TensorInfo;
+use crate::error::{Code, Error, Result};
+use crate::tensor::Shape;
+use once_cell::sync::OnceCell;
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::tract_core::model::memory::eval_tmp_memory_usage;
+use tract_onnx::tract_hir::tract_core::ops::konst::Const;
+use tract_onnx::tract_hir::tract_core::plan::eval;
+
+/// The model, optimized for inputs of certain shapes. Any number of threads may run it at once.
+pub struct Plan {
+    graph: Arc<TypedSimplePlan>,
+}
+
+impl Plan {
+    fn build(model: &Model, shapes: &[Shape]) -> Result<Self> {
+        let graph = guard(|| model.typed(shapes), || model.refuses(shapes))?;
+        check_memory(&graph)?;
+        let graph = guard(|| graph.into_optimized()?.into_runnable(), || model.refuses(shapes))?;
+        Ok(Self { graph })
+    }
+
+    /// Runs on the calling thread, with whatever executor is in scope. The cancellation is looked at before each node,
+    /// and left to the caller to take.
+    pub fn run(&self, model: &Model, inputs: TVec<TValue>, cancellation: &Cancellation) -> Result<Vec<TValue>> {
+        guard(
+            || {
+                let outputs = self.graph.spawn()?.run_plan_with_eval(inputs, |context, state, node, inputs| {
+                    if cancellation.is_requested() {
+                        return Err(TractError::new(Interrupted));
+                    }
+                    match softmax::takes(node, &inputs) {
+                        true => softmax::eval(node, inputs),
+                        false => eval(context, state, node, inputs),
+                    }
+                })?;
+                // tract has shapes as a type of its own where the model has int64, and ways to store what is uniform.
+                let declared = |(value, output): (TValue, &TensorInfo)| {
+                    let wanted = datum_type(output.element_type)?;
+                    if value.datum_type() == wanted && value.has_plain_ram_storage() {
+                        return Ok(value);
+                    }
+                    Ok(value.into_tensor().into_plain_ram()?.cast_to_dt(wanted)?.into_owned().into_tvalue())
+                };
+                outputs.into_iter().zip(model.outputs()).map(declared).collect()
+            },
+            || Error::new(Code::Internal, "tract failed to run the model"),
+        )
+    }
+}
+
+/// Refuses a graph that the machine cannot hold: an allocation that fails, or a process that grows too large, would end
+/// the application.
+fn check_memory(graph: &TypedModel) -> Result<()> {
+    let peak = || -> TractResult<i64> {
+        let order = graph.eval_order()?;
+        let steps = eval_tmp_memory_usage(graph, &order, |node| !node.op_is::<Const>())?;
+        // What has no size before the run is left out.
+        Ok(steps.iter().filter_map(|(_, size)| size.to_i64().ok()).max().unwrap_or(0))
+    };
+    let peak = guard(peak, || Error::new(Code::Internal, "tract did not say how much memory a run needs"))?;
+    require_memory("a run", peak as u64)
+}
+
+/// An error if the machine has less memory altogether.
+pub fn require_memory(what: &str, bytes: u64) -> Result<()> {
+    static MACHINE: LazyLock<u64> = LazyLock::new(|| {
+        let table = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let total = table.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+        // Where the system says it in another way: more than any machine has.
+        total.and_then(|kilobytes| kilobytes.parse::<u64>().ok()).map_or(1 << 46, |kilobytes| kilobytes << 10)
+    });
+    match bytes > *MACHINE {
+        false => Ok(()),
+        true => Err(Error::new(
+            Code::OutOfMemory,
+            format!("{what} would need {} MiB of memory; the machine has {}", bytes >> 20, *MACHINE >> 20),
+        )),
+    }
+}
+
+/// Why a plan's run ended early.
+#[derive(Debug)]
+pub struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// The plans used last, shared by all contexts of an engine.
+pub struct Plans {
+    capacity: usize,
+    /// Used last at the end. More than `capacity` only while some are being built.
+    entries: Mutex<Vec<Entry>>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    shapes: Vec<Shape>,
+    /// Empty while a thread builds it; others that want the same plan wait for that one.
+    plan: Arc<OnceCell<Arc<Plan>>>,
+}
+
+impl Plans {
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity: capacity.max(1), entries: Mutex::default() }
+    }
+
+    /// The plan for inputs of these shapes, built if it is not there.
+    pub fn get(&self, model: &Model, shapes: &[Shape]) -> Result<Arc<Plan>> {
+        let entry = self.entry(shapes);
+        let plan = entry.plan.get_or_try_init(|| Plan::build(model, shapes).map(Arc::new)).cloned();
+        let mut entries = self.entries.lock();
+        if plan.is_err() {
+            entries.retain(|other| !Arc::ptr_eq(&other.plan, &entry.plan) || other.plan.get().is_some());
+        }
+        while entries.len() > self.capacity
+            && let Some(oldest) = entries.iter().position(|e| e.plan.get().is_some())
+        {
+            entries.remove(oldest);
+        }
+        plan
+    }
+
+    fn entry(&self, shapes: &[Shape]) -> Entry {
+        let mut entries = self.entries.lock();
+        let entry = match entries.iter().position(|entry| entry.shapes == shapes) {
+            Some(place) => entries.remove(place),
+            None => Entry { shapes: shapes.to_vec(), plan: Arc::default() },
+        };
+        entries.push(entry.clone());
+        entry
+    }
+
+    #[cfg(test)]
+    pub fn kept(&self) -> Vec<Vec<Shape>> {
+        self.entries.lock().iter().map(|entry| entry.shapes.clone()).collect()
+    }
+}

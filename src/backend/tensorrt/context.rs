@@ -1,0 +1,352 @@
+//! One execution context of a plan: profile, shapes, addresses, runs.
+
+use super::engine::{Engine, shape};
+use super::lines;
+use super::profiles::Held;
+use super::runtime::failed;
+use super::transfer::Staging;
+use crate::backend::{self, Cancellation, Engine as _};
+use crate::cuda::{Device, Stream};
+use crate::engine::{Description, MemoryKind, Role};
+use crate::error::{Code, Error, Result};
+use crate::tensor::{HostTensor, Shape};
+use std::ffi::c_void;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use tensorrt_sys::{Dims, ShapeInference};
+
+pub struct Context {
+    context: ManuallyDrop<tensorrt_sys::Context>,
+    engine: Arc<Engine>,
+    /// Orders what this context does on its own account: profile switches, and runs from host memory.
+    stream: Stream,
+    /// Each tensor's shape, for inputs once it is known.
+    shapes: Vec<Option<Shape>>,
+    /// Whether TensorRT has been told the profile and the shapes as they are here.
+    shapes_told: bool,
+    held: Held,
+    fixed_profile: Option<usize>,
+    /// What the caller bound to each tensor.
+    bound: Vec<*mut c_void>,
+    /// What TensorRT was told last of each tensor's address; it looks at each one anew, so it is told of changes only.
+    told: Vec<*mut c_void>,
+    /// Whether these are the caller's bindings: a run from host memory puts its own in their place.
+    bound_told: bool,
+    staging: Staging,
+    cancellation: Arc<Cancellation>,
+}
+
+// SAFETY: the raw pointers are the caller's memory, which this only hands to TensorRT; the rest is Send.
+unsafe impl Send for Context {}
+
+impl Context {
+    pub fn new(engine: Arc<Engine>) -> Result<Self> {
+        let description = engine.description();
+        let (count, profiles) = (description.tensors.len(), description.profiles.len());
+        let held = engine.profiles().take(0..profiles.max(1))?;
+        let device = engine.runtime().device().clone();
+        let _current = device.make_current()?;
+        let stream = Stream::new(&device, 0)?;
+        let staging = Staging::new(&device, count);
+        let context = engine.create_execution_context()?;
+        let shapes = engine.description().tensors.iter().map(|t| (!t.shape.is_dynamic()).then_some(t.shape)).collect();
+        let mut context = Self {
+            context: ManuallyDrop::new(context),
+            stream,
+            shapes,
+            shapes_told: false,
+            held,
+            fixed_profile: None,
+            bound: vec![std::ptr::null_mut(); count],
+            told: vec![std::ptr::null_mut(); count],
+            bound_told: false,
+            staging,
+            cancellation: Arc::default(),
+            engine,
+        };
+        context.tell_profile()?;
+        Ok(context)
+    }
+
+    fn device(&self) -> &Arc<Device> {
+        self.engine.runtime().device()
+    }
+
+    fn description(&self) -> &Description {
+        self.engine.description()
+    }
+
+    /// Switches TensorRT to the profile that is held. The device's context is current.
+    fn tell_profile(&mut self) -> Result<()> {
+        let number = self.held.number() as i32;
+        if self.context.optimization_profile() == number {
+            return Ok(());
+        }
+        // Work under the old profile must have ended before TensorRT changes what it reads.
+        self.device().synchronize()?;
+        let stream = self.stream.native();
+        // SAFETY: the stream is this context's own and alive.
+        let (done, said) = lines::gather(|| unsafe { self.context.set_optimization_profile_async(number, stream) });
+        if !done {
+            return Err(failed(Code::TensorRt, format!("TensorRT does not switch to profile {number}"), &said));
+        }
+        self.shapes_told = false;
+        self.stream.synchronize()
+    }
+
+    fn switch(&mut self, profiles: impl IntoIterator<Item = usize>) -> Result<()> {
+        self.held = self.engine.profiles().take(profiles)?;
+        self.tell_profile()
+    }
+
+    /// The inputs' shapes, as far as they are known; `None` for outputs.
+    fn input_shapes(&self) -> Vec<Option<Shape>> {
+        let tensors = &self.description().tensors;
+        tensors.iter().zip(&self.shapes).map(|(t, shape)| shape.filter(|_| t.role == Role::Input)).collect()
+    }
+
+    /// Brings profile and shapes to TensorRT; an error where a shape is missing. The device's context is current.
+    fn tell_shapes(&mut self) -> Result<()> {
+        if self.shapes_told {
+            return Ok(());
+        }
+        let inputs: Vec<usize> = self.description().indexes(Role::Input).collect();
+        if let Some(missing) = inputs.iter().find(|i| self.shapes[**i].is_none()) {
+            let name = self.description().tensors[*missing].name();
+            return Err(Error::new(Code::Shape, format!("the shape of input \"{name}\" is not set")));
+        }
+        self.choose_profile()?;
+        for input in inputs {
+            let info = &self.engine.description().tensors[input];
+            let Some(wanted) = self.shapes[input] else { continue };
+            let dims = Dims::new(&wanted).unwrap_or_default();
+            let (done, said) = lines::gather(|| self.context.set_input_shape(&info.name, &dims));
+            if !done {
+                return Err(failed(
+                    Code::Shape,
+                    format!("TensorRT refuses shape {wanted} for input \"{}\"", info.name()),
+                    &said,
+                ));
+            }
+        }
+        self.shapes_told = true;
+        Ok(())
+    }
+
+    fn choose_profile(&mut self) -> Result<()> {
+        let shapes = self.input_shapes();
+        let description = self.engine.description();
+        if description.profiles.is_empty() || description.profile_admits(self.held.number(), &shapes) {
+            return Ok(());
+        }
+        let given: Vec<_> = shapes.iter().flatten().map(Shape::to_string).collect();
+        if let Some(fixed) = self.fixed_profile {
+            return Err(Error::new(
+                Code::Shape,
+                format!("profile {fixed}, which was asked for, does not admit the shapes {}", given.join(" and ")),
+            ));
+        }
+        let admitting: Vec<_> =
+            (0..description.profiles.len()).filter(|profile| description.profile_admits(*profile, &shapes)).collect();
+        if admitting.is_empty() {
+            return Err(Error::new(
+                Code::Shape,
+                format!("no profile admits the shapes {} together", given.join(" and ")),
+            ));
+        }
+        self.switch(admitting)
+    }
+
+    /// Tells TensorRT an address.
+    ///
+    /// # Safety
+    /// As for [`backend::Context::bind`].
+    unsafe fn tell_address(&mut self, tensor: usize, address: *mut c_void) -> Result<()> {
+        if self.told[tensor] == address {
+            return Ok(());
+        }
+        let info = &self.engine.description().tensors[tensor];
+        // SAFETY: as the caller says.
+        let (done, said) = lines::gather(|| unsafe { self.context.set_tensor_address(&info.name, address) });
+        if done {
+            self.told[tensor] = address;
+            return Ok(());
+        }
+        Err(failed(Code::TensorRt, format!("TensorRT refuses the memory bound to \"{}\"", info.name()), &said))
+    }
+
+    /// The device's context is current, shapes and addresses are told.
+    fn enqueue_on(&mut self, stream: *mut c_void) -> Result<()> {
+        // SAFETY: the addresses are valid as the caller of enqueue or run says, the stream is alive.
+        let (done, said) = lines::gather(|| unsafe { self.context.enqueue_v3(stream) });
+        if done {
+            return Ok(());
+        }
+        // What TensorRT keeps after a refusal is not said, so it is told everything again before the next run.
+        self.shapes_told = false;
+        self.bound_told = false;
+        self.told.fill(std::ptr::null_mut());
+        Err(failed(Code::TensorRt, "TensorRT refuses to run the plan".to_owned(), &said))
+    }
+}
+
+impl backend::Context for Context {
+    fn set_profile(&mut self, profile: Option<usize>) -> Result<()> {
+        let device = self.device().clone();
+        let _current = device.make_current()?;
+        if let Some(number) = profile
+            && number != self.held.number()
+        {
+            self.switch([number])?;
+        }
+        self.fixed_profile = profile;
+        // The choice may be another one now.
+        self.shapes_told = false;
+        Ok(())
+    }
+
+    fn profile(&self) -> Option<usize> {
+        Some(self.held.number()).filter(|_| !self.description().profiles.is_empty())
+    }
+
+    fn set_shape(&mut self, tensor: usize, shape: &Shape) -> Result<()> {
+        if self.shapes[tensor] != Some(*shape) {
+            self.shapes[tensor] = Some(*shape);
+            self.shapes_told = false;
+        }
+        Ok(())
+    }
+
+    fn shape(&mut self, tensor: usize) -> Result<Shape> {
+        if self.description().tensors[tensor].role == Role::Input
+            && let Some(shape) = self.shapes[tensor]
+        {
+            return Ok(shape);
+        }
+        let device = self.device().clone();
+        let _current = device.make_current()?;
+        self.tell_shapes()?;
+        let info = &self.engine.description().tensors[tensor];
+        let known = shape(self.context.tensor_shape(&info.name), info.name())?;
+        if !known.is_dynamic() {
+            return Ok(known);
+        }
+        // SAFETY: reads the shape tensors that are bound, as the caller of bind says.
+        let why = match unsafe { self.context.infer_shapes() } {
+            ShapeInference::Complete => "it is known only after the run, which planrt does not support".to_owned(),
+            ShapeInference::Unspecified(names) => format!("these inputs lack a shape or a value: {}", names.join(", ")),
+            ShapeInference::Failed => "the inputs' shapes contradict the network".to_owned(),
+        };
+        let known = shape(self.context.tensor_shape(&info.name), info.name())?;
+        if known.is_dynamic() {
+            return Err(Error::new(Code::Shape, format!("the shape of \"{}\" is {known}: {why}", info.name())));
+        }
+        Ok(known)
+    }
+
+    unsafe fn bind(&mut self, tensor: usize, address: *mut c_void, _: usize) -> Result<()> {
+        self.bound[tensor] = address;
+        if self.description().tensors[tensor].memory_kind == MemoryKind::Host {
+            // TensorRT reads these, which hold shapes, before the run.
+            // SAFETY: as the caller says.
+            unsafe { self.tell_address(tensor, address) }?;
+        }
+        self.bound_told = false;
+        Ok(())
+    }
+
+    unsafe fn enqueue(&mut self, stream: Option<&Stream>) -> Result<()> {
+        let stream = stream.ok_or_else(|| {
+            Error::new(
+                Code::InvalidArgument,
+                "stream is null: TensorRT runs on a CUDA stream; make one with planrt_stream_new",
+            )
+        })?;
+        let device = self.engine.runtime().device();
+        if !Arc::ptr_eq(device, stream.device()) && device.info.ordinal != stream.device().info.ordinal {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!(
+                    "the stream is on device {}, the engine on device {}",
+                    stream.device().info.ordinal,
+                    device.info.ordinal
+                ),
+            ));
+        }
+        let device = device.clone();
+        let _current = device.make_current()?;
+        self.tell_shapes()?;
+        if !self.bound_told {
+            for tensor in 0..self.bound.len() {
+                // SAFETY: as the callers of bind said.
+                unsafe { self.tell_address(tensor, self.bound[tensor]) }?;
+            }
+            self.bound_told = true;
+        }
+        self.enqueue_on(stream.native())
+    }
+
+    unsafe fn run(&mut self, inputs: &[HostTensor], outputs: &[HostTensor]) -> Result<()> {
+        let device = self.device().clone();
+        let _current = device.make_current()?;
+        self.tell_shapes()?;
+        self.bound_told = false;
+        let engine = Arc::clone(&self.engine);
+        let tensors = &engine.description().tensors;
+        for (tensor, info) in tensors.iter().enumerate() {
+            let bytes = backend::Context::shape(self, tensor)?.bytes(info.element_type)?;
+            let address = match inputs.iter().find(|input| input.tensor == tensor) {
+                Some(input) if info.memory_kind == MemoryKind::Host => input.data.cast(),
+                _ => self.staging.address(tensor, info, bytes)?,
+            };
+            // SAFETY: the staging's memory is large enough and lives as long as the context; a host input is the caller's
+            // for the time of this call, at whose end nothing runs any more.
+            unsafe { self.tell_address(tensor, address) }?;
+        }
+        // SAFETY: the caller's views are valid during the call.
+        let outcome = unsafe {
+            inputs
+                .iter()
+                .filter(|input| tensors[input.tensor].memory_kind == MemoryKind::Device)
+                .try_for_each(|input| self.staging.upload(input, &tensors[input.tensor], &self.stream))
+                .and_then(|()| self.enqueue_on(self.stream.native()))
+                .and_then(|()| self.cancellation.take())
+                .and_then(|()| self.download(outputs))
+        };
+        if outcome.is_err() {
+            // Whatever failed, nothing may run on with the caller's memory.
+            let _ = self.stream.synchronize();
+        }
+        outcome
+    }
+
+    fn cancellation(&self) -> Arc<Cancellation> {
+        self.cancellation.clone()
+    }
+}
+
+impl Context {
+    /// # Safety
+    /// The views are valid.
+    unsafe fn download(&mut self, outputs: &[HostTensor]) -> Result<()> {
+        let mut sized = Vec::with_capacity(outputs.len());
+        for output in outputs {
+            sized.push((output, backend::Context::shape(self, output.tensor)?));
+        }
+        let tensors = &self.engine.description().tensors;
+        // SAFETY: as the caller says.
+        unsafe { self.staging.download(&sized, tensors, &self.stream) }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if let Ok(_current) = self.engine.runtime().device().make_current() {
+            // Work that was enqueued reads this context's memory until it ends. On which streams it is, is the
+            // application's affair, and they may be gone by now.
+            let _ = self.engine.runtime().device().synchronize();
+            // SAFETY: dropped here and nowhere else.
+            unsafe { ManuallyDrop::drop(&mut self.context) };
+        }
+    }
+}

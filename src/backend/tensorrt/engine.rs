@@ -1,0 +1,184 @@
+//! A deserialized plan and what it says of itself.
+
+use super::context::Context;
+use super::lines;
+use super::profiles::Profiles;
+use super::runtime::{Runtime, failed};
+use crate::backend;
+use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, TensorInfo};
+use crate::error::{Code, Error, Result};
+use crate::tensor::{ElementType, Shape};
+use std::ffi::{CStr, CString};
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use tensorrt_sys::{
+    DataType, Dims, ExecutionContextAllocationStrategy, Generation, LayerInformationFormat, OptProfileSelector,
+    TensorFormat, TensorIoMode, TensorLocation,
+};
+
+pub struct Engine {
+    engine: ManuallyDrop<tensorrt_sys::Engine>,
+    description: Description,
+    profiles: Arc<Profiles>,
+    runtime: Arc<Runtime>,
+}
+
+impl Engine {
+    /// The device's context is current.
+    pub fn new(engine: tensorrt_sys::Engine, runtime: Arc<Runtime>) -> Result<Self> {
+        let description = describe(&engine, &runtime)?;
+        let dynamic = description.tensors.iter().any(|t| t.role == Role::Input && t.shape.is_dynamic());
+        let exclusive = dynamic && runtime.version().generation == Generation::V8;
+        let profiles = Profiles::new(description.profiles.len(), exclusive, runtime.version());
+        Ok(Self { engine: ManuallyDrop::new(engine), description, profiles, runtime })
+    }
+
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
+    pub fn profiles(&self) -> &Arc<Profiles> {
+        &self.profiles
+    }
+
+    /// The device's context is current.
+    pub fn create_execution_context(&self) -> Result<tensorrt_sys::Context> {
+        let (context, said) =
+            lines::gather(|| self.engine.create_execution_context(ExecutionContextAllocationStrategy::Static));
+        context.ok().flatten().ok_or_else(|| {
+            let bytes = self.description.device_memory_size;
+            failed(
+                Code::TensorRt,
+                format!("TensorRT makes no execution context, which takes {bytes} bytes of device memory"),
+                &said,
+            )
+        })
+    }
+}
+
+impl backend::Engine for Engine {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn layers_json(&self) -> Result<String> {
+        let _current = self.runtime.device().make_current()?;
+        let (json, said) =
+            lines::gather(|| self.engine.create_engine_inspector()?.engine_information(LayerInformationFormat::Json));
+        json.ok_or_else(|| failed(Code::TensorRt, "TensorRT's engine inspector gives nothing".to_owned(), &said))
+    }
+
+    fn new_context(self: Arc<Self>) -> Result<Box<dyn backend::Context>> {
+        Ok(Box::new(Context::new(self)?))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Ok(_current) = self.runtime.device().make_current() {
+            // SAFETY: dropped here and nowhere else.
+            unsafe { ManuallyDrop::drop(&mut self.engine) };
+        }
+    }
+}
+
+fn describe(engine: &tensorrt_sys::Engine, runtime: &Runtime) -> Result<Description> {
+    if engine.has_implicit_batch_dimension().unwrap_or(false) {
+        return Err(unsupported(
+            "the plan has an implicit batch dimension; build it from a network with explicit batch",
+        ));
+    }
+    let mut tensors = Vec::new();
+    for index in 0..engine.nb_io_tensors() {
+        let name = engine
+            .io_tensor_name(index)
+            .ok_or_else(|| Error::new(Code::TensorRt, format!("TensorRT gives no name for tensor {index}")))?;
+        tensors.push(tensor_info(engine, name)?);
+    }
+    // Stable: within a role the model's order stays.
+    tensors.sort_by_key(|tensor| tensor.role as i32);
+    let profiles = (0..engine.nb_optimization_profiles())
+        .map(|profile| tensors.iter().map(|tensor| profile_shape(engine, profile, tensor)).collect::<Result<Vec<_>>>())
+        .collect::<Result<Vec<_>>>()?;
+    let device_memory_size = match engine.device_memory_size() {
+        Ok(size) => size,
+        Err(_) => engine.device_memory_size_v2().ok().and_then(|size| usize::try_from(size).ok()).unwrap_or(0),
+    };
+    Ok(Description {
+        backend: Backend::TensorRt,
+        name: engine.name().unwrap_or_default().to_owned(),
+        device_name: CString::new(runtime.device().info.name.clone()).unwrap_or_default(),
+        tensors,
+        profiles,
+        device_memory_size,
+    })
+}
+
+fn tensor_info(engine: &tensorrt_sys::Engine, name: &CStr) -> Result<TensorInfo> {
+    let shown = name.to_string_lossy();
+    let unknown = |error: tensorrt_sys::Unknown| unsupported(&format!("tensor \"{shown}\": {error}"));
+    let role = match engine.tensor_io_mode(name).map_err(unknown)? {
+        TensorIoMode::Input => Role::Input,
+        TensorIoMode::Output => Role::Output,
+        TensorIoMode::None => {
+            return Err(Error::new(Code::TensorRt, format!("\"{shown}\" is neither input nor output")));
+        }
+    };
+    let format = engine.tensor_format(name).map_err(unknown)?;
+    if format != TensorFormat::Linear {
+        let text = engine.tensor_format_desc(name).map(CStr::to_string_lossy).unwrap_or_default();
+        return Err(unsupported(&format!(
+            "tensor \"{shown}\" has the format {format:?} ({text}); build the plan with linear inputs and outputs"
+        )));
+    }
+    Ok(TensorInfo {
+        role,
+        element_type: element_type(engine.tensor_data_type(name).map_err(unknown)?, &shown)?,
+        memory_kind: match engine.tensor_location(name).map_err(unknown)? {
+            TensorLocation::Device => MemoryKind::Device,
+            TensorLocation::Host => MemoryKind::Host,
+        },
+        shape: shape(engine.tensor_shape(name), &shown)?,
+        name: name.to_owned(),
+    })
+}
+
+fn profile_shape(engine: &tensorrt_sys::Engine, profile: i32, tensor: &TensorInfo) -> Result<Option<ProfileShape>> {
+    if tensor.role != Role::Input || tensor.memory_kind == MemoryKind::Host {
+        return Ok(None);
+    }
+    let of = |select| shape(engine.profile_shape(&tensor.name, profile, select), tensor.name());
+    Ok(Some(ProfileShape {
+        min: of(OptProfileSelector::Min)?,
+        opt: of(OptProfileSelector::Opt)?,
+        max: of(OptProfileSelector::Max)?,
+    }))
+}
+
+fn element_type(data_type: DataType, tensor: &str) -> Result<ElementType> {
+    Ok(match data_type {
+        DataType::Float => ElementType::Float32,
+        DataType::Half => ElementType::Float16,
+        DataType::Bf16 => ElementType::BFloat16,
+        DataType::Int8 => ElementType::Int8,
+        DataType::Uint8 => ElementType::Uint8,
+        DataType::Int32 => ElementType::Int32,
+        DataType::Int64 => ElementType::Int64,
+        DataType::Bool => ElementType::Bool,
+        other => {
+            return Err(unsupported(&format!(
+                "tensor \"{tensor}\" has elements of {other:?}, which planrt does not hand over"
+            )));
+        }
+    })
+}
+
+/// A shape as TensorRT gives it.
+pub fn shape(dims: Option<Dims>, tensor: &str) -> Result<Shape> {
+    let dims = dims.ok_or_else(|| Error::new(Code::TensorRt, format!("TensorRT gives no shape for \"{tensor}\"")))?;
+    Shape::new(&dims)
+}
+
+fn unsupported(message: &str) -> Error {
+    Error::new(Code::Unsupported, message)
+}

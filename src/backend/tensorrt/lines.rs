@@ -1,0 +1,75 @@
+//! TensorRT's own lines, gathered for the error that they explain.
+
+use std::cell::RefCell;
+use tensorrt_sys::Severity;
+
+thread_local! {
+    /// What this thread gathers; TensorRT reports a failure on the thread that made the call.
+    static GATHERED: RefCell<Option<Lines>> = const { RefCell::new(None) };
+}
+
+/// How many lines are kept at most, and how many of the last ones an error carries.
+const KEPT: usize = 256;
+const TOLD: usize = 16;
+
+/// What TensorRT logged during one call.
+#[derive(Default)]
+pub struct Lines(Vec<(Severity, String)>);
+
+impl Lines {
+    /// Lines of every level, first to last: 8.5 names a missing plugin below the level of a warning.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(_, line)| line.as_str())
+    }
+
+    /// Whether some line holds one of these.
+    pub fn mention(&self, words: &[&str]) -> bool {
+        self.iter().any(|line| words.iter().any(|word| line.contains(word)))
+    }
+
+    /// The last warnings and errors, for an error's detail.
+    pub fn text(&self) -> String {
+        let told: Vec<_> = self.0.iter().filter(|(severity, _)| *severity <= Severity::Warning).collect();
+        let last = &told[told.len().saturating_sub(TOLD)..];
+        last.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Runs a call of TensorRT's; returns its outcome and what it logged meanwhile.
+pub fn gather<R>(call: impl FnOnce() -> R) -> (R, Lines) {
+    let outer = GATHERED.replace(Some(Lines::default()));
+    let outcome = call();
+    let lines = GATHERED.replace(outer).unwrap_or_default();
+    (outcome, lines)
+}
+
+/// Takes a line, if this thread gathers any.
+pub fn add(severity: Severity, line: &str) {
+    GATHERED.with_borrow_mut(|gathered| {
+        if let Some(Lines(lines)) = gathered {
+            if lines.len() == KEPT {
+                lines.remove(0);
+            }
+            lines.push((severity, line.to_owned()));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_logged_meanwhile_is_gathered() {
+        add(Severity::Error, "before");
+        let ((), lines) = gather(|| {
+            add(Severity::Verbose, "could not find plugin: X");
+            add(Severity::Error, "failed");
+            let ((), inner) = gather(|| add(Severity::Error, "inner"));
+            assert_eq!(inner.text(), "inner");
+        });
+        add(Severity::Error, "after");
+        assert_eq!(lines.text(), "failed");
+        assert!(lines.mention(&["find plugin"]));
+    }
+}

@@ -1,0 +1,166 @@
+//! Plugin libraries: the application's, and TensorRT's own.
+
+use super::Options;
+use super::lines::Lines;
+use crate::error::{Code, Error, Result};
+use crate::log::{Level, Log};
+use once_cell::sync::OnceCell;
+use std::path::PathBuf;
+use tensorrt_sys::{Library, Logger, PluginLibrary};
+
+pub struct Plugins {
+    standard_allowed: bool,
+    standard: OnceCell<PluginLibrary>,
+    /// Kept loaded: TensorRT calls the creators in them.
+    _application: Vec<PluginLibrary>,
+}
+
+/// A plugin that a plan asks for and no library that is loaded has.
+pub struct Wanted {
+    name: String,
+    version: String,
+}
+
+impl Wanted {
+    fn error(&self, why: &str) -> Error {
+        Error::new(
+            Code::MissingPlugin,
+            format!("the plan needs the plugin {} (version {}), {why}", self.name, self.version),
+        )
+    }
+
+    /// Not in TensorRT's own library either.
+    pub fn nowhere(&self) -> Error {
+        self.error(
+            "which is in no library that is loaded, libnvinfer_plugin included; name the library that has it with \
+             planrt_runtime_options_add_plugin_library",
+        )
+    }
+}
+
+/// The plugin that TensorRT says it lacks.
+///
+/// 8.5: "getPluginCreator could not find plugin: InstanceNormalization_TRT version: 1"; later versions say
+/// "Cannot find plugin: InstanceNormalization_TRT, version: 1, namespace:". Where the line is not among those that were
+/// logged, the name is looked for in the plan.
+pub fn missing(said: &Lines, plan: &[u8]) -> Option<Wanted> {
+    let word = |text: &str| text.trim().split([' ', ',', ':']).next().unwrap_or_default().to_owned();
+    let named = said.iter().find_map(|line| {
+        let rest = line.split_once("find plugin: ")?.1;
+        let version = rest.split_once("version: ").map_or_else(|| "unknown".to_owned(), |(_, version)| word(version));
+        Some(Wanted { name: word(rest), version })
+    });
+    named.or_else(|| {
+        let name = said.mention(&["IPluginCreator not found"]).then(|| standard_plugin_in(plan))?;
+        Some(Wanted {
+            name: name.unwrap_or_else(|| "of a name that TensorRT does not tell".to_owned()),
+            version: "unknown".to_owned(),
+        })
+    })
+}
+
+/// The first name in a plan that ends as the names of TensorRT's own plugins do: "InstanceNormalization_TRT".
+fn standard_plugin_in(plan: &[u8]) -> Option<String> {
+    const ENDING: &[u8] = b"_TRT";
+    let end = plan.windows(ENDING.len()).position(|bytes| bytes == ENDING)?;
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let start = plan[..end].iter().rposition(|byte| !is_name(byte)).map_or(0, |before| before + 1);
+    String::from_utf8(plan[start..end + ENDING.len()].to_vec()).ok()
+}
+
+impl Plugins {
+    /// Loads the application's libraries, whose initializers register what is in them.
+    pub fn load(options: &Options, library: &Library) -> Result<Self> {
+        let application = options
+            .plugin_libraries
+            .iter()
+            .map(|path| {
+                // SAFETY: the application says that this file holds plugins; loading runs its initializers.
+                unsafe { PluginLibrary::open(path) }.map_err(|error| {
+                    let message =
+                        format!("the plugin library {} does not load beside {}", path.display(), library.version());
+                    Error::new(Code::MissingPlugin, format!("{message}: {error}"))
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { standard_allowed: options.standard_plugins, standard: OnceCell::new(), _application: application })
+    }
+
+    /// Loads libnvinfer_plugin and registers what is in it, for the plugin that is wanted.
+    pub fn load_standard(&self, wanted: &Wanted, library: &Library, logger: &'static Logger, log: &Log) -> Result<()> {
+        let name = standard_name(library);
+        if !self.standard_allowed {
+            return Err(wanted.error(&format!(
+                "which is in {name} if it is one of TensorRT's own; planrt_runtime_options_set_standard_plugins(false) forbids to \
+                 load that"
+            )));
+        }
+        self.standard
+            .get_or_try_init(|| {
+                let plugins = open_standard(library).map_err(|why| {
+                    wanted
+                        .error(&format!("which is in {name} if it is one of TensorRT's own; that does not load: {why}"))
+                })?;
+                match plugins.init_lib_nv_infer_plugins(logger, library.version().generation, c"") {
+                    Some(true) => {
+                        log.write(Level::Info, &format!("{name} loaded for the plugin {}", wanted.name));
+                        Ok(plugins)
+                    }
+                    _ => Err(wanted
+                        .error(&format!("which is in {name} if it is one of TensorRT's own; that fails to register"))),
+                }
+            })
+            .map(|_| ())
+    }
+}
+
+fn standard_name(library: &Library) -> String {
+    format!("libnvinfer_plugin.so.{}", library.version().major)
+}
+
+/// Beside TensorRT first: an installation's libraries belong together.
+fn open_standard(library: &Library) -> std::result::Result<PluginLibrary, String> {
+    let name = standard_name(library);
+    let beside = library.path().with_file_name(&name);
+    let places = [Some(beside).filter(|path| path.is_file()), Some(PathBuf::from(&name))];
+    let mut why = String::new();
+    for place in places.into_iter().flatten() {
+        // SAFETY: NVIDIA's library by its name.
+        match unsafe { PluginLibrary::open(&place) } {
+            Ok(plugins) => return Ok(plugins),
+            Err(error) if why.is_empty() => why = error.to_string(),
+            Err(_) => {}
+        }
+    }
+    Err(why)
+}
+
+/// Whether libnvinfer_plugin would load beside this TensorRT, and why not; for the doctor.
+pub fn probe(library: &Library) -> std::result::Result<String, String> {
+    open_standard(library).map(|_| standard_name(library))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lines;
+    use super::*;
+    use tensorrt_sys::Severity;
+
+    fn said(line: &str) -> Lines {
+        lines::gather(|| lines::add(Severity::Info, line)).1
+    }
+
+    #[test]
+    fn the_missing_plugin_is_named() {
+        let wanted =
+            missing(&said("3: getPluginCreator could not find plugin: InstanceNormalization_TRT version: 1"), b"")
+                .unwrap();
+        assert_eq!((wanted.name.as_str(), wanted.version.as_str()), ("InstanceNormalization_TRT", "1"));
+        let wanted = missing(&said("Cannot find plugin: ROIAlign_TRT, version: 2, namespace:."), b"").unwrap();
+        assert_eq!((wanted.name.as_str(), wanted.version.as_str()), ("ROIAlign_TRT", "2"));
+        let creator = said("Cannot deserialize plugin since corresponding IPluginCreator not found in Plugin Registry");
+        assert_eq!(missing(&creator, b"ptrt\0\x19Reorg_TRT\0").unwrap().name, "Reorg_TRT");
+        assert!(missing(&creator, b"ptrt").is_some());
+        assert!(missing(&said("Version tag does not match"), b"Reorg_TRT").is_none());
+    }
+}

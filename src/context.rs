@@ -1,0 +1,247 @@
+//! An execution context as callers see it: tensors by name, every argument held against the model, one thread at a time.
+
+use crate::backend::{self, Cancellation, Engine};
+use crate::cuda::Stream;
+use crate::engine::{Description, Role};
+use crate::error::{Code, Error, Result};
+use crate::tensor::{ElementType, HostTensor, Shape, converts};
+use parking_lot::{Mutex, MutexGuard};
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// Host memory that a caller lends for one run, under the tensor's name.
+pub struct NamedTensor<'a> {
+    pub name: &'a str,
+    pub data: *mut u8,
+    /// Bytes behind `data`.
+    pub size: usize,
+    pub element_type: ElementType,
+    /// For inputs the shape of `data`; unused for outputs.
+    pub shape: Shape,
+}
+
+pub struct Context {
+    engine: Arc<dyn Engine>,
+    state: Mutex<State>,
+    cancellation: Arc<Cancellation>,
+}
+
+struct State {
+    inner: Box<dyn backend::Context>,
+    /// Bytes of the memory bound to each tensor.
+    bound: Vec<Option<usize>>,
+    /// Whether everything is bound and large enough for the shapes as they are.
+    checked: bool,
+}
+
+impl Context {
+    pub fn new(engine: Arc<dyn Engine>) -> Result<Self> {
+        let inner = engine.clone().new_context()?;
+        let cancellation = inner.cancellation();
+        let bound = vec![None; engine.description().tensors.len()];
+        Ok(Self { engine, state: Mutex::new(State { inner, bound, checked: false }), cancellation })
+    }
+
+    /// The state, for the one thread that uses it: a second one is told so instead of being made to wait, since what it
+    /// would find after the wait is another thread's shapes and bindings.
+    fn state(&self) -> Result<MutexGuard<'_, State>> {
+        self.state.try_lock().ok_or_else(|| {
+            Error::new(
+                Code::InUse,
+                "the context is in use by another thread; a context serves one thread at a time, so make one for each",
+            )
+        })
+    }
+
+    fn description(&self) -> &Description {
+        self.engine.description()
+    }
+
+    pub fn set_profile(&self, profile: i32) -> Result<()> {
+        let mut state = self.state()?;
+        let profile = match profile {
+            -1 => None,
+            number => {
+                self.description().profile(number)?;
+                Some(number as usize)
+            }
+        };
+        state.checked = false;
+        state.inner.set_profile(profile)
+    }
+
+    pub fn profile(&self) -> Result<Option<usize>> {
+        Ok(self.state()?.inner.profile())
+    }
+
+    pub fn set_shape(&self, name: &str, shape: &Shape) -> Result<()> {
+        let mut state = self.state()?;
+        let tensor = self.description().find(name)?;
+        self.description().check_shape(tensor, shape)?;
+        state.checked = false;
+        state.inner.set_shape(tensor, shape)
+    }
+
+    /// The shape of a tensor, outputs too, as far as it follows from the inputs' shapes as set.
+    pub fn shape(&self, name: &str) -> Result<Shape> {
+        let mut state = self.state()?;
+        let tensor = self.description().find(name)?;
+        state.inner.shape(tensor)
+    }
+
+    /// Bytes of a tensor of the shape that it has now.
+    pub fn size(&self, name: &str) -> Result<usize> {
+        let mut state = self.state()?;
+        let tensor = self.description().find(name)?;
+        state.inner.shape(tensor)?.bytes(self.description().tensors[tensor].element_type)
+    }
+
+    /// Binds memory to a tensor. Its size is held against the tensor's when work is enqueued, since the shape may change
+    /// until then.
+    ///
+    /// # Safety
+    /// As for [`backend::Context::bind`].
+    pub unsafe fn bind(&self, name: &str, address: *mut c_void, bytes: usize) -> Result<()> {
+        let mut state = self.state()?;
+        let tensor = self.description().find(name)?;
+        // SAFETY: as the caller says.
+        unsafe { state.inner.bind(tensor, address, bytes) }?;
+        state.bound[tensor] = Some(bytes);
+        state.checked = false;
+        Ok(())
+    }
+
+    /// Runs with the bound memory.
+    ///
+    /// # Safety
+    /// As for [`backend::Context::enqueue`].
+    pub unsafe fn enqueue(&self, stream: Option<&Stream>) -> Result<()> {
+        let mut state = self.state()?;
+        if !state.checked {
+            state.check(self.description())?;
+        }
+        self.cancellation.take()?;
+        // SAFETY: as the caller says.
+        unsafe { state.inner.enqueue(stream) }
+    }
+
+    /// Runs from host memory to host memory.
+    ///
+    /// # Safety
+    /// Each tensor's `data` is valid for its `size` during the call.
+    pub unsafe fn run(&self, inputs: &[NamedTensor<'_>], outputs: &[NamedTensor<'_>]) -> Result<()> {
+        let mut state = self.state()?;
+        let inputs = self.resolve(inputs, Role::Input)?;
+        let outputs = self.resolve(outputs, Role::Output)?;
+        let description = self.description();
+        if let Some(missing) = description.indexes(Role::Input).find(|i| inputs.iter().all(|t| t.tensor != *i)) {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!("input \"{}\" is missing: a run needs every input", description.tensors[missing].name()),
+            ));
+        }
+        for input in &inputs {
+            description.check_shape(input.tensor, &input.shape)?;
+            self.check_size(input, &input.shape)?;
+        }
+        // All of them are good: only now is anything changed.
+        state.checked = false;
+        for input in &inputs {
+            state.inner.set_shape(input.tensor, &input.shape)?;
+        }
+        for output in &outputs {
+            let shape = state.inner.shape(output.tensor)?;
+            self.check_size(output, &shape)?;
+        }
+        self.cancellation.take()?;
+        // SAFETY: as the caller says.
+        unsafe { state.inner.run(&inputs, &outputs) }
+    }
+
+    /// Asks the run under way, or else the next one, to end. Any thread, also while the context is in use.
+    pub fn cancel(&self) {
+        self.cancellation.request();
+    }
+
+    fn resolve(&self, tensors: &[NamedTensor<'_>], role: Role) -> Result<Vec<HostTensor>> {
+        let description = self.description();
+        let mut resolved: Vec<HostTensor> = Vec::with_capacity(tensors.len());
+        for given in tensors {
+            let invalid = |message: String| Err(Error::new(Code::InvalidArgument, message));
+            let (tensor, name) = (description.find(given.name)?, given.name);
+            let info = &description.tensors[tensor];
+            if info.role != role {
+                let (is, given_as) = if role == Role::Input { ("output", "inputs") } else { ("input", "outputs") };
+                return invalid(format!("\"{name}\" is an {is} and was given among the {given_as}"));
+            }
+            if resolved.iter().any(|t| t.tensor == tensor) {
+                return invalid(format!("\"{name}\" was given twice"));
+            }
+            let (from, to) = match role {
+                Role::Input => (given.element_type, info.element_type),
+                Role::Output => (info.element_type, given.element_type),
+            };
+            if !converts(from, to) {
+                return invalid(format!(
+                    "\"{name}\" holds {}, the memory given is {}; planrt converts between float32 and the 16-bit floats only",
+                    info.element_type, given.element_type
+                ));
+            }
+            if given.data.is_null() {
+                return invalid(format!("the data of \"{name}\" is null"));
+            }
+            resolved.push(HostTensor {
+                tensor,
+                data: given.data,
+                size: given.size,
+                element_type: given.element_type,
+                shape: given.shape,
+            });
+        }
+        Ok(resolved)
+    }
+
+    fn check_size(&self, tensor: &HostTensor, shape: &Shape) -> Result<()> {
+        let needed = shape.bytes(tensor.element_type)?;
+        if tensor.size < needed {
+            return Err(too_small(
+                self.description().tensors[tensor.tensor].name(),
+                shape,
+                tensor.element_type,
+                needed,
+                tensor.size,
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn check(&mut self, description: &Description) -> Result<()> {
+        for (tensor, info) in description.tensors.iter().enumerate() {
+            let shape = self.inner.shape(tensor)?;
+            let needed = shape.bytes(info.element_type)?;
+            match self.bound[tensor] {
+                None => {
+                    return Err(Error::new(
+                        Code::InvalidArgument,
+                        format!("nothing is bound to \"{}\": bind {needed} bytes to it", info.name()),
+                    ));
+                }
+                Some(given) if given < needed => {
+                    return Err(too_small(info.name(), &shape, info.element_type, needed, given));
+                }
+                Some(_) => {}
+            }
+        }
+        self.checked = true;
+        Ok(())
+    }
+}
+
+fn too_small(name: &str, shape: &Shape, element_type: ElementType, needed: usize, given: usize) -> Error {
+    Error::new(
+        Code::BufferTooSmall,
+        format!("\"{name}\" of shape {shape} takes {needed} bytes as {element_type}; the memory given has {given}"),
+    )
+}

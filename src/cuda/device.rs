@@ -1,0 +1,171 @@
+//! The driver and its devices.
+
+use super::check;
+use crate::error::{Code, Error, Result};
+use cudarc::driver::sys;
+use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+/// Loads and initializes the driver. A failure is not remembered: a driver may be installed while we run.
+fn driver() -> Result<()> {
+    // SAFETY: looks for the library by its names. cudarc's functions panic where it is missing, so this comes first.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(Error::new(
+            Code::NoCuda,
+            "no CUDA driver: libcuda.so.1 is not on the loader's path; install the NVIDIA driver, or run an ONNX model on the CPU",
+        ));
+    }
+    // SAFETY: may be called any number of times, from any thread.
+    check(unsafe { sys::cuInit(0) }, || "the CUDA driver is installed but does not start".to_owned())
+        .map_err(|error| Error::new(Code::NoCuda, error.message()).with_cuda_code(error.cuda_code()))
+}
+
+/// The newest CUDA that the driver speaks, as (major, minor).
+pub fn driver_version() -> Result<(i32, i32)> {
+    driver()?;
+    let mut version = 0;
+    // SAFETY: writes one int.
+    check(unsafe { sys::cuDriverGetVersion(&mut version) }, || "asking the driver for its version".to_owned())?;
+    Ok((version / 1000, version % 1000 / 10))
+}
+
+/// What the driver says of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    pub ordinal: i32,
+    pub name: String,
+    /// (major, minor): (9, 0) for an H100.
+    pub compute_capability: (i32, i32),
+    pub multiprocessors: i32,
+    /// Bytes.
+    pub total_memory: usize,
+}
+
+/// Every device that the driver shows this process, in its order.
+pub fn devices() -> Result<Vec<DeviceInfo>> {
+    driver()?;
+    let mut count = 0;
+    // SAFETY: writes one int.
+    check(unsafe { sys::cuDeviceGetCount(&mut count) }, || "counting the CUDA devices".to_owned())?;
+    (0..count).map(|ordinal| Ok(describe(ordinal)?.1)).collect()
+}
+
+fn describe(ordinal: i32) -> Result<(sys::CUdevice, DeviceInfo)> {
+    use sys::CUdevice_attribute as Attribute;
+    let asking = || format!("asking for the properties of CUDA device {ordinal}");
+    let (mut device, mut total_memory, mut name) = (0, 0, [0; 256]);
+    // SAFETY: each call writes into the place it is given, the name into at most its 256 bytes, ended by NUL.
+    let name = unsafe {
+        check(sys::cuDeviceGet(&mut device, ordinal), asking)?;
+        check(sys::cuDeviceGetName(name.as_mut_ptr(), name.len() as i32, device), asking)?;
+        check(sys::cuDeviceTotalMem_v2(&mut total_memory, device), asking)?;
+        CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned()
+    };
+    let attribute = |which| {
+        let mut value = 0;
+        // SAFETY: writes one int.
+        check(unsafe { sys::cuDeviceGetAttribute(&mut value, which, device) }, asking).map(|()| value)
+    };
+    let info = DeviceInfo {
+        ordinal,
+        name,
+        compute_capability: (
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        ),
+        multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+        total_memory,
+    };
+    Ok((device, info))
+}
+
+/// A device with its primary context held: the one that the CUDA runtime, and so TensorRT, uses.
+pub struct Device {
+    pub info: DeviceInfo,
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+}
+
+// SAFETY: a primary context may be current on any number of threads at once.
+unsafe impl Send for Device {}
+unsafe impl Sync for Device {}
+
+impl Device {
+    pub fn open(ordinal: i32) -> Result<Arc<Self>> {
+        let all = devices()?;
+        if !all.iter().any(|d| d.ordinal == ordinal) {
+            return Err(Error::new(
+                Code::NoCuda,
+                format!("no CUDA device {ordinal}: this process sees {} (CUDA_VISIBLE_DEVICES limits them)", all.len()),
+            ));
+        }
+        let (device, info) = describe(ordinal)?;
+        let mut context = std::ptr::null_mut();
+        // SAFETY: the device is valid; released in drop.
+        check(unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) }, || {
+            format!("taking the primary context of CUDA device {ordinal}, {}", info.name)
+        })?;
+        Ok(Arc::new(Self { info, device, context }))
+    }
+
+    /// Makes this device's context current on the calling thread until the guard goes. What the application had current
+    /// is current again afterwards.
+    pub fn make_current(&self) -> Result<Current<'_>> {
+        let mut before = std::ptr::null_mut();
+        // SAFETY: the context is held by self, which the guard borrows.
+        unsafe {
+            // Asking costs nanoseconds; a push where nothing changes would cost more at every call.
+            let known = sys::cuCtxGetCurrent(&mut before) == sys::CUresult::CUDA_SUCCESS;
+            if known && before == self.context {
+                return Ok(Current { pushed: false, device: PhantomData });
+            }
+            check(sys::cuCtxPushCurrent_v2(self.context), || {
+                format!("making CUDA device {} current", self.info.ordinal)
+            })?;
+        }
+        Ok(Current { pushed: true, device: PhantomData })
+    }
+
+    /// Waits until everything that the device was given has ended.
+    pub fn synchronize(&self) -> Result<()> {
+        let _current = self.make_current()?;
+        // SAFETY: the context is alive and current.
+        check(unsafe { sys::cuCtxSynchronize() }, || format!("waiting for CUDA device {}", self.info.ordinal))
+    }
+
+    /// (free, total) bytes of device memory.
+    pub fn memory(&self) -> Result<(usize, usize)> {
+        let _current = self.make_current()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: writes two sizes.
+        check(unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) }, || {
+            "asking for the free device memory".to_owned()
+        })?;
+        Ok((free, total))
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        // SAFETY: retained once in open. At process exit the driver may be gone already: the error says nothing then.
+        unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.device) };
+    }
+}
+
+/// While it lives its device's context is current on this thread.
+pub struct Current<'a> {
+    pushed: bool,
+    /// Not to leave the thread, nor to outlive the device.
+    device: PhantomData<(&'a Device, *const ())>,
+}
+
+impl Drop for Current<'_> {
+    fn drop(&mut self) {
+        if self.pushed {
+            let mut popped = std::ptr::null_mut();
+            // SAFETY: pops what make_current pushed on this thread; guards nest, since they are scoped.
+            unsafe { sys::cuCtxPopCurrent_v2(&mut popped) };
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! An event: a mark on a stream that another stream, or the host, can wait for.
+
+use super::{Device, Stream, check};
+use crate::error::Result;
+use cudarc::driver::sys;
+use std::sync::Arc;
+
+pub struct Event {
+    device: Arc<Device>,
+    event: sys::CUevent,
+}
+
+// SAFETY: the driver's event calls are thread-safe.
+unsafe impl Send for Event {}
+unsafe impl Sync for Event {}
+
+impl Event {
+    /// Without timing, which would cost each record and wait.
+    pub fn new(device: &Arc<Device>) -> Result<Self> {
+        let _current = device.make_current()?;
+        let mut event = std::ptr::null_mut();
+        let flags = sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32;
+        // SAFETY: writes one handle, destroyed in drop.
+        check(unsafe { sys::cuEventCreate(&mut event, flags) }, || "creating a CUDA event".to_owned())?;
+        Ok(Self { device: device.clone(), event })
+    }
+
+    /// Marks what the stream holds now.
+    pub fn record(&self, stream: &Stream) -> Result<()> {
+        let _current = self.device.make_current()?;
+        // SAFETY: both handles are alive.
+        check(unsafe { sys::cuEventRecord(self.event, stream.raw()) }, || "recording a CUDA event".to_owned())
+    }
+
+    /// Lets what the stream is given later wait for the mark.
+    pub fn hold_back(&self, stream: &Stream) -> Result<()> {
+        let _current = self.device.make_current()?;
+        // SAFETY: both handles are alive.
+        check(unsafe { sys::cuStreamWaitEvent(stream.raw(), self.event, 0) }, || {
+            "ordering one CUDA stream behind another".to_owned()
+        })
+    }
+
+    /// Waits until the stream has passed the mark.
+    pub fn synchronize(&self) -> Result<()> {
+        let _current = self.device.make_current()?;
+        // SAFETY: the handle is alive.
+        check(unsafe { sys::cuEventSynchronize(self.event) }, || "waiting for a CUDA event".to_owned())
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        if let Ok(_current) = self.device.make_current() {
+            // SAFETY: created in new; the driver keeps it until recorded work has passed it.
+            unsafe { sys::cuEventDestroy_v2(self.event) };
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Device memory, page-locked host memory, and copies between any two kinds of memory.
+
+use super::{Device, Stream, check};
+use crate::error::Result;
+use cudarc::driver::sys;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// Memory on the device.
+pub struct DeviceMemory {
+    device: Arc<Device>,
+    address: sys::CUdeviceptr,
+    size: usize,
+}
+
+impl DeviceMemory {
+    pub fn new(device: &Arc<Device>, size: usize) -> Result<Self> {
+        let _current = device.make_current()?;
+        let mut address = 0;
+        // The driver refuses zero bytes; a buffer of none is still a buffer.
+        // SAFETY: writes one address, freed in drop.
+        check(unsafe { sys::cuMemAlloc_v2(&mut address, size.max(1)) }, || {
+            let free = device.memory().map_or_else(|_| "unknown".to_owned(), |(free, _)| free.to_string());
+            format!("allocating {size} bytes on CUDA device {} (bytes free there: {free})", device.info.ordinal)
+        })?;
+        Ok(Self { device: device.clone(), address, size })
+    }
+
+    pub fn address(&self) -> *mut c_void {
+        self.address as *mut c_void
+    }
+
+    pub fn size(&self) -> usize {
+        self.size
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        if let Ok(_current) = self.device.make_current() {
+            // SAFETY: allocated in new. The driver waits for the device's work before it frees.
+            unsafe { sys::cuMemFree_v2(self.address) };
+        }
+    }
+}
+
+/// Page-locked host memory: the device copies from and to it without the driver's own staging.
+pub struct PinnedMemory {
+    device: Arc<Device>,
+    address: *mut c_void,
+    size: usize,
+}
+
+// SAFETY: memory that belongs to this value; access is by raw pointer, under its users' rules.
+unsafe impl Send for PinnedMemory {}
+unsafe impl Sync for PinnedMemory {}
+
+impl PinnedMemory {
+    pub fn new(device: &Arc<Device>, size: usize) -> Result<Self> {
+        let _current = device.make_current()?;
+        let mut address = std::ptr::null_mut();
+        // SAFETY: writes one address, freed in drop. Portable: page-locked for every device's context.
+        check(unsafe { sys::cuMemHostAlloc(&mut address, size.max(1), sys::CU_MEMHOSTALLOC_PORTABLE) }, || {
+            format!("allocating {size} bytes of page-locked host memory")
+        })?;
+        Ok(Self { device: device.clone(), address, size })
+    }
+
+    pub fn address(&self) -> *mut c_void {
+        self.address
+    }
+
+    pub fn size(&self) -> usize {
+        self.size
+    }
+}
+
+impl Drop for PinnedMemory {
+    fn drop(&mut self) {
+        if let Ok(_current) = self.device.make_current() {
+            // SAFETY: allocated in new. The driver waits for copies under way.
+            unsafe { sys::cuMemFreeHost(self.address) };
+        }
+    }
+}
+
+/// Copies bytes between any two places, host or device, in the stream's order.
+///
+/// # Safety
+/// Both places are valid for `size` bytes until the stream has passed the copy.
+pub unsafe fn copy_async(to: *mut c_void, from: *const c_void, size: usize, stream: &Stream) -> Result<()> {
+    let _current = stream.device().make_current()?;
+    // SAFETY: as the caller says; with unified addressing the driver tells host from device by the address.
+    check(unsafe { sys::cuMemcpyAsync(to as sys::CUdeviceptr, from as sys::CUdeviceptr, size, stream.raw()) }, || {
+        format!("copying {size} bytes")
+    })
+}
+
+/// Whether the driver knows this host memory as page-locked, so that the device may copy from it directly.
+pub fn is_page_locked(device: &Device, address: *const c_void) -> bool {
+    let Ok(_current) = device.make_current() else { return false };
+    let mut kind = 0u32;
+    // SAFETY: writes one unsigned int; an address that the driver does not know gives an error, which means "no".
+    let result = unsafe {
+        sys::cuPointerGetAttribute(
+            std::ptr::from_mut(&mut kind).cast(),
+            sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
+            address as sys::CUdeviceptr,
+        )
+    };
+    result == sys::CUresult::CUDA_SUCCESS && kind == sys::CUmemorytype_enum::CU_MEMORYTYPE_HOST as u32
+}

@@ -1,0 +1,160 @@
+//! What a person asks when a model does not run: what is on this machine, what is in the model, and does it fit?
+
+use crate::backend::tensorrt;
+use crate::cuda;
+use crate::engine::{Backend, Description, Role};
+use crate::error::Result;
+use crate::model::{self, Format};
+use crate::runtime::{EngineOptions, Options, Runtime};
+use std::fmt::Write;
+use std::path::Path;
+
+pub struct Diagnosis {
+    /// For people, in lines.
+    pub report: String,
+    /// Whether the model, or without one any model, will run here.
+    pub usable: bool,
+}
+
+/// Never fails: what cannot be found out is part of the report.
+pub fn examine(options: Options, model: Option<&Path>) -> Diagnosis {
+    let mut report = Report::default();
+    report.line("planrt", &[env!("CARGO_PKG_VERSION").to_owned()]);
+    report.line("driver", &driver());
+    let libraries = tensorrt::every_library(options.tensorrt.path.as_deref());
+    report.line("TensorRT", &tensorrts(&libraries));
+    for path in &options.tensorrt.plugin_libraries {
+        report.line("plugin library", &[path.display().to_string()]);
+    }
+    let cpu = match cfg!(feature = "cpu") {
+        true => "runs ONNX models (tract, compiled in)",
+        false => "not in this build of planrt",
+    };
+    report.line("CPU engine", &[cpu.to_owned()]);
+    let runtime = Runtime::new(options);
+    let gpu = runtime.tensorrt();
+    report.line(
+        "plans",
+        &[match &gpu {
+            Ok(tensorrt) => format!("run on {} with {}", tensorrt.device().info.name, tensorrt.version()),
+            Err(error) => format!("do not run here: {error}"),
+        }],
+    );
+    let usable = match model {
+        None => gpu.is_ok() || cfg!(feature = "cpu"),
+        Some(path) => report.model(&runtime, path),
+    };
+    Diagnosis { report: report.0, usable }
+}
+
+fn driver() -> Vec<String> {
+    let found = cuda::driver_version().and_then(|version| Ok((version, cuda::devices()?)));
+    let ((major, minor), devices) = match found {
+        Ok(found) => found,
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut lines = vec![format!("speaks CUDA {major}.{minor}, {} devices", devices.len())];
+    lines.extend(devices.iter().map(|device| {
+        let (major, minor) = device.compute_capability;
+        let gib = device.total_memory as f64 / f64::from(1u32 << 30);
+        format!("device {}: {}, compute capability {major}.{minor}, {gib:.1} GiB", device.ordinal, device.name)
+    }));
+    lines
+}
+
+fn tensorrts(libraries: &[Result<tensorrt::Found>]) -> Vec<String> {
+    if libraries.is_empty() {
+        return vec!["none found".to_owned()];
+    }
+    let mut lines = Vec::new();
+    for found in libraries {
+        match found {
+            Err(error) => lines.push(error.to_string()),
+            Ok(found) => {
+                let library = &found.library;
+                lines.push(format!(
+                    "{} ({}): {}, {}",
+                    library.version(),
+                    library.flavor(),
+                    library.path().display(),
+                    found.place
+                ));
+                lines.push(match tensorrt::probe_plugins(library) {
+                    Ok(name) => format!("  its plugins: {name} loads"),
+                    Err(why) => format!("  its plugins: {why}"),
+                });
+            }
+        }
+    }
+    lines
+}
+
+#[derive(Default)]
+struct Report(String);
+
+impl Report {
+    /// A heading and what belongs under it, one column to the right.
+    fn line(&mut self, heading: &str, texts: &[String]) {
+        let mut heading = heading;
+        for text in texts.iter().flat_map(|text| text.lines()) {
+            // Writing to a String does not fail.
+            let _ = writeln!(self.0, "{heading:<15} {text}");
+            heading = "";
+        }
+    }
+
+    /// Describes a model; whether it runs here.
+    fn model(&mut self, runtime: &Runtime, path: &Path) -> bool {
+        self.line("model", &[path.display().to_string()]);
+        if let Some(origin) = origin(path) {
+            self.line("", &[origin]);
+        }
+        let outcome = runtime.load_file(path, &EngineOptions::default()).and_then(|engine| {
+            self.describe(engine.description());
+            // A context takes memory that may not be there.
+            engine.new_context().map(|_| ())
+        });
+        let verdict = match &outcome {
+            Ok(()) => "runs here".to_owned(),
+            Err(error) => format!("does not run here: {error}"),
+        };
+        self.line("verdict", &[verdict]);
+        outcome.is_ok()
+    }
+
+    fn describe(&mut self, description: &Description) {
+        let engine = match description.backend {
+            Backend::TensorRt => "TensorRT",
+            Backend::Cpu => "the CPU engine",
+        };
+        let memory = match description.device_memory_size {
+            0 => String::new(),
+            bytes => format!(", {:.1} MiB of device memory a context", bytes as f64 / f64::from(1u32 << 20)),
+        };
+        self.line("", &[format!("{:?} for {engine}{memory}", description.name)]);
+        for (i, tensor) in description.tensors.iter().enumerate() {
+            let role = if tensor.role == Role::Input { "input" } else { "output" };
+            self.line(role, &[format!("\"{}\" {} {}", tensor.name(), tensor.element_type, tensor.shape)]);
+            for (number, profile) in description.profiles.iter().enumerate() {
+                if let Some(range) = &profile[i] {
+                    self.line(
+                        "",
+                        &[format!("profile {number}: {} to {}, best at {}", range.min, range.max, range.opt)],
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// What built a plan, as far as its header says.
+fn origin(path: &Path) -> Option<String> {
+    let data = model::map_file(path).ok()?;
+    match model::recognize(&data).ok()? {
+        Format::Onnx => Some("an ONNX model".to_owned()),
+        Format::Plan => {
+            let plan = tensorrt::Plan::parse(&data).ok()?;
+            Some(plan.origin.map_or_else(|| "a plan".to_owned(), |origin| format!("a plan, built by {origin}")))
+        }
+    }
+}

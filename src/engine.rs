@@ -1,0 +1,178 @@
+//! What a model says of itself, whichever backend runs it, and the checks that follow from it.
+
+use crate::error::{Code, Error, Result};
+use crate::tensor::{ElementType, Shape};
+use std::ffi::CString;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Role {
+    Input = 1,
+    Output = 2,
+}
+
+/// Where memory lies, as the C interface numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum MemoryKind {
+    Host = 1,
+    Pinned = 2,
+    Device = 3,
+}
+
+impl MemoryKind {
+    pub fn from_code(code: i32) -> Option<Self> {
+        [Self::Host, Self::Pinned, Self::Device].into_iter().find(|k| *k as i32 == code)
+    }
+}
+
+/// The engine that runs a model, as the C interface numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Backend {
+    TensorRt = 1,
+    Cpu = 2,
+}
+
+#[derive(Clone, Debug)]
+pub struct TensorInfo {
+    /// UTF-8; a C string because the C interface lends it out.
+    pub name: CString,
+    pub role: Role,
+    pub element_type: ElementType,
+    /// Where an address bound to it must lie.
+    pub memory_kind: MemoryKind,
+    /// -1 where the model leaves an extent open.
+    pub shape: Shape,
+}
+
+impl TensorInfo {
+    pub fn name(&self) -> &str {
+        self.name.to_str().unwrap_or("?")
+    }
+}
+
+/// One input's range under one optimization profile.
+#[derive(Clone, Copy, Debug)]
+pub struct ProfileShape {
+    pub min: Shape,
+    pub opt: Shape,
+    pub max: Shape,
+}
+
+impl ProfileShape {
+    fn admits(&self, shape: &Shape) -> bool {
+        shape.len() == self.min.len() && (0..shape.len()).all(|i| (self.min[i]..=self.max[i]).contains(&shape[i]))
+    }
+
+    /// How many elements per axis the shape lies outside, summed: 0 inside.
+    fn distance(&self, shape: &Shape) -> i64 {
+        (0..shape.len()).map(|i| (self.min[i] - shape[i]).max(shape[i] - self.max[i]).max(0)).sum()
+    }
+}
+
+/// What a model says of itself.
+#[derive(Clone, Debug)]
+pub struct Description {
+    pub backend: Backend,
+    pub name: CString,
+    /// The device it runs on, for people.
+    pub device_name: CString,
+    /// Inputs first, then outputs, each in the model's order.
+    pub tensors: Vec<TensorInfo>,
+    /// For each profile the range of each tensor in `tensors`, `None` for outputs. Empty where there are no profiles.
+    pub profiles: Vec<Vec<Option<ProfileShape>>>,
+    /// Bytes of device memory that one context needs besides its inputs and outputs.
+    pub device_memory_size: usize,
+}
+
+impl Description {
+    /// The index of the tensor of that name.
+    pub fn find(&self, name: &str) -> Result<usize> {
+        self.tensors.iter().position(|t| t.name() == name).ok_or_else(|| {
+            let names: Vec<_> = self.tensors.iter().map(|t| format!("\"{}\"", t.name())).collect();
+            Error::new(Code::NotFound, format!("the model has no tensor \"{name}\"; it has {}", names.join(", ")))
+        })
+    }
+
+    pub fn indexes(&self, role: Role) -> impl Iterator<Item = usize> + '_ {
+        (0..self.tensors.len()).filter(move |i| self.tensors[*i].role == role)
+    }
+
+    /// Holds a shape for an input against the model: rank, fixed extents, and that some profile admits it.
+    pub fn check_shape(&self, tensor: usize, shape: &Shape) -> Result<()> {
+        let info = &self.tensors[tensor];
+        let name = info.name();
+        if info.role != Role::Input {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!("\"{name}\" is an output: its shape follows from the inputs' and is not set"),
+            ));
+        }
+        if shape.len() != info.shape.len() {
+            return Err(Error::new(
+                Code::Shape,
+                format!(
+                    "input \"{name}\" has {} dimensions {}, the shape given has {} {shape}",
+                    info.shape.len(),
+                    info.shape,
+                    shape.len()
+                ),
+            ));
+        }
+        for (axis, (given, model)) in shape.iter().zip(info.shape.iter()).enumerate() {
+            if *given < 1 || (*model >= 0 && given != model) {
+                let wanted = if *model >= 0 { format!("{model}") } else { "at least 1".to_owned() };
+                return Err(Error::new(
+                    Code::Shape,
+                    format!(
+                        "input \"{name}\": dimension {axis} of {shape} is {given}, the model {} takes {wanted}",
+                        info.shape
+                    ),
+                ));
+            }
+        }
+        if self.profiles.is_empty() || self.profiles.iter().any(|p| p[tensor].is_none_or(|r| r.admits(shape))) {
+            return Ok(());
+        }
+        let nearest = self
+            .profiles
+            .iter()
+            .enumerate()
+            .filter_map(|(i, p)| p[tensor].map(|range| (range.distance(shape), i, range)))
+            .min_by_key(|(distance, i, _)| (*distance, *i));
+        Err(Error::new(
+            Code::Shape,
+            match nearest {
+                Some((_, i, range)) => format!(
+                    "input \"{name}\": shape {shape} is outside every profile; the nearest is profile {i}, from {} to {}",
+                    range.min, range.max
+                ),
+                None => format!("input \"{name}\": shape {shape} is outside every profile"),
+            },
+        ))
+    }
+
+    /// The ranges of one profile, for a number as the C interface takes it.
+    pub fn profile(&self, number: i32) -> Result<&[Option<ProfileShape>]> {
+        usize::try_from(number).ok().and_then(|i| self.profiles.get(i)).map(Vec::as_slice).ok_or_else(|| {
+            Error::new(
+                Code::InvalidArgument,
+                match self.profiles.len() {
+                    0 => {
+                        format!("there is no profile {number}: this engine has none and takes every shape of the model")
+                    }
+                    count => format!("there is no profile {number}: the engine has {count}, from 0 on"),
+                },
+            )
+        })
+    }
+
+    /// Whether one profile admits a shape for each of the inputs given.
+    pub fn profile_admits(&self, profile: usize, shapes: &[Option<Shape>]) -> bool {
+        self.profiles[profile].iter().zip(shapes).all(|(range, shape)| match (range, shape) {
+            (Some(range), Some(shape)) => range.admits(shape),
+            _ => true,
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! `planrt_buffer`.
+
+use super::engine::planrt_memory_kind;
+use super::error::planrt_error;
+use super::runtime::planrt_runtime;
+use super::{Handle, delete, export, not_null, out};
+use crate::buffer::Buffer;
+use crate::engine::MemoryKind;
+use crate::error::{Code, Error, Result};
+use std::ffi::c_void;
+
+/// Memory of one kind, made here or wrapped from the application's. The handle may be used from any thread; what is in
+/// the memory is its users' to arrange.
+#[allow(non_camel_case_types)]
+pub struct planrt_buffer(Handle<Buffer>);
+
+fn hand_out(buffer: Buffer) -> *mut planrt_buffer {
+    Box::into_raw(Box::new(planrt_buffer(Handle::new(buffer))))
+}
+
+fn memory_kind(code: planrt_memory_kind) -> Result<MemoryKind> {
+    MemoryKind::from_code(code).ok_or_else(|| {
+        Error::new(Code::InvalidArgument, format!("{code} is no kind of memory; take a PLANRT_MEMORY_ constant"))
+    })
+}
+
+/// Allocates `size` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
+/// device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
+///
+/// Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
+///
+/// Requires: `runtime` is alive, `buffer_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_buffer_new(
+    runtime: *const planrt_runtime,
+    kind: planrt_memory_kind,
+    size: usize,
+    buffer_out: *mut *mut planrt_buffer,
+) -> *mut planrt_error {
+    export!(runtime => {
+        let place = out(buffer_out, "buffer_out")?;
+        *place = hand_out(Buffer::new(runtime, memory_kind(kind)?, size)?);
+        Ok(())
+    })
+}
+
+/// Wraps memory of the application's, which stays its own and must outlive the handle. `*buffer_out` is the caller's, for
+/// `planrt_buffer_delete`. Any thread.
+///
+/// Requires: `runtime` is alive, `address` is memory of that kind, `size` bytes; `buffer_out` is writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_buffer_wrap(
+    runtime: *const planrt_runtime,
+    kind: planrt_memory_kind,
+    address: *mut c_void,
+    size: usize,
+    buffer_out: *mut *mut planrt_buffer,
+) -> *mut planrt_error {
+    export!(runtime => {
+        let _ = runtime;
+        let place = out(buffer_out, "buffer_out")?;
+        let address = not_null(address, "address")?.cast_mut();
+        *place = hand_out(Buffer::wrap(memory_kind(kind)?, address, size));
+        Ok(())
+    })
+}
+
+/// Frees the handle, and the memory if it was allocated here. The device's work on it is waited for. Null is accepted.
+///
+/// Requires: `buffer` is null, or alive and deleted once; nothing is bound to its memory that still runs.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_buffer_delete(buffer: *mut planrt_buffer) {
+    delete!(buffer);
+}
+
+/// The memory's address: a host address, or a `CUdeviceptr` for device memory. Null for a bad handle. Any thread.
+///
+/// Requires: `buffer` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_buffer_get_data(buffer: *const planrt_buffer) -> *mut c_void {
+    export!(buffer; else std::ptr::null_mut() => buffer.address())
+}
+
+/// Its size in bytes; 0 for a bad handle. Any thread.
+///
+/// Requires: `buffer` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_buffer_get_size(buffer: *const planrt_buffer) -> usize {
+    export!(buffer; else 0 => buffer.size())
+}
+
+/// Its kind: one of the `PLANRT_MEMORY_` constants; 0 for a bad handle. Any thread.
+///
+/// Requires: `buffer` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_buffer_get_kind(buffer: *const planrt_buffer) -> planrt_memory_kind {
+    export!(buffer; else 0 => buffer.kind() as i32)
+}

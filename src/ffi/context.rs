@@ -1,0 +1,261 @@
+//! `planrt_context`.
+
+use super::engine::{PLANRT_FLOAT32, extents, planrt_element_type, planrt_engine};
+use super::error::planrt_error;
+use super::stream::planrt_stream;
+use super::structs::{self, Extensible};
+use super::{Handle, PLANRT_MAX_RANK, delete, export, not_null, out, text};
+use crate::context::{Context, NamedTensor};
+use crate::error::{Code, Error, Result};
+use crate::tensor::{ElementType, Shape};
+use std::ffi::{c_char, c_void};
+
+/// One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`, and
+/// only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
+#[allow(non_camel_case_types)]
+pub struct planrt_context(Handle<Context>);
+
+/// A tensor in host memory, lent to `planrt_context_run` for the time of the call. Fill it with zeros first, then set
+/// `struct_size` to `sizeof(planrt_host_tensor)`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_host_tensor {
+    /// Bytes of this struct, as the caller knows it; the same in all elements of an array.
+    pub struct_size: usize,
+    /// The tensor's name in the model, in UTF-8.
+    pub name: *const c_char,
+    /// Read for inputs, written for outputs. Elements are dense, the last dimension runs fastest; no alignment is
+    /// asked for.
+    pub data: *mut c_void,
+    /// Bytes behind `data`.
+    pub size: usize,
+    /// The type of the elements in `data`: the model's, or `PLANRT_FLOAT32` where the model's is float16 or bfloat16 (and
+    /// the other way round): planrt then converts, rounding to nearest even.
+    pub element_type: planrt_element_type,
+    /// For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
+    pub rank: i32,
+    /// For inputs: the extents in elements, outermost first.
+    pub shape: [i64; PLANRT_MAX_RANK],
+}
+
+// SAFETY: repr(C), the size first, and no field for which zero is not a value.
+unsafe impl Extensible for planrt_host_tensor {
+    const FIRST_SIZE: usize = 104;
+    const NAME: &'static str = "planrt_host_tensor";
+}
+
+/// A shape from a C array.
+unsafe fn shape(extents: *const i64, rank: i32) -> Result<Shape> {
+    let rank = usize::try_from(rank).ok().filter(|rank| *rank <= PLANRT_MAX_RANK).ok_or_else(|| {
+        Error::new(Code::InvalidArgument, format!("a rank of {rank}; tensors have 0 to {PLANRT_MAX_RANK} dimensions"))
+    })?;
+    if rank == 0 {
+        return Shape::new(&[]);
+    }
+    Shape::new(unsafe { std::slice::from_raw_parts(not_null(extents, "shape")?, rank) })
+}
+
+unsafe fn tensors<'a>(from: *const planrt_host_tensor, count: usize, name: &str) -> Result<Vec<NamedTensor<'a>>> {
+    let given = unsafe { structs::read_array(from, count, name) }?;
+    given
+        .iter()
+        .enumerate()
+        .map(|(i, tensor)| {
+            let within = |error: Error| error.within(format_args!("{name}[{i}]"));
+            Ok(NamedTensor {
+                name: unsafe { text::text(tensor.name, "name") }.map_err(within)?,
+                data: tensor.data.cast(),
+                size: tensor.size,
+                element_type: ElementType::from_code(tensor.element_type).ok_or_else(|| {
+                    let code = tensor.element_type;
+                    within(Error::new(
+                        Code::InvalidArgument,
+                        format!("{code} is no element type; take a constant such as PLANRT_FLOAT32 ({PLANRT_FLOAT32})"),
+                    ))
+                })?,
+                shape: match name {
+                    "inputs" => unsafe { shape(tensor.shape.as_ptr(), tensor.rank) }.map_err(within)?,
+                    _ => Shape::new(&[])?,
+                },
+            })
+        })
+        .collect()
+}
+
+/// Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile.
+/// `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
+///
+/// Errors: `PLANRT_ERROR_IN_USE` where every profile is taken, `_OUT_OF_MEMORY`, `_TENSORRT`.
+///
+/// Requires: `engine` is alive, `context_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_new(
+    engine: *const planrt_engine,
+    context_out: *mut *mut planrt_context,
+) -> *mut planrt_error {
+    export!(engine => {
+        let place = out(context_out, "context_out")?;
+        let context = Context::new(engine.clone())?;
+        *place = Box::into_raw(Box::new(planrt_context(Handle::new(context))));
+        Ok(())
+    })
+}
+
+/// Frees a context, after the work that it has enqueued has ended: it waits for that. Null is accepted.
+///
+/// Requires: `context` is null, or alive, not in use and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_delete(context: *mut planrt_context) {
+    delete!(context);
+}
+
+/// Fixes the optimization profile, or with -1 (the default) leaves the choice to planrt, which takes the first free one
+/// that admits the shapes.
+///
+/// Errors: `PLANRT_ERROR_IN_USE` where TensorRT lets one context only have a profile and another has it.
+///
+/// Requires: `context` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_set_profile(context: *mut planrt_context, profile: i32) -> *mut planrt_error {
+    export!(context => context.set_profile(profile))
+}
+
+/// The optimization profile in use; -1 where there is none.
+///
+/// Requires: `context` is alive, `profile_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_get_profile(
+    context: *mut planrt_context,
+    profile_out: *mut i32,
+) -> *mut planrt_error {
+    export!(context => {
+        let place = out(profile_out, "profile_out")?;
+        *place = context.profile()?.map_or(-1, |profile| profile as i32);
+        Ok(())
+    })
+}
+
+/// Sets the shape of an input, `rank` extents in elements, outermost first. Inputs whose shape the model fixes need none.
+///
+/// Errors: `PLANRT_ERROR_SHAPE`, with the nearest profile where none admits it; `PLANRT_ERROR_NOT_FOUND`.
+///
+/// Requires: `context` is alive, `input` a string, `shape` readable for `rank` extents.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_set_shape(
+    context: *mut planrt_context,
+    input: *const c_char,
+    shape: *const i64,
+    rank: i32,
+) -> *mut planrt_error {
+    export!(context => context.set_shape(text::text(input, "input")?, &self::shape(shape, rank)?))
+}
+
+/// The shape of an input or output as it follows from the inputs' shapes as set: outputs too, before the run.
+/// `shape_out` has room for `PLANRT_MAX_RANK` extents.
+///
+/// Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing.
+///
+/// Requires: `context` is alive, `tensor` a string, `shape_out` and `rank_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_get_shape(
+    context: *mut planrt_context,
+    tensor: *const c_char,
+    shape_out: *mut i64,
+    rank_out: *mut i32,
+) -> *mut planrt_error {
+    export!(context => {
+        let (shape_place, rank_place) = (out(shape_out, "shape_out")?, out(rank_out, "rank_out")?);
+        let shape = context.shape(text::text(tensor, "tensor")?)?;
+        shape_place.cast::<[i64; PLANRT_MAX_RANK]>().write_unaligned(extents(&shape));
+        *rank_place = shape.len() as i32;
+        Ok(())
+    })
+}
+
+/// The bytes that an input or output takes with the inputs' shapes as set.
+///
+/// Requires: `context` is alive, `tensor` a string, `size_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_get_size(
+    context: *mut planrt_context,
+    tensor: *const c_char,
+    size_out: *mut usize,
+) -> *mut planrt_error {
+    export!(context => {
+        let place = out(size_out, "size_out")?;
+        *place = context.size(text::text(tensor, "tensor")?)?;
+        Ok(())
+    })
+}
+
+/// Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names
+/// (device memory for TensorRT, host memory on the CPU), `size` bytes. It stays the caller's, and must stay valid until
+/// another is bound and the enqueued work has ended. Its size is checked when work is enqueued.
+///
+/// Requires: `context` is alive, `tensor` a string, `address` valid for `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_bind(
+    context: *mut planrt_context,
+    tensor: *const c_char,
+    address: *mut c_void,
+    size: usize,
+) -> *mut planrt_error {
+    export!(context => {
+        not_null(address, "address")?;
+        context.bind(text::text(tensor, "tensor")?, address, size)
+    })
+}
+
+/// Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready in
+/// that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work. On the
+/// CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
+///
+/// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where something is not bound, `_BUFFER_TOO_SMALL`, `_SHAPE`, `_IN_USE`,
+/// `_CANCELLED`, `_TENSORRT`.
+///
+/// Requires: `context` is alive, `stream` null or alive, what is bound is valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_enqueue(
+    context: *mut planrt_context,
+    stream: *mut planrt_stream,
+) -> *mut planrt_error {
+    export!(context => {
+        let stream = match stream.as_ref() {
+            Some(stream) => Some(stream.0.get("stream")?),
+            None => None,
+        };
+        context.enqueue(stream)
+    })
+}
+
+/// Runs from host memory to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
+/// (through page-locked memory of its own, unless the memory given is page-locked), runs, copies back. Every input must
+/// be given; an output that is not given is computed and dropped. On an error the outputs hold what they held.
+///
+/// Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`.
+///
+/// Requires: `context` is alive, the arrays readable, each element's `data` valid for its `size`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_run(
+    context: *mut planrt_context,
+    inputs: *const planrt_host_tensor,
+    input_count: usize,
+    outputs: *const planrt_host_tensor,
+    output_count: usize,
+) -> *mut planrt_error {
+    export!(context => {
+        let inputs = tensors(inputs, input_count, "inputs")?;
+        let outputs = tensors(outputs, output_count, "outputs")?;
+        context.run(&inputs, &outputs)
+    })
+}
+
+/// Asks the run under way, or else the next one, to end with `PLANRT_ERROR_CANCELLED`. On the CPU a run ends between two
+/// layers; work that the GPU has begun is finished first. Any thread, also beside a call on the same context.
+///
+/// Requires: `context` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_cancel(context: *mut planrt_context) {
+    export!(context; else () => context.cancel());
+}

@@ -1,0 +1,419 @@
+//! `planrt_engine_options`, `planrt_engine`, and what an engine says of itself.
+
+use super::error::planrt_error;
+use super::runtime::planrt_runtime;
+use super::structs::{self, Extensible};
+use super::{Handle, PLANRT_MAX_RANK, delete, export, not_null, out, text};
+use crate::backend::Engine;
+use crate::engine::{Backend, MemoryKind, Role};
+use crate::error::{Code, Error, Result};
+use crate::runtime::EngineOptions;
+use crate::tensor::{ElementType, Shape};
+use parking_lot::Mutex;
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+/// The engine that runs a model: one of the `PLANRT_BACKEND_` constants.
+#[allow(non_camel_case_types)]
+pub type planrt_backend = i32;
+
+/// TensorRT, on an NVIDIA GPU: runs plans.
+pub const PLANRT_BACKEND_TENSORRT: planrt_backend = 1;
+/// The CPU engine inside planrt: runs ONNX models.
+pub const PLANRT_BACKEND_CPU: planrt_backend = 2;
+
+/// The type of one element of a tensor: one of the constants below.
+#[allow(non_camel_case_types)]
+pub type planrt_element_type = i32;
+
+/// IEEE 754 binary32.
+pub const PLANRT_FLOAT32: planrt_element_type = 1;
+/// IEEE 754 binary16.
+pub const PLANRT_FLOAT16: planrt_element_type = 2;
+/// The upper half of a binary32.
+pub const PLANRT_BFLOAT16: planrt_element_type = 3;
+/// Signed, 8 bits.
+pub const PLANRT_INT8: planrt_element_type = 4;
+/// Unsigned, 8 bits.
+pub const PLANRT_UINT8: planrt_element_type = 5;
+/// Signed, 32 bits.
+pub const PLANRT_INT32: planrt_element_type = 6;
+/// Signed, 64 bits.
+pub const PLANRT_INT64: planrt_element_type = 7;
+/// One byte, 0 or 1.
+pub const PLANRT_BOOL: planrt_element_type = 8;
+
+/// Whether a tensor is read or written: `PLANRT_INPUT` or `PLANRT_OUTPUT`.
+#[allow(non_camel_case_types)]
+pub type planrt_tensor_role = i32;
+
+/// The model reads it.
+pub const PLANRT_INPUT: planrt_tensor_role = 1;
+/// The model writes it.
+pub const PLANRT_OUTPUT: planrt_tensor_role = 2;
+
+/// Where memory lies: one of the `PLANRT_MEMORY_` constants.
+#[allow(non_camel_case_types)]
+pub type planrt_memory_kind = i32;
+
+/// Ordinary host memory.
+pub const PLANRT_MEMORY_HOST: planrt_memory_kind = 1;
+/// Page-locked host memory, which the GPU copies from and to directly.
+pub const PLANRT_MEMORY_PINNED: planrt_memory_kind = 2;
+/// Memory on the CUDA device.
+pub const PLANRT_MEMORY_DEVICE: planrt_memory_kind = 3;
+
+const _: () = assert!(
+    PLANRT_BACKEND_TENSORRT == Backend::TensorRt as i32
+        && PLANRT_BACKEND_CPU == Backend::Cpu as i32
+        && PLANRT_FLOAT32 == ElementType::Float32 as i32
+        && PLANRT_FLOAT16 == ElementType::Float16 as i32
+        && PLANRT_BFLOAT16 == ElementType::BFloat16 as i32
+        && PLANRT_INT8 == ElementType::Int8 as i32
+        && PLANRT_UINT8 == ElementType::Uint8 as i32
+        && PLANRT_INT32 == ElementType::Int32 as i32
+        && PLANRT_INT64 == ElementType::Int64 as i32
+        && PLANRT_BOOL == ElementType::Bool as i32
+        && PLANRT_INPUT == Role::Input as i32
+        && PLANRT_OUTPUT == Role::Output as i32
+        && PLANRT_MEMORY_HOST == MemoryKind::Host as i32
+        && PLANRT_MEMORY_PINNED == MemoryKind::Pinned as i32
+        && PLANRT_MEMORY_DEVICE == MemoryKind::Device as i32
+);
+
+/// The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant. Any
+/// thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn planrt_element_type_get_name(element_type: planrt_element_type) -> *const c_char {
+    ElementType::from_code(element_type).map_or(std::ptr::null(), |t| t.name().as_ptr())
+}
+
+/// Bytes of one element; 0 for an unknown constant. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn planrt_element_type_get_size(element_type: planrt_element_type) -> usize {
+    ElementType::from_code(element_type).map_or(0, ElementType::size)
+}
+
+/// How a model is to be loaded. One thread at a time. Made by `planrt_engine_options_new`, owned by the caller, free to
+/// be deleted as soon as the engine is loaded.
+#[allow(non_camel_case_types)]
+pub struct planrt_engine_options(Handle<Mutex<EngineOptions>>);
+
+/// A loaded model: a plan on the GPU, or an ONNX model on the CPU, and what it says of itself. Any thread may use it,
+/// several at once. Contexts keep it: it may be deleted before them.
+#[allow(non_camel_case_types)]
+pub struct planrt_engine(pub(super) Handle<Arc<dyn Engine>>);
+
+/// One input or output of a model. Set `struct_size` to `sizeof(planrt_tensor_info)` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_tensor_info {
+    /// Bytes of this struct, as the caller knows it.
+    pub struct_size: usize,
+    /// UTF-8; it lives as long as the engine.
+    pub name: *const c_char,
+    /// `PLANRT_INPUT` or `PLANRT_OUTPUT`.
+    pub role: planrt_tensor_role,
+    /// The type of its elements.
+    pub element_type: planrt_element_type,
+    /// Where memory for `planrt_context_bind` must lie.
+    pub memory_kind: planrt_memory_kind,
+    /// The number of dimensions.
+    pub rank: i32,
+    /// Extents in elements, outermost first; -1 where the model leaves one open.
+    pub shape: [i64; PLANRT_MAX_RANK],
+}
+
+/// The shapes that an input may have under one optimization profile. Set `struct_size` to
+/// `sizeof(planrt_profile_shape)` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_profile_shape {
+    /// Bytes of this struct, as the caller knows it.
+    pub struct_size: usize,
+    /// The number of dimensions.
+    pub rank: i32,
+    /// The smallest extents, in elements.
+    pub min: [i64; PLANRT_MAX_RANK],
+    /// The extents that the plan was tuned for.
+    pub opt: [i64; PLANRT_MAX_RANK],
+    /// The largest extents.
+    pub max: [i64; PLANRT_MAX_RANK],
+}
+
+// SAFETY: repr(C), the size first, and no field for which zero is not a value.
+unsafe impl Extensible for planrt_tensor_info {
+    const FIRST_SIZE: usize = 96;
+    const NAME: &'static str = "planrt_tensor_info";
+}
+// SAFETY: as above.
+unsafe impl Extensible for planrt_profile_shape {
+    const FIRST_SIZE: usize = 208;
+    const NAME: &'static str = "planrt_profile_shape";
+}
+
+/// Extents as the C structs hold them.
+pub(super) fn extents(shape: &Shape) -> [i64; PLANRT_MAX_RANK] {
+    let mut extents = [0; PLANRT_MAX_RANK];
+    extents[..shape.len()].copy_from_slice(shape);
+    extents
+}
+
+/// Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_engine_options_delete`.
+///
+/// Requires: `options_out` is null or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_options_new(options_out: *mut *mut planrt_engine_options) -> *mut planrt_error {
+    export!(=> {
+        let place = out(options_out, "options_out")?;
+        *place = Box::into_raw(Box::new(planrt_engine_options(Handle::new(Mutex::default()))));
+        Ok(())
+    })
+}
+
+/// Frees options. Null is accepted.
+///
+/// Requires: `options` is null, or alive and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_options_delete(options: *mut planrt_engine_options) {
+    delete!(options);
+}
+
+/// How many threads the CPU engine may use for a run, the caller's among them; 0 (the default) for one a core.
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_options_set_cpu_threads(
+    options: *mut planrt_engine_options,
+    threads: i32,
+) -> *mut planrt_error {
+    export!(options => {
+        options.lock().cpu_threads = usize::try_from(threads)
+            .map_err(|_| Error::new(Code::InvalidArgument, format!("{threads} threads; take 0 for one a core, or more")))?;
+        Ok(())
+    })
+}
+
+/// How many input shapes the CPU engine keeps ready. Each costs memory for the weights as that shape wants them, each
+/// new shape the time to prepare it. At least 1; the default is 4.
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_options_set_cpu_shape_cache(
+    options: *mut planrt_engine_options,
+    shapes: i32,
+) -> *mut planrt_error {
+    export!(options => {
+        options.lock().cpu_shape_cache = usize::try_from(shapes)
+            .ok()
+            .filter(|shapes| *shapes > 0)
+            .ok_or_else(|| Error::new(Code::InvalidArgument, format!("a cache of {shapes} shapes; take at least 1")))?;
+        Ok(())
+    })
+}
+
+/// The options given, or the defaults for null.
+unsafe fn options_or_default(options: *const planrt_engine_options) -> Result<EngineOptions> {
+    match unsafe { options.as_ref() } {
+        Some(options) => Ok(*options.0.get("options")?.lock()),
+        None => Ok(EngineOptions::default()),
+    }
+}
+
+fn hand_out(engine: Arc<dyn Engine>) -> *mut planrt_engine {
+    Box::into_raw(Box::new(planrt_engine(Handle::new(engine))))
+}
+
+/// Loads a model from a file, which is mapped, not copied, and read to the end before the call returns. What it is, is
+/// told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX model on the CPU. `options` may be
+/// null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any thread.
+///
+/// Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
+/// `_NO_TENSORRT`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`.
+///
+/// Requires: `runtime` is alive, `path` a string, `options` null or alive, `engine_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_load_file(
+    runtime: *const planrt_runtime,
+    path: *const c_char,
+    options: *const planrt_engine_options,
+    engine_out: *mut *mut planrt_engine,
+) -> *mut planrt_error {
+    export!(runtime => {
+        let place = out(engine_out, "engine_out")?;
+        let engine = runtime.load_file(text::path(path, "path")?, &options_or_default(options)?)?;
+        *place = hand_out(engine);
+        Ok(())
+    })
+}
+
+/// Loads a model from memory: as `planrt_engine_load_file`. `data` is read during the call only.
+///
+/// Requires: As for `planrt_engine_load_file`; `data` is readable for `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_load_memory(
+    runtime: *const planrt_runtime,
+    data: *const c_void,
+    size: usize,
+    options: *const planrt_engine_options,
+    engine_out: *mut *mut planrt_engine,
+) -> *mut planrt_error {
+    export!(runtime => {
+        let place = out(engine_out, "engine_out")?;
+        let data = std::slice::from_raw_parts(not_null(data, "data")?.cast::<u8>(), size);
+        let engine = runtime.load_memory(data, &options_or_default(options)?)?;
+        *place = hand_out(engine);
+        Ok(())
+    })
+}
+
+/// Lets go of an engine; its contexts go on. Null is accepted.
+///
+/// Requires: `engine` is null, or alive and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_delete(engine: *mut planrt_engine) {
+    delete!(engine);
+}
+
+/// Which engine runs the model: one of the `PLANRT_BACKEND_` constants; 0 for a bad handle. Any thread.
+///
+/// Requires: `engine` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_backend(engine: *const planrt_engine) -> planrt_backend {
+    export!(engine; else 0 => engine.description().backend as i32)
+}
+
+/// The model's name, as its builder gave it, in UTF-8; it lives as long as the engine. Empty where it has none. Any
+/// thread.
+///
+/// Requires: `engine` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_name(engine: *const planrt_engine) -> *const c_char {
+    export!(engine; else c"".as_ptr() => engine.description().name.as_ptr())
+}
+
+/// What the model runs on, for people: "NVIDIA H100 80GB HBM3", "CPU, 8 threads". It lives as long as the engine. Any
+/// thread.
+///
+/// Requires: `engine` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_device_name(engine: *const planrt_engine) -> *const c_char {
+    export!(engine; else c"".as_ptr() => engine.description().device_name.as_ptr())
+}
+
+/// The number of inputs and outputs together; 0 for a bad handle. Any thread.
+///
+/// Requires: `engine` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_tensor_count(engine: *const planrt_engine) -> i32 {
+    export!(engine; else 0 => i32::try_from(engine.description().tensors.len()).unwrap_or(i32::MAX))
+}
+
+/// One input or output: inputs come first, each in the model's order. Any thread.
+///
+/// Requires: `engine` is alive, `info_out` writable, its `struct_size` set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_tensor_info(
+    engine: *const planrt_engine,
+    index: i32,
+    info_out: *mut planrt_tensor_info,
+) -> *mut planrt_error {
+    export!(engine => {
+        let place = out(info_out, "info_out")?;
+        let tensors = &engine.description().tensors;
+        let info = usize::try_from(index).ok().and_then(|i| tensors.get(i)).ok_or_else(|| {
+            Error::new(Code::InvalidArgument, format!("tensor {index} of {}; they begin at 0", tensors.len()))
+        })?;
+        structs::write(place, planrt_tensor_info {
+            struct_size: 0,
+            name: info.name.as_ptr(),
+            role: info.role as i32,
+            element_type: info.element_type as i32,
+            memory_kind: info.memory_kind as i32,
+            rank: info.shape.len() as i32,
+            shape: extents(&info.shape),
+        })
+    })
+}
+
+/// The index of the tensor of that name. Any thread.
+///
+/// Errors: `PLANRT_ERROR_NOT_FOUND`, with the names that there are.
+///
+/// Requires: `engine` is alive, `name` a string, `index_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_find_tensor(
+    engine: *const planrt_engine,
+    name: *const c_char,
+    index_out: *mut i32,
+) -> *mut planrt_error {
+    export!(engine => {
+        let place = out(index_out, "index_out")?;
+        *place = engine.description().find(text::text(name, "name")?)? as i32;
+        Ok(())
+    })
+}
+
+/// The number of optimization profiles; 0 where there are none: an engine on the CPU takes every shape that the model
+/// does. Any thread.
+///
+/// Requires: `engine` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_profile_count(engine: *const planrt_engine) -> i32 {
+    export!(engine; else 0 => engine.description().profiles.len() as i32)
+}
+
+/// The shapes that an input may have under a profile. Any thread.
+///
+/// Requires: `engine` is alive, `input` a string, `shape_out` writable, its `struct_size` set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_profile_shape(
+    engine: *const planrt_engine,
+    profile: i32,
+    input: *const c_char,
+    shape_out: *mut planrt_profile_shape,
+) -> *mut planrt_error {
+    export!(engine => {
+        let place = out(shape_out, "shape_out")?;
+        let description = engine.description();
+        let tensor = description.find(text::text(input, "input")?)?;
+        let ranges = description.profile(profile)?;
+        let range = ranges[tensor].ok_or_else(|| {
+            let name = description.tensors[tensor].name();
+            Error::new(Code::InvalidArgument, format!("profiles hold shapes of inputs; \"{name}\" is an output"))
+        })?;
+        structs::write(place, planrt_profile_shape {
+            struct_size: 0,
+            rank: range.min.len() as i32,
+            min: extents(&range.min),
+            opt: extents(&range.opt),
+            max: extents(&range.max),
+        })
+    })
+}
+
+/// Bytes of device memory that one context takes, besides its inputs and outputs; 0 on the CPU. Any thread.
+///
+/// Requires: `engine` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_device_memory_size(engine: *const planrt_engine) -> usize {
+    export!(engine; else 0 => engine.description().device_memory_size)
+}
+
+/// The model's layers as JSON: what TensorRT's engine inspector says of a plan, the nodes of an ONNX model in the same
+/// form, `{"Layers": [...]}`. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
+///
+/// Requires: `engine` is alive, `json_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_layers_json(
+    engine: *const planrt_engine,
+    json_out: *mut *mut c_char,
+) -> *mut planrt_error {
+    export!(engine => {
+        let place = out(json_out, "json_out")?;
+        *place = text::give(engine.layers_json()?);
+        Ok(())
+    })
+}

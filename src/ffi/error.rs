@@ -1,0 +1,141 @@
+//! `planrt_error`.
+
+use super::delete;
+use crate::error::{Code, Error, Result};
+use std::ffi::{CString, c_char};
+
+/// What went wrong: a code for programs, a message for people, and what TensorRT and CUDA said.
+///
+/// Every fallible function returns one, or null on success. The caller owns it and deletes it with
+/// `planrt_error_delete`. It belongs to its holder: any thread may read it.
+#[allow(non_camel_case_types)]
+pub struct planrt_error {
+    code: i32,
+    cuda_code: i32,
+    message: CString,
+    detail: CString,
+}
+
+/// The kind of an error: one of the `PLANRT_ERROR_` constants. New ones may be added.
+#[allow(non_camel_case_types)]
+pub type planrt_error_code = i32;
+
+/// A null or otherwise impossible argument: an unknown constant, a struct of the wrong size.
+pub const PLANRT_ERROR_INVALID_ARGUMENT: planrt_error_code = 1;
+/// No such file, or no such tensor in the model.
+pub const PLANRT_ERROR_NOT_FOUND: planrt_error_code = 2;
+/// The file is there but cannot be read.
+pub const PLANRT_ERROR_IO: planrt_error_code = 3;
+/// The model is damaged, cut short, or no model at all.
+pub const PLANRT_ERROR_INVALID_MODEL: planrt_error_code = 4;
+/// A sound plan, but of another TensorRT version or for another GPU.
+pub const PLANRT_ERROR_INCOMPATIBLE_MODEL: planrt_error_code = 5;
+/// The plan needs a plugin that is not loaded; the message names it and the library that it is in.
+pub const PLANRT_ERROR_MISSING_PLUGIN: planrt_error_code = 6;
+/// No CUDA driver, or no device of that ordinal.
+pub const PLANRT_ERROR_NO_CUDA: planrt_error_code = 7;
+/// No TensorRT library, or one that cannot be used.
+pub const PLANRT_ERROR_NO_TENSORRT: planrt_error_code = 8;
+/// This backend, TensorRT version or build of planrt cannot do that.
+pub const PLANRT_ERROR_UNSUPPORTED: planrt_error_code = 9;
+/// A shape that fits no profile, is not set, or does not agree with the model.
+pub const PLANRT_ERROR_SHAPE: planrt_error_code = 10;
+/// Memory given for a tensor is smaller than the tensor.
+pub const PLANRT_ERROR_BUFFER_TOO_SMALL: planrt_error_code = 11;
+/// Host or device memory is used up.
+pub const PLANRT_ERROR_OUT_OF_MEMORY: planrt_error_code = 12;
+/// A context was used from two threads at once, or its profile is taken by another context.
+pub const PLANRT_ERROR_IN_USE: planrt_error_code = 13;
+/// The run was ended by `planrt_context_cancel`.
+pub const PLANRT_ERROR_CANCELLED: planrt_error_code = 14;
+/// A CUDA call failed; `planrt_error_get_cuda_code` gives the driver's number.
+pub const PLANRT_ERROR_CUDA: planrt_error_code = 15;
+/// A TensorRT call failed; `planrt_error_get_detail` gives its lines.
+pub const PLANRT_ERROR_TENSORRT: planrt_error_code = 16;
+/// An earlier call on this handle failed inside planrt; the handle can only be deleted.
+pub const PLANRT_ERROR_POISONED: planrt_error_code = 17;
+/// A defect of planrt, caught: the message says where.
+pub const PLANRT_ERROR_INTERNAL: planrt_error_code = 18;
+
+// The header shows the numbers; the library's own list is the one that is used.
+const _: () = assert!(
+    PLANRT_ERROR_INVALID_ARGUMENT == Code::InvalidArgument as i32
+        && PLANRT_ERROR_NOT_FOUND == Code::NotFound as i32
+        && PLANRT_ERROR_IO == Code::Io as i32
+        && PLANRT_ERROR_INVALID_MODEL == Code::InvalidModel as i32
+        && PLANRT_ERROR_INCOMPATIBLE_MODEL == Code::IncompatibleModel as i32
+        && PLANRT_ERROR_MISSING_PLUGIN == Code::MissingPlugin as i32
+        && PLANRT_ERROR_NO_CUDA == Code::NoCuda as i32
+        && PLANRT_ERROR_NO_TENSORRT == Code::NoTensorRt as i32
+        && PLANRT_ERROR_UNSUPPORTED == Code::Unsupported as i32
+        && PLANRT_ERROR_SHAPE == Code::Shape as i32
+        && PLANRT_ERROR_BUFFER_TOO_SMALL == Code::BufferTooSmall as i32
+        && PLANRT_ERROR_OUT_OF_MEMORY == Code::OutOfMemory as i32
+        && PLANRT_ERROR_IN_USE == Code::InUse as i32
+        && PLANRT_ERROR_CANCELLED == Code::Cancelled as i32
+        && PLANRT_ERROR_CUDA == Code::Cuda as i32
+        && PLANRT_ERROR_TENSORRT == Code::TensorRt as i32
+        && PLANRT_ERROR_POISONED == Code::Poisoned as i32
+        && PLANRT_ERROR_INTERNAL == Code::Internal as i32
+);
+
+/// Success is null; an error is handed to the caller.
+pub(super) fn into_raw(result: Result<()>) -> *mut planrt_error {
+    match result {
+        Ok(()) => std::ptr::null_mut(),
+        Err(error) => Box::into_raw(Box::new(error.into())),
+    }
+}
+
+impl From<Error> for planrt_error {
+    fn from(error: Error) -> Self {
+        let text = |s: &str| CString::new(s.replace('\0', "\u{fffd}")).unwrap_or_default();
+        Self {
+            code: error.code() as i32,
+            cuda_code: error.cuda_code(),
+            message: text(error.message()),
+            detail: text(error.detail()),
+        }
+    }
+}
+
+/// The error's code: one of the `PLANRT_ERROR_` constants; 0 for null.
+///
+/// Requires: `error` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_error_get_code(error: *const planrt_error) -> planrt_error_code {
+    unsafe { error.as_ref() }.map_or(0, |e| e.code)
+}
+
+/// One sentence that names what was wrong and what to do, in UTF-8; it lives as long as the error. Empty for null.
+///
+/// Requires: `error` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_error_get_message(error: *const planrt_error) -> *const c_char {
+    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |e| e.message.as_ptr())
+}
+
+/// What the library underneath said of it (TensorRT's last lines), in UTF-8, lines ended by `\n`; it lives as long as
+/// the error. Empty where there is none, and for null.
+///
+/// Requires: `error` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_error_get_detail(error: *const planrt_error) -> *const c_char {
+    unsafe { error.as_ref() }.map_or(c"".as_ptr(), |e| e.detail.as_ptr())
+}
+
+/// The CUDA driver's number (`CUresult`) where a CUDA call failed, else 0.
+///
+/// Requires: `error` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_error_get_cuda_code(error: *const planrt_error) -> i32 {
+    unsafe { error.as_ref() }.map_or(0, |e| e.cuda_code)
+}
+
+/// Frees an error. Null is accepted.
+///
+/// Requires: `error` is null, or came from planrt and is deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_error_delete(error: *mut planrt_error) {
+    delete!(error);
+}

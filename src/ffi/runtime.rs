@@ -1,0 +1,211 @@
+//! `planrt_runtime_options` and `planrt_runtime`.
+
+use super::error::planrt_error;
+use super::{Handle, delete, export, out, text};
+use crate::error::{Code, Error};
+use crate::log::{Callback, Level, Sink};
+use crate::runtime::{Options, Runtime};
+use parking_lot::Mutex;
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+
+/// How serious a line of the log is: one of the `PLANRT_LOG_` constants, lower is more serious.
+#[allow(non_camel_case_types)]
+pub type planrt_log_level = i32;
+
+/// Something failed.
+pub const PLANRT_LOG_ERROR: planrt_log_level = 1;
+/// Something works, but not as one would wish.
+pub const PLANRT_LOG_WARNING: planrt_log_level = 2;
+/// What was found and loaded.
+pub const PLANRT_LOG_INFO: planrt_log_level = 3;
+/// For those who look for a fault; TensorRT's own verbose lines are here.
+pub const PLANRT_LOG_DEBUG: planrt_log_level = 4;
+
+const _: () = assert!(
+    PLANRT_LOG_ERROR == Level::Error as i32
+        && PLANRT_LOG_WARNING == Level::Warning as i32
+        && PLANRT_LOG_INFO == Level::Info as i32
+        && PLANRT_LOG_DEBUG == Level::Debug as i32
+);
+
+/// Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
+/// long as the runtime or anything made from it is alive; it must not throw, and may call planrt.
+///
+/// Lines that differ in numbers only come at most once a second; the next one says how many were left out.
+#[allow(non_camel_case_types)]
+pub type planrt_log_callback =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, level: planrt_log_level, message: *const c_char)>;
+
+/// How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free to
+/// be deleted as soon as the runtime is made.
+#[allow(non_camel_case_types)]
+pub struct planrt_runtime_options(pub(super) Handle<Mutex<Options>>);
+
+/// What was found and loaded: the CUDA driver, the device, the TensorRT library, and the log they share. Any thread may
+/// use it, several at once. Engines, streams and buffers keep what they need of it: it may be deleted before them.
+#[allow(non_camel_case_types)]
+pub struct planrt_runtime(pub(super) Handle<Arc<Runtime>>);
+
+/// Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_runtime_options_delete`.
+///
+/// Requires: `options_out` is null or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_options_new(
+    options_out: *mut *mut planrt_runtime_options,
+) -> *mut planrt_error {
+    export!(=> {
+        let place = out(options_out, "options_out")?;
+        *place = Box::into_raw(Box::new(planrt_runtime_options(Handle::new(Mutex::default()))));
+        Ok(())
+    })
+}
+
+/// Frees options. Null is accepted.
+///
+/// Requires: `options` is null, or alive and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_options_delete(options: *mut planrt_runtime_options) {
+    delete!(options);
+}
+
+/// The CUDA device by its ordinal, as `nvidia-smi` and `CUDA_VISIBLE_DEVICES` leave it. Default 0.
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_options_set_device(
+    options: *mut planrt_runtime_options,
+    ordinal: i32,
+) -> *mut planrt_error {
+    export!(options => {
+        if ordinal < 0 {
+            return Err(Error::new(Code::InvalidArgument, format!("the device's ordinal is {ordinal}; they begin at 0")));
+        }
+        options.lock().device = ordinal;
+        Ok(())
+    })
+}
+
+/// The TensorRT library to use: its file, or the folder that it is in. Without it planrt looks at the environment
+/// variable `PLANRT_TENSORRT` (the same), then for a libnvinfer that the process has loaded already, then on the loader's
+/// path. Null sets the default again.
+///
+/// Requires: `options` is alive, `path` null or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_options_set_tensorrt_path(
+    options: *mut planrt_runtime_options,
+    path: *const c_char,
+) -> *mut planrt_error {
+    export!(options => {
+        let path = if path.is_null() { None } else { Some(text::path(path, "path")?.to_owned()) };
+        options.lock().tensorrt.path = path;
+        Ok(())
+    })
+}
+
+/// A library with TensorRT plugins of the application's, loaded before the first plan. May be called more than once.
+///
+/// Requires: `options` is alive, `path` a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_options_add_plugin_library(
+    options: *mut planrt_runtime_options,
+    path: *const c_char,
+) -> *mut planrt_error {
+    export!(options => {
+        let path = text::path(path, "path")?.to_owned();
+        options.lock().tensorrt.plugin_libraries.push(path);
+        Ok(())
+    })
+}
+
+/// Whether libnvinfer_plugin, TensorRT's own plugins, may be loaded. It is looked for beside TensorRT and on the loader's
+/// path, and only when a plan asks for a plugin. Default true.
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_options_set_standard_plugins(
+    options: *mut planrt_runtime_options,
+    enabled: bool,
+) -> *mut planrt_error {
+    export!(options => {
+        options.lock().tensorrt.standard_plugins = enabled;
+        Ok(())
+    })
+}
+
+/// Where the log goes. Without a callback planrt writes nothing anywhere. `user_data` is handed to each call and must
+/// stay valid as long as the runtime or anything made from it. A null callback turns the log off.
+///
+/// Requires: `options` is alive; the callback may be called from any thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_options_set_log(
+    options: *mut planrt_runtime_options,
+    callback: planrt_log_callback,
+    user_data: *mut c_void,
+    most_verbose: planrt_log_level,
+) -> *mut planrt_error {
+    export!(options => {
+        let level = Level::from_code(most_verbose).ok_or_else(|| {
+            Error::new(Code::InvalidArgument, format!("{most_verbose} is no log level; take a PLANRT_LOG_ constant"))
+        })?;
+        let sink = callback.map(|callback: Callback| Sink { callback, user_data, most_verbose: level });
+        options.lock().sink = sink;
+        Ok(())
+    })
+}
+
+/// Makes a runtime. It loads nothing: the CUDA driver and TensorRT are looked for when the first call needs them, so it
+/// succeeds on every machine. `options` may be null for the defaults and is copied. `*runtime_out` is the caller's, for
+/// `planrt_runtime_delete`.
+///
+/// Requires: `options` is null or alive, `runtime_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_new(
+    options: *const planrt_runtime_options,
+    runtime_out: *mut *mut planrt_runtime,
+) -> *mut planrt_error {
+    export!(=> {
+        let place = out(runtime_out, "runtime_out")?;
+        let options = match options.as_ref() {
+            Some(options) => options.0.get("options")?.lock().clone(),
+            None => Options::default(),
+        };
+        *place = Box::into_raw(Box::new(planrt_runtime(Handle::new(Arc::new(Runtime::new(options))))));
+        Ok(())
+    })
+}
+
+/// Lets go of a runtime; what was made from it goes on. Null is accepted.
+///
+/// Requires: `runtime` is null, or alive and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_delete(runtime: *mut planrt_runtime) {
+    delete!(runtime);
+}
+
+/// Loads the driver and TensorRT now, for an application that wants to know at its start. Any thread.
+///
+/// Errors: `PLANRT_ERROR_NO_CUDA`, `PLANRT_ERROR_NO_TENSORRT`, with every place that was looked at.
+///
+/// Requires: `runtime` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_load_tensorrt(runtime: *const planrt_runtime) -> *mut planrt_error {
+    export!(runtime => runtime.tensorrt().map(|_| ()))
+}
+
+/// What there is and what there is not, with reasons, as JSON: an object with `planrt` (version), `device`, `tensorrt`
+/// and `cpu`, each of these with `available` and, where false, `reason`. Looks for the driver and TensorRT. Any thread.
+/// `*json_out` is the caller's, for `planrt_string_delete`.
+///
+/// Requires: `runtime` is alive, `json_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_describe(
+    runtime: *const planrt_runtime,
+    json_out: *mut *mut c_char,
+) -> *mut planrt_error {
+    export!(runtime => {
+        let place = out(json_out, "json_out")?;
+        *place = text::give(runtime.describe().to_string());
+        Ok(())
+    })
+}

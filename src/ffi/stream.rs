@@ -1,0 +1,120 @@
+//! `planrt_stream`.
+
+use super::error::planrt_error;
+use super::runtime::planrt_runtime;
+use super::{Handle, delete, export, not_null, out};
+use crate::cuda::{Stream, copy_async};
+use std::ffi::c_void;
+
+/// A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work given
+/// from several threads at once is theirs to arrange.
+#[allow(non_camel_case_types)]
+pub struct planrt_stream(pub(super) Handle<Stream>);
+
+fn hand_out(stream: Stream) -> *mut planrt_stream {
+    Box::into_raw(Box::new(planrt_stream(Handle::new(stream))))
+}
+
+/// Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first; 0
+/// is the ordinary one, -5 the first on present GPUs, and numbers beyond the device's range mean its ends. `*stream_out`
+/// is the caller's, for `planrt_stream_delete`. Any thread.
+///
+/// Requires: `runtime` is alive, `stream_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_stream_new(
+    runtime: *const planrt_runtime,
+    priority: i32,
+    stream_out: *mut *mut planrt_stream,
+) -> *mut planrt_error {
+    export!(runtime => {
+        let place = out(stream_out, "stream_out")?;
+        *place = hand_out(Stream::new(runtime.device()?, priority)?);
+        Ok(())
+    })
+}
+
+/// Wraps a stream of the application's: a `CUstream`, which is a `cudaStream_t`, of the device's primary context. It stays
+/// the application's and must outlive the handle. Null is the legacy default stream. `*stream_out` is the caller's, for
+/// `planrt_stream_delete`. Any thread.
+///
+/// Requires: `runtime` is alive, `cuda_stream` as said, `stream_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_stream_wrap(
+    runtime: *const planrt_runtime,
+    cuda_stream: *mut c_void,
+    stream_out: *mut *mut planrt_stream,
+) -> *mut planrt_error {
+    export!(runtime => {
+        let place = out(stream_out, "stream_out")?;
+        *place = hand_out(Stream::wrap(runtime.device()?, cuda_stream));
+        Ok(())
+    })
+}
+
+/// Frees the handle, and the stream if it was made here; work that it holds still ends. Null is accepted.
+///
+/// Requires: `stream` is null, or alive and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_stream_delete(stream: *mut planrt_stream) {
+    delete!(stream);
+}
+
+/// The `CUstream`, for the application's own CUDA calls; it lives as long as the handle. Null for a bad handle. Any thread.
+///
+/// Requires: `stream` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_stream_get_native(stream: *const planrt_stream) -> *mut c_void {
+    export!(stream; else std::ptr::null_mut() => stream.native())
+}
+
+/// Waits until all work given so far has ended.
+///
+/// Errors: `PLANRT_ERROR_CUDA`, also for a fault in work given earlier.
+///
+/// Requires: `stream` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_stream_synchronize(stream: *mut planrt_stream) -> *mut planrt_error {
+    export!(stream => stream.synchronize())
+}
+
+/// Whether all work given so far has ended, without waiting.
+///
+/// Requires: `stream` is alive, `done_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_stream_query(stream: *mut planrt_stream, done_out: *mut bool) -> *mut planrt_error {
+    export!(stream => {
+        let place = out(done_out, "done_out")?;
+        *place = stream.is_done()?;
+        Ok(())
+    })
+}
+
+/// Orders one stream behind another: work given to `stream` from now on waits for what `other` holds now. The host does
+/// not wait.
+///
+/// Requires: Both are alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_stream_wait_for(
+    stream: *mut planrt_stream,
+    other: *mut planrt_stream,
+) -> *mut planrt_error {
+    export!(stream, other => stream.wait_for(other))
+}
+
+/// Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
+/// passed the copy; with ordinary host memory the driver may finish the copy before the call returns.
+///
+/// Requires: `stream` is alive, `to` writable and `from` readable for `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_stream_copy(
+    stream: *mut planrt_stream,
+    to: *mut c_void,
+    from: *const c_void,
+    size: usize,
+) -> *mut planrt_error {
+    export!(stream => {
+        not_null(to, "to")?;
+        not_null(from, "from")?;
+        copy_async(to, from, size, stream)
+    })
+}

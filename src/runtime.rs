@@ -1,0 +1,152 @@
+//! What was found and loaded for an application: the driver, the device, TensorRT, and the log they share.
+
+use crate::backend::{Engine, tensorrt};
+use crate::cuda::Device;
+use crate::engine::Description;
+use crate::error::{Error, Result};
+use crate::log::{Level, Log, Sink};
+use crate::model::{self, Format};
+use once_cell::sync::OnceCell;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+
+#[derive(Clone)]
+pub struct Options {
+    /// Ordinal of the CUDA device.
+    pub device: i32,
+    pub tensorrt: tensorrt::Options,
+    pub sink: Option<Sink>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { device: 0, tensorrt: tensorrt::Options::default(), sink: None }
+    }
+}
+
+/// How one model is loaded.
+#[derive(Clone, Copy)]
+pub struct EngineOptions {
+    /// Threads that the CPU engine may use; 0 for as many as there are cores.
+    pub cpu_threads: usize,
+    /// How many input shapes the CPU engine keeps ready.
+    pub cpu_shape_cache: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { cpu_threads: 0, cpu_shape_cache: 4 }
+    }
+}
+
+/// Any thread may use it. Nothing is loaded before the first call that needs it.
+pub struct Runtime {
+    options: Options,
+    log: Arc<Log>,
+    // A failure is not remembered: what was missing may be installed, or freed, by the next call.
+    device: OnceCell<Arc<Device>>,
+    tensorrt: OnceCell<Arc<tensorrt::Runtime>>,
+}
+
+impl Runtime {
+    pub fn new(options: Options) -> Self {
+        let log = Arc::new(Log::new(options.sink));
+        Self { options, log, device: OnceCell::new(), tensorrt: OnceCell::new() }
+    }
+
+    /// The CUDA device, opened at the first call.
+    pub fn device(&self) -> Result<&Arc<Device>> {
+        self.device.get_or_try_init(|| {
+            let device = Device::open(self.options.device)?;
+            let (major, minor) = device.info.compute_capability;
+            self.log.write(
+                Level::Info,
+                &format!(
+                    "CUDA device {}: {}, compute capability {major}.{minor}",
+                    device.info.ordinal, device.info.name
+                ),
+            );
+            Ok(device)
+        })
+    }
+
+    /// TensorRT on that device, loaded at the first call.
+    pub fn tensorrt(&self) -> Result<&Arc<tensorrt::Runtime>> {
+        let device = self.device()?;
+        self.tensorrt.get_or_try_init(|| tensorrt::Runtime::load(&self.options.tensorrt, device, &self.log))
+    }
+
+    pub fn load_file(&self, path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        let data = model::map_file(path)?;
+        self.load(&data, options).map_err(|error| error.within(path.display()))
+    }
+
+    pub fn load_memory(&self, data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        self.load(data, options)
+    }
+
+    fn load(&self, data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        let engine = match model::recognize(data)? {
+            Format::Plan => {
+                // What the plan says of itself is checked first: a damaged file is one on every machine.
+                let plan = tensorrt::Plan::parse(data)?;
+                self.tensorrt()?.load_plan(&plan)?
+            }
+            Format::Onnx => load_on_cpu(data, options)?,
+        };
+        let Description { name, device_name, tensors, .. } = engine.description();
+        self.log.write(
+            Level::Info,
+            &format!(
+                "model {name:?} with {} inputs and outputs runs on {}",
+                tensors.len(),
+                device_name.to_string_lossy()
+            ),
+        );
+        Ok(engine)
+    }
+
+    /// What there is and what there is not, with reasons.
+    pub fn describe(&self) -> Value {
+        let reason = |error: Error| json!({ "available": false, "reason": error.to_string() });
+        let device = match self.device() {
+            Ok(device) => json!({
+                "available": true,
+                "ordinal": device.info.ordinal,
+                "name": device.info.name,
+                "compute_capability": format!("{}.{}", device.info.compute_capability.0, device.info.compute_capability.1),
+                "total_memory": device.info.total_memory,
+            }),
+            Err(error) => reason(error),
+        };
+        let tensorrt = match self.tensorrt() {
+            Ok(tensorrt) => json!({
+                "available": true,
+                "version": tensorrt.version().to_string(),
+                "path": tensorrt.path().to_string_lossy(),
+            }),
+            Err(error) => reason(error),
+        };
+        json!({
+            "planrt": env!("CARGO_PKG_VERSION"),
+            "device": device,
+            "tensorrt": tensorrt,
+            "cpu": { "available": cfg!(feature = "cpu") },
+        })
+    }
+}
+
+#[cfg(feature = "cpu")]
+fn load_on_cpu(data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+    use crate::backend::cpu::{CpuEngine, CpuOptions};
+    CpuEngine::load(data, CpuOptions { threads: options.cpu_threads, shape_cache: options.cpu_shape_cache })
+}
+
+#[cfg(not(feature = "cpu"))]
+fn load_on_cpu(_: &[u8], _: &EngineOptions) -> Result<Arc<dyn Engine>> {
+    Err(Error::new(
+        crate::error::Code::Unsupported,
+        "this libplanrt was built without the CPU engine, which runs ONNX models; build it with the feature \"cpu\", or give it a TensorRT plan",
+    ))
+}

@@ -1,0 +1,120 @@
+//! Holds every entry of every table against `vtables.tsv`, the order of virtual methods as a C++
+//! compiler lays it out for the official headers.
+
+use std::collections::HashMap;
+use tensorrt_sys::{Generation, Row, Version, methods};
+
+const VTABLES: &str = include_str!("../vtables.tsv");
+
+/// The columns of `vtables.tsv` that some table covers, and the version each is of.
+const COLUMNS: [(&str, i32); 7] = [
+    ("8.5.3", 8503),
+    ("8.6.1", 8601),
+    ("10.0.1", 100_001),
+    ("10.16", 101_600),
+    ("11.1", 110_100),
+    ("11.4", 110_400),
+    ("rtx1.7", 10_701),
+];
+
+/// `vtables.tsv` by interface and declaration: the index in each column.
+fn vtables() -> HashMap<(&'static str, &'static str), HashMap<&'static str, u16>> {
+    let mut lines = VTABLES.lines();
+    let header: Vec<_> = lines.next().unwrap().split('\t').collect();
+    lines
+        .map(|line| {
+            let cells: Vec<_> = line.split('\t').collect();
+            let columns = header.len() - 1;
+            let indexes = (1..columns).filter(|&i| !cells[i].is_empty());
+            ((cells[0], cells[columns]), indexes.map(|i| (header[i], cells[i].parse().unwrap())).collect())
+        })
+        .collect()
+}
+
+/// The interface in whose virtual table a method stands.
+fn interface(row: &Row) -> &'static str {
+    let head = row.declaration.split('(').next().unwrap();
+    let name = head.rsplit([' ', '*', '&']).next().unwrap();
+    match name.split("::").next().unwrap() {
+        // A base class; of those that inherit it, this crate implements one.
+        "IVersionedInterface" => "ILogger",
+        interface => interface,
+    }
+}
+
+#[test]
+fn every_index_is_the_compilers() {
+    let vtables = vtables();
+    let mut entries = 0;
+    for row in methods() {
+        let indexes = vtables
+            .get(&(interface(row), row.declaration))
+            .unwrap_or_else(|| panic!("vtables.tsv has no {}", row.declaration));
+        for (column, reported) in COLUMNS {
+            let version = Version::decode(reported).unwrap();
+            assert_eq!(
+                row.slot(version).map(|slot| slot.index),
+                indexes.get(column).copied(),
+                "{} in {column}",
+                row.declaration
+            );
+            entries += 1;
+        }
+    }
+    assert_eq!(entries, methods().count() * COLUMNS.len());
+    assert!(entries > 600, "only {entries} entries were compared");
+}
+
+#[test]
+fn every_column_is_covered() {
+    let header = VTABLES.lines().next().unwrap();
+    for column in header.split('\t') {
+        let covered = COLUMNS.iter().any(|&(name, _)| name == column);
+        // RTX 1.3 has an order of its own, which this crate leaves out.
+        assert!(
+            covered || ["interface", "method", "rtx1.3"].contains(&column),
+            "nothing is held against the column {column}"
+        );
+    }
+}
+
+/// Two methods of one interface and version are never at one index.
+#[test]
+fn no_index_is_taken_twice() {
+    for generation in Generation::ALL {
+        let mut taken = HashMap::new();
+        for row in methods() {
+            let Some(slot) = row.slots[generation as usize] else {
+                continue;
+            };
+            if let Some(other) = taken.insert((interface(row), slot.index), row.declaration) {
+                panic!("{generation}: {other} and {}", row.declaration);
+            }
+        }
+    }
+}
+
+/// NVIDIA appends: among a generation's methods a later release means a higher index.
+#[test]
+fn later_methods_come_later() {
+    for generation in Generation::ALL {
+        for (row, later) in methods().flat_map(|row| methods().map(move |later| (row, later))) {
+            let slots = |row: &Row| row.slots[generation as usize];
+            let (Some(slot), Some(later_slot)) = (slots(row), slots(later)) else {
+                continue;
+            };
+            if interface(row) == interface(later) && slot.since < later_slot.since {
+                assert!(slot.index < later_slot.index, "{}", later.declaration);
+            }
+        }
+    }
+}
+
+/// The copy of `vtables.tsv` in this crate is the one that the team shares.
+#[test]
+fn the_copy_is_current() {
+    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tensorrt-abi/vtables.tsv");
+    if let Ok(shared) = std::fs::read_to_string(shared) {
+        assert_eq!(VTABLES, shared);
+    }
+}
