@@ -150,8 +150,9 @@ impl Context {
             state.inner.set_shape(input.tensor, &input.shape)?;
         }
         for output in &outputs {
-            let shape = state.inner.shape(output.tensor)?;
-            self.check_size(output, &shape)?;
+            if let Some(shape) = state.known_shape(output.tensor)? {
+                self.check_size(output, &shape)?;
+            }
         }
         self.cancellation.take()?;
         // SAFETY: as the caller says.
@@ -217,21 +218,26 @@ impl Context {
 }
 
 impl State {
+    /// The shape that a tensor will have; `None` where that depends on the data, so that only the backend can hold the
+    /// memory against it, after the run.
+    fn known_shape(&mut self, tensor: usize) -> Result<Option<Shape>> {
+        match self.inner.shape(tensor) {
+            Err(error) if error.code() == Code::Unsupported => Ok(None),
+            known => known.map(Some),
+        }
+    }
+
     fn check(&mut self, description: &Description) -> Result<()> {
         for (tensor, info) in description.tensors.iter().enumerate() {
-            let shape = self.inner.shape(tensor)?;
-            let needed = shape.bytes(info.element_type)?;
-            match self.bound[tensor] {
-                None => {
-                    return Err(Error::new(
-                        Code::InvalidArgument,
-                        format!("nothing is bound to \"{}\": bind {needed} bytes to it", info.name()),
-                    ));
-                }
-                Some(given) if given < needed => {
+            let shape = self.known_shape(tensor)?;
+            let Some(given) = self.bound[tensor] else {
+                return Err(Error::new(Code::InvalidArgument, format!("nothing is bound to \"{}\"", info.name())));
+            };
+            if let Some(shape) = shape {
+                let needed = shape.bytes(info.element_type)?;
+                if given < needed {
                     return Err(too_small(info.name(), &shape, info.element_type, needed, given));
                 }
-                Some(_) => {}
             }
         }
         self.checked = true;

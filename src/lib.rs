@@ -17,7 +17,6 @@ pub mod engine;
 pub mod error;
 #[allow(unsafe_code)] // the C interface
 pub mod ffi;
-mod json;
 #[allow(unsafe_code)] // calls the application's callback
 pub mod log;
 #[allow(unsafe_code)] // maps model files

@@ -1,7 +1,7 @@
 //! An execution context of the CPU engine.
 
 use super::CpuEngine;
-use super::model::{datum_type, with_batch};
+use super::model::{datum_type, run_type, with_batch};
 use crate::backend::{Cancellation, Context};
 use crate::cuda::Stream;
 use crate::engine::{Role, TensorInfo};
@@ -269,7 +269,7 @@ impl Context for CpuContext {
     }
 }
 
-/// tract's own copy of one run's part of an input, in the model's type.
+/// tract's own copy of one run's part of an input.
 ///
 /// # Safety
 /// The view's data is readable for all runs up to this one.
@@ -277,14 +277,14 @@ unsafe fn read(view: &HostTensor, element_type: ElementType, run: usize, shape: 
     let extents: TVec<usize> = shape.iter().map(|extent| *extent as usize).collect();
     let count = shape.elements()?;
     let mut tensor = super::guard(
-        || Tensor::zero_dt(datum_type(element_type)?, &extents),
+        || Tensor::zero_dt(datum_type(element_type), &extents),
         || Error::new(Code::OutOfMemory, format!("no memory for an input of shape {shape}")),
     )?;
     let bytes = tensor.as_bytes_mut();
     // SAFETY: the tensor is dense and has `count` elements; the view holds this run's behind those of the runs before.
     unsafe {
         let from = view.data.add(run * count * view.element_type.size());
-        copy_elements(from, view.element_type, bytes.as_mut_ptr(), element_type, count);
+        copy_elements(from, view.element_type, bytes.as_mut_ptr(), run_type(element_type), count);
     }
     if element_type == ElementType::Bool {
         // Callers take any other byte for true as well; to Rust it would be no bool.
@@ -303,6 +303,6 @@ unsafe fn write(value: &TValue, element_type: ElementType, run: usize, view: &Ho
     // SAFETY: the value is dense; the view has room for this run's part behind those of the runs before.
     unsafe {
         let to = view.data.add(run * count * view.element_type.size());
-        copy_elements(bytes.as_ptr(), element_type, to, view.element_type, count);
+        copy_elements(bytes.as_ptr(), run_type(element_type), to, view.element_type, count);
     }
 }

@@ -11,6 +11,7 @@ mod softmax;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod widen;
 
 use crate::backend::{Context, Engine};
 use crate::engine::Description;

@@ -1,12 +1,13 @@
 //! Reads an ONNX model: what it says of itself, and whether tract can take it.
 
 use super::plan::require_memory;
+use super::widen::widen;
 use super::{guard, resize};
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
 use crate::error::{Code, Error, Result};
-use crate::json;
 use crate::tensor::{ElementType, Shape};
 use prost::Message;
+use serde_json::json;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::CString;
 use tract_onnx::Onnx;
@@ -45,6 +46,7 @@ impl Model {
         let batched = is_batched(&inputs, &outputs);
         let name = c_string(&graph.name)?;
 
+        widen(&mut graph);
         // Extents are given when a plan is built. tract need not see how the model calls the open ones: it would take
         // them for unknowns of equations, and fail on some.
         for input in &mut graph.input {
@@ -122,7 +124,7 @@ impl Model {
         let mut known = HashMap::new();
         for ((input, symbols), shape) in self.inputs().zip(&self.symbols).zip(shapes) {
             // tract multiplies extents without looking: what follows from a shape that passes here does not overflow.
-            require_memory(&format!("input \"{}\"", input.name()), shape.bytes(input.element_type)? as u64)?;
+            require_memory(&format!("input \"{}\"", input.name()), shape.bytes(run_type(input.element_type))? as u64)?;
             for (symbol, extent) in symbols.iter().zip(shape.iter()) {
                 let Some(symbol) = symbol else { continue };
                 let (before, name) = *known.entry(symbol).or_insert((*extent, input.name()));
@@ -146,7 +148,7 @@ impl Model {
         let mut graph = self.graph.clone();
         for (i, (input, shape)) in self.inputs().zip(shapes).enumerate() {
             let extents: TVec<usize> = shape.iter().map(|extent| *extent as usize).collect();
-            graph.set_input_fact(i, InferenceFact::dt_shape(datum_type(input.element_type)?, extents))?;
+            graph.set_input_fact(i, InferenceFact::dt_shape(datum_type(input.element_type), extents))?;
         }
         let graph = graph.into_typed()?;
         // Where shapes do not broadcast, tract goes on with an extent that no value could give a meaning to.
@@ -234,17 +236,24 @@ pub fn output_shapes(graph: &TypedModel) -> TractResult<Vec<Option<Shape>>> {
     graph.output_outlets()?.iter().map(|outlet| shape(*outlet)).collect()
 }
 
-pub fn datum_type(element_type: ElementType) -> TractResult<DatumType> {
-    Ok(match element_type {
-        ElementType::Float32 => DatumType::F32,
-        ElementType::Float16 => DatumType::F16,
+/// The type in which the model runs what it declares as `element_type`: see [`widen`].
+pub fn run_type(element_type: ElementType) -> ElementType {
+    match element_type {
+        ElementType::Float16 | ElementType::BFloat16 => ElementType::Float32,
+        other => other,
+    }
+}
+
+/// tract's name for the type in which the model runs what it declares as `element_type`.
+pub fn datum_type(element_type: ElementType) -> DatumType {
+    match element_type {
+        ElementType::Float32 | ElementType::Float16 | ElementType::BFloat16 => DatumType::F32,
         ElementType::Int8 => DatumType::I8,
         ElementType::Uint8 => DatumType::U8,
         ElementType::Int32 => DatumType::I32,
         ElementType::Int64 => DatumType::I64,
         ElementType::Bool => DatumType::Bool,
-        ElementType::BFloat16 => return Err(TractError::msg("tract has no bfloat16")),
-    })
+    }
 }
 
 /// One extent as the model declares it.
@@ -289,6 +298,7 @@ impl Declared {
         Ok(match data_type {
             Ok(DataType::Float) => ElementType::Float32,
             Ok(DataType::Float16) => ElementType::Float16,
+            Ok(DataType::Bfloat16) => ElementType::BFloat16,
             Ok(DataType::Int8) => ElementType::Int8,
             Ok(DataType::Uint8) => ElementType::Uint8,
             Ok(DataType::Int32) => ElementType::Int32,
@@ -458,23 +468,8 @@ fn parse(onnx: &Onnx, proto: &ModelProto) -> Result<InferenceModel> {
 
 /// The nodes, in the form of TensorRT's engine inspector.
 fn layers_json(graph: &GraphProto) -> String {
-    let mut json = String::from("{\"Layers\":[");
-    for (i, node) in graph.node.iter().enumerate() {
-        if i > 0 {
-            json.push(',');
-        }
-        json.push_str("{\"Name\":");
-        json::push_string(&mut json, &node.name);
-        json.push_str(",\"LayerType\":");
-        json::push_string(&mut json, &node.op_type);
-        json.push_str(",\"Inputs\":");
-        json::push_strings(&mut json, node.input.iter().map(String::as_str));
-        json.push_str(",\"Outputs\":");
-        json::push_strings(&mut json, node.output.iter().map(String::as_str));
-        json.push('}');
-    }
-    json.push_str("]}");
-    json
+    let layer = |node: &NodeProto| json!({ "Name": node.name, "LayerType": node.op_type, "Inputs": node.input, "Outputs": node.output });
+    json!({ "Layers": graph.node.iter().map(layer).collect::<Vec<_>>() }).to_string()
 }
 
 fn c_string(text: &str) -> Result<CString> {

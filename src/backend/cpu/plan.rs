@@ -45,7 +45,7 @@ impl Plan {
                 })?;
                 // tract has shapes as a type of its own where the model has int64, and ways to store what is uniform.
                 let declared = |(value, output): (TValue, &TensorInfo)| {
-                    let wanted = datum_type(output.element_type)?;
+                    let wanted = datum_type(output.element_type);
                     if value.datum_type() == wanted && value.has_plain_ram_storage() {
                         return Ok(value);
                     }
