@@ -111,20 +111,20 @@ impl Device {
 
     /// Makes this device's context current on the calling thread until the guard goes. What the application had current
     /// is current again afterwards.
-    pub fn make_current(&self) -> Result<Current<'_>> {
+    pub fn make_current(&self) -> Result<Current> {
         let mut before = std::ptr::null_mut();
-        // SAFETY: the context is held by self, which the guard borrows.
+        // SAFETY: the context is held by self. The guard only pops, which is right whatever has become of the context.
         unsafe {
             // Asking costs nanoseconds; a push where nothing changes would cost more at every call.
             let known = sys::cuCtxGetCurrent(&mut before) == sys::CUresult::CUDA_SUCCESS;
             if known && before == self.context {
-                return Ok(Current { pushed: false, device: PhantomData });
+                return Ok(Current { pushed: false, thread: PhantomData });
             }
             check(sys::cuCtxPushCurrent_v2(self.context), || {
                 format!("making CUDA device {} current", self.info.ordinal)
             })?;
         }
-        Ok(Current { pushed: true, device: PhantomData })
+        Ok(Current { pushed: true, thread: PhantomData })
     }
 
     /// Waits until everything that the device was given has ended.
@@ -154,13 +154,13 @@ impl Drop for Device {
 }
 
 /// While it lives its device's context is current on this thread.
-pub struct Current<'a> {
+pub struct Current {
     pushed: bool,
-    /// Not to leave the thread, nor to outlive the device.
-    device: PhantomData<(&'a Device, *const ())>,
+    /// Not to leave the thread.
+    thread: PhantomData<*const ()>,
 }
 
-impl Drop for Current<'_> {
+impl Drop for Current {
     fn drop(&mut self) {
         if self.pushed {
             let mut popped = std::ptr::null_mut();

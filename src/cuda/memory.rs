@@ -100,13 +100,10 @@ pub unsafe fn copy_async(to: *mut c_void, from: *const c_void, size: usize, stre
 pub fn is_page_locked(device: &Device, address: *const c_void) -> bool {
     let Ok(_current) = device.make_current() else { return false };
     let mut kind = 0u32;
-    // SAFETY: writes one unsigned int; an address that the driver does not know gives an error, which means "no".
-    let result = unsafe {
-        sys::cuPointerGetAttribute(
-            std::ptr::from_mut(&mut kind).cast(),
-            sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
-            address as sys::CUdeviceptr,
-        )
-    };
+    let mut attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
+    let mut place = std::ptr::from_mut(&mut kind).cast();
+    // The plural: for memory that the driver does not know it answers 0, where the singular is an error.
+    // SAFETY: one attribute, whose value is written to one unsigned int.
+    let result = unsafe { sys::cuPointerGetAttributes(1, &mut attribute, &mut place, address as sys::CUdeviceptr) };
     result == sys::CUresult::CUDA_SUCCESS && kind == sys::CUmemorytype_enum::CU_MEMORYTYPE_HOST as u32
 }

@@ -18,9 +18,10 @@ use tensorrt_sys::{Dims, ShapeInference};
 pub struct Context {
     context: ManuallyDrop<tensorrt_sys::Context>,
     engine: Arc<Engine>,
+    device: Arc<Device>,
     /// Orders what this context does on its own account: profile switches, and runs from host memory.
     stream: Stream,
-    /// Each tensor's shape, for inputs once it is known.
+    /// Each tensor's shape, once it is known: an output's until an input's changes.
     shapes: Vec<Option<Shape>>,
     /// Whether TensorRT has been told the profile and the shapes as they are here.
     shapes_told: bool,
@@ -62,14 +63,11 @@ impl Context {
             bound_told: false,
             staging,
             cancellation: Arc::default(),
+            device,
             engine,
         };
         context.tell_profile()?;
         Ok(context)
-    }
-
-    fn device(&self) -> &Arc<Device> {
-        self.engine.runtime().device()
     }
 
     fn description(&self) -> &Description {
@@ -83,7 +81,7 @@ impl Context {
             return Ok(());
         }
         // Work under the old profile must have ended before TensorRT changes what it reads.
-        self.device().synchronize()?;
+        self.device.synchronize()?;
         let stream = self.stream.native();
         // SAFETY: the stream is this context's own and alive.
         let (done, said) = lines::gather(|| unsafe { self.context.set_optimization_profile_async(number, stream) });
@@ -94,9 +92,19 @@ impl Context {
         self.stream.synchronize()
     }
 
+    fn forget_outputs(&mut self) {
+        let tensors = &self.engine.description().tensors;
+        for (shape, info) in self.shapes.iter_mut().zip(tensors) {
+            if info.role == Role::Output && info.shape.is_dynamic() {
+                *shape = None;
+            }
+        }
+    }
+
     fn switch(&mut self, profiles: impl IntoIterator<Item = usize>) -> Result<()> {
-        self.held = self.engine.profiles().take(profiles)?;
-        self.tell_profile()
+        // The old one is let go of when TensorRT has, or else taken up again.
+        let old = std::mem::replace(&mut self.held, self.engine.profiles().take(profiles)?);
+        self.tell_profile().inspect_err(|_| self.held = old)
     }
 
     /// The inputs' shapes, as far as they are known; `None` for outputs.
@@ -192,8 +200,7 @@ impl Context {
 
 impl backend::Context for Context {
     fn set_profile(&mut self, profile: Option<usize>) -> Result<()> {
-        let device = self.device().clone();
-        let _current = device.make_current()?;
+        let _current = self.device.make_current()?;
         if let Some(number) = profile
             && number != self.held.number()
         {
@@ -213,22 +220,23 @@ impl backend::Context for Context {
         if self.shapes[tensor] != Some(*shape) {
             self.shapes[tensor] = Some(*shape);
             self.shapes_told = false;
+            self.forget_outputs();
         }
         Ok(())
     }
 
     fn shape(&mut self, tensor: usize) -> Result<Shape> {
-        if self.description().tensors[tensor].role == Role::Input
-            && let Some(shape) = self.shapes[tensor]
-        {
+        if let Some(shape) = self.shapes[tensor] {
             return Ok(shape);
         }
-        let device = self.device().clone();
-        let _current = device.make_current()?;
+        let _current = self.device.make_current()?;
         self.tell_shapes()?;
         let info = &self.engine.description().tensors[tensor];
         let known = shape(self.context.tensor_shape(&info.name), info.name())?;
         if !known.is_dynamic() {
+            // Where an input holds a shape, what is in it may change between two calls.
+            let is_final = self.description().tensors.iter().all(|t| t.memory_kind == MemoryKind::Device);
+            self.shapes[tensor] = Some(known).filter(|_| is_final);
             return Ok(known);
         }
         // SAFETY: reads the shape tensors that are bound, as the caller of bind says.
@@ -287,8 +295,7 @@ impl backend::Context for Context {
     }
 
     unsafe fn run(&mut self, inputs: &[HostTensor], outputs: &[HostTensor]) -> Result<()> {
-        let device = self.device().clone();
-        let _current = device.make_current()?;
+        let _current = self.device.make_current()?;
         self.tell_shapes()?;
         self.bound_told = false;
         let engine = Arc::clone(&self.engine);
@@ -341,10 +348,10 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        if let Ok(_current) = self.engine.runtime().device().make_current() {
+        if let Ok(_current) = self.device.make_current() {
             // Work that was enqueued reads this context's memory until it ends. On which streams it is, is the
             // application's affair, and they may be gone by now.
-            let _ = self.engine.runtime().device().synchronize();
+            let _ = self.device.synchronize();
             // SAFETY: dropped here and nowhere else.
             unsafe { ManuallyDrop::drop(&mut self.context) };
         }

@@ -1,11 +1,12 @@
 //! TensorRT's own lines, gathered for the error that they explain.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use tensorrt_sys::Severity;
 
 thread_local! {
     /// What this thread gathers; TensorRT reports a failure on the thread that made the call.
     static GATHERED: RefCell<Option<Lines>> = const { RefCell::new(None) };
+    static WITHHELD: Cell<bool> = const { Cell::new(false) };
 }
 
 /// How many lines are kept at most, and how many of the last ones an error carries.
@@ -17,21 +18,21 @@ const TOLD: usize = 16;
 pub struct Lines(Vec<(Severity, String)>);
 
 impl Lines {
-    /// Lines of every level, first to last: 8.5 names a missing plugin below the level of a warning.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(_, line)| line.as_str())
+    /// Lines of every level, first to last.
+    pub fn iter(&self) -> impl Iterator<Item = (Severity, &str)> {
+        self.0.iter().map(|(severity, line)| (*severity, line.as_str()))
     }
 
     /// Whether some line holds one of these.
     pub fn mention(&self, words: &[&str]) -> bool {
-        self.iter().any(|line| words.iter().any(|word| line.contains(word)))
+        self.iter().any(|(_, line)| words.iter().any(|word| line.contains(word)))
     }
 
     /// The last warnings and errors, for an error's detail.
     pub fn text(&self) -> String {
-        let told: Vec<_> = self.0.iter().filter(|(severity, _)| *severity <= Severity::Warning).collect();
+        let told: Vec<_> = self.iter().filter(|(severity, _)| *severity <= Severity::Warning).collect();
         let last = &told[told.len().saturating_sub(TOLD)..];
-        last.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("\n")
+        last.iter().map(|(_, line)| *line).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -43,8 +44,16 @@ pub fn gather<R>(call: impl FnOnce() -> R) -> (R, Lines) {
     (outcome, lines)
 }
 
-/// Takes a line, if this thread gathers any.
-pub fn add(severity: Severity, line: &str) {
+/// As [`gather`], and meanwhile the lines are kept from the log: a first attempt may fail and be put right.
+pub fn withhold<R>(call: impl FnOnce() -> R) -> (R, Lines) {
+    let outer = WITHHELD.replace(true);
+    let outcome = gather(call);
+    WITHHELD.set(outer);
+    outcome
+}
+
+/// Takes a line, if this thread gathers any; whether it may go to the log now.
+pub fn add(severity: Severity, line: &str) -> bool {
     GATHERED.with_borrow_mut(|gathered| {
         if let Some(Lines(lines)) = gathered {
             if lines.len() == KEPT {
@@ -53,6 +62,7 @@ pub fn add(severity: Severity, line: &str) {
             lines.push((severity, line.to_owned()));
         }
     });
+    !WITHHELD.get()
 }
 
 #[cfg(test)]
@@ -71,5 +81,9 @@ mod tests {
         add(Severity::Error, "after");
         assert_eq!(lines.text(), "failed");
         assert!(lines.mention(&["find plugin"]));
+        assert!(add(Severity::Error, "told"));
+        let (told, lines) = withhold(|| add(Severity::Error, "kept back"));
+        assert!(!told);
+        assert_eq!(lines.text(), "kept back");
     }
 }

@@ -19,15 +19,8 @@ impl Lease {
         let logger = POOL.lock().pop().unwrap_or_else(Logger::new);
         let log = Arc::clone(log);
         logger.set_sink(Some(Arc::new(move |severity, line: &str| {
-            let level = match severity {
-                Severity::InternalError | Severity::Error => Level::Error,
-                Severity::Warning => Level::Warning,
-                Severity::Info => Level::Info,
-                Severity::Verbose => Level::Debug,
-            };
-            lines::add(severity, line);
-            if log.admits(level) {
-                log.write(level, &format!("TensorRT: {line}"));
+            if lines::add(severity, line) {
+                write(&log, severity, line);
             }
         })));
         Self(logger)
@@ -35,6 +28,21 @@ impl Lease {
 
     pub fn logger(&self) -> &'static Logger {
         self.0
+    }
+}
+
+/// Brings a line of TensorRT's to the application.
+pub fn write(log: &Log, severity: Severity, line: &str) {
+    let level = match severity {
+        // 8.5 says this of every profile but the first, at most of its calls, and means nothing by it.
+        Severity::Warning if line.contains("is not in profile") => Level::Debug,
+        Severity::InternalError | Severity::Error => Level::Error,
+        Severity::Warning => Level::Warning,
+        Severity::Info => Level::Info,
+        Severity::Verbose => Level::Debug,
+    };
+    if log.admits(level) {
+        log.write(level, &format!("TensorRT: {line}"));
     }
 }
 

@@ -45,7 +45,7 @@ impl Wanted {
 /// logged, the name is looked for in the plan.
 pub fn missing(said: &Lines, plan: &[u8]) -> Option<Wanted> {
     let word = |text: &str| text.trim().split([' ', ',', ':']).next().unwrap_or_default().to_owned();
-    let named = said.iter().find_map(|line| {
+    let named = said.iter().find_map(|(_, line)| {
         let rest = line.split_once("find plugin: ")?.1;
         let version = rest.split_once("version: ").map_or_else(|| "unknown".to_owned(), |(_, version)| word(version));
         Some(Wanted { name: word(rest), version })

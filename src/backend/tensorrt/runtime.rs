@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::lines::Lines;
-use super::loggers::Lease;
+use super::loggers::{self, Lease};
 use super::plugins::{self, Plugins};
 use super::{Options, Plan, find, lines, plan};
 use crate::backend;
@@ -81,23 +81,21 @@ impl Runtime {
     fn deserialize(&self, plan: &Plan<'_>) -> Result<tensorrt_sys::Engine> {
         // SAFETY: the header was looked at; what lies behind it is for TensorRT to judge, which is all that any program
         // can do with a plan.
-        let attempt = || lines::gather(|| unsafe { self.runtime.deserialize_cuda_engine(plan.data) });
-        let (engine, mut said) = attempt();
-        if let Some(engine) = engine {
-            return Ok(engine);
-        }
-        if let Some(wanted) = plugins::missing(&said, plan.data) {
-            self.plugins.load_standard(&wanted, &self.library, self.lease.logger(), &self.log)?;
-            let (engine, said_again) = attempt();
-            if let Some(engine) = engine {
-                return Ok(engine);
-            }
-            if let Some(wanted) = plugins::missing(&said_again, plan.data) {
-                return Err(wanted.nowhere().with_detail(said_again.text()));
-            }
-            said = said_again;
-        }
-        Err(self.explain(plan, &said))
+        let attempt = || unsafe { self.runtime.deserialize_cuda_engine(plan.data) };
+        let (engine, said) = lines::withhold(attempt);
+        let wanted = plugins::missing(&said, plan.data).filter(|_| engine.is_none());
+        let Some(wanted) = wanted else {
+            said.iter().for_each(|(severity, line)| loggers::write(&self.log, severity, line));
+            return engine.ok_or_else(|| self.explain(plan, &said));
+        };
+        self.plugins
+            .load_standard(&wanted, &self.library, self.lease.logger(), &self.log)
+            .map_err(|error| error.with_detail(said.text()))?;
+        let (engine, said) = lines::gather(attempt);
+        engine.ok_or_else(|| match plugins::missing(&said, plan.data) {
+            Some(wanted) => wanted.nowhere().with_detail(said.text()),
+            None => self.explain(plan, &said),
+        })
     }
 
     /// Why TensorRT did not take a plan, as far as its lines and the plan's header tell.
