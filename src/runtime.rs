@@ -11,18 +11,12 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Ordinal of the CUDA device.
     pub device: i32,
     pub tensorrt: tensorrt::Options,
     pub sink: Option<Sink>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { device: 0, tensorrt: tensorrt::Options::default(), sink: None }
-    }
 }
 
 /// How one model is loaded.

@@ -64,6 +64,11 @@ fn out<T>(pointer: *mut T, name: &str) -> Result<*mut T> {
     not_null(pointer, name).map(<*const T>::cast_mut)
 }
 
+/// A place for `?` to return to.
+fn attempt<R>(call: impl FnOnce() -> Result<R>) -> Result<R> {
+    call()
+}
+
 /// The one road into the library. Names the handles that the call is about and gives the body references to what is in
 /// them; a null or poisoned handle is an error, a panic becomes one and poisons the handles.
 ///
@@ -78,7 +83,7 @@ macro_rules! export {
     };
     (@guarded $($handle:ident),* => $body:expr) => {
         // SAFETY: the C interface asks for handles that are null or alive.
-        (|| unsafe {
+        $crate::ffi::attempt(|| unsafe {
             $(let $handle = &(*$crate::ffi::not_null($handle, stringify!($handle))?).0;)*
             $crate::ffi::panic::catch(|| {
                 $(let $handle = $handle.get(stringify!($handle))?;)*
@@ -88,7 +93,7 @@ macro_rules! export {
                 $($handle.poison();)*
                 Err(error)
             })
-        })()
+        })
     };
 }
 

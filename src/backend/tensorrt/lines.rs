@@ -75,7 +75,7 @@ mod tests {
         let ((), lines) = gather(|| {
             add(Severity::Verbose, "could not find plugin: X");
             add(Severity::Error, "failed");
-            let ((), inner) = gather(|| add(Severity::Error, "inner"));
+            let (_, inner) = gather(|| add(Severity::Error, "inner"));
             assert_eq!(inner.text(), "inner");
         });
         add(Severity::Error, "after");
