@@ -218,7 +218,8 @@ typedef int32_t planrt_log_level;
 
 /**
  * Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
- * long as the runtime or anything made from it is alive; it must not throw, and may call planrt.
+ * long as the runtime, or an engine or context made from it, is alive, and not any more when the last of these has been
+ * deleted. It must not throw. It may call planrt, but not with the handle that the call it comes from is about.
  *
  * Lines that differ in numbers only come at most once a second; the next one says how many were left out.
  */
@@ -419,7 +420,7 @@ extern "C" {
  * Allocates `size` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
  * device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
  *
- * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
+ * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, for device memory with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
  *
  * Requires: `runtime` is alive, `buffer_out` writable.
  */
@@ -441,7 +442,7 @@ struct planrt_error *planrt_buffer_wrap(const struct planrt_runtime *runtime,
                                         struct planrt_buffer **buffer_out);
 
 /**
- * Frees the handle, and the memory if it was allocated here. The device's work on it is waited for. Null is accepted.
+ * Frees the handle, and the memory if it was allocated here. Null is accepted.
  *
  * Requires: `buffer` is null, or alive and deleted once; nothing is bound to its memory that still runs.
  */
@@ -469,14 +470,16 @@ size_t planrt_buffer_get_size(const struct planrt_buffer *buffer);
 planrt_memory_kind planrt_buffer_get_kind(const struct planrt_buffer *buffer);
 
 /**
- * Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile.
+ * Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile; a new
+ * context has the first free one until its shapes want another.
  * `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
  *
  * Errors: `PLANRT_ERROR_IN_USE` where every profile is taken, `_OUT_OF_MEMORY`, `_TENSORRT`.
  *
  * Requires: `engine` is alive, `context_out` writable.
  */
-struct planrt_error *planrt_context_new(const struct planrt_engine *engine, struct planrt_context **context_out);
+struct planrt_error *planrt_context_new(const struct planrt_engine *engine,
+                                        struct planrt_context **context_out);
 
 /**
  * Frees a context, after the work that it has enqueued has ended: it waits for that. Null is accepted.
@@ -518,7 +521,8 @@ struct planrt_error *planrt_context_set_shape(struct planrt_context *context,
  * The shape of an input or output as it follows from the inputs' shapes as set: outputs too, before the run.
  * `shape_out` has room for `PLANRT_MAX_RANK` extents.
  *
- * Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing.
+ * Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing, or the inputs' do not go together; `_UNSUPPORTED` where
+ * the shape depends on the data; `_IN_USE`, `_CUDA`, `_TENSORRT`.
  *
  * Requires: `context` is alive, `tensor` a string, `shape_out` and `rank_out` writable.
  */
@@ -536,7 +540,8 @@ struct planrt_error *planrt_context_get_size(struct planrt_context *context, con
 
 /**
  * Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names
- * (device memory for TensorRT, host memory on the CPU), `size` bytes. It stays the caller's, and must stay valid until
+ * (device memory for TensorRT, where page-locked memory will do and ordinary memory is refused; host memory on the CPU),
+ * `size` bytes. It stays the caller's, and must stay valid until
  * another is bound and the enqueued work has ended. Its size is checked when work is enqueued.
  *
  * Requires: `context` is alive, `tensor` a string, `address` valid for `size` bytes.
@@ -548,11 +553,13 @@ struct planrt_error *planrt_context_bind(struct planrt_context *context,
 
 /**
  * Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready in
- * that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work. On the
+ * that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work; the
+ * stream must live as long. A context's runs are one after the other: on another stream than the last time, the call
+ * waits for the device first. On the
  * CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
  *
  * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where something is not bound, `_BUFFER_TOO_SMALL`, `_SHAPE`, `_IN_USE`,
- * `_CANCELLED`, `_TENSORRT`.
+ * `_CANCELLED`, `_CUDA`, `_TENSORRT`.
  *
  * Requires: `context` is alive, `stream` null or alive, what is bound is valid.
  */
@@ -561,9 +568,10 @@ struct planrt_error *planrt_context_enqueue(struct planrt_context *context, stru
 /**
  * Runs from host memory to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
  * (through page-locked memory of its own, unless the memory given is page-locked), runs, copies back. Every input must
- * be given; an output that is not given is computed and dropped. On an error the outputs hold what they held.
+ * be given; an output that is not given is computed and dropped. On an error the outputs hold what they held, unless the
+ * device itself fails while they are copied; the shapes stay set.
  *
- * Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`.
+ * Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`; `PLANRT_ERROR_OUT_OF_MEMORY`.
  *
  * Requires: `context` is alive, the arrays readable, each element's `data` valid for its `size`.
  */
@@ -575,7 +583,8 @@ struct planrt_error *planrt_context_run(struct planrt_context *context,
 
 /**
  * Asks the run under way, or else the next one, to end with `PLANRT_ERROR_CANCELLED`. On the CPU a run ends between two
- * layers; work that the GPU has begun is finished first. Any thread, also beside a call on the same context.
+ * layers; work that the GPU has begun is finished first, and page-locked outputs may then be written. Any thread, also
+ * beside a call on the same context.
  *
  * Requires: `context` is null or alive.
  */
@@ -583,7 +592,8 @@ void planrt_context_cancel(struct planrt_context *context);
 
 /**
  * Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
- * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Any thread.
+ * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Every TensorRT
+ * that is found is loaded, and stays loaded. Any thread.
  *
  * `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none any
  * model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.
@@ -621,11 +631,13 @@ struct planrt_error *planrt_engine_options_new(struct planrt_engine_options **op
 void planrt_engine_options_delete(struct planrt_engine_options *options);
 
 /**
- * How many threads the CPU engine may use for a run, the caller's among them; 0 (the default) for one a core.
+ * How many threads the CPU engine may use for a run; 0 (the default) for one a core, at most 1024. With 1 a run works on
+ * the thread that calls; with more the engine has that many of its own, which its contexts share and which end with it.
  *
  * Requires: `options` is alive.
  */
-struct planrt_error *planrt_engine_options_set_cpu_threads(struct planrt_engine_options *options, int32_t threads);
+struct planrt_error *planrt_engine_options_set_cpu_threads(struct planrt_engine_options *options,
+                                                           int32_t threads);
 
 /**
  * How many input shapes the CPU engine keeps ready. Each costs memory for the weights as that shape wants them, each
@@ -636,8 +648,8 @@ struct planrt_error *planrt_engine_options_set_cpu_threads(struct planrt_engine_
 struct planrt_error *planrt_engine_options_set_cpu_shape_cache(struct planrt_engine_options *options, int32_t shapes);
 
 /**
- * Loads a model from a file, which is mapped, not copied, and read to the end before the call returns. What it is, is
- * told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX model on the CPU. `options` may be
+ * Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may shorten
+ * it meanwhile. What it is, is told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX model on the CPU. `options` may be
  * null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any thread.
  *
  * Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
@@ -866,7 +878,8 @@ void planrt_runtime_delete(struct planrt_runtime *runtime);
 /**
  * Loads the driver and TensorRT now, for an application that wants to know at its start. Any thread.
  *
- * Errors: `PLANRT_ERROR_NO_CUDA`, `PLANRT_ERROR_NO_TENSORRT`, with every place that was looked at.
+ * Errors: `PLANRT_ERROR_NO_CUDA`, `PLANRT_ERROR_NO_TENSORRT`, with every place that was looked at;
+ * `PLANRT_ERROR_MISSING_PLUGIN` where a plugin library of the application's does not load.
  *
  * Requires: `runtime` is alive.
  */
@@ -943,7 +956,7 @@ struct planrt_error *planrt_stream_wait_for(struct planrt_stream *stream, struct
 
 /**
  * Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
- * passed the copy; with ordinary host memory the driver may finish the copy before the call returns.
+ * passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
  *
  * Requires: `stream` is alive, `to` writable and `from` readable for `size` bytes.
  */

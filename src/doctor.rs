@@ -71,15 +71,8 @@ fn tensorrts(libraries: &[Result<tensorrt::Found>]) -> Vec<String> {
         match found {
             Err(error) => lines.push(error.to_string()),
             Ok(found) => {
-                let library = &found.library;
-                lines.push(format!(
-                    "{} ({}): {}, {}",
-                    library.version(),
-                    library.flavor(),
-                    library.path().display(),
-                    found.place
-                ));
-                lines.push(match tensorrt::probe_plugins(library) {
+                lines.push(found.to_string());
+                lines.push(match tensorrt::probe_plugins(&found.library) {
                     Ok(name) => format!("  its plugins: {name} loads"),
                     Err(why) => format!("  its plugins: {why}"),
                 });

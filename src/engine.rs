@@ -67,7 +67,9 @@ impl ProfileShape {
 
     /// How many elements per axis the shape lies outside, summed: 0 inside.
     fn distance(&self, shape: &Shape) -> i64 {
-        (0..shape.len()).map(|i| (self.min[i] - shape[i]).max(shape[i] - self.max[i]).max(0)).sum()
+        (0..shape.len())
+            .map(|i| self.min[i].saturating_sub(shape[i]).max(shape[i].saturating_sub(self.max[i])).max(0))
+            .fold(0, i64::saturating_add)
     }
 }
 

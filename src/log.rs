@@ -1,6 +1,7 @@
 //! The log of one runtime: the application's callback, and the folding of lines that repeat.
 
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many kinds are remembered at once.
 const KINDS: usize = 64;
 
+thread_local! {
+    static TELLING: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Lines are of one kind when they differ in numbers only.
 struct Kind {
     level: Level,
@@ -71,13 +76,13 @@ impl Log {
             return;
         }
         // The callback runs outside the lock: it may call back into planrt, which may log.
-        for line in self.fold(level, message, Instant::now()) {
+        for (level, line) in self.fold(level, message, Instant::now()) {
             self.tell(level, &line);
         }
     }
 
     /// The lines to tell now, given this one.
-    fn fold(&self, level: Level, message: &str, now: Instant) -> Vec<String> {
+    fn fold(&self, level: Level, message: &str, now: Instant) -> Vec<(Level, String)> {
         let text: String = message.chars().filter(|c| !c.is_ascii_digit()).collect();
         let mut kinds = self.kinds.lock();
         if let Some(kind) = kinds.iter_mut().find(|k| k.level == level && k.text == text) {
@@ -88,8 +93,8 @@ impl Log {
             }
             kind.told = now;
             return match std::mem::take(&mut kind.more) {
-                0 => vec![message.to_owned()],
-                more => vec![format!("{message} (… {more} more like it)")],
+                0 => vec![(level, message.to_owned())],
+                more => vec![(level, format!("{message} (… {more} more like it)"))],
             };
         }
         let mut lines = Vec::new();
@@ -99,7 +104,7 @@ impl Log {
             lines.extend(kind.rest());
         }
         kinds.push(Kind { level, text, told: now, more: 0, last: String::new() });
-        lines.push(message.to_owned());
+        lines.push((level, message.to_owned()));
         lines
     }
 
@@ -107,23 +112,29 @@ impl Log {
         let Some(sink) = self.sink else { return };
         // A NUL inside would end the line early for the application; TensorRT quotes plan bytes at times.
         let line = CString::new(line.replace('\0', "\u{fffd}")).unwrap_or_default();
+        let outer = TELLING.replace(true);
         // SAFETY: the C interface asks for a callback that is callable with these for as long as the runtime lives.
         unsafe { (sink.callback)(sink.user_data, level as i32, line.as_ptr()) };
+        TELLING.set(outer);
+    }
+
+    /// Whether the calling thread is inside an application's callback.
+    pub fn is_telling() -> bool {
+        TELLING.get()
     }
 }
 
 impl Kind {
     /// What was held back and would else never be told.
-    fn rest(self) -> Option<String> {
-        (self.more > 0).then(|| format!("{} (… {} more like it)", self.last, self.more))
+    fn rest(self) -> Option<(Level, String)> {
+        (self.more > 0).then(|| (self.level, format!("{} (… {} more like it)", self.last, self.more)))
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
         for kind in std::mem::take(self.kinds.get_mut()) {
-            let level = kind.level;
-            if let Some(line) = kind.rest() {
+            if let Some((level, line)) = kind.rest() {
                 self.tell(level, &line);
             }
         }
@@ -170,10 +181,11 @@ mod tests {
         let lines = Mutex::default();
         let log = log_into(&lines);
         let start = Instant::now();
-        assert_eq!(log.fold(Level::Info, "line 1", start), ["line 1"]);
+        let told = |line: &str| vec![(Level::Info, line.to_owned())];
+        assert_eq!(log.fold(Level::Info, "line 1", start), told("line 1"));
         assert!(log.fold(Level::Info, "line 2", start + PAUSE / 2).is_empty());
-        assert_eq!(log.fold(Level::Info, "line 3", start + PAUSE), ["line 3 (… 1 more like it)"]);
-        assert_eq!(log.fold(Level::Info, "line 4", start + PAUSE * 2), ["line 4"]);
+        assert_eq!(log.fold(Level::Info, "line 3", start + PAUSE), told("line 3 (… 1 more like it)"));
+        assert_eq!(log.fold(Level::Info, "line 4", start + PAUSE * 2), told("line 4"));
     }
 
     #[test]

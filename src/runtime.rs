@@ -1,7 +1,7 @@
 //! What was found and loaded for an application: the driver, the device, TensorRT, and the log they share.
 
 use crate::backend::{Engine, tensorrt};
-use crate::cuda::Device;
+use crate::cuda::{Device, DeviceInfo};
 use crate::engine::Description;
 use crate::error::{Error, Result};
 use crate::log::{Level, Log, Sink};
@@ -51,24 +51,38 @@ impl Runtime {
 
     /// The CUDA device, opened at the first call.
     pub fn device(&self) -> Result<&Arc<Device>> {
-        self.device.get_or_try_init(|| {
-            let device = Device::open(self.options.device)?;
-            let (major, minor) = device.info.compute_capability;
-            self.log.write(
-                Level::Info,
-                &format!(
-                    "CUDA device {}: {}, compute capability {major}.{minor}",
-                    device.info.ordinal, device.info.name
-                ),
-            );
-            Ok(device)
-        })
+        let mut is_new = false;
+        let device = self.device.get_or_try_init(|| {
+            is_new = true;
+            Device::open(self.options.device)
+        })?;
+        // Told when all is done: the application's callback may call planrt, which would wait for itself.
+        if is_new {
+            let DeviceInfo { ordinal, name, compute_capability: (major, minor), .. } = &device.info;
+            self.log.write(Level::Info, &format!("CUDA device {ordinal}: {name}, compute capability {major}.{minor}"));
+        }
+        Ok(device)
     }
 
     /// TensorRT on that device, loaded at the first call.
     pub fn tensorrt(&self) -> Result<&Arc<tensorrt::Runtime>> {
+        if let Some(tensorrt) = self.tensorrt.get() {
+            return Ok(tensorrt);
+        }
         let device = self.device()?;
-        self.tensorrt.get_or_try_init(|| tensorrt::Runtime::load(&self.options.tensorrt, device, &self.log))
+        let mut is_new = false;
+        let (tensorrt, said) = tensorrt::withhold(|| {
+            self.tensorrt.get_or_try_init(|| {
+                is_new = true;
+                tensorrt::Runtime::load(&self.options.tensorrt, device, &self.log)
+            })
+        });
+        said.tell(&self.log);
+        let tensorrt = tensorrt?;
+        if is_new {
+            self.log.write(Level::Info, &tensorrt.origin());
+        }
+        Ok(tensorrt)
     }
 
     pub fn load_file(&self, path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>> {

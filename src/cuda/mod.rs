@@ -7,7 +7,7 @@ mod stream;
 
 pub use device::{Current, Device, DeviceInfo, devices, driver_version};
 pub use event::Event;
-pub use memory::{DeviceMemory, PinnedMemory, copy_async, is_page_locked};
+pub use memory::{DeviceMemory, PinnedMemory, copy_async, memory_kind};
 pub use stream::Stream;
 
 use crate::error::{Code, Error, Result};

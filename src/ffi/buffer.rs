@@ -27,7 +27,7 @@ fn memory_kind(code: planrt_memory_kind) -> Result<MemoryKind> {
 /// Allocates `size` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
 /// device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
 ///
-/// Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
+/// Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, for device memory with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
 ///
 /// Requires: `runtime` is alive, `buffer_out` writable.
 #[unsafe(no_mangle)]
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn planrt_buffer_wrap(
     })
 }
 
-/// Frees the handle, and the memory if it was allocated here. The device's work on it is waited for. Null is accepted.
+/// Frees the handle, and the memory if it was allocated here. Null is accepted.
 ///
 /// Requires: `buffer` is null, or alive and deleted once; nothing is bound to its memory that still runs.
 #[unsafe(no_mangle)]

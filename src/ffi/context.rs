@@ -83,7 +83,8 @@ unsafe fn tensors<'a>(from: *const planrt_host_tensor, count: usize, name: &str)
         .collect()
 }
 
-/// Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile.
+/// Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile; a new
+/// context has the first free one until its shapes want another.
 /// `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
 ///
 /// Errors: `PLANRT_ERROR_IN_USE` where every profile is taken, `_OUT_OF_MEMORY`, `_TENSORRT`.
@@ -154,7 +155,8 @@ pub unsafe extern "C" fn planrt_context_set_shape(
 /// The shape of an input or output as it follows from the inputs' shapes as set: outputs too, before the run.
 /// `shape_out` has room for `PLANRT_MAX_RANK` extents.
 ///
-/// Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing.
+/// Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing, or the inputs' do not go together; `_UNSUPPORTED` where
+/// the shape depends on the data; `_IN_USE`, `_CUDA`, `_TENSORRT`.
 ///
 /// Requires: `context` is alive, `tensor` a string, `shape_out` and `rank_out` writable.
 #[unsafe(no_mangle)]
@@ -190,7 +192,8 @@ pub unsafe extern "C" fn planrt_context_get_size(
 }
 
 /// Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names
-/// (device memory for TensorRT, host memory on the CPU), `size` bytes. It stays the caller's, and must stay valid until
+/// (device memory for TensorRT, where page-locked memory will do and ordinary memory is refused; host memory on the CPU),
+/// `size` bytes. It stays the caller's, and must stay valid until
 /// another is bound and the enqueued work has ended. Its size is checked when work is enqueued.
 ///
 /// Requires: `context` is alive, `tensor` a string, `address` valid for `size` bytes.
@@ -208,11 +211,13 @@ pub unsafe extern "C" fn planrt_context_bind(
 }
 
 /// Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready in
-/// that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work. On the
+/// that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work; the
+/// stream must live as long. A context's runs are one after the other: on another stream than the last time, the call
+/// waits for the device first. On the
 /// CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
 ///
 /// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where something is not bound, `_BUFFER_TOO_SMALL`, `_SHAPE`, `_IN_USE`,
-/// `_CANCELLED`, `_TENSORRT`.
+/// `_CANCELLED`, `_CUDA`, `_TENSORRT`.
 ///
 /// Requires: `context` is alive, `stream` null or alive, what is bound is valid.
 #[unsafe(no_mangle)]
@@ -231,9 +236,10 @@ pub unsafe extern "C" fn planrt_context_enqueue(
 
 /// Runs from host memory to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
 /// (through page-locked memory of its own, unless the memory given is page-locked), runs, copies back. Every input must
-/// be given; an output that is not given is computed and dropped. On an error the outputs hold what they held.
+/// be given; an output that is not given is computed and dropped. On an error the outputs hold what they held, unless the
+/// device itself fails while they are copied; the shapes stay set.
 ///
-/// Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`.
+/// Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`; `PLANRT_ERROR_OUT_OF_MEMORY`.
 ///
 /// Requires: `context` is alive, the arrays readable, each element's `data` valid for its `size`.
 #[unsafe(no_mangle)]
@@ -252,7 +258,8 @@ pub unsafe extern "C" fn planrt_context_run(
 }
 
 /// Asks the run under way, or else the next one, to end with `PLANRT_ERROR_CANCELLED`. On the CPU a run ends between two
-/// layers; work that the GPU has begun is finished first. Any thread, also beside a call on the same context.
+/// layers; work that the GPU has begun is finished first, and page-locked outputs may then be written. Any thread, also
+/// beside a call on the same context.
 ///
 /// Requires: `context` is null or alive.
 #[unsafe(no_mangle)]

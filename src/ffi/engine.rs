@@ -181,7 +181,8 @@ pub unsafe extern "C" fn planrt_engine_options_delete(options: *mut planrt_engin
     delete!(options);
 }
 
-/// How many threads the CPU engine may use for a run, the caller's among them; 0 (the default) for one a core.
+/// How many threads the CPU engine may use for a run; 0 (the default) for one a core, at most 1024. With 1 a run works on
+/// the thread that calls; with more the engine has that many of its own, which its contexts share and which end with it.
 ///
 /// Requires: `options` is alive.
 #[unsafe(no_mangle)]
@@ -190,8 +191,9 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_threads(
     threads: i32,
 ) -> *mut planrt_error {
     export!(options => {
-        options.lock().cpu_threads = usize::try_from(threads)
-            .map_err(|_| Error::new(Code::InvalidArgument, format!("{threads} threads; take 0 for one a core, or more")))?;
+        options.lock().cpu_threads = usize::try_from(threads).ok().filter(|threads| *threads <= 1024).ok_or_else(|| {
+            Error::new(Code::InvalidArgument, format!("{threads} threads; take 0 for one a core, or 1 to 1024"))
+        })?;
         Ok(())
     })
 }
@@ -226,8 +228,8 @@ fn hand_out(engine: Arc<dyn Engine>) -> *mut planrt_engine {
     Box::into_raw(Box::new(planrt_engine(Handle::new(engine))))
 }
 
-/// Loads a model from a file, which is mapped, not copied, and read to the end before the call returns. What it is, is
-/// told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX model on the CPU. `options` may be
+/// Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may shorten
+/// it meanwhile. What it is, is told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX model on the CPU. `options` may be
 /// null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any thread.
 ///
 /// Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
@@ -262,6 +264,9 @@ pub unsafe extern "C" fn planrt_engine_load_memory(
 ) -> *mut planrt_error {
     export!(runtime => {
         let place = out(engine_out, "engine_out")?;
+        if isize::try_from(size).is_err() {
+            return Err(Error::new(Code::InvalidArgument, format!("a model of {size} bytes: no memory is that large")));
+        }
         let data = std::slice::from_raw_parts(not_null(data, "data")?.cast::<u8>(), size);
         let engine = runtime.load_memory(data, &options_or_default(options)?)?;
         *place = hand_out(engine);

@@ -26,7 +26,7 @@ pub(crate) fn catch<R>(call: impl FnOnce() -> R) -> Result<R> {
             .map(|s| (*s).to_owned())
             .or_else(|| payload.downcast_ref::<String>().cloned())
             .unwrap_or_default();
-        let place = PLACE.take();
+        let place = PLACE.try_with(RefCell::take).unwrap_or_default();
         Error::new(Code::Internal, format!("planrt failed at {place}: {what}; please report this"))
     })
 }
@@ -43,7 +43,8 @@ fn keep_quiet() {
                 return before(info);
             }
             let place = info.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
-            PLACE.set(place);
+            // A thread that ends may panic when its own memory is gone already.
+            let _ = PLACE.try_with(|noted| *noted.borrow_mut() = place);
         }));
     });
 }

@@ -30,7 +30,8 @@ const _: () = assert!(
 );
 
 /// Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
-/// long as the runtime or anything made from it is alive; it must not throw, and may call planrt.
+/// long as the runtime, or an engine or context made from it, is alive, and not any more when the last of these has been
+/// deleted. It must not throw. It may call planrt, but not with the handle that the call it comes from is about.
 ///
 /// Lines that differ in numbers only come at most once a second; the next one says how many were left out.
 #[allow(non_camel_case_types)]
@@ -185,7 +186,8 @@ pub unsafe extern "C" fn planrt_runtime_delete(runtime: *mut planrt_runtime) {
 
 /// Loads the driver and TensorRT now, for an application that wants to know at its start. Any thread.
 ///
-/// Errors: `PLANRT_ERROR_NO_CUDA`, `PLANRT_ERROR_NO_TENSORRT`, with every place that was looked at.
+/// Errors: `PLANRT_ERROR_NO_CUDA`, `PLANRT_ERROR_NO_TENSORRT`, with every place that was looked at;
+/// `PLANRT_ERROR_MISSING_PLUGIN` where a plugin library of the application's does not load.
 ///
 /// Requires: `runtime` is alive.
 #[unsafe(no_mangle)]

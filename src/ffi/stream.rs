@@ -102,7 +102,7 @@ pub unsafe extern "C" fn planrt_stream_wait_for(
 }
 
 /// Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
-/// passed the copy; with ordinary host memory the driver may finish the copy before the call returns.
+/// passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
 ///
 /// Requires: `stream` is alive, `to` writable and `from` readable for `size` bytes.
 #[unsafe(no_mangle)]

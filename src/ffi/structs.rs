@@ -14,8 +14,11 @@ pub(super) unsafe trait Extensible: Copy {
     const NAME: &'static str;
 }
 
+/// Larger than any struct of ours will be: a size that was never set is not to be believed.
+const LARGEST: usize = 4096;
+
 fn check_size<T: Extensible>(size: usize) -> Result<()> {
-    if size < T::FIRST_SIZE {
+    if size < T::FIRST_SIZE || size > LARGEST || !size.is_multiple_of(align_of::<T>()) {
         return Err(Error::new(
             Code::InvalidArgument,
             format!("{}.struct_size is {size}; set it to sizeof({0}), {} here", T::NAME, size_of::<T>()),
@@ -47,7 +50,7 @@ pub(super) unsafe fn read<T: Extensible>(from: *const T) -> Result<T> {
     Ok(value)
 }
 
-/// Reads an array of them; the first one's size says how far apart they lie.
+/// Reads an array of them; their size, which all of them state, says how far apart they lie.
 ///
 /// # Safety
 /// As for [`read`], for `count` of them; null is accepted where `count` is 0.
@@ -58,7 +61,24 @@ pub(super) unsafe fn read_array<T: Extensible>(from: *const T, count: usize, nam
     let from = super::not_null(from, name)?;
     let stride = unsafe { from.cast::<usize>().read() };
     check_size::<T>(stride)?;
-    (0..count).map(|i| unsafe { read(from.byte_add(i * stride)) }).collect()
+    (0..count)
+        .map(|i| {
+            // SAFETY: as the caller says.
+            let (element, size) = unsafe {
+                let element = from.byte_add(i * stride);
+                (element, element.cast::<usize>().read())
+            };
+            if size != stride {
+                return Err(Error::new(
+                    Code::InvalidArgument,
+                    format!(
+                        "{name}[{i}].struct_size is {size} and {name}[0].struct_size {stride}; all of them are the same"
+                    ),
+                ));
+            }
+            unsafe { read(element) }
+        })
+        .collect()
 }
 
 /// Writes a struct into the caller's, as far as its size goes. Nothing is written on an error.

@@ -6,14 +6,14 @@ use super::profiles::Held;
 use super::runtime::failed;
 use super::transfer::Staging;
 use crate::backend::{self, Cancellation, Engine as _};
-use crate::cuda::{Device, Stream};
+use crate::cuda::{Device, Stream, memory_kind};
 use crate::engine::{Description, MemoryKind, Role};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{HostTensor, Shape};
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use tensorrt_sys::{Dims, ShapeInference};
+use tensorrt_sys::Dims;
 
 pub struct Context {
     context: ManuallyDrop<tensorrt_sys::Context>,
@@ -33,6 +33,8 @@ pub struct Context {
     told: Vec<*mut c_void>,
     /// Whether these are the caller's bindings: a run from host memory puts its own in their place.
     bound_told: bool,
+    /// Where work may still run; null where none does.
+    last_stream: *mut c_void,
     staging: Staging,
     cancellation: Arc<Cancellation>,
 }
@@ -44,9 +46,13 @@ impl Context {
     pub fn new(engine: Arc<Engine>) -> Result<Self> {
         let description = engine.description();
         let (count, profiles) = (description.tensors.len(), description.profiles.len());
-        let held = engine.profiles().take(0..profiles.max(1))?;
         let device = engine.runtime().device().clone();
         let _current = device.make_current()?;
+        // TensorRT gives a context profile 0 of its own accord if no other has it: one after the other, so that what it gives
+        // is what is counted here.
+        let creation = engine.clone();
+        let _one_at_a_time = creation.profiles().creation();
+        let held = creation.profiles().take(0..profiles.max(1))?;
         let stream = Stream::new(&device, 0)?;
         let staging = Staging::new(&device, count);
         let context = engine.create_execution_context()?;
@@ -61,6 +67,7 @@ impl Context {
             bound: vec![std::ptr::null_mut(); count],
             told: vec![std::ptr::null_mut(); count],
             bound_told: false,
+            last_stream: std::ptr::null_mut(),
             staging,
             cancellation: Arc::default(),
             device,
@@ -104,7 +111,11 @@ impl Context {
     fn switch(&mut self, profiles: impl IntoIterator<Item = usize>) -> Result<()> {
         // The old one is let go of when TensorRT has, or else taken up again.
         let old = std::mem::replace(&mut self.held, self.engine.profiles().take(profiles)?);
-        self.tell_profile().inspect_err(|_| self.held = old)
+        let told = self.tell_profile();
+        if told.is_err() && self.context.optimization_profile() != self.held.number() as i32 {
+            self.held = old;
+        }
+        told
     }
 
     /// The inputs' shapes, as far as they are known; `None` for outputs.
@@ -185,6 +196,11 @@ impl Context {
 
     /// The device's context is current, shapes and addresses are told.
     fn enqueue_on(&mut self, stream: *mut c_void) -> Result<()> {
+        if self.last_stream != stream && !self.last_stream.is_null() {
+            // Two runs of one context share its memory; on one stream they are ordered by it.
+            self.device.synchronize()?;
+        }
+        self.last_stream = stream;
         // SAFETY: the addresses are valid as the caller of enqueue or run says, the stream is alive.
         let (done, said) = lines::gather(|| unsafe { self.context.enqueue_v3(stream) });
         if done {
@@ -233,32 +249,28 @@ impl backend::Context for Context {
         self.tell_shapes()?;
         let info = &self.engine.description().tensors[tensor];
         let known = shape(self.context.tensor_shape(&info.name), info.name())?;
-        if !known.is_dynamic() {
-            // Where an input holds a shape, what is in it may change between two calls.
-            let is_final = self.description().tensors.iter().all(|t| t.memory_kind == MemoryKind::Device);
-            self.shapes[tensor] = Some(known).filter(|_| is_final);
-            return Ok(known);
-        }
-        // SAFETY: reads the shape tensors that are bound, as the caller of bind says.
-        let why = match unsafe { self.context.infer_shapes() } {
-            ShapeInference::Complete => "it is known only after the run, which planrt does not support".to_owned(),
-            ShapeInference::Unspecified(names) => format!("these inputs lack a shape or a value: {}", names.join(", ")),
-            ShapeInference::Failed => "the inputs' shapes contradict the network".to_owned(),
-        };
-        let known = shape(self.context.tensor_shape(&info.name), info.name())?;
         if known.is_dynamic() {
-            return Err(Error::new(Code::Shape, format!("the shape of \"{}\" is {known}: {why}", info.name())));
+            return Err(Error::new(
+                Code::Shape,
+                format!(
+                    "the shape of \"{}\" is {known}: it depends on the data, which planrt does not support on a GPU",
+                    info.name()
+                ),
+            ));
         }
+        self.shapes[tensor] = Some(known);
         Ok(known)
     }
 
     unsafe fn bind(&mut self, tensor: usize, address: *mut c_void, _: usize) -> Result<()> {
-        self.bound[tensor] = address;
-        if self.description().tensors[tensor].memory_kind == MemoryKind::Host {
-            // TensorRT reads these, which hold shapes, before the run.
-            // SAFETY: as the caller says.
-            unsafe { self.tell_address(tensor, address) }?;
+        if memory_kind(&self.device, address) == MemoryKind::Host {
+            let name = self.description().tensors[tensor].name();
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!("the memory bound to \"{name}\" is ordinary host memory, and TensorRT runs on device memory"),
+            ));
         }
+        self.bound[tensor] = address;
         self.bound_told = false;
         Ok(())
     }
@@ -270,19 +282,14 @@ impl backend::Context for Context {
                 "stream is null: TensorRT runs on a CUDA stream; make one with planrt_stream_new",
             )
         })?;
-        let device = self.engine.runtime().device();
-        if !Arc::ptr_eq(device, stream.device()) && device.info.ordinal != stream.device().info.ordinal {
-            return Err(Error::new(
-                Code::InvalidArgument,
-                format!(
-                    "the stream is on device {}, the engine on device {}",
-                    stream.device().info.ordinal,
-                    device.info.ordinal
-                ),
-            ));
+        if !Arc::ptr_eq(&self.device, stream.device()) {
+            let (here, there) = (self.device.info.ordinal, stream.device().info.ordinal);
+            if here != there {
+                let message = format!("the stream is on device {there}, the engine on device {here}");
+                return Err(Error::new(Code::InvalidArgument, message));
+            }
         }
-        let device = device.clone();
-        let _current = device.make_current()?;
+        let _current = self.device.make_current()?;
         self.tell_shapes()?;
         if !self.bound_told {
             for tensor in 0..self.bound.len() {
@@ -298,32 +305,20 @@ impl backend::Context for Context {
         let _current = self.device.make_current()?;
         self.tell_shapes()?;
         self.bound_told = false;
-        let engine = Arc::clone(&self.engine);
-        let tensors = &engine.description().tensors;
-        for (tensor, info) in tensors.iter().enumerate() {
-            let bytes = backend::Context::shape(self, tensor)?.bytes(info.element_type)?;
-            let address = match inputs.iter().find(|input| input.tensor == tensor) {
-                Some(input) if info.memory_kind == MemoryKind::Host => input.data.cast(),
-                _ => self.staging.address(tensor, info, bytes)?,
-            };
-            // SAFETY: the staging's memory is large enough and lives as long as the context; a host input is the caller's
-            // for the time of this call, at whose end nothing runs any more.
+        for tensor in 0..self.bound.len() {
+            let bytes = self.shape(tensor)?.bytes(self.description().tensors[tensor].element_type)?;
+            let address = self.staging.address(tensor, bytes)?;
+            // SAFETY: the staging's memory is large enough and lives as long as the context.
             unsafe { self.tell_address(tensor, address) }?;
         }
         // SAFETY: the caller's views are valid during the call.
-        let outcome = unsafe {
-            inputs
-                .iter()
-                .filter(|input| tensors[input.tensor].memory_kind == MemoryKind::Device)
-                .try_for_each(|input| self.staging.upload(input, &tensors[input.tensor], &self.stream))
-                .and_then(|()| self.enqueue_on(self.stream.native()))
-                .and_then(|()| self.cancellation.take())
-                .and_then(|()| self.download(outputs))
-        };
+        let outcome = unsafe { self.upload(inputs).and_then(|()| self.enqueue_on(self.stream.native())) }
+            .and_then(|()| unsafe { self.download(outputs) });
         if outcome.is_err() {
             // Whatever failed, nothing may run on with the caller's memory.
             let _ = self.stream.synchronize();
         }
+        self.last_stream = std::ptr::null_mut();
         outcome
     }
 
@@ -334,6 +329,14 @@ impl backend::Context for Context {
 
 impl Context {
     /// # Safety
+    /// The views are valid until the stream has passed the copies.
+    unsafe fn upload(&mut self, inputs: &[HostTensor]) -> Result<()> {
+        let tensors = &self.engine.description().tensors;
+        // SAFETY: as the caller says.
+        inputs.iter().try_for_each(|input| unsafe { self.staging.upload(input, &tensors[input.tensor], &self.stream) })
+    }
+
+    /// # Safety
     /// The views are valid.
     unsafe fn download(&mut self, outputs: &[HostTensor]) -> Result<()> {
         let mut sized = Vec::with_capacity(outputs.len());
@@ -342,7 +345,7 @@ impl Context {
         }
         let tensors = &self.engine.description().tensors;
         // SAFETY: as the caller says.
-        unsafe { self.staging.download(&sized, tensors, &self.stream) }
+        unsafe { self.staging.download(&sized, tensors, &self.stream, || self.cancellation.take()) }
     }
 }
 

@@ -124,6 +124,11 @@ fn tensor_info(engine: &tensorrt_sys::Engine, name: &CStr) -> Result<TensorInfo>
             return Err(Error::new(Code::TensorRt, format!("\"{shown}\" is neither input nor output")));
         }
     };
+    if engine.tensor_location(name).map_err(unknown)? == TensorLocation::Host {
+        return Err(unsupported(&format!(
+            "tensor \"{shown}\" holds a shape and lies on the host; build the plan from a network whose shapes follow from its inputs'"
+        )));
+    }
     let format = engine.tensor_format(name).map_err(unknown)?;
     if format != TensorFormat::Linear {
         let text = engine.tensor_format_desc(name).map(CStr::to_string_lossy).unwrap_or_default();
@@ -134,17 +139,14 @@ fn tensor_info(engine: &tensorrt_sys::Engine, name: &CStr) -> Result<TensorInfo>
     Ok(TensorInfo {
         role,
         element_type: element_type(engine.tensor_data_type(name).map_err(unknown)?, &shown)?,
-        memory_kind: match engine.tensor_location(name).map_err(unknown)? {
-            TensorLocation::Device => MemoryKind::Device,
-            TensorLocation::Host => MemoryKind::Host,
-        },
+        memory_kind: MemoryKind::Device,
         shape: shape(engine.tensor_shape(name), &shown)?,
         name: name.to_owned(),
     })
 }
 
 fn profile_shape(engine: &tensorrt_sys::Engine, profile: i32, tensor: &TensorInfo) -> Result<Option<ProfileShape>> {
-    if tensor.role != Role::Input || tensor.memory_kind == MemoryKind::Host {
+    if tensor.role != Role::Input {
         return Ok(None);
     }
     let of = |select| shape(engine.profile_shape(&tensor.name, profile, select), tensor.name());

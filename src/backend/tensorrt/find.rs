@@ -1,6 +1,7 @@
 //! Where TensorRT is looked for, and in which order.
 
 use crate::error::{Code, Error, Result};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use tensorrt_sys::{CANDIDATES, Library, OpenError};
 
@@ -8,6 +9,13 @@ use tensorrt_sys::{CANDIDATES, Library, OpenError};
 pub struct Found {
     pub library: Library,
     pub place: &'static str,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let library = &self.library;
+        write!(f, "{} ({}): {}, {}", library.version(), library.flavor(), library.path().display(), self.place)
+    }
 }
 
 /// The environment variable that names the library for programs that do not.

@@ -41,6 +41,8 @@ pub fn gather<R>(call: impl FnOnce() -> R) -> (R, Lines) {
     let outer = GATHERED.replace(Some(Lines::default()));
     let outcome = call();
     let lines = GATHERED.replace(outer).unwrap_or_default();
+    // What was said within is part of what was said without.
+    lines.iter().for_each(|(severity, line)| keep(severity, line));
     (outcome, lines)
 }
 
@@ -54,15 +56,20 @@ pub fn withhold<R>(call: impl FnOnce() -> R) -> (R, Lines) {
 
 /// Takes a line, if this thread gathers any; whether it may go to the log now.
 pub fn add(severity: Severity, line: &str) -> bool {
-    GATHERED.with_borrow_mut(|gathered| {
-        if let Some(Lines(lines)) = gathered {
+    keep(severity, line);
+    !WITHHELD.get()
+}
+
+fn keep(severity: Severity, line: &str) {
+    // TensorRT may log while a thread ends, when the thread's own memory is gone already.
+    let _ = GATHERED.try_with(|gathered| {
+        if let Some(Lines(lines)) = &mut *gathered.borrow_mut() {
             if lines.len() == KEPT {
                 lines.remove(0);
             }
             lines.push((severity, line.to_owned()));
         }
     });
-    !WITHHELD.get()
 }
 
 #[cfg(test)]
@@ -79,7 +86,7 @@ mod tests {
             assert_eq!(inner.text(), "inner");
         });
         add(Severity::Error, "after");
-        assert_eq!(lines.text(), "failed");
+        assert_eq!(lines.text(), "failed\ninner");
         assert!(lines.mention(&["find plugin"]));
         assert!(add(Severity::Error, "told"));
         let (told, lines) = withhold(|| add(Severity::Error, "kept back"));

@@ -3,36 +3,61 @@
 //! A libnvinfer keeps the first logger it was ever given for the rest of the process, so a logger can never be freed. A
 //! pool keeps their number at that of the runtimes that live at once.
 
-use super::lines;
+use super::lines::{self, Lines};
 use crate::log::{Level, Log};
 use parking_lot::Mutex;
-use std::sync::Arc;
-use tensorrt_sys::{Logger, Severity};
+use std::sync::{Arc, Weak};
+use tensorrt_sys::{Logger, Severity, Sink};
 
 static POOL: Mutex<Vec<&'static Logger>> = Mutex::new(Vec::new());
 
 /// A logger for one runtime, which goes back to the pool, silent, when the runtime goes.
-pub struct Lease(&'static Logger);
+pub struct Lease {
+    logger: &'static Logger,
+    /// Alive while a line is on its way to the application.
+    sink: Weak<Sink>,
+}
 
 impl Lease {
     pub fn new(log: &Arc<Log>) -> Self {
         let logger = POOL.lock().pop().unwrap_or_else(Logger::new);
         let log = Arc::clone(log);
-        logger.set_sink(Some(Arc::new(move |severity, line: &str| {
+        let sink: Arc<Sink> = Arc::new(move |severity, line: &str| {
             if lines::add(severity, line) {
                 write(&log, severity, line);
             }
-        })));
-        Self(logger)
+        });
+        let lease = Self { logger, sink: Arc::downgrade(&sink) };
+        logger.set_sink(Some(sink));
+        lease
     }
 
     pub fn logger(&self) -> &'static Logger {
-        self.0
+        self.logger
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.logger.set_sink(None);
+        // A thread of TensorRT's may be telling a line just now, and the application's callback ends with its runtime.
+        // If it is this thread that tells it, the application lets go of the runtime inside its own callback.
+        while self.sink.strong_count() > 0 && !Log::is_telling() {
+            std::thread::yield_now();
+        }
+        POOL.lock().push(self.logger);
+    }
+}
+
+impl Lines {
+    /// Brings withheld lines to the application.
+    pub fn tell(&self, log: &Log) {
+        self.iter().for_each(|(severity, line)| write(log, severity, line));
     }
 }
 
 /// Brings a line of TensorRT's to the application.
-pub fn write(log: &Log, severity: Severity, line: &str) {
+fn write(log: &Log, severity: Severity, line: &str) {
     let level = match severity {
         // 8.5 says this of every profile but the first, at most of its calls, and means nothing by it.
         Severity::Warning if line.contains("is not in profile") => Level::Debug,
@@ -43,12 +68,5 @@ pub fn write(log: &Log, severity: Severity, line: &str) {
     };
     if log.admits(level) {
         log.write(level, &format!("TensorRT: {line}"));
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.set_sink(None);
-        POOL.lock().push(self.0);
     }
 }

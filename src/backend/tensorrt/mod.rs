@@ -12,6 +12,7 @@ mod runtime;
 mod transfer;
 
 pub use find::{Found, every_library};
+pub use lines::withhold;
 pub use plan::Plan;
 pub use plugins::probe as probe_plugins;
 pub use runtime::Runtime;

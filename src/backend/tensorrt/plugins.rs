@@ -3,8 +3,8 @@
 use super::Options;
 use super::lines::Lines;
 use crate::error::{Code, Error, Result};
-use crate::log::{Level, Log};
 use once_cell::sync::OnceCell;
+use std::fmt;
 use std::path::PathBuf;
 use tensorrt_sys::{Library, Logger, PluginLibrary};
 
@@ -21,12 +21,15 @@ pub struct Wanted {
     version: String,
 }
 
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the plan needs the plugin {} (version {})", self.name, self.version)
+    }
+}
+
 impl Wanted {
     fn error(&self, why: &str) -> Error {
-        Error::new(
-            Code::MissingPlugin,
-            format!("the plan needs the plugin {} (version {}), {why}", self.name, self.version),
-        )
+        Error::new(Code::MissingPlugin, format!("{self}, {why}"))
     }
 
     /// Not in TensorRT's own library either.
@@ -86,31 +89,23 @@ impl Plugins {
         Ok(Self { standard_allowed: options.standard_plugins, standard: OnceCell::new(), _application: application })
     }
 
-    /// Loads libnvinfer_plugin and registers what is in it, for the plugin that is wanted.
-    pub fn load_standard(&self, wanted: &Wanted, library: &Library, logger: &'static Logger, log: &Log) -> Result<()> {
+    /// Loads libnvinfer_plugin and registers what is in it, for the plugin that is wanted; gives its name.
+    pub fn load_standard(&self, wanted: &Wanted, library: &Library, logger: &'static Logger) -> Result<String> {
         let name = standard_name(library);
+        let place = format!("which is in {name} if it is one of TensorRT's own");
         if !self.standard_allowed {
-            return Err(wanted.error(&format!(
-                "which is in {name} if it is one of TensorRT's own; planrt_runtime_options_set_standard_plugins(false) forbids to \
-                 load that"
-            )));
+            return Err(wanted
+                .error(&format!("{place}; planrt_runtime_options_set_standard_plugins(false) forbids to load that")));
         }
-        self.standard
-            .get_or_try_init(|| {
-                let plugins = open_standard(library).map_err(|why| {
-                    wanted
-                        .error(&format!("which is in {name} if it is one of TensorRT's own; that does not load: {why}"))
-                })?;
-                match plugins.init_lib_nv_infer_plugins(logger, library.version().generation, c"") {
-                    Some(true) => {
-                        log.write(Level::Info, &format!("{name} loaded for the plugin {}", wanted.name));
-                        Ok(plugins)
-                    }
-                    _ => Err(wanted
-                        .error(&format!("which is in {name} if it is one of TensorRT's own; that fails to register"))),
-                }
-            })
-            .map(|_| ())
+        self.standard.get_or_try_init(|| {
+            let plugins =
+                open_standard(library).map_err(|why| wanted.error(&format!("{place}; that does not load: {why}")))?;
+            match plugins.init_lib_nv_infer_plugins(logger, library.version().generation, c"") {
+                Some(true) => Ok(plugins),
+                _ => Err(wanted.error(&format!("{place}; that does not register what is in it"))),
+            }
+        })?;
+        Ok(name)
     }
 }
 

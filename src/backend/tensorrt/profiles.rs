@@ -4,13 +4,14 @@
 //! without complaint, and its first enqueue fails. So planrt keeps the count, and says no when it can still say why.
 
 use crate::error::{Code, Error, Result};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use tensorrt_sys::Version;
 
 pub struct Profiles {
     /// `None` where contexts may share.
     taken: Option<Mutex<Vec<bool>>>,
+    creation: Mutex<()>,
     version: Version,
 }
 
@@ -22,7 +23,16 @@ pub struct Held {
 
 impl Profiles {
     pub fn new(count: usize, exclusive: bool, version: Version) -> Arc<Self> {
-        Arc::new(Self { taken: exclusive.then(|| Mutex::new(vec![false; count])), version })
+        Arc::new(Self {
+            taken: exclusive.then(|| Mutex::new(vec![false; count.max(1)])),
+            creation: Mutex::default(),
+            version,
+        })
+    }
+
+    /// Held while a context is made.
+    pub fn creation(&self) -> MutexGuard<'_, ()> {
+        self.creation.lock()
     }
 
     /// Takes the first of these profiles that is free.

@@ -1,10 +1,11 @@
 //! One TensorRT library on one device: loads plans.
 
 use super::engine::Engine;
+use super::find::{self, Found};
 use super::lines::Lines;
-use super::loggers::{self, Lease};
+use super::loggers::Lease;
 use super::plugins::{self, Plugins};
-use super::{Options, Plan, find, lines, plan};
+use super::{Options, Plan, lines, plan};
 use crate::backend;
 use crate::cuda::{Device, DeviceInfo};
 use crate::error::{Code, Error, Result};
@@ -12,12 +13,12 @@ use crate::log::{Level, Log};
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::Arc;
-use tensorrt_sys::{Flavor, Library, Version};
+use tensorrt_sys::Version;
 
 /// Engines keep it. Any thread may use it.
 pub struct Runtime {
     runtime: ManuallyDrop<tensorrt_sys::Runtime>,
-    library: Library,
+    found: Found,
     plugins: Plugins,
     device: Arc<Device>,
     log: Arc<Log>,
@@ -29,12 +30,8 @@ impl Runtime {
     /// Finds and loads TensorRT, and the application's plugin libraries.
     pub fn load(options: &Options, device: &Arc<Device>, log: &Arc<Log>) -> Result<Arc<Self>> {
         let found = find::find(options.path.as_deref())?;
-        let library = found.library;
-        log.write(
-            Level::Info,
-            &format!("{} ({}): {}, {}", library.version(), library.flavor(), library.path().display(), found.place),
-        );
-        let plugins = Plugins::load(options, &library)?;
+        let library = &found.library;
+        let plugins = Plugins::load(options, library)?;
         let lease = Lease::new(log);
         let _current = device.make_current()?;
         let (runtime, said) = lines::gather(|| library.create_runtime(lease.logger()));
@@ -43,7 +40,7 @@ impl Runtime {
         })?;
         Ok(Arc::new(Self {
             runtime: ManuallyDrop::new(runtime),
-            library,
+            found,
             plugins,
             device: device.clone(),
             log: log.clone(),
@@ -52,23 +49,20 @@ impl Runtime {
     }
 
     pub fn version(&self) -> Version {
-        self.library.version()
-    }
-
-    pub fn flavor(&self) -> Flavor {
-        self.library.flavor()
+        self.found.library.version()
     }
 
     pub fn path(&self) -> &Path {
-        self.library.path()
+        self.found.library.path()
+    }
+
+    /// Which library this is and where it was found, for people.
+    pub fn origin(&self) -> String {
+        self.found.to_string()
     }
 
     pub fn device(&self) -> &Arc<Device> {
         &self.device
-    }
-
-    pub fn log(&self) -> &Log {
-        &self.log
     }
 
     pub fn load_plan(self: &Arc<Self>, plan: &Plan<'_>) -> Result<Arc<dyn backend::Engine>> {
@@ -85,12 +79,14 @@ impl Runtime {
         let (engine, said) = lines::withhold(attempt);
         let wanted = plugins::missing(&said, plan.data).filter(|_| engine.is_none());
         let Some(wanted) = wanted else {
-            said.iter().for_each(|(severity, line)| loggers::write(&self.log, severity, line));
+            said.tell(&self.log);
             return engine.ok_or_else(|| self.explain(plan, &said));
         };
-        self.plugins
-            .load_standard(&wanted, &self.library, self.lease.logger(), &self.log)
-            .map_err(|error| error.with_detail(said.text()))?;
+        let load = || self.plugins.load_standard(&wanted, &self.found.library, self.lease.logger());
+        let (loaded, more) = lines::withhold(load);
+        more.tell(&self.log);
+        let library = loaded.map_err(|error| error.with_detail(said.text()))?;
+        self.log.write(Level::Info, &format!("{library} is loaded: {wanted}"));
         let (engine, said) = lines::gather(attempt);
         engine.ok_or_else(|| match plugins::missing(&said, plan.data) {
             Some(wanted) => wanted.nowhere().with_detail(said.text()),

@@ -3,9 +3,9 @@
 //! Large tensors go in pieces, so that the processor's copy of one piece and the bus's copy of another overlap; this is
 //! what makes a run from ordinary memory cost less than copying all, then sending all.
 
-use crate::cuda::{Device, DeviceMemory, Event, PinnedMemory, Stream, copy_async, is_page_locked};
+use crate::cuda::{Device, DeviceMemory, Event, PinnedMemory, Stream, copy_async, memory_kind};
 use crate::engine::{MemoryKind, TensorInfo};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::tensor::{HostTensor, Shape, copy_elements};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -33,11 +33,8 @@ impl Staging {
         Self { device: device.clone(), places, marks: Vec::new() }
     }
 
-    /// Memory for a tensor where TensorRT wants it: on the device, or on the host for shape tensors.
-    pub fn address(&mut self, tensor: usize, info: &TensorInfo, bytes: usize) -> Result<*mut c_void> {
-        if info.memory_kind == MemoryKind::Host {
-            return self.pinned(tensor, bytes);
-        }
+    /// Memory for a tensor on the device.
+    pub fn address(&mut self, tensor: usize, bytes: usize) -> Result<*mut c_void> {
         let place = &mut self.places[tensor].device;
         match place {
             Some(memory) if memory.size() >= bytes => Ok(memory.address()),
@@ -60,6 +57,21 @@ impl Staging {
         }
     }
 
+    /// Whether the device may copy from and to this memory itself.
+    fn is_direct(&self, view: &HostTensor, info: &TensorInfo) -> Result<bool> {
+        match memory_kind(&self.device, view.data.cast()) {
+            MemoryKind::Host => Ok(false),
+            MemoryKind::Pinned => Ok(view.element_type == info.element_type),
+            MemoryKind::Device => Err(Error::new(
+                Code::InvalidArgument,
+                format!(
+                    "the data of \"{}\" is device memory, and a run goes from host memory to host memory; bind it and enqueue instead",
+                    info.name()
+                ),
+            )),
+        }
+    }
+
     /// Starts the copy of an input to its device memory.
     ///
     /// # Safety
@@ -68,8 +80,8 @@ impl Staging {
     pub unsafe fn upload(&mut self, input: &HostTensor, info: &TensorInfo, stream: &Stream) -> Result<()> {
         let count = input.shape.elements()?;
         let bytes = input.shape.bytes(info.element_type)?;
-        let to = self.address(input.tensor, info, bytes)?;
-        if input.element_type == info.element_type && is_page_locked(&self.device, input.data.cast()) {
+        let to = self.address(input.tensor, bytes)?;
+        if self.is_direct(input, info)? {
             // SAFETY: as the caller says.
             return unsafe { copy_async(to, input.data.cast(), bytes, stream) };
         }
@@ -87,7 +99,8 @@ impl Staging {
         Ok(())
     }
 
-    /// Copies outputs from their device memory and returns when they are there and the stream is done.
+    /// Copies outputs from their device memory and returns when they are there and the stream is done. `proceed` is asked
+    /// when the run has ended and before the first ordinary memory is written.
     ///
     /// # Safety
     /// The views have room for their shapes' elements.
@@ -96,13 +109,14 @@ impl Staging {
         outputs: &[(&HostTensor, Shape)],
         tensors: &[TensorInfo],
         stream: &Stream,
+        proceed: impl Fn() -> Result<()>,
     ) -> Result<()> {
         let mut arriving = Vec::new();
         for (output, shape) in outputs {
             let info = &tensors[output.tensor];
             let bytes = shape.bytes(info.element_type)?;
-            let from = self.address(output.tensor, info, bytes)?;
-            if output.element_type == info.element_type && is_page_locked(&self.device, output.data.cast()) {
+            let from = self.address(output.tensor, bytes)?;
+            if self.is_direct(output, info)? {
                 // SAFETY: as the caller says.
                 unsafe { copy_async(output.data.cast(), from, bytes, stream) }?;
                 continue;
@@ -135,10 +149,18 @@ impl Staging {
                 true => self.marks[number].synchronize()?,
                 false => stream.synchronize()?,
             }
+            if number == 0 {
+                proceed()?;
+            }
             // SAFETY: the piece has arrived, and the view has room for it.
             unsafe { piece.hand_over() };
         }
-        if arriving.is_empty() { stream.synchronize() } else { Ok(()) }
+        if arriving.is_empty() {
+            stream.synchronize()?;
+        }
+        // What was asked for too late to matter shall not end the next run.
+        let _ = proceed();
+        Ok(())
     }
 }
 
@@ -149,16 +171,13 @@ struct Piece<'a> {
     /// In elements.
     start: usize,
     length: usize,
-    /// Where the whole tensor is on the device, and in page-locked memory: the same for one that TensorRT writes there.
+    /// Where the whole tensor is on the device, and in page-locked memory.
     from: *mut c_void,
     through: *mut c_void,
 }
 
 impl Piece<'_> {
     unsafe fn start_copy(&self, stream: &Stream) -> Result<()> {
-        if self.from == self.through {
-            return Ok(());
-        }
         let (at, bytes) = (self.start * self.info.element_type.size(), self.length * self.info.element_type.size());
         // SAFETY: as the caller says.
         unsafe { copy_async(self.through.byte_add(at), self.from.byte_add(at), bytes, stream) }

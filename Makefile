@@ -1,0 +1,78 @@
+# make help says what there is. Everything is made under build/ and cargo's target/.
+
+PREFIX ?= $(CURDIR)/build/prefix
+MRICRON ?= /usr/share/mricron/templates
+BUILD := build
+PYTHON := $(BUILD)/venv/bin/python
+DEEPBRAIN := $(BUILD)/models/deepbrain.onnx
+CBINDGEN := $(BUILD)/tools/bin/cbindgen
+WRITE_HEADER = $(CBINDGEN) --quiet --config cbindgen.toml --output include/planrt.h
+
+.DELETE_ON_ERROR:
+.PHONY: help library install demo test header clean setup-library setup-demo setup-test
+
+help:
+	@echo 'make demo     segment the brain of a real head: builds the library and a C++ program, and runs it'
+	@echo 'make test     all tests, of the library as it is installed'
+	@echo 'make install  PREFIX=/where/to, build/prefix if not given; where that takes root:'
+	@echo '              make library PREFIX=/where/to && sudo cmake --install build/cmake'
+	@echo 'make header   write include/planrt.h anew from src/ffi'
+	@echo 'make clean    remove build/ and target/'
+	@echo
+	@echo 'On Debian and Ubuntu what is missing is installed first; Rust has to be there.'
+
+setup-library setup-demo setup-test: setup-%:
+	@cmake/setup-debian $*
+
+library: | setup-library
+	cmake -S cmake -B $(BUILD)/cmake -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	cmake --build $(BUILD)/cmake
+
+install: library
+	cmake --install $(BUILD)/cmake
+
+# Python packages, in a place of their own.
+$(BUILD)/venv/%.done: %/requirements.txt | setup-demo
+	python3 -m venv $(BUILD)/venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $<
+	mkdir -p $(@D) && touch $@
+
+$(DEEPBRAIN): examples/python/deepbrain_to_onnx.py $(BUILD)/venv/examples/python.done
+	mkdir -p $(@D)
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --dest $(@D) deepbrain==0.1
+	$(PYTHON) $< $(@D)/deepbrain-0.1-py3-none-any.whl $@
+
+demo: export PREFIX := $(CURDIR)/build/prefix
+demo: $(DEEPBRAIN) | setup-demo
+	$(MAKE) install
+	cmake -S examples/cpp/brain_extraction -B $(BUILD)/brain_extraction -G Ninja \
+	  -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH=$(CURDIR)/$(BUILD)/prefix
+	cmake --build $(BUILD)/brain_extraction
+	$(BUILD)/brain_extraction/brain_extraction --model $(DEEPBRAIN) \
+	  --volume $(MRICRON)/ch2.nii.gz --reference $(MRICRON)/ch2bet.nii.gz --out $(BUILD)/demo
+
+# What is tested is what is shipped: installed into a prefix, and the prefix moved.
+test: $(DEEPBRAIN) $(BUILD)/venv/tests/python.done $(CBINDGEN) | setup-test
+	$(WRITE_HEADER) --verify || { echo 'run make header, and commit include/planrt.h'; exit 1; }
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	cargo test --release --workspace --locked
+	$(MAKE) library
+	rm -rf $(BUILD)/test
+	cmake --install $(BUILD)/cmake --prefix $(CURDIR)/$(BUILD)/test/installed
+	mv $(BUILD)/test/installed $(BUILD)/test/moved
+	cmake -S tests -B $(BUILD)/tests -G Ninja -DCMAKE_PREFIX_PATH=$(CURDIR)/$(BUILD)/test/moved \
+	  -DPython3_EXECUTABLE=$(CURDIR)/$(PYTHON) -DDEEPBRAIN=$(CURDIR)/$(DEEPBRAIN) -DMRICRON=$(MRICRON)
+	cmake --build $(BUILD)/tests
+	ctest --test-dir $(BUILD)/tests --output-on-failure
+
+# A program and not a dev-dependency: as one it would have cargo compile tract a second time, with other features.
+$(CBINDGEN):
+	cargo install --quiet --locked cbindgen@0.29.4 --root $(BUILD)/tools
+
+header: $(CBINDGEN)
+	$(WRITE_HEADER)
+
+clean:
+	rm -rf $(BUILD)
+	cargo clean

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Writes a C program that calls every function of planrt.h with each of its pointers null, the others being good.
+
+    null_arguments.py PLANRT_H OUT.c
+
+A function that can fail has to say PLANRT_ERROR_INVALID_ARGUMENT and to leave its outputs alone, any other has to come
+back. A new function in the header is tested without a word here; a new type wants a specimen.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+# Where null is a meaning of its own: (function, index of the argument).
+NULLABLE = {
+    ("planrt_runtime_options_set_log", 2),  # user data
+    ("planrt_runtime_options_set_tensorrt_path", 1),  # the default
+    ("planrt_runtime_new", 0),  # options
+    ("planrt_engine_load_file", 2),  # options
+    ("planrt_engine_load_memory", 3),  # options
+    ("planrt_context_enqueue", 1),  # no stream: the CPU
+    ("planrt_stream_wrap", 1),  # CUDA's default stream
+    ("planrt_doctor", 0),  # options
+    ("planrt_doctor", 1),  # model
+    ("planrt_doctor", 3),  # usable, not asked for
+}
+
+# A good argument of each type. Without a GPU `stream` is null too: the call is refused all the same.
+SPECIMENS = {
+    "planrt_error *": "error",
+    "planrt_runtime_options *": "runtime_options",
+    "planrt_runtime *": "runtime",
+    "planrt_engine_options *": "engine_options",
+    "planrt_engine *": "engine",
+    "planrt_context *": "context",
+    "planrt_stream *": "stream",
+    "planrt_buffer *": "buffer",
+    "planrt_tensor_info *": "&info",
+    "planrt_profile_shape *": "&profile_shape",
+    "planrt_host_tensor *": "&tensor",
+    "planrt_log_callback": "NULL",
+    "char *": '"image"',
+    "void *": "bytes",
+    "bool": "true",
+    "int32_t": "1",
+    "size_t": "1",
+    "planrt_memory_kind": "PLANRT_MEMORY_HOST",
+    "planrt_log_level": "PLANRT_LOG_ERROR",
+}
+
+PROGRAM = """/* Written by null_arguments.py. */
+#include "small_model.h"
+
+static _Alignas(16) unsigned char out[256];
+
+#define REFUSED(call) (FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "null", call), CHECK(untouched(out, sizeof out)))
+
+int main(void) {{
+    static _Alignas(64) char bytes[64];
+    planrt_error *error = NULL;
+    planrt_runtime_options *runtime_options = NULL;
+    planrt_engine_options *engine_options = NULL;
+    planrt_buffer *buffer = NULL;
+    planrt_stream *stream = NULL;
+    planrt_runtime *runtime = new_runtime();
+    planrt_engine *engine = load(runtime, SMALL);
+    planrt_context *context = new_context(engine);
+    planrt_tensor_info info = {{0}};
+    planrt_profile_shape profile_shape = {{0}};
+    planrt_host_tensor tensor = {{0}};
+    info.struct_size = sizeof info, profile_shape.struct_size = sizeof profile_shape, tensor.struct_size = sizeof tensor;
+    tensor.name = "image", tensor.data = bytes, tensor.element_type = PLANRT_FLOAT32;
+    OK(planrt_runtime_options_new(&runtime_options));
+    OK(planrt_engine_options_new(&engine_options));
+    OK(planrt_buffer_new(runtime, PLANRT_MEMORY_HOST, 64, &buffer));
+    planrt_error_delete(planrt_stream_new(runtime, 0, &stream));
+    error = planrt_context_set_profile(context, 7);
+    CHECK(error);
+    memset(out, UNTOUCHED, sizeof out);
+
+{calls}
+    planrt_error_delete(error);
+    planrt_stream_delete(stream);
+    planrt_buffer_delete(buffer);
+    planrt_engine_options_delete(engine_options);
+    planrt_runtime_options_delete(runtime_options);
+    planrt_context_delete(context);
+    planrt_engine_delete(engine);
+    planrt_runtime_delete(runtime);
+    return 0;
+}}
+"""
+
+
+def prototypes(header: str):
+    """(what it returns, name, types of its arguments) of each function."""
+    header = re.sub(r"/\*.*?\*/|//[^\n]*|^\s*#.*?$", "", header, flags=re.S | re.M)
+    for returns, name, arguments in re.findall(r"([\w\s]+?[\s*]+)(planrt_\w+)\s*\(([^(){}]*)\)\s*;", header):
+        yield plain(returns), name, [argument_type(a) for a in arguments.split(",") if plain(a) != "void"]
+
+
+def plain(c_type: str) -> str:
+    c_type = re.sub(r"\b(struct|extern)\b", " ", c_type)
+    return re.sub(r"\s+", " ", c_type.replace("*", " * ")).replace("* *", "**").strip()
+
+
+def argument_type(argument: str) -> str:
+    argument = re.sub(r"(\w+)\s*\[\w*\]\s*$", r"* \1", argument)  # an array is a pointer
+    words = plain(argument).split()
+    if len(words) > 1 and "*" not in words[-1] and words[-1] not in ("const",):
+        words.pop()  # its name
+    return " ".join(words)
+
+
+def specimen(c_type: str) -> str:
+    bare = c_type.replace("const ", "")
+    if bare in SPECIMENS:
+        return SPECIMENS[bare]
+    if c_type == "const int64_t *":
+        return "(const int64_t *)bytes"
+    if bare.endswith("*") and "const" not in c_type:
+        return f"({c_type})out"
+    sys.exit(f"null_arguments.py: no specimen of the type '{c_type}'")
+
+
+def calls(header: str):
+    for returns, name, types in prototypes(header):
+        for index, c_type in enumerate(types):
+            if not c_type.endswith("*") or (name, index) in NULLABLE:
+                continue
+            arguments = ", ".join("NULL" if i == index else specimen(t) for i, t in enumerate(types))
+            call = f"{name}({arguments})"
+            yield f"    REFUSED({call});" if returns == "planrt_error *" else f"    (void){call};"
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    lines = list(calls(Path(sys.argv[1]).read_text()))
+    if len(lines) < 50:
+        sys.exit(f"null_arguments.py: only {len(lines)} calls found: the header is not written as this script reads it")
+    Path(sys.argv[2]).write_text(PROGRAM.format(calls="\n".join(lines)))
+
+
+if __name__ == "__main__":
+    main()

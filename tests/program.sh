@@ -1,0 +1,31 @@
+#!/bin/sh
+# The planrt program and its exit codes: program.sh PLANRT MODELS
+set -u
+planrt=$1 models=$2 failed=0
+
+expect() { # exit code, text in what it prints, arguments...
+  code=$1 text=$2
+  shift 2
+  said=$("$planrt" "$@" 2>&1)
+  got=$?
+  echo "\$ planrt $* -> $got"
+  echo "$said"
+  case $said in *"$text"*) ;; *) echo "expected '$text' in it" && failed=1 ;; esac
+  [ $got = "$code" ] || { echo "expected exit code $code" && failed=1; }
+}
+
+expect 0 planrt --version
+expect 0 usage: --help
+expect 0 CPU doctor
+expect 0 image doctor "$models/small.onnx"
+expect 0 image doctor "$models/small.onnx" --device 0
+expect 1 no_such_file doctor "$models/no_such_file.onnx"
+expect 1 "TensorRT 8.5.3 for compute capability 9.0" doctor "$models/synthetic.plan"
+expect 1 no_such_plugin doctor "$models/synthetic.plan" --plugin no_such_plugin.so --tensorrt /no/such/folder
+expect 2 usage:
+expect 2 nurse nurse
+expect 2 --device doctor --device
+expect 2 twelve doctor --device twelve
+expect 2 --gpu doctor --gpu 1
+expect 2 second doctor first second
+exit $failed
