@@ -152,9 +152,6 @@ fn origin(path: &Path) -> Option<String> {
     let data = model::map_file(path).ok()?;
     match model::recognize(&data).ok()? {
         Format::Onnx => Some("an ONNX model".to_owned()),
-        Format::Plan => {
-            let plan = tensorrt::Plan::parse(&data).ok()?;
-            Some(plan.origin.map_or_else(|| "a plan".to_owned(), |origin| format!("a plan, built by {origin}")))
-        }
+        Format::Plan => Some(format!("a plan of {}", tensorrt::Plan::parse(&data).ok()?.origin)),
     }
 }

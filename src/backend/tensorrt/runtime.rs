@@ -6,7 +6,7 @@ use super::loggers::{self, Lease};
 use super::plugins::{self, Plugins};
 use super::{Options, Plan, find, lines, plan};
 use crate::backend;
-use crate::cuda::{Device, DeviceInfo};
+use crate::cuda::Device;
 use crate::error::{Code, Error, Result};
 use crate::log::{Level, Log};
 use std::mem::ManuallyDrop;
@@ -98,27 +98,44 @@ impl Runtime {
         })
     }
 
-    /// Why TensorRT did not take a plan, as far as its lines and the plan's header tell.
+    /// Why TensorRT did not take a plan, as far as its lines, its diagnosis and the plan's header tell.
     fn explain(&self, plan: &Plan<'_>, said: &Lines) -> Error {
-        let DeviceInfo { name, compute_capability: (major, minor), .. } = &self.device.info;
-        let here = format!("{} on {name}, compute capability {major}.{minor}", self.version());
-        let origin = plan.origin.map_or_else(|| "unknown".to_owned(), |origin| origin.to_string());
-        if said.mention(&["ersion tag does not match", "erialized Engine Version", "incompatible", "not compatible"]) {
-            return failed(
-                Code::IncompatibleModel,
-                format!(
-                    "the plan is for another TensorRT or GPU (its header: {origin}), found is {here}; build it again with these"
-                ),
-                said,
-            );
+        let both = plan::both_sides(plan, self.version(), &self.device.info);
+        if said.mention(&["getEngineHostCodeAllowed"]) {
+            let advice = "it brings code that runs on the host, as version-compatible plans do: if you trust it, allow that \
+                          with planrt_runtime_options_set_engine_host_code_allowed";
+            return failed(Code::IncompatibleModel, format!("{both}; {advice}"), said);
         }
-        failed(
-            Code::InvalidModel,
-            format!("TensorRT cannot read the plan (its header: {origin}; found is {here}): it is damaged"),
-            said,
-        )
+        let reasons = self.diagnose(plan);
+        let is_sound = reasons.as_ref().is_some_and(|reasons| !reasons.contains(&MALFORMED));
+        if is_sound || said.mention(&["ersion tag does not match", "erialized Engine Version", "ncompatible"]) {
+            let reasons = reasons.map(|reasons| format!(" ({})", reasons.join(", "))).unwrap_or_default();
+            let advice = "build it again with these, or version-compatible (kVERSION_COMPATIBLE)";
+            return failed(Code::IncompatibleModel, format!("{both}: TensorRT refuses it{reasons}; {advice}"), said);
+        }
+        failed(Code::InvalidModel, format!("{both}: TensorRT cannot read it, it is damaged"), said)
+    }
+
+    /// What TensorRT-RTX says is wrong with a plan; nothing where TensorRT has no such diagnosis.
+    fn diagnose(&self, plan: &Plan<'_>) -> Option<Vec<&'static str>> {
+        let (_, bits) = self.runtime.engine_validity(plan.data).ok()?;
+        let reasons = DIAGNOSES.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1);
+        Some(reasons.map(|(_, reason)| *reason).collect()).filter(|reasons: &Vec<_>| !reasons.is_empty())
     }
 }
+
+const MALFORMED: &str = "it is malformed";
+
+/// `EngineInvalidityDiagnostics` of TensorRT-RTX, by bit.
+const DIAGNOSES: [&str; 7] = [
+    "another version built it",
+    "the GPU's compute capability is not among those that it supports",
+    "the CUDA driver is too old",
+    "the CUDA runtime is too old",
+    "the GPU has too little memory",
+    MALFORMED,
+    "a CUDA call failed",
+];
 
 impl Drop for Runtime {
     fn drop(&mut self) {
