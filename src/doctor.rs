@@ -8,6 +8,7 @@ use crate::model::{self, Format};
 use crate::runtime::{EngineOptions, Options, Runtime};
 use std::fmt::Write;
 use std::path::Path;
+use tensorrt_sys::Flavor;
 
 pub struct Diagnosis {
     /// For people, in lines.
@@ -62,27 +63,31 @@ fn driver() -> Vec<String> {
     lines
 }
 
+/// What was found; a runtime with the same options uses the first.
 fn tensorrts(libraries: &[Result<tensorrt::Found>]) -> Vec<String> {
     if libraries.is_empty() {
         return vec!["none found".to_owned()];
     }
     let mut lines = Vec::new();
-    for found in libraries {
+    for (number, found) in libraries.iter().enumerate() {
         match found {
             Err(error) => lines.push(error.to_string()),
             Ok(found) => {
                 let library = &found.library;
+                let mark = if number == 0 { "; it is used" } else { "" };
                 lines.push(format!(
-                    "{} ({}): {}, {}",
+                    "{} ({}): {}, {}{mark}",
                     library.version(),
                     library.flavor(),
                     library.path().display(),
                     found.place
                 ));
-                lines.push(match tensorrt::probe_plugins(library) {
-                    Ok(name) => format!("  its plugins: {name} loads"),
-                    Err(why) => format!("  its plugins: {why}"),
-                });
+                if library.flavor() == Flavor::Full {
+                    lines.push(match tensorrt::probe_plugins(library) {
+                        Ok(name) => format!("  its plugins: {name} loads"),
+                        Err(why) => format!("  its plugins: {why}"),
+                    });
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use super::loggers::{self, Lease};
 use super::plugins::{self, Plugins};
 use super::{Options, Plan, find, lines, plan};
 use crate::backend;
-use crate::cuda::Device;
+use crate::cuda::{Device, driver_version};
 use crate::error::{Code, Error, Result};
 use crate::log::{Level, Log};
 use std::mem::ManuallyDrop;
@@ -39,7 +39,14 @@ impl Runtime {
         let _current = device.make_current()?;
         let (runtime, said) = lines::gather(|| library.create_runtime(lease.logger()));
         let runtime = runtime.ok_or_else(|| {
-            failed(Code::NoTensorRt, format!("{} does not start on {}", library.version(), device.info.name), &said)
+            let speaks =
+                driver_version().map_or_else(|_| "unknown".to_owned(), |(major, minor)| format!("{major}.{minor}"));
+            let message = format!(
+                "{} does not start on {}; is the driver, which speaks CUDA {speaks}, too old for it?",
+                library.version(),
+                device.info.name
+            );
+            failed(Code::NoTensorRt, message, &said)
         })?;
         Ok(Arc::new(Self {
             runtime: ManuallyDrop::new(runtime),
@@ -112,6 +119,9 @@ impl Runtime {
             let reasons = reasons.map(|reasons| format!(" ({})", reasons.join(", "))).unwrap_or_default();
             let advice = "build it again with these, or version-compatible (kVERSION_COMPATIBLE)";
             return failed(Code::IncompatibleModel, format!("{both}: TensorRT refuses it{reasons}; {advice}"), said);
+        }
+        if said.mention(&["Cuda Runtime", "cudaError"]) {
+            return failed(Code::TensorRt, format!("{both}: CUDA fails under TensorRT before the plan is read"), said);
         }
         failed(Code::InvalidModel, format!("{both}: TensorRT cannot read it, it is damaged"), said)
     }
