@@ -4,12 +4,14 @@ use super::engine::Engine;
 use super::lines::Lines;
 use super::loggers::{self, Lease};
 use super::plugins::{self, Plugins};
-use super::{Options, Plan, find, lines, plan};
+use super::{Options, Plan, PlanOptions, WeightBudget, find, lines, plan};
 use crate::backend;
 use crate::cuda::{Device, driver_version};
 use crate::error::{Code, Error, Result};
 use crate::log::{Level, Log};
+use std::ffi::CString;
 use std::mem::ManuallyDrop;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use tensorrt_sys::{Flavor, Library, Version};
@@ -48,6 +50,9 @@ impl Runtime {
             );
             failed(Code::NoTensorRt, message, &said)
         })?;
+        if options.engine_host_code_allowed {
+            runtime.set_engine_host_code_allowed(true)?;
+        }
         Ok(Arc::new(Self {
             runtime: ManuallyDrop::new(runtime),
             library,
@@ -78,17 +83,37 @@ impl Runtime {
         &self.log
     }
 
-    pub fn load_plan(self: &Arc<Self>, plan: &Plan<'_>) -> Result<Arc<dyn backend::Engine>> {
+    pub fn load_plan(self: &Arc<Self>, plan: &Plan<'_>, options: &PlanOptions) -> Result<Arc<dyn backend::Engine>> {
         plan::check(plan, self.version(), &self.device.info)?;
         let _current = self.device.make_current()?;
-        let engine = self.deserialize(plan)?;
+        let engine = match &options.lean_runtime {
+            Some(path) => self.deserialize(plan, &self.load_lean(path)?)?,
+            None => self.deserialize(plan, &self.runtime)?,
+        };
+        if let Some(budget) = options.weight_budget {
+            stream_weights(&engine, budget)?;
+        }
         Ok(Arc::new(Engine::new(engine, Arc::clone(self))?))
     }
 
-    fn deserialize(&self, plan: &Plan<'_>) -> Result<tensorrt_sys::Engine> {
+    /// Another version's lean runtime behind this version's interface.
+    fn load_lean(&self, path: &Path) -> Result<tensorrt_sys::Runtime> {
+        let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
+        // SAFETY: the application says that this file is a lean runtime.
+        let (lean, said) = lines::gather(|| unsafe { self.runtime.load_runtime(&name) });
+        let lean = lean?.ok_or_else(|| {
+            failed(Code::NoTensorRt, format!("{} loads no lean runtime from {}", self.version(), path.display()), &said)
+        })?;
+        if self.runtime.engine_host_code_allowed().unwrap_or(false) {
+            lean.set_engine_host_code_allowed(true)?;
+        }
+        Ok(lean)
+    }
+
+    fn deserialize(&self, plan: &Plan<'_>, runtime: &tensorrt_sys::Runtime) -> Result<tensorrt_sys::Engine> {
         // SAFETY: the header was looked at; what lies behind it is for TensorRT to judge, which is all that any program
         // can do with a plan.
-        let attempt = || unsafe { self.runtime.deserialize_cuda_engine(plan.data) };
+        let attempt = || unsafe { runtime.deserialize_cuda_engine(plan.data) };
         let (engine, said) = lines::withhold(attempt);
         let wanted = plugins::missing(&said, plan.data).filter(|_| engine.is_none());
         let Some(wanted) = wanted else {
@@ -146,6 +171,25 @@ const DIAGNOSES: [&str; 7] = [
     MALFORMED,
     "a CUDA call failed",
 ];
+
+/// Sets how much device memory the weights may take. No context may exist yet.
+fn stream_weights(engine: &tensorrt_sys::Engine, budget: WeightBudget) -> Result<()> {
+    let streamable = engine.streamable_weights_size()?;
+    if streamable == 0 {
+        let message = "the plan cannot stream its weights: build it with kWEIGHT_STREAMING, or set no budget";
+        return Err(Error::new(Code::Unsupported, message));
+    }
+    let bytes = match budget {
+        WeightBudget::Automatic => engine.weight_streaming_automatic_budget()?,
+        WeightBudget::Fixed(bytes) => bytes,
+    };
+    let (done, said) = lines::gather(|| engine.set_weight_streaming_budget_v2(bytes));
+    if !done? {
+        let message = format!("TensorRT refuses {bytes} bytes for weights of which {streamable} bytes can be streamed");
+        return Err(failed(Code::TensorRt, message, &said));
+    }
+    Ok(())
+}
 
 impl Drop for Runtime {
     fn drop(&mut self) {
