@@ -292,12 +292,14 @@ int cuMemFreeHost(void *address) {
     return code;
 }
 
-int cuPointerGetAttribute(void *value, int attribute, uintptr_t address) {
-    enum { MEMORY_TYPE = 2, HOST = 1, DEVICE = 2 };
+/* For memory that it does not know the driver answers 0. */
+int cuPointerGetAttributes(unsigned count, const int *attributes, void **values, uintptr_t address) {
+    enum { MEMORY_TYPE = 2, UNKNOWN = 0, HOST = 1, DEVICE = 2 };
     BEGIN_IN_CONTEXT;
     struct object object;
-    if (attribute != MEMORY_TYPE || !find((const char *)address, &object)) return INVALID_VALUE;
-    *(unsigned *)value = object.kind == DEVICE_MEMORY ? DEVICE : HOST;
+    if (count != 1 || attributes[0] != MEMORY_TYPE) return INVALID_VALUE;
+    bool known = find((const char *)address, &object);
+    *(unsigned *)values[0] = !known ? UNKNOWN : object.kind == DEVICE_MEMORY ? DEVICE : HOST;
     return SUCCESS;
 }
 

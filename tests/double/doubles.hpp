@@ -10,6 +10,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <iostream>
@@ -52,10 +53,17 @@ struct Double {
         return options;
     }
 
-    // A plan of the double's: the tag of a real one, then lines that the double understands.
-    std::string plan(const std::string& lines) const {
-        return std::string(is_rtx ? "vtrt" : "ptrt") + std::string(20, '\0') + "double-plan\n" + lines;
+    // What a plan that this TensorRT built begins with (src/backend/tensorrt/plan.rs).
+    std::string header() const {
+        if (version.rfind("8.5", 0) == 0) return std::string("ptrt") + std::string(20, '\0');
+        int minor = 0, patch = 0;
+        std::sscanf(version.c_str(), "%*d.%d.%d", &minor, &patch);
+        return std::string(is_rtx ? "vtrt" : "ftrt") + std::string(20, '\0') +
+               std::string({static_cast<char>(major), static_cast<char>(minor), static_cast<char>(patch), 1});
     }
+
+    // A plan of the double's: lines that the double understands.
+    std::string plan(const std::string& lines) const { return header() + "double-plan\n" + lines; }
 
     planrt::Engine load(const planrt::Runtime& runtime, const std::string& lines,
                         const planrt::EngineOptions& options = {}) const {

@@ -34,7 +34,7 @@ void driver_calls(const Double& tensorrt) {
     for (const std::string call :
          {"cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDeviceTotalMem_v2",
           "cuDeviceGetAttribute", "cuDevicePrimaryCtxRetain", "cuCtxGetCurrent", "cuCtxSynchronize", "cuMemGetInfo_v2",
-          "cuMemAlloc_v2", "cuMemHostAlloc", "cuPointerGetAttribute", "cuMemcpyAsync", "cuStreamCreateWithPriority",
+          "cuMemAlloc_v2", "cuMemHostAlloc", "cuPointerGetAttributes", "cuMemcpyAsync", "cuStreamCreateWithPriority",
           "cuStreamSynchronize", "cuStreamQuery", "cuStreamWaitEvent", "cuEventCreate", "cuEventRecord"}) {
         for (const int code : {2, 719}) {  // out of memory, and one that the double has no name for
             std::string said = "does without";
