@@ -29,6 +29,11 @@
 #define PLANRT_MAX_RANK 8
 
 /**
+ * As a budget for weight streaming: what TensorRT recommends for the memory that is free when the plan is loaded.
+ */
+#define PLANRT_WEIGHT_STREAMING_AUTOMATIC -1
+
+/**
  * Major version of the interface that this header describes. It changes when something is removed or changed.
  */
 #define PLANRT_API_MAJOR 0
@@ -207,6 +212,11 @@ typedef struct planrt_profile_shape {
 } planrt_profile_shape;
 
 /**
+ * A number that TensorRT knows of a plan: one of the `PLANRT_STATISTIC_` constants.
+ */
+typedef int32_t planrt_statistic;
+
+/**
  * The kind of an error: one of the `PLANRT_ERROR_` constants. New ones may be added.
  */
 typedef int32_t planrt_error_code;
@@ -299,6 +309,31 @@ typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, con
  * Memory on the CUDA device.
  */
 #define PLANRT_MEMORY_DEVICE 3
+
+/**
+ * Bytes of all weights. TensorRT 10.14 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_WEIGHTS_SIZE 1
+
+/**
+ * Bytes of the weights that were left out of the plan. TensorRT 10.14 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_STRIPPED_WEIGHTS_SIZE 2
+
+/**
+ * Bytes of the weights that can be streamed; 0 where the plan was not built for it. TensorRT 10 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE 3
+
+/**
+ * Bytes of device memory that these may take. TensorRT 10.1 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_WEIGHT_STREAMING_BUDGET 4
+
+/**
+ * How many streams besides the one that it is given a run can use. TensorRT 8.6 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_AUX_STREAMS 5
 
 /**
  * A null or otherwise impossible argument: an unknown constant, a struct of the wrong size.
@@ -482,6 +517,16 @@ struct planrt_error *planrt_context_new(const struct planrt_engine *engine,
                                         struct planrt_context **context_out);
 
 /**
+ * Makes a context without device memory of its own: `planrt_context_set_device_memory` lends it some before it runs.
+ * Contexts that take turns can share one piece. In everything else it is as from `planrt_context_new`, and on the CPU
+ * it is the same. `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
+ *
+ * Requires: `engine` is alive, `context_out` writable.
+ */
+struct planrt_error *planrt_context_new_without_memory(const struct planrt_engine *engine,
+                                                       struct planrt_context **context_out);
+
+/**
  * Frees a context, after the work that it has enqueued has ended: it waits for that. Null is accepted.
  *
  * Requires: `context` is null, or alive, not in use and deleted once.
@@ -550,6 +595,44 @@ struct planrt_error *planrt_context_bind(struct planrt_context *context,
                                          const char *tensor,
                                          void *address,
                                          size_t size);
+
+/**
+ * The bytes of device memory that a run takes besides its inputs and outputs, with the inputs' shapes as set; 0 on the
+ * CPU. TensorRT 8 knows what the largest profile takes, which it is then.
+ *
+ * Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing.
+ *
+ * Requires: `context` is alive, `size_out` writable.
+ */
+struct planrt_error *planrt_context_get_device_memory_size(struct planrt_context *context, size_t *size_out);
+
+/**
+ * Lends device memory to a context that was made without: `size` bytes from a multiple of 256 on. It stays the caller's,
+ * and must stay valid until other memory is lent and the enqueued work has ended. Contexts may share it whose work does
+ * not overlap: one stream, or one stream behind another, sees to that. Its size is checked when work is enqueued
+ * (`PLANRT_ERROR_BUFFER_TOO_SMALL`). On the CPU it is not used.
+ *
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a context with memory of its own.
+ *
+ * Requires: `context` is alive, `address` device memory, valid for `size` bytes.
+ */
+struct planrt_error *planrt_context_set_device_memory(struct planrt_context *context,
+                                                      void *address,
+                                                      size_t size);
+
+/**
+ * Gives a context the application's streams for the parts of a run that may go beside one another, instead of TensorRT's
+ * own; `PLANRT_STATISTIC_AUX_STREAMS` says how many a plan can use. With fewer TensorRT takes its own for the rest, so 0
+ * sets the default again. None may be the stream of the run, nor the default stream. The streams stay the caller's and
+ * must outlive the context's work. On the CPU they are not used.
+ *
+ * Errors: `PLANRT_ERROR_UNSUPPORTED` before TensorRT 8.6.
+ *
+ * Requires: `context` is alive, `streams` readable for `count` streams that are alive, or null where `count` is 0.
+ */
+struct planrt_error *planrt_context_set_aux_streams(struct planrt_context *context,
+                                                    struct planrt_stream *const *streams,
+                                                    size_t count);
 
 /**
  * Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready in
@@ -646,6 +729,27 @@ struct planrt_error *planrt_engine_options_set_cpu_threads(struct planrt_engine_
  * Requires: `options` is alive.
  */
 struct planrt_error *planrt_engine_options_set_cpu_shape_cache(struct planrt_engine_options *options, int32_t shapes);
+
+/**
+ * The lean runtime (`libnvinfer_lean`) that is to run a plan: the one of the TensorRT that built it, for a plan that is
+ * version-compatible and was built without its lean runtime inside (`kEXCLUDE_LEAN_RUNTIME`). The TensorRT that planrt
+ * found, which may be the dispatch runtime, loads it. Null sets the default again: none. Plans only. TensorRT 8.6 and
+ * later have it; with an earlier one the plan fails to load (`PLANRT_ERROR_UNSUPPORTED`).
+ *
+ * Requires: `options` is alive, `path` null or a string.
+ */
+struct planrt_error *planrt_engine_options_set_lean_runtime(struct planrt_engine_options *options, const char *path);
+
+/**
+ * How many bytes of device memory the weights of a plan may take; the rest stays in host memory and is streamed at each
+ * run. For plans built with `kWEIGHT_STREAMING`; see `PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE`. A number of bytes, or
+ * `PLANRT_WEIGHT_STREAMING_AUTOMATIC`. Without a call TensorRT's own default holds. Plans only. TensorRT 10.1 and later
+ * have it; with an earlier one, or a plan that cannot stream, loading fails (`PLANRT_ERROR_UNSUPPORTED`).
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_engine_options_set_weight_streaming_budget(struct planrt_engine_options *options,
+                                                                       int64_t bytes);
 
 /**
  * Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may shorten
@@ -756,6 +860,29 @@ struct planrt_error *planrt_engine_get_profile_shape(const struct planrt_engine 
 size_t planrt_engine_get_device_memory_size(const struct planrt_engine *engine);
 
 /**
+ * Bytes of device memory that one context takes under a profile, besides its inputs and outputs; 0 on the CPU. TensorRT 8
+ * knows the largest profile's only, which it is then. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where there is no such profile.
+ *
+ * Requires: `engine` is alive, `size_out` writable.
+ */
+struct planrt_error *planrt_engine_get_profile_device_memory_size(const struct planrt_engine *engine,
+                                                                  int32_t profile,
+                                                                  size_t *size_out);
+
+/**
+ * A number that TensorRT knows of a plan. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_UNSUPPORTED` with the version that has it where this TensorRT has not, and on the CPU.
+ *
+ * Requires: `engine` is alive, `value_out` writable.
+ */
+struct planrt_error *planrt_engine_get_statistic(const struct planrt_engine *engine,
+                                                 planrt_statistic statistic,
+                                                 int64_t *value_out);
+
+/**
  * The model's layers as JSON: what TensorRT's engine inspector says of a plan, the nodes of an ONNX model in the same
  * form, `{"Layers": [...]}`. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
  *
@@ -846,6 +973,17 @@ struct planrt_error *planrt_runtime_options_add_plugin_library(struct planrt_run
  */
 struct planrt_error *planrt_runtime_options_set_standard_plugins(struct planrt_runtime_options *options,
                                                                  bool enabled);
+
+/**
+ * Whether a plan may bring code that runs on the host, as version-compatible plans do: they hold the lean runtime that
+ * runs them. It runs with all the rights of the process, so allow it only where the plans come from someone trusted.
+ * Default false. TensorRT 8.6 and later have it; an earlier one refuses to start with it
+ * (`PLANRT_ERROR_UNSUPPORTED`).
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_runtime_options_set_engine_host_code_allowed(struct planrt_runtime_options *options,
+                                                                         bool allowed);
 
 /**
  * Where the log goes. Without a callback planrt writes nothing anywhere. `user_data` is handed to each call and must

@@ -85,6 +85,15 @@ enum class MemoryKind : planrt_memory_kind {
     device = PLANRT_MEMORY_DEVICE,
 };
 
+/// A number that TensorRT knows of a plan; planrt.h says which versions do.
+enum class Statistic : planrt_statistic {
+    weights_size = PLANRT_STATISTIC_WEIGHTS_SIZE,
+    stripped_weights_size = PLANRT_STATISTIC_STRIPPED_WEIGHTS_SIZE,
+    streamable_weights_size = PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE,
+    weight_streaming_budget = PLANRT_STATISTIC_WEIGHT_STREAMING_BUDGET,
+    aux_streams = PLANRT_STATISTIC_AUX_STREAMS,
+};
+
 /// Extents in elements, outermost first; -1 where dynamic.
 using Shape = std::vector<int64_t>;
 
@@ -211,6 +220,8 @@ struct RuntimeOptions {
     std::string tensorrt_path;      ///< TensorRT's library, or the folder it is in; empty: looked for
     std::vector<std::string> plugin_libraries;
     std::optional<bool> standard_plugins;  ///< whether libnvinfer_plugin may be loaded when a plan asks for it
+    /// Whether plans may bring code that runs on the host, as version-compatible ones do: for trusted plans only.
+    std::optional<bool> engine_host_code_allowed;
     LogCallback log;
     LogLevel log_level = LogLevel::warning;  ///< the most verbose level that reaches `log`
 };
@@ -235,6 +246,9 @@ inline RuntimeOptionsHandle make_options(const RuntimeOptions& options, const Lo
     }
     if (options.standard_plugins) {
         check(planrt_runtime_options_set_standard_plugins(raw, *options.standard_plugins));
+    }
+    if (options.engine_host_code_allowed) {
+        check(planrt_runtime_options_set_engine_host_code_allowed(raw, *options.engine_host_code_allowed));
     }
     if (*log_sink) {
         // The C interface carries the sink as void*; forward_log reads it as what it is, const.
@@ -308,6 +322,9 @@ struct ProfileShape {
 struct EngineOptions {
     std::optional<int32_t> cpu_threads;      ///< 0: all cores
     std::optional<int32_t> cpu_shape_cache;  ///< shapes for which the CPU backend keeps a prepared model
+    std::string lean_runtime;  ///< libnvinfer_lean that is to run a version-compatible plan; empty: none
+    /// Bytes of device memory that a plan's weights may take, or PLANRT_WEIGHT_STREAMING_AUTOMATIC.
+    std::optional<int64_t> weight_streaming_budget;
 };
 
 /// A loaded model. Owns its handle; any thread, several at once.
@@ -362,6 +379,19 @@ public:
     /// Bytes of device memory that one context needs; 0 on the CPU.
     size_t device_memory_size() const { return planrt_engine_get_device_memory_size(get()); }
 
+    /// The same under one profile.
+    size_t device_memory_size(int32_t profile) const {
+        size_t bytes = 0;
+        detail::check(planrt_engine_get_profile_device_memory_size(get(), profile, &bytes));
+        return bytes;
+    }
+
+    int64_t statistic(Statistic statistic) const {
+        int64_t value = 0;
+        detail::check(planrt_engine_get_statistic(get(), static_cast<planrt_statistic>(statistic), &value));
+        return value;
+    }
+
     /// The layers as TensorRT's inspector tells them.
     std::string layers_json() const {
         char* json = nullptr;
@@ -383,6 +413,12 @@ private:
         }
         if (options.cpu_shape_cache) {
             detail::check(planrt_engine_options_set_cpu_shape_cache(raw, *options.cpu_shape_cache));
+        }
+        if (!options.lean_runtime.empty()) {
+            detail::check(planrt_engine_options_set_lean_runtime(raw, options.lean_runtime.c_str()));
+        }
+        if (options.weight_streaming_budget) {
+            detail::check(planrt_engine_options_set_weight_streaming_budget(raw, *options.weight_streaming_budget));
         }
         return handle;
     }
@@ -529,6 +565,13 @@ class Context : public detail::Handle<planrt_context, &planrt_context_delete> {
 public:
     explicit Context(const Engine& engine) : Handle(create(engine), engine.log_sink()) {}
 
+    /// One without device memory of its own: set_device_memory() lends it some. Contexts that take turns can share it.
+    static Context without_memory(const Engine& engine) {
+        planrt_context* context = nullptr;
+        detail::check(planrt_context_new_without_memory(engine.get(), &context));
+        return Context(context, engine.log_sink());
+    }
+
     /// Fixes the optimization profile, or with -1 (the default) leaves the choice to the shapes.
     void set_profile(int32_t profile) { detail::check(planrt_context_set_profile(get(), profile)); }
 
@@ -573,6 +616,28 @@ public:
     }
     void bind(const std::string& tensor, const Buffer& buffer) { bind(tensor, buffer.data(), buffer.size()); }
 
+    /// Bytes of device memory that a run takes with the shapes as they are.
+    size_t device_memory_size() {
+        size_t bytes = 0;
+        detail::check(planrt_context_get_device_memory_size(get(), &bytes));
+        return bytes;
+    }
+
+    /// Device memory for a context made without: it must live until other memory is lent and the enqueued work has ended.
+    void set_device_memory(void* address, size_t bytes) {
+        detail::check(planrt_context_set_device_memory(get(), address, bytes));
+    }
+    void set_device_memory(const Buffer& buffer) { set_device_memory(buffer.data(), buffer.size()); }
+
+    /// Streams for the parts of a run that may go beside one another; they must outlive the context's work.
+    void set_aux_streams(const std::vector<Stream*>& streams) {
+        std::vector<planrt_stream*> handles;
+        for (const Stream* stream : streams) {
+            handles.push_back(stream->get());
+        }
+        detail::check(planrt_context_set_aux_streams(get(), handles.data(), handles.size()));
+    }
+
     /// Runs on the bound memory, asynchronously on the stream.
     void enqueue(Stream& stream) { detail::check(planrt_context_enqueue(get(), stream.get())); }
 
@@ -583,6 +648,8 @@ public:
     void cancel() noexcept { planrt_context_cancel(get()); }
 
 private:
+    Context(planrt_context* context, const detail::LogSink& log_sink) noexcept : Handle(context, log_sink) {}
+
     static planrt_context* create(const Engine& engine) {
         planrt_context* context = nullptr;
         detail::check(planrt_context_new(engine.get(), &context));

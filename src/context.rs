@@ -37,9 +37,19 @@ struct State {
 impl Context {
     pub fn new(engine: Arc<dyn Engine>) -> Result<Self> {
         let inner = engine.clone().new_context()?;
+        Ok(Self::around(inner, engine))
+    }
+
+    /// One that computes in device memory which the caller lends.
+    pub fn without_memory(engine: Arc<dyn Engine>) -> Result<Self> {
+        let inner = engine.clone().new_context_without_memory()?;
+        Ok(Self::around(inner, engine))
+    }
+
+    fn around(inner: Box<dyn backend::Context>, engine: Arc<dyn Engine>) -> Self {
         let cancellation = inner.cancellation();
         let bound = vec![None; engine.description().tensors.len()];
-        Ok(Self { engine, state: Mutex::new(State { inner, bound, checked: false }), cancellation })
+        Self { engine, state: Mutex::new(State { inner, bound, checked: false }), cancellation }
     }
 
     /// The state, for the one thread that uses it: a second one is told so instead of being made to wait, since what it
@@ -109,6 +119,41 @@ impl Context {
         state.bound[tensor] = Some(bytes);
         state.checked = false;
         Ok(())
+    }
+
+    /// Bytes of device memory for the shapes as set.
+    pub fn device_memory_size(&self) -> Result<usize> {
+        self.state()?.inner.device_memory_size()
+    }
+
+    /// # Safety
+    /// As for [`backend::Context::lend_device_memory`].
+    pub unsafe fn lend_device_memory(&self, address: *mut c_void, size: usize) -> Result<()> {
+        /// What CUDA's allocations are aligned to, and TensorRT's parts of them.
+        const ALIGNMENT: usize = 256;
+        if !address.addr().is_multiple_of(ALIGNMENT) {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!(
+                    "the device memory begins at {address:p}; a context wants it at a multiple of {ALIGNMENT} bytes"
+                ),
+            ));
+        }
+        // SAFETY: as the caller says.
+        unsafe { self.state()?.inner.lend_device_memory(address, size) }
+    }
+
+    /// # Safety
+    /// As for [`backend::Context::set_aux_streams`].
+    pub unsafe fn set_aux_streams(&self, streams: &[&Stream]) -> Result<()> {
+        if let Some(number) = streams.iter().position(|stream| stream.native().is_null()) {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                format!("streams[{number}] is the default stream, which would wait for the others; make one"),
+            ));
+        }
+        // SAFETY: as the caller says.
+        unsafe { self.state()?.inner.set_aux_streams(streams) }
     }
 
     /// Runs with the bound memory.

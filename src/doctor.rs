@@ -8,6 +8,7 @@ use crate::model::{self, Format};
 use crate::runtime::{EngineOptions, Options, Runtime};
 use std::fmt::Write;
 use std::path::Path;
+use tensorrt_sys::Flavor;
 
 pub struct Diagnosis {
     /// For people, in lines.
@@ -62,20 +63,24 @@ fn driver() -> Vec<String> {
     lines
 }
 
+/// What was found; a runtime with the same options uses the first.
 fn tensorrts(libraries: &[Result<tensorrt::Found>]) -> Vec<String> {
     if libraries.is_empty() {
         return vec!["none found".to_owned()];
     }
     let mut lines = Vec::new();
-    for found in libraries {
+    for (number, found) in libraries.iter().enumerate() {
         match found {
             Err(error) => lines.push(error.to_string()),
             Ok(found) => {
-                lines.push(found.to_string());
-                lines.push(match tensorrt::probe_plugins(&found.library) {
-                    Ok(name) => format!("  its plugins: {name} loads"),
-                    Err(why) => format!("  its plugins: {why}"),
-                });
+                let mark = if number == 0 { "; it is used" } else { "" };
+                lines.push(format!("{found}{mark}"));
+                if found.library.flavor() == Flavor::Full {
+                    lines.push(match tensorrt::probe_plugins(&found.library) {
+                        Ok(name) => format!("  its plugins: {name} loads"),
+                        Err(why) => format!("  its plugins: {why}"),
+                    });
+                }
             }
         }
     }
@@ -145,9 +150,6 @@ fn origin(path: &Path) -> Option<String> {
     let data = model::map_file(path).ok()?;
     match model::recognize(&data).ok()? {
         Format::Onnx => Some("an ONNX model".to_owned()),
-        Format::Plan => {
-            let plan = tensorrt::Plan::parse(&data).ok()?;
-            Some(plan.origin.map_or_else(|| "a plan".to_owned(), |origin| format!("a plan, built by {origin}")))
-        }
+        Format::Plan => Some(format!("a plan of {}", tensorrt::Plan::parse(&data).ok()?.origin)),
     }
 }

@@ -34,6 +34,26 @@ pub enum Backend {
     Cpu = 2,
 }
 
+/// A number that TensorRT knows of a plan, as the C interface numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Statistic {
+    WeightsSize = 1,
+    StrippedWeightsSize = 2,
+    StreamableWeightsSize = 3,
+    WeightStreamingBudget = 4,
+    AuxStreams = 5,
+}
+
+impl Statistic {
+    pub fn from_code(code: i32) -> Option<Self> {
+        use Statistic::{AuxStreams, StreamableWeightsSize, StrippedWeightsSize, WeightStreamingBudget, WeightsSize};
+        [WeightsSize, StrippedWeightsSize, StreamableWeightsSize, WeightStreamingBudget, AuxStreams]
+            .into_iter()
+            .find(|statistic| *statistic as i32 == code)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct TensorInfo {
     /// UTF-8; a C string because the C interface lends it out.

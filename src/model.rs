@@ -41,7 +41,7 @@ pub fn recognize(data: &[u8]) -> Result<Format> {
     if data.is_empty() {
         return invalid("the model is empty (0 bytes)");
     }
-    // "ptrt" for TensorRT, "vtrt" for TensorRT-RTX.
+    // "ptrt" for TensorRT up to 8.5, "ftrt" for later ones, "vtrt" for TensorRT-RTX.
     if data.len() >= 4 && &data[1..4] == b"trt" {
         return Ok(Format::Plan);
     }
@@ -54,7 +54,7 @@ pub fn recognize(data: &[u8]) -> Result<Format> {
     if matches!(data[0], 0x08 | 0x12 | 0x1a | 0x22 | 0x28 | 0x32 | 0x3a | 0x42 | 0x72) {
         return Ok(Format::Onnx);
     }
-    invalid("this is neither a TensorRT plan (they begin with \"ptrt\") nor an ONNX model")
+    invalid("this is neither a TensorRT plan (they begin with \"ptrt\", \"ftrt\" or \"vtrt\") nor an ONNX model")
 }
 
 #[cfg(test)]

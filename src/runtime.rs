@@ -20,17 +20,18 @@ pub struct Options {
 }
 
 /// How one model is loaded.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct EngineOptions {
     /// Threads that the CPU engine may use; 0 for as many as there are cores.
     pub cpu_threads: usize,
     /// How many input shapes the CPU engine keeps ready.
     pub cpu_shape_cache: usize,
+    pub plan: tensorrt::PlanOptions,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cpu_threads: 0, cpu_shape_cache: 4 }
+        Self { cpu_threads: 0, cpu_shape_cache: 4, plan: tensorrt::PlanOptions::default() }
     }
 }
 
@@ -99,7 +100,7 @@ impl Runtime {
             Format::Plan => {
                 // What the plan says of itself is checked first: a damaged file is one on every machine.
                 let plan = tensorrt::Plan::parse(data)?;
-                self.tensorrt()?.load_plan(&plan)?
+                self.tensorrt()?.load_plan(&plan, &options.plan)?
             }
             Format::Onnx => load_on_cpu(data, options)?,
         };
@@ -132,6 +133,7 @@ impl Runtime {
             Ok(tensorrt) => json!({
                 "available": true,
                 "version": tensorrt.version().to_string(),
+                "flavor": tensorrt.flavor().to_string(),
                 "path": tensorrt.path().to_string_lossy(),
             }),
             Err(error) => reason(error),

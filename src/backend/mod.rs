@@ -5,7 +5,7 @@ pub mod cpu;
 pub mod tensorrt;
 
 use crate::cuda::Stream;
-use crate::engine::Description;
+use crate::engine::{Description, Statistic};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{HostTensor, Shape};
 use std::ffi::c_void;
@@ -19,8 +19,26 @@ pub trait Engine: Send + Sync {
     /// The layers as JSON, in the form of TensorRT's engine inspector: `{"Layers": […]}`.
     fn layers_json(&self) -> Result<String>;
 
+    /// A number that the engine knows of itself.
+    fn statistic(&self, statistic: Statistic) -> Result<i64> {
+        Err(Error::new(
+            Code::Unsupported,
+            format!("{statistic:?} is known of a plan that TensorRT runs, not of this model"),
+        ))
+    }
+
+    /// Bytes of device memory that a context takes under that profile, besides its inputs and outputs.
+    fn profile_device_memory_size(&self, _profile: usize) -> usize {
+        0
+    }
+
     /// A new execution context, which keeps the engine alive.
     fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>>;
+
+    /// The same without device memory of its own, where a context takes any: it is lent some before it runs.
+    fn new_context_without_memory(self: Arc<Self>) -> Result<Box<dyn Context>> {
+        self.new_context()
+    }
 }
 
 /// One execution context. Callers have checked tensor indexes, roles, ranks, extents and element types against the
@@ -42,6 +60,27 @@ pub trait Context: Send {
     /// # Safety
     /// `address` stays valid for `bytes` until the binding is replaced and enqueued work has ended.
     unsafe fn bind(&mut self, tensor: usize, address: *mut c_void, bytes: usize) -> Result<()>;
+
+    /// Bytes of device memory that a run with the shapes as set takes, besides inputs and outputs.
+    fn device_memory_size(&mut self) -> Result<usize> {
+        Ok(0)
+    }
+
+    /// Lends device memory to a context that has none of its own; where a context takes none it is not used.
+    ///
+    /// # Safety
+    /// As for [`bind`](Self::bind); no other work uses it while this context's does.
+    unsafe fn lend_device_memory(&mut self, _address: *mut c_void, _size: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// Streams for the parts of a run that may go beside one another; not used where a run has no such parts.
+    ///
+    /// # Safety
+    /// They stay alive until they are replaced and enqueued work has ended.
+    unsafe fn set_aux_streams(&mut self, _streams: &[&Stream]) -> Result<()> {
+        Ok(())
+    }
 
     /// Runs with the bound memory: asynchronously on the stream, or (CPU) before it returns.
     ///

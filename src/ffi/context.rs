@@ -103,6 +103,24 @@ pub unsafe extern "C" fn planrt_context_new(
     })
 }
 
+/// Makes a context without device memory of its own: `planrt_context_set_device_memory` lends it some before it runs.
+/// Contexts that take turns can share one piece. In everything else it is as from `planrt_context_new`, and on the CPU
+/// it is the same. `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
+///
+/// Requires: `engine` is alive, `context_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_new_without_memory(
+    engine: *const planrt_engine,
+    context_out: *mut *mut planrt_context,
+) -> *mut planrt_error {
+    export!(engine => {
+        let place = out(context_out, "context_out")?;
+        let context = Context::without_memory(engine.clone())?;
+        *place = Box::into_raw(Box::new(planrt_context(Handle::new(context))));
+        Ok(())
+    })
+}
+
 /// Frees a context, after the work that it has enqueued has ended: it waits for that. Null is accepted.
 ///
 /// Requires: `context` is null, or alive, not in use and deleted once.
@@ -207,6 +225,68 @@ pub unsafe extern "C" fn planrt_context_bind(
     export!(context => {
         not_null(address, "address")?;
         context.bind(text::text(tensor, "tensor")?, address, size)
+    })
+}
+
+/// The bytes of device memory that a run takes besides its inputs and outputs, with the inputs' shapes as set; 0 on the
+/// CPU. TensorRT 8 knows what the largest profile takes, which it is then.
+///
+/// Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing.
+///
+/// Requires: `context` is alive, `size_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_get_device_memory_size(
+    context: *mut planrt_context,
+    size_out: *mut usize,
+) -> *mut planrt_error {
+    export!(context => {
+        let place = out(size_out, "size_out")?;
+        *place = context.device_memory_size()?;
+        Ok(())
+    })
+}
+
+/// Lends device memory to a context that was made without: `size` bytes from a multiple of 256 on. It stays the caller's,
+/// and must stay valid until other memory is lent and the enqueued work has ended. Contexts may share it whose work does
+/// not overlap: one stream, or one stream behind another, sees to that. Its size is checked when work is enqueued
+/// (`PLANRT_ERROR_BUFFER_TOO_SMALL`). On the CPU it is not used.
+///
+/// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a context with memory of its own.
+///
+/// Requires: `context` is alive, `address` device memory, valid for `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_set_device_memory(
+    context: *mut planrt_context,
+    address: *mut c_void,
+    size: usize,
+) -> *mut planrt_error {
+    export!(context => {
+        not_null(address, "address")?;
+        context.lend_device_memory(address, size)
+    })
+}
+
+/// Gives a context the application's streams for the parts of a run that may go beside one another, instead of TensorRT's
+/// own; `PLANRT_STATISTIC_AUX_STREAMS` says how many a plan can use. With fewer TensorRT takes its own for the rest, so 0
+/// sets the default again. None may be the stream of the run, nor the default stream. The streams stay the caller's and
+/// must outlive the context's work. On the CPU they are not used.
+///
+/// Errors: `PLANRT_ERROR_UNSUPPORTED` before TensorRT 8.6.
+///
+/// Requires: `context` is alive, `streams` readable for `count` streams that are alive, or null where `count` is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_set_aux_streams(
+    context: *mut planrt_context,
+    streams: *const *mut planrt_stream,
+    count: usize,
+) -> *mut planrt_error {
+    export!(context => {
+        let mut given = Vec::with_capacity(count.min(64));
+        for number in 0..count {
+            let stream = *not_null(streams, "streams")?.add(number);
+            given.push((*not_null(stream, &format!("streams[{number}]"))?).0.get("stream")?);
+        }
+        context.set_aux_streams(&given)
     })
 }
 

@@ -5,7 +5,8 @@ use super::runtime::planrt_runtime;
 use super::structs::{self, Extensible};
 use super::{Handle, PLANRT_MAX_RANK, delete, export, not_null, out, text};
 use crate::backend::Engine;
-use crate::engine::{Backend, MemoryKind, Role};
+use crate::backend::tensorrt::WeightBudget;
+use crate::engine::{Backend, MemoryKind, Role, Statistic};
 use crate::error::{Code, Error, Result};
 use crate::runtime::EngineOptions;
 use crate::tensor::{ElementType, Shape};
@@ -62,6 +63,29 @@ pub const PLANRT_MEMORY_HOST: planrt_memory_kind = 1;
 pub const PLANRT_MEMORY_PINNED: planrt_memory_kind = 2;
 /// Memory on the CUDA device.
 pub const PLANRT_MEMORY_DEVICE: planrt_memory_kind = 3;
+
+/// A number that TensorRT knows of a plan: one of the `PLANRT_STATISTIC_` constants.
+#[allow(non_camel_case_types)]
+pub type planrt_statistic = i32;
+
+/// Bytes of all weights. TensorRT 10.14 and later, TensorRT-RTX.
+pub const PLANRT_STATISTIC_WEIGHTS_SIZE: planrt_statistic = 1;
+/// Bytes of the weights that were left out of the plan. TensorRT 10.14 and later, TensorRT-RTX.
+pub const PLANRT_STATISTIC_STRIPPED_WEIGHTS_SIZE: planrt_statistic = 2;
+/// Bytes of the weights that can be streamed; 0 where the plan was not built for it. TensorRT 10 and later, TensorRT-RTX.
+pub const PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE: planrt_statistic = 3;
+/// Bytes of device memory that these may take. TensorRT 10.1 and later, TensorRT-RTX.
+pub const PLANRT_STATISTIC_WEIGHT_STREAMING_BUDGET: planrt_statistic = 4;
+/// How many streams besides the one that it is given a run can use. TensorRT 8.6 and later, TensorRT-RTX.
+pub const PLANRT_STATISTIC_AUX_STREAMS: planrt_statistic = 5;
+
+const _: () = assert!(
+    PLANRT_STATISTIC_WEIGHTS_SIZE == Statistic::WeightsSize as i32
+        && PLANRT_STATISTIC_STRIPPED_WEIGHTS_SIZE == Statistic::StrippedWeightsSize as i32
+        && PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE == Statistic::StreamableWeightsSize as i32
+        && PLANRT_STATISTIC_WEIGHT_STREAMING_BUDGET == Statistic::WeightStreamingBudget as i32
+        && PLANRT_STATISTIC_AUX_STREAMS == Statistic::AuxStreams as i32
+);
 
 const _: () = assert!(
     PLANRT_BACKEND_TENSORRT == Backend::TensorRt as i32
@@ -216,10 +240,52 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_shape_cache(
     })
 }
 
+/// The lean runtime (`libnvinfer_lean`) that is to run a plan: the one of the TensorRT that built it, for a plan that is
+/// version-compatible and was built without its lean runtime inside (`kEXCLUDE_LEAN_RUNTIME`). The TensorRT that planrt
+/// found, which may be the dispatch runtime, loads it. Null sets the default again: none. Plans only. TensorRT 8.6 and
+/// later have it; with an earlier one the plan fails to load (`PLANRT_ERROR_UNSUPPORTED`).
+///
+/// Requires: `options` is alive, `path` null or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_options_set_lean_runtime(
+    options: *mut planrt_engine_options,
+    path: *const c_char,
+) -> *mut planrt_error {
+    export!(options => {
+        let path = if path.is_null() { None } else { Some(text::path(path, "path")?.to_owned()) };
+        options.lock().plan.lean_runtime = path;
+        Ok(())
+    })
+}
+
+/// As a budget for weight streaming: what TensorRT recommends for the memory that is free when the plan is loaded.
+pub const PLANRT_WEIGHT_STREAMING_AUTOMATIC: i64 = -1;
+
+/// How many bytes of device memory the weights of a plan may take; the rest stays in host memory and is streamed at each
+/// run. For plans built with `kWEIGHT_STREAMING`; see `PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE`. A number of bytes, or
+/// `PLANRT_WEIGHT_STREAMING_AUTOMATIC`. Without a call TensorRT's own default holds. Plans only. TensorRT 10.1 and later
+/// have it; with an earlier one, or a plan that cannot stream, loading fails (`PLANRT_ERROR_UNSUPPORTED`).
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_options_set_weight_streaming_budget(
+    options: *mut planrt_engine_options,
+    bytes: i64,
+) -> *mut planrt_error {
+    export!(options => {
+        options.lock().plan.weight_budget = Some(match bytes {
+            PLANRT_WEIGHT_STREAMING_AUTOMATIC => WeightBudget::Automatic,
+            0.. => WeightBudget::Fixed(bytes),
+            _ => return Err(Error::new(Code::InvalidArgument, format!("a budget of {bytes} bytes; take 0 or more"))),
+        });
+        Ok(())
+    })
+}
+
 /// The options given, or the defaults for null.
 unsafe fn options_or_default(options: *const planrt_engine_options) -> Result<EngineOptions> {
     match unsafe { options.as_ref() } {
-        Some(options) => Ok(*options.0.get("options")?.lock()),
+        Some(options) => Ok(options.0.get("options")?.lock().clone()),
         None => Ok(EngineOptions::default()),
     }
 }
@@ -405,6 +471,47 @@ pub unsafe extern "C" fn planrt_engine_get_profile_shape(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_get_device_memory_size(engine: *const planrt_engine) -> usize {
     export!(engine; else 0 => engine.description().device_memory_size)
+}
+
+/// Bytes of device memory that one context takes under a profile, besides its inputs and outputs; 0 on the CPU. TensorRT 8
+/// knows the largest profile's only, which it is then. Any thread.
+///
+/// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where there is no such profile.
+///
+/// Requires: `engine` is alive, `size_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_profile_device_memory_size(
+    engine: *const planrt_engine,
+    profile: i32,
+    size_out: *mut usize,
+) -> *mut planrt_error {
+    export!(engine => {
+        let place = out(size_out, "size_out")?;
+        engine.description().profile(profile)?;
+        *place = engine.profile_device_memory_size(profile as usize);
+        Ok(())
+    })
+}
+
+/// A number that TensorRT knows of a plan. Any thread.
+///
+/// Errors: `PLANRT_ERROR_UNSUPPORTED` with the version that has it where this TensorRT has not, and on the CPU.
+///
+/// Requires: `engine` is alive, `value_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_statistic(
+    engine: *const planrt_engine,
+    statistic: planrt_statistic,
+    value_out: *mut i64,
+) -> *mut planrt_error {
+    export!(engine => {
+        let place = out(value_out, "value_out")?;
+        let statistic = Statistic::from_code(statistic).ok_or_else(|| {
+            Error::new(Code::InvalidArgument, format!("{statistic} is no statistic; take a PLANRT_STATISTIC_ constant"))
+        })?;
+        *place = engine.statistic(statistic)?;
+        Ok(())
+    })
 }
 
 /// The model's layers as JSON: what TensorRT's engine inspector says of a plan, the nodes of an ONNX model in the same

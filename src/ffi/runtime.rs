@@ -134,6 +134,23 @@ pub unsafe extern "C" fn planrt_runtime_options_set_standard_plugins(
     })
 }
 
+/// Whether a plan may bring code that runs on the host, as version-compatible plans do: they hold the lean runtime that
+/// runs them. It runs with all the rights of the process, so allow it only where the plans come from someone trusted.
+/// Default false. TensorRT 8.6 and later have it; an earlier one refuses to start with it
+/// (`PLANRT_ERROR_UNSUPPORTED`).
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_options_set_engine_host_code_allowed(
+    options: *mut planrt_runtime_options,
+    allowed: bool,
+) -> *mut planrt_error {
+    export!(options => {
+        options.lock().tensorrt.engine_host_code_allowed = allowed;
+        Ok(())
+    })
+}
+
 /// Where the log goes. Without a callback planrt writes nothing anywhere. `user_data` is handed to each call and must
 /// stay valid as long as the runtime or anything made from it. A null callback turns the log off.
 ///

@@ -13,7 +13,7 @@ use crate::tensor::{HostTensor, Shape};
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use tensorrt_sys::Dims;
+use tensorrt_sys::{Dims, ExecutionContextAllocationStrategy};
 
 pub struct Context {
     context: ManuallyDrop<tensorrt_sys::Context>,
@@ -35,15 +35,25 @@ pub struct Context {
     bound_told: bool,
     /// Where work may still run; null where none does.
     last_stream: *mut c_void,
+    /// Device memory to compute in; `None` where TensorRT allocated its own.
+    lent: Option<Lent>,
     staging: Staging,
     cancellation: Arc<Cancellation>,
+}
+
+/// What the caller lends a context to compute in.
+struct Lent {
+    address: *mut c_void,
+    size: usize,
+    /// Whether TensorRT knows of it, and it was found large enough for the shapes as TensorRT has them.
+    told: bool,
 }
 
 // SAFETY: the raw pointers are the caller's memory, which this only hands to TensorRT; the rest is Send.
 unsafe impl Send for Context {}
 
 impl Context {
-    pub fn new(engine: Arc<Engine>) -> Result<Self> {
+    pub fn new(engine: Arc<Engine>, strategy: ExecutionContextAllocationStrategy) -> Result<Self> {
         let description = engine.description();
         let (count, profiles) = (description.tensors.len(), description.profiles.len());
         let device = engine.runtime().device().clone();
@@ -55,7 +65,12 @@ impl Context {
         let held = creation.profiles().take(0..profiles.max(1))?;
         let stream = Stream::new(&device, 0)?;
         let staging = Staging::new(&device, count);
-        let context = engine.create_execution_context()?;
+        let context = engine.create_execution_context(strategy)?;
+        let lent = (strategy == ExecutionContextAllocationStrategy::UserManaged).then_some(Lent {
+            address: std::ptr::null_mut(),
+            size: 0,
+            told: false,
+        });
         let shapes = engine.description().tensors.iter().map(|t| (!t.shape.is_dynamic()).then_some(t.shape)).collect();
         let mut context = Self {
             context: ManuallyDrop::new(context),
@@ -68,6 +83,7 @@ impl Context {
             told: vec![std::ptr::null_mut(); count],
             bound_told: false,
             last_stream: std::ptr::null_mut(),
+            lent,
             staging,
             cancellation: Arc::default(),
             device,
@@ -135,6 +151,9 @@ impl Context {
             return Err(Error::new(Code::Shape, format!("the shape of input \"{name}\" is not set")));
         }
         self.choose_profile()?;
+        if let Some(lent) = &mut self.lent {
+            lent.told = false;
+        }
         for input in inputs {
             let info = &self.engine.description().tensors[input];
             let Some(wanted) = self.shapes[input] else { continue };
@@ -174,6 +193,39 @@ impl Context {
             ));
         }
         self.switch(admitting)
+    }
+
+    /// Bytes to compute in, for the shapes that TensorRT was told.
+    fn needed_memory(&mut self) -> usize {
+        let for_profile = self.engine.profile_device_memory_size(self.held.number());
+        match self.context.update_device_memory_size_for_shapes() {
+            // TensorRT's way to say that it does not know.
+            Ok(0) | Err(_) => for_profile,
+            Ok(size) => size,
+        }
+    }
+
+    /// Brings the memory that was lent to TensorRT; an error where it is too small. Shapes are told.
+    fn tell_memory(&mut self) -> Result<()> {
+        let Some(Lent { address, size, told: false }) = self.lent else { return Ok(()) };
+        let needed = self.needed_memory();
+        if size < needed {
+            return Err(Error::new(
+                Code::BufferTooSmall,
+                format!(
+                    "the context takes {needed} bytes of device memory with these shapes and was lent {size}; lend it more with \
+                     planrt_context_set_device_memory"
+                ),
+            ));
+        }
+        // SAFETY: as the caller of lend_device_memory said.
+        unsafe {
+            if self.context.set_device_memory_v2(address, i64::try_from(size).unwrap_or(i64::MAX)).is_err() {
+                self.context.set_device_memory(address);
+            }
+        }
+        self.lent = Some(Lent { address, size, told: true });
+        Ok(())
     }
 
     /// Tells TensorRT an address.
@@ -275,6 +327,37 @@ impl backend::Context for Context {
         Ok(())
     }
 
+    fn device_memory_size(&mut self) -> Result<usize> {
+        let _current = self.device.make_current()?;
+        self.tell_shapes()?;
+        Ok(match self.lent {
+            Some(_) => self.needed_memory(),
+            None => self.engine.profile_device_memory_size(self.held.number()),
+        })
+    }
+
+    unsafe fn lend_device_memory(&mut self, address: *mut c_void, size: usize) -> Result<()> {
+        if self.lent.is_none() {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                "the context has device memory of its own; make it with planrt_context_new_without_memory",
+            ));
+        }
+        self.lent = Some(Lent { address, size, told: false });
+        Ok(())
+    }
+
+    unsafe fn set_aux_streams(&mut self, streams: &[&Stream]) -> Result<()> {
+        for stream in streams {
+            check_device(&self.device, stream)?;
+        }
+        let _current = self.device.make_current()?;
+        let mut streams: Vec<_> = streams.iter().map(|stream| stream.native()).collect();
+        // SAFETY: as the caller says.
+        unsafe { self.context.set_aux_streams(&mut streams) }?;
+        Ok(())
+    }
+
     unsafe fn enqueue(&mut self, stream: Option<&Stream>) -> Result<()> {
         let stream = stream.ok_or_else(|| {
             Error::new(
@@ -282,15 +365,10 @@ impl backend::Context for Context {
                 "stream is null: TensorRT runs on a CUDA stream; make one with planrt_stream_new",
             )
         })?;
-        if !Arc::ptr_eq(&self.device, stream.device()) {
-            let (here, there) = (self.device.info.ordinal, stream.device().info.ordinal);
-            if here != there {
-                let message = format!("the stream is on device {there}, the engine on device {here}");
-                return Err(Error::new(Code::InvalidArgument, message));
-            }
-        }
+        check_device(&self.device, stream)?;
         let _current = self.device.make_current()?;
         self.tell_shapes()?;
+        self.tell_memory()?;
         if !self.bound_told {
             for tensor in 0..self.bound.len() {
                 // SAFETY: as the callers of bind said.
@@ -304,6 +382,7 @@ impl backend::Context for Context {
     unsafe fn run(&mut self, inputs: &[HostTensor], outputs: &[HostTensor]) -> Result<()> {
         let _current = self.device.make_current()?;
         self.tell_shapes()?;
+        self.tell_memory()?;
         self.bound_told = false;
         for tensor in 0..self.bound.len() {
             let bytes = self.shape(tensor)?.bytes(self.description().tensors[tensor].element_type)?;
@@ -347,6 +426,17 @@ impl Context {
         // SAFETY: as the caller says.
         unsafe { self.staging.download(&sized, tensors, &self.stream, || self.cancellation.take()) }
     }
+}
+
+fn check_device(device: &Device, stream: &Stream) -> Result<()> {
+    let (of_stream, of_engine) = (stream.device().info.ordinal, device.info.ordinal);
+    if of_stream == of_engine {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::InvalidArgument,
+        format!("the stream is on device {of_stream}, the engine on device {of_engine}"),
+    ))
 }
 
 impl Drop for Context {

@@ -5,15 +5,15 @@ use super::lines;
 use super::profiles::Profiles;
 use super::runtime::{Runtime, failed};
 use crate::backend;
-use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, TensorInfo};
+use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, Statistic, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{ElementType, Shape};
 use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use tensorrt_sys::{
-    DataType, Dims, ExecutionContextAllocationStrategy, Generation, LayerInformationFormat, OptProfileSelector,
-    TensorFormat, TensorIoMode, TensorLocation,
+    DataType, Dims, EngineStat, ExecutionContextAllocationStrategy, Generation, LayerInformationFormat,
+    OptProfileSelector, TensorFormat, TensorIoMode, TensorLocation,
 };
 
 pub struct Engine {
@@ -42,16 +42,17 @@ impl Engine {
     }
 
     /// The device's context is current.
-    pub fn create_execution_context(&self) -> Result<tensorrt_sys::Context> {
-        let (context, said) =
-            lines::gather(|| self.engine.create_execution_context(ExecutionContextAllocationStrategy::Static));
-        context.ok().flatten().ok_or_else(|| {
-            let bytes = self.description.device_memory_size;
-            failed(
-                Code::TensorRt,
-                format!("TensorRT makes no execution context, which takes {bytes} bytes of device memory"),
-                &said,
-            )
+    pub fn create_execution_context(
+        &self,
+        strategy: ExecutionContextAllocationStrategy,
+    ) -> Result<tensorrt_sys::Context> {
+        let (context, said) = lines::gather(|| self.engine.create_execution_context(strategy));
+        context?.ok_or_else(|| {
+            let takes = match strategy {
+                ExecutionContextAllocationStrategy::UserManaged => String::new(),
+                _ => format!(", which takes {} bytes of device memory", self.description.device_memory_size),
+            };
+            failed(Code::TensorRt, format!("TensorRT makes no execution context{takes}"), &said)
         })
     }
 }
@@ -68,8 +69,31 @@ impl backend::Engine for Engine {
         json.ok_or_else(|| failed(Code::TensorRt, "TensorRT's engine inspector gives nothing".to_owned(), &said))
     }
 
+    fn statistic(&self, statistic: Statistic) -> Result<i64> {
+        let engine = &self.engine;
+        Ok(match statistic {
+            Statistic::WeightsSize => engine.engine_stat(EngineStat::TotalWeightsSize)?,
+            Statistic::StrippedWeightsSize => engine.engine_stat(EngineStat::StrippedWeightsSize)?,
+            Statistic::StreamableWeightsSize => engine.streamable_weights_size()?,
+            Statistic::WeightStreamingBudget => engine.weight_streaming_budget_v2()?,
+            Statistic::AuxStreams => engine.nb_aux_streams()?.into(),
+        })
+    }
+
+    fn profile_device_memory_size(&self, profile: usize) -> usize {
+        let profile = profile as i32;
+        let v2 = self.engine.device_memory_size_for_profile_v2(profile).map(|size| usize::try_from(size).unwrap_or(0));
+        // TensorRT 8 knows of the largest profile only.
+        v2.or_else(|_| self.engine.device_memory_size_for_profile(profile))
+            .unwrap_or(self.description.device_memory_size)
+    }
+
     fn new_context(self: Arc<Self>) -> Result<Box<dyn backend::Context>> {
-        Ok(Box::new(Context::new(self)?))
+        Ok(Box::new(Context::new(self, ExecutionContextAllocationStrategy::Static)?))
+    }
+
+    fn new_context_without_memory(self: Arc<Self>) -> Result<Box<dyn backend::Context>> {
+        Ok(Box::new(Context::new(self, ExecutionContextAllocationStrategy::UserManaged)?))
     }
 }
 

@@ -58,7 +58,8 @@ pub fn find(path: Option<&Path>) -> Result<Found> {
     .with_detail(unusable.join("\n")))
 }
 
-/// Every TensorRT that can be found on this machine, and why those that cannot be used cannot; for the doctor.
+/// Every TensorRT that can be found on this machine, and why those that cannot be used cannot; for the doctor. The one
+/// that [`find`] takes is the first.
 pub fn every_library(path: Option<&Path>) -> Vec<Result<Found>> {
     let mut all: Vec<Result<Found>> = Vec::new();
     let mut add = |found: Result<Found>| {
@@ -68,8 +69,13 @@ pub fn every_library(path: Option<&Path>) -> Vec<Result<Found>> {
             all.push(found);
         }
     };
-    if path.is_some() || std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty()) {
-        add(find(path));
+    let is_named = path.is_some() || std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty());
+    let taken = find(path);
+    if taken.is_ok() || is_named {
+        add(taken);
+    }
+    if let Some(folder) = path.filter(|path| path.is_dir()) {
+        in_folder(folder).for_each(|file| add(named(&file, "the folder given")));
     }
     for name in CANDIDATES {
         if let Ok(Some(library)) = Library::attach(name) {
@@ -85,10 +91,14 @@ pub fn every_library(path: Option<&Path>) -> Vec<Result<Found>> {
     all
 }
 
+/// What a folder has of TensorRT, first the one that is to be preferred.
+fn in_folder(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    CANDIDATES.iter().map(|name| folder.join(name)).filter(|file| file.exists())
+}
+
 fn named(path: &Path, place: &'static str) -> Result<Found> {
     let file = if path.is_dir() {
-        let held: Vec<PathBuf> = CANDIDATES.iter().map(|name| path.join(name)).filter(|file| file.exists()).collect();
-        held.into_iter().next().ok_or_else(|| {
+        in_folder(path).next().ok_or_else(|| {
             Error::new(
                 Code::NoTensorRt,
                 format!("{place} is the folder {}, which holds none of {}", path.display(), CANDIDATES.join(", ")),

@@ -17,7 +17,9 @@ pub use plan::Plan;
 pub use plugins::probe as probe_plugins;
 pub use runtime::Runtime;
 
+use crate::error::{Code, Error};
 use std::path::PathBuf;
+use tensorrt_sys::Absent;
 
 /// What TensorRT is looked for and what is loaded beside it.
 #[derive(Clone)]
@@ -28,10 +30,36 @@ pub struct Options {
     pub plugin_libraries: Vec<PathBuf>,
     /// Whether libnvinfer_plugin may be loaded when a plan asks for it.
     pub standard_plugins: bool,
+    /// Whether plans may bring code that runs on the host.
+    pub engine_host_code_allowed: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { path: None, plugin_libraries: Vec::new(), standard_plugins: true }
+        Self { path: None, plugin_libraries: Vec::new(), standard_plugins: true, engine_host_code_allowed: false }
+    }
+}
+
+/// How one plan is loaded.
+#[derive(Clone, Default)]
+pub struct PlanOptions {
+    /// The lean runtime that is to run it.
+    pub lean_runtime: Option<PathBuf>,
+    pub weight_budget: Option<WeightBudget>,
+}
+
+/// How much device memory the weights of a plan that streams them may take.
+#[derive(Clone, Copy, Debug)]
+pub enum WeightBudget {
+    /// What TensorRT recommends for the memory that is free.
+    Automatic,
+    /// Bytes.
+    Fixed(i64),
+}
+
+/// What this TensorRT lacks, and which have it.
+impl From<Absent> for Error {
+    fn from(absent: Absent) -> Self {
+        Self::new(Code::Unsupported, absent.to_string())
     }
 }

@@ -13,13 +13,7 @@ out=$1
 here=$(cd "$(dirname "$0")" && pwd)
 cxx=${CXX:-c++}
 
-crate=$(${CARGO:-cargo} metadata --locked --format-version 1 \
-    --filter-platform x86_64-unknown-linux-gnu \
-    --manifest-path "$here/../headers/Cargo.toml" |
-    tr ',' '\n' | sed -n 's|^"manifest_path":"\(.*/trtx-sys-[^/]*\)/Cargo.toml".*|\1|p' | head -n 1)
-[ -n "$crate" ] || { echo "build.sh: cargo did not fetch trtx-sys" >&2; exit 1; }
-# This directory holds a stand-in for cuda_runtime_api.h.
-stock=$crate/TensorRT-Headers
+stock=$("$here/../headers/path.sh")
 
 build() {
     headers=$1

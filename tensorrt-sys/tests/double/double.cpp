@@ -16,6 +16,9 @@
 //     memory 1024                     bytes of device memory that a context needs
 //     input x 0 -1,4 1,4 2,4 8,4      name, DataType, shape; smallest, usual, largest shape
 //     output y 0 -1,4                 an open extent is that of the first input
+//     streamable 1000                 bytes of weights that can be streamed
+//     brings-host-code                loads only where that is allowed
+//     wants-lean-runtime              loads only in a runtime of loadRuntime
 //     copies                          enqueueV3 copies the first input to the outputs, on the host
 //     refuses enqueueV3               that method logs an error and fails (also setInputShape and
 //                                     createExecutionContext)
@@ -189,6 +192,9 @@ struct Plan
     int32_t profiles = 1;
     int64_t memory = 0;
     std::vector<Tensor> tensors;
+    int64_t streamable = 1LL << 40;
+    bool bringsHostCode = false;
+    bool wantsLeanRuntime = false;
     bool copies = false;
     std::set<std::string> refuses;
 
@@ -223,6 +229,18 @@ struct Plan
             else if (word == "memory")
             {
                 words >> memory;
+            }
+            else if (word == "streamable")
+            {
+                words >> streamable;
+            }
+            else if (word == "brings-host-code")
+            {
+                bringsHostCode = true;
+            }
+            else if (word == "wants-lean-runtime")
+            {
+                wantsLeanRuntime = true;
             }
             else if (word == "copies")
             {
@@ -562,7 +580,8 @@ public:
     }
     void setAuxStreams(cudaStream_t* streams, int32_t nbStreams) noexcept
     {
-        RECORD(nbStreams, streams[0], streams[nbStreams - 1]);
+        cudaStream_t const none = nullptr;
+        RECORD(nbStreams, nbStreams ? streams[0] : none, nbStreams ? streams[nbStreams - 1] : none);
     }
     bool enqueueV3(cudaStream_t stream) noexcept
     {
@@ -923,11 +942,16 @@ public:
     int64_t getStreamableWeightsSize() const noexcept
     {
         RECORD();
-        return 1LL << 40;
+        return mPlan.streamable;
     }
     bool setWeightStreamingBudgetV2(int64_t budget) noexcept
     {
         RECORD(budget);
+        if (budget > mPlan.streamable)
+        {
+            mLogger->log(ILogger::Severity::kERROR, "the budget is larger than the weights");
+            return false;
+        }
         mBudget = budget;
         return true;
     }
@@ -1069,8 +1093,9 @@ class Runtime final : public apiv::VRuntime
 public:
     static constexpr char const* kSELF = "IRuntime";
 
-    Runtime(IRuntime*, ILogger* logger)
+    Runtime(IRuntime*, ILogger* logger, bool lean = false)
         : mLogger(logger)
+        , mLean(lean)
     {
     }
 
@@ -1123,7 +1148,12 @@ public:
     IRuntime* loadRuntime(char const* path) noexcept
     {
         RECORD(path);
-        return new Handle<IRuntime, Runtime>(mLogger);
+        if (std::strstr(path, "missing"))
+        {
+            mLogger->log(ILogger::Severity::kERROR, "there is no lean runtime");
+            return nullptr;
+        }
+        return new Handle<IRuntime, Runtime>(mLogger, true);
     }
     void setEngineHostCodeAllowed(bool allowed) noexcept
     {
@@ -1181,12 +1211,23 @@ private:
             mLogger->log(ILogger::Severity::kERROR, "this is no plan of the double's");
             return nullptr;
         }
+        if (plan.bringsHostCode && !mHostCode)
+        {
+            mLogger->log(ILogger::Severity::kERROR, "IRuntime::getEngineHostCodeAllowed() is false.");
+            return nullptr;
+        }
+        if (plan.wantsLeanRuntime && !mLean)
+        {
+            mLogger->log(ILogger::Severity::kERROR, "Version tag does not match.");
+            return nullptr;
+        }
         return new Handle<ICudaEngine, Engine>(std::move(plan), mLogger);
     }
 
     ILogger* mLogger;
     IErrorRecorder* mRecorder = nullptr;
     int32_t mThreads = 1;
+    bool mLean;
     bool mHostCode = false;
 };
 } // namespace

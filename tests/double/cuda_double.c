@@ -1,0 +1,378 @@
+/* A test double of the CUDA driver: not CUDA, but the calls of it that planrt makes, on host memory and done when they
+ * return. Compiled by tests into a libcuda.so.1 that a process finds by LD_LIBRARY_PATH, so that everything planrt does
+ * around TensorRT runs on a machine without a GPU.
+ *
+ * It is strict where the driver is: a call that needs a context current fails without one, a handle or an address that
+ * is not alive is refused. Device memory is the C library's, so AddressSanitizer and valgrind watch over it.
+ *
+ * The environment, read at each call:
+ *     CUDA_DOUBLE_COMPUTE_CAPABILITY  "9.0" if not set
+ *     CUDA_DOUBLE_DEVICES             how many devices there are; 1 if not set
+ *     CUDA_DOUBLE_MEMORY              bytes of memory on each device; 1 GiB if not set
+ *     CUDA_DOUBLE_FAILS               "cuMemHostAlloc=2": this call returns this CUresult
+ */
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    OUT_OF_MEMORY = 2,
+    NOT_INITIALIZED = 3,
+    INVALID_DEVICE = 101,
+    INVALID_CONTEXT = 201,
+    INVALID_HANDLE = 400
+};
+
+static const struct { int code; const char *name, *text; } errors[] = {
+    {SUCCESS, "CUDA_SUCCESS", "no error"},
+    {INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
+    {OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
+    {NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"},
+    {INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
+    {INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+    {INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
+};
+
+enum { DEVICES = 8 };
+/* A device's primary context is its place in here. */
+static struct { int device; } contexts[DEVICES];
+enum { DEPTH = 16 };
+static _Thread_local struct { void *stack[DEPTH]; int depth; } current;
+
+/* What was made and not yet destroyed. */
+enum kind { STREAM, EVENT, DEVICE_MEMORY, PINNED_MEMORY, RETAINED_CONTEXT };
+struct object {
+    struct object *next;
+    enum kind kind;
+    void *address;
+    size_t size;
+    int device;
+};
+static struct object *objects;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static const char *setting(const char *name, const char *otherwise) {
+    const char *value = getenv(name);
+    return value && *value ? value : otherwise;
+}
+
+/* What the environment wants this call to return. */
+static int wanted(const char *call) {
+    const char *fails = setting("CUDA_DOUBLE_FAILS", "");
+    size_t length = strlen(call);
+    return strncmp(fails, call, length) == 0 && fails[length] == '=' ? atoi(fails + length + 1) : SUCCESS;
+}
+
+#define BEGIN                          \
+    do {                               \
+        int code = wanted(__func__);   \
+        if (code != SUCCESS) return code; \
+    } while (0)
+
+#define BEGIN_IN_CONTEXT                                  \
+    BEGIN;                                                \
+    do {                                                  \
+        if (current.depth == 0) return INVALID_CONTEXT;   \
+    } while (0)
+
+static int device_of_context(void) {
+    const char *context = current.stack[current.depth - 1];
+    return (int)((context - (const char *)contexts) / (ptrdiff_t)sizeof contexts[0]);
+}
+
+static bool is_device(int device) {
+    return device >= 0 && device < DEVICES && device < atoi(setting("CUDA_DOUBLE_DEVICES", "1"));
+}
+
+static size_t total_memory(void) { return (size_t)strtoull(setting("CUDA_DOUBLE_MEMORY", "1073741824"), NULL, 10); }
+
+static size_t free_memory(int device) {
+    size_t used = 0;
+    pthread_mutex_lock(&lock);
+    for (const struct object *object = objects; object; object = object->next)
+        if (object->kind == DEVICE_MEMORY && object->device == device) used += object->size;
+    pthread_mutex_unlock(&lock);
+    size_t total = total_memory();
+    return used < total ? total - used : 0;
+}
+
+static int add(enum kind kind, void *address, size_t size, int device) {
+    struct object *object = malloc(sizeof *object);
+    if (!object || !address) abort();
+    pthread_mutex_lock(&lock);
+    *object = (struct object){objects, kind, address, size, device};
+    objects = object;
+    pthread_mutex_unlock(&lock);
+    return SUCCESS;
+}
+
+static int take_away(enum kind kind, const void *address) {
+    pthread_mutex_lock(&lock);
+    struct object **link = &objects;
+    while (*link && !((*link)->kind == kind && (*link)->address == address)) link = &(*link)->next;
+    struct object *found = *link;
+    if (found) *link = found->next;
+    pthread_mutex_unlock(&lock);
+    free(found);
+    return found ? SUCCESS : INVALID_HANDLE;
+}
+
+static bool is_alive(enum kind kind, const void *address) {
+    pthread_mutex_lock(&lock);
+    const struct object *object = objects;
+    while (object && !(object->kind == kind && object->address == address)) object = object->next;
+    pthread_mutex_unlock(&lock);
+    return object != NULL;
+}
+
+/* The object that an address lies in, as it was: it may be gone when this returns. */
+static bool find(const char *address, struct object *out) {
+    pthread_mutex_lock(&lock);
+    const struct object *object = objects;
+    while (object && !((object->kind == DEVICE_MEMORY || object->kind == PINNED_MEMORY) && address >= (char *)object->address &&
+                       address < (char *)object->address + object->size))
+        object = object->next;
+    if (object) *out = *object;
+    pthread_mutex_unlock(&lock);
+    return object != NULL;
+}
+
+/* The legacy default stream is always there. */
+static bool is_stream(const void *stream) { return !stream || is_alive(STREAM, stream); }
+
+/* ---- The driver ---- */
+
+int cuGetErrorName(int code, const char **name) {
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
+        if (errors[i].code == code) return *name = errors[i].name, SUCCESS;
+    return INVALID_VALUE;
+}
+
+int cuGetErrorString(int code, const char **text) {
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
+        if (errors[i].code == code) return *text = errors[i].text, SUCCESS;
+    return INVALID_VALUE;
+}
+
+int cuInit(unsigned flags) {
+    BEGIN;
+    return flags == 0 ? SUCCESS : INVALID_VALUE;
+}
+
+int cuDriverGetVersion(int *version) {
+    BEGIN;
+    *version = 13000;
+    return SUCCESS;
+}
+
+/* ---- Devices ---- */
+
+int cuDeviceGetCount(int *count) {
+    BEGIN;
+    for (*count = 0; is_device(*count); ++*count) {}
+    return SUCCESS;
+}
+
+int cuDeviceGet(int *device, int ordinal) {
+    BEGIN;
+    if (!is_device(ordinal)) return INVALID_DEVICE;
+    *device = ordinal;
+    return SUCCESS;
+}
+
+int cuDeviceGetName(char *name, int length, int device) {
+    BEGIN;
+    if (!is_device(device)) return INVALID_DEVICE;
+    snprintf(name, (size_t)length, "CUDA double %d", device);
+    return SUCCESS;
+}
+
+int cuDeviceTotalMem_v2(size_t *bytes, int device) {
+    BEGIN;
+    if (!is_device(device)) return INVALID_DEVICE;
+    *bytes = total_memory();
+    return SUCCESS;
+}
+
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    enum { MULTIPROCESSOR_COUNT = 16, COMPUTE_CAPABILITY_MAJOR = 75, COMPUTE_CAPABILITY_MINOR = 76 };
+    BEGIN;
+    if (!is_device(device)) return INVALID_DEVICE;
+    int major = 0, minor = 0;
+    sscanf(setting("CUDA_DOUBLE_COMPUTE_CAPABILITY", "9.0"), "%d.%d", &major, &minor);
+    switch (attribute) {
+    case MULTIPROCESSOR_COUNT: *value = 1; return SUCCESS;
+    case COMPUTE_CAPABILITY_MAJOR: *value = major; return SUCCESS;
+    case COMPUTE_CAPABILITY_MINOR: *value = minor; return SUCCESS;
+    }
+    return INVALID_VALUE;
+}
+
+/* ---- Contexts ---- */
+
+int cuDevicePrimaryCtxRetain(void **context, int device) {
+    BEGIN;
+    if (!is_device(device)) return INVALID_DEVICE;
+    *context = &contexts[device];
+    return add(RETAINED_CONTEXT, *context, 0, device);
+}
+
+int cuDevicePrimaryCtxRelease_v2(int device) {
+    BEGIN;
+    return device >= 0 && device < DEVICES ? take_away(RETAINED_CONTEXT, &contexts[device]) : INVALID_DEVICE;
+}
+
+int cuCtxGetCurrent(void **context) {
+    BEGIN;
+    *context = current.depth ? current.stack[current.depth - 1] : NULL;
+    return SUCCESS;
+}
+
+int cuCtxPushCurrent_v2(void *context) {
+    BEGIN;
+    if (!is_alive(RETAINED_CONTEXT, context) || current.depth == DEPTH) return INVALID_CONTEXT;
+    current.stack[current.depth++] = context;
+    return SUCCESS;
+}
+
+int cuCtxPopCurrent_v2(void **context) {
+    BEGIN_IN_CONTEXT;
+    *context = current.stack[--current.depth];
+    return SUCCESS;
+}
+
+int cuCtxSynchronize(void) {
+    BEGIN_IN_CONTEXT;
+    return SUCCESS;
+}
+
+/* ---- Memory ---- */
+
+int cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
+    BEGIN_IN_CONTEXT;
+    *free_bytes = free_memory(device_of_context());
+    *total = total_memory();
+    return SUCCESS;
+}
+
+int cuMemAlloc_v2(uintptr_t *address, size_t size) {
+    BEGIN_IN_CONTEXT;
+    void *memory = NULL;
+    if (size == 0) return INVALID_VALUE;
+    if (size > free_memory(device_of_context()) || posix_memalign(&memory, 256, size) != 0) return OUT_OF_MEMORY;
+    *address = (uintptr_t)memory;
+    return add(DEVICE_MEMORY, memory, size, device_of_context());
+}
+
+int cuMemFree_v2(uintptr_t address) {
+    BEGIN_IN_CONTEXT;
+    int code = take_away(DEVICE_MEMORY, (void *)address);
+    if (code == SUCCESS) free((void *)address);
+    return code;
+}
+
+int cuMemHostAlloc(void **address, size_t size, unsigned flags) {
+    BEGIN_IN_CONTEXT;
+    (void)flags;
+    if (size == 0) return INVALID_VALUE;
+    if (posix_memalign(address, 64, size) != 0) return OUT_OF_MEMORY;
+    return add(PINNED_MEMORY, *address, size, device_of_context());
+}
+
+int cuMemFreeHost(void *address) {
+    BEGIN_IN_CONTEXT;
+    int code = take_away(PINNED_MEMORY, address);
+    if (code == SUCCESS) free(address);
+    return code;
+}
+
+/* For memory that it does not know the driver answers 0. */
+int cuPointerGetAttributes(unsigned count, const int *attributes, void **values, uintptr_t address) {
+    enum { MEMORY_TYPE = 2, UNKNOWN = 0, HOST = 1, DEVICE = 2 };
+    BEGIN_IN_CONTEXT;
+    struct object object;
+    if (count != 1 || attributes[0] != MEMORY_TYPE) return INVALID_VALUE;
+    bool known = find((const char *)address, &object);
+    *(unsigned *)values[0] = !known ? UNKNOWN : object.kind == DEVICE_MEMORY ? DEVICE : HOST;
+    return SUCCESS;
+}
+
+int cuMemcpyAsync(uintptr_t to, uintptr_t from, size_t size, void *stream) {
+    BEGIN_IN_CONTEXT;
+    if (!is_stream(stream)) return INVALID_HANDLE;
+    memmove((void *)to, (const void *)from, size);
+    return SUCCESS;
+}
+
+/* ---- Streams and events ---- */
+
+int cuStreamCreateWithPriority(void **stream, unsigned flags, int priority) {
+    BEGIN_IN_CONTEXT;
+    (void)flags, (void)priority;
+    *stream = malloc(1);
+    return add(STREAM, *stream, 0, device_of_context());
+}
+
+int cuStreamDestroy_v2(void *stream) {
+    BEGIN_IN_CONTEXT;
+    int code = take_away(STREAM, stream);
+    if (code == SUCCESS) free(stream);
+    return code;
+}
+
+int cuStreamSynchronize(void *stream) {
+    BEGIN_IN_CONTEXT;
+    return is_stream(stream) ? SUCCESS : INVALID_HANDLE;
+}
+
+int cuStreamQuery(void *stream) {
+    BEGIN_IN_CONTEXT;
+    return is_stream(stream) ? SUCCESS : INVALID_HANDLE;
+}
+
+int cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
+    BEGIN_IN_CONTEXT;
+    (void)flags;
+    return is_stream(stream) && is_alive(EVENT, event) ? SUCCESS : INVALID_HANDLE;
+}
+
+int cuEventCreate(void **event, unsigned flags) {
+    BEGIN_IN_CONTEXT;
+    (void)flags;
+    *event = malloc(1);
+    return add(EVENT, *event, 0, device_of_context());
+}
+
+int cuEventRecord(void *event, void *stream) {
+    BEGIN_IN_CONTEXT;
+    return is_stream(stream) && is_alive(EVENT, event) ? SUCCESS : INVALID_HANDLE;
+}
+
+int cuEventSynchronize(void *event) {
+    BEGIN_IN_CONTEXT;
+    return is_alive(EVENT, event) ? SUCCESS : INVALID_HANDLE;
+}
+
+int cuEventDestroy_v2(void *event) {
+    BEGIN_IN_CONTEXT;
+    int code = take_away(EVENT, event);
+    if (code == SUCCESS) free(event);
+    return code;
+}
+
+/* ---- What tests ask the double ---- */
+
+/* How many contexts are retained and streams, events and pieces of memory alive. */
+int64_t cudaDoubleAlive(void) {
+    int64_t count = 0;
+    pthread_mutex_lock(&lock);
+    for (const struct object *object = objects; object; object = object->next) ++count;
+    pthread_mutex_unlock(&lock);
+    return count;
+}

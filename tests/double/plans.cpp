@@ -1,0 +1,264 @@
+// A plan's way through planrt, under every TensorRT of which there is a double: loaded, described, run, refused, deleted.
+
+#include "doubles.hpp"
+
+#include <cstring>
+#include <mutex>
+#include <numeric>
+
+namespace {
+
+// Doubles what it reads: an input and an output of one shape, each element copied.
+const char COPY[] =
+    "name copy\nlayers 7\nprofiles 3\nmemory 4096\ninput x 0 -1,4 1,4 2,4 8,4\noutput y 0 -1,4\ncopies\n";
+
+std::vector<float> ramp(size_t count) {
+    std::vector<float> values(count);
+    std::iota(values.begin(), values.end(), -3.0f);
+    return values;
+}
+
+std::vector<float> run(planrt::Context& context, const std::vector<float>& x) {
+    std::vector<float> y(x.size());
+    context.run({planrt::HostTensor::input("x", x, {static_cast<int64_t>(x.size() / 4), 4})},
+                {planrt::HostTensor::output("y", y)});
+    return y;
+}
+
+void describes(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, COPY);
+    CHECK(engine.backend() == planrt::Backend::tensorrt);
+    CHECK(engine.name() == "copy" && engine.device_name() == "CUDA double 0");
+    CHECK(engine.device_memory_size() == 4096);
+    CHECK(engine.layers_json() == "{\"Layers\": []}");
+    CHECK(engine.profile_count() == 3);
+    const planrt::ProfileShape shape = engine.profile_shape(2, "x");
+    CHECK((shape.min == planrt::Shape{1, 4} && shape.opt == planrt::Shape{2, 4} && shape.max == planrt::Shape{8, 4}));
+    const auto tensors = engine.tensors();
+    CHECK(tensors.size() == 2 && tensors[0].name == "x" && tensors[1].name == "y");
+    CHECK(tensors[0].role == planrt::TensorRole::input && tensors[1].role == planrt::TensorRole::output);
+    CHECK((tensors[1].shape == planrt::Shape{-1, 4}));
+    CHECK(tensors[0].memory_kind == planrt::MemoryKind::device);
+    CHECK(holds(runtime.describe(), tensorrt.name()) && holds(runtime.describe(), tensorrt.path));
+
+    const planrt::DoctorReport report = planrt::doctor(tensorrt.options());
+    CHECK(report.usable && holds(report.text, tensorrt.name()) && holds(report.text, tensorrt.path));
+    CHECK(holds(report.text, "CUDA double 0, compute capability 9.0, 1.0 GiB"));
+}
+
+// Every element type by TensorRT's number, and one that planrt does not hand over.
+void element_types(const Double& tensorrt) {
+    using Type = planrt::ElementType;
+    std::vector<std::pair<int, Type>> types = {
+        {0, Type::float32}, {1, Type::float16}, {2, Type::int8}, {3, Type::int32}, {4, Type::boolean}, {5, Type::uint8}};
+    if (tensorrt.major != 8) types.insert(types.end(), {{7, Type::bfloat16}, {8, Type::int64}});
+    const planrt::Runtime runtime(tensorrt.options());
+    for (const auto& [number, type] : types) {
+        const auto engine = tensorrt.load(runtime, "input x " + std::to_string(number) + " 4 4 4 4\n");
+        CHECK(engine.tensor("x").element_type == type);
+    }
+    expect(planrt::ErrorCode::unsupported, "\"x\"", [&] { tensorrt.load(runtime, "input x 6 4 4 4 4\n"); });
+}
+
+void bound_memory(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, COPY);
+    planrt::Context context(engine);
+    planrt::Stream made(runtime, -1), upload(runtime);
+    planrt::Stream wrapped = planrt::Stream::wrap(runtime, made.native());
+    planrt::Stream legacy = planrt::Stream::wrap(runtime, nullptr);
+    expect(planrt::ErrorCode::shape, "\"x\"", [&] { context.size("y"); });
+    context.set_shape("x", {3, 4});
+    CHECK((context.shape("y") == planrt::Shape{3, 4}));
+    CHECK(context.size("y") == 48);
+    expect(planrt::ErrorCode::invalid_argument, "nothing is bound to \"x\"", [&] { context.enqueue(made); });
+
+    const auto x = ramp(12);
+    const planrt::Buffer in(runtime, planrt::MemoryKind::device, 48), out(runtime, planrt::MemoryKind::device, 48);
+    const planrt::Buffer pinned(runtime, planrt::MemoryKind::pinned, 48), small(runtime, planrt::MemoryKind::device, 44);
+    context.bind("x", in);
+    context.bind("y", out);
+    for (planrt::Stream* stream : {&made, &wrapped, &legacy}) {
+        upload.copy(in.data(), x.data(), 48);
+        stream->wait_for(upload);
+        const std::string calls = tensorrt.calls([&] { context.enqueue(*stream); });
+        char enqueue[64];
+        std::snprintf(enqueue, sizeof enqueue, "enqueueV3(0x%zx)", reinterpret_cast<size_t>(stream->native()));
+        CHECK(holds(calls, enqueue));
+        stream->copy(pinned.data(), out.data(), 48);
+        stream->synchronize();
+        CHECK(stream->query());
+        CHECK(std::memcmp(pinned.data(), x.data(), 48) == 0);
+        CHECK(run(context, ramp(20)) == ramp(20));  // what is bound stays bound
+        context.set_shape("x", {3, 4});
+    }
+    // Nothing changes: TensorRT is told nothing but to run.
+    context.enqueue(made);
+    const std::string calls = tensorrt.calls([&] { context.enqueue(made); });
+    CHECK(std::count(calls.begin(), calls.end(), '\n') == 1 && holds(calls, "enqueueV3"));
+    expect(planrt::ErrorCode::invalid_argument, "stream is null", [&] { context.enqueue(); });
+    context.bind("y", small);
+    expect(planrt::ErrorCode::buffer_too_small, "has 44", [&] { context.enqueue(made); });
+    expect(planrt::ErrorCode::shape, "nearest is profile 0", [&] { context.set_shape("x", {9, 4}); });
+}
+
+// Host to host: in one piece and in many, converted and not, from page-locked memory and from any.
+void host_memory(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    for (const int type : {0, 1}) {
+        const std::string number = std::to_string(type);
+        const planrt::Engine engine = tensorrt.load(runtime, "input x " + number + " -1,4 1,4 2,4 200000,4\noutput y " +
+                                                                 number + " -1,4\noutput z " + number + " -1,4\ncopies\n");
+        planrt::Context context(engine);
+        for (const int64_t rows : {1, 2, 170000, 3}) {
+            std::vector<float> x(rows * 4);
+            for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 2049);  // exact as float16
+            CHECK(run(context, x) == x);
+        }
+        const planrt::Buffer in(runtime, planrt::MemoryKind::pinned, 32), out(runtime, planrt::MemoryKind::pinned, 32);
+        const auto x = ramp(8);
+        std::memcpy(in.data(), x.data(), 32);
+        using planrt::HostTensor;
+        context.run({HostTensor::input("x", in.data(), 32, planrt::ElementType::float32, {2, 4})},
+                    {HostTensor::output("z", out.data(), 32, planrt::ElementType::float32)});
+        CHECK(std::memcmp(out.data(), x.data(), 32) == 0);
+        expect(planrt::ErrorCode::buffer_too_small, "\"y\"", [&] {
+            context.run({HostTensor::input("x", x, {2, 4})},
+                        {HostTensor::output("y", out.data(), 8, planrt::ElementType::float32)});
+        });
+        context.cancel();
+        expect(planrt::ErrorCode::cancelled, "cancelled", [&] { run(context, x); });
+        CHECK(run(context, x) == x);
+    }
+}
+
+// Under TensorRT 8 a profile serves one context, later any number.
+void profiles(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, COPY);
+    planrt::Context context(engine);
+    CHECK(context.profile() == 0);
+    const std::string calls = tensorrt.calls([&] { context.set_profile(2); });
+    CHECK(holds(calls, "setOptimizationProfileAsync(2, "));
+    CHECK(context.profile() == 2);
+    CHECK(run(context, ramp(8)) == ramp(8));
+    expect(planrt::ErrorCode::invalid_argument, "no profile 3", [&] { context.set_profile(3); });
+    std::vector<planrt::Context> more;
+    for (int i = 0; i < 2; ++i) more.emplace_back(engine);
+    if (tensorrt.major == 8) {
+        CHECK(more[0].profile() == 0 && more[1].profile() == 1);
+        expect(planrt::ErrorCode::in_use, "8.", [&] { planrt::Context fourth(engine); });
+        expect(planrt::ErrorCode::in_use, "profile 1", [&] { context.set_profile(1); });
+    } else {
+        CHECK(more[0].profile() == 0 && more[1].profile() == 0);
+        context.set_profile(0);
+    }
+    for (planrt::Context& one : more) CHECK(run(one, ramp(12)) == ramp(12));
+}
+
+// What TensorRT refuses is an error with TensorRT's own words.
+void refusals(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const std::string copy = COPY;
+    {
+        const planrt::Engine engine = tensorrt.load(runtime, copy + "refuses enqueueV3\n");
+        planrt::Context context(engine);
+        const auto error = expect(planrt::ErrorCode::tensorrt, "to run", [&] { run(context, ramp(8)); });
+        CHECK(holds(error.detail(), "enqueueV3 is refused"));
+    }
+    {
+        const planrt::Engine engine = tensorrt.load(runtime, copy + "refuses setInputShape\n");
+        planrt::Context context(engine);
+        const auto error = expect(planrt::ErrorCode::shape, "(2, 4)", [&] { run(context, ramp(8)); });
+        CHECK(holds(error.detail(), "setInputShape is refused"));
+    }
+    {
+        const planrt::Engine engine = tensorrt.load(runtime, copy + "refuses createExecutionContext\n");
+        const auto error = expect(planrt::ErrorCode::tensorrt, "4096 bytes", [&] { planrt::Context context(engine); });
+        CHECK(holds(error.detail(), "createExecutionContext is refused"));
+    }
+    const auto load = [&](std::string data) { planrt::Engine::from_memory(runtime, data.data(), data.size()); };
+    const std::string garbage = tensorrt.header() + std::string(4096, '\x7f');
+    // TensorRT-RTX says what is wrong with a plan; its double says that of every plan.
+    const auto error = tensorrt.is_rtx ? expect(planrt::ErrorCode::incompatible_model, "another version", [&] { load(garbage); })
+                                       : expect(planrt::ErrorCode::invalid_model, tensorrt.name(), [&] { load(garbage); });
+    CHECK(holds(error.detail(), "this is no plan of the double's"));
+
+    std::string other = garbage;
+    other[0] = tensorrt.is_rtx ? 'p' : 'v';
+    expect(planrt::ErrorCode::incompatible_model, tensorrt.name(), [&] { load(other); });
+}
+
+// TensorRT's lines arrive with their levels; what repeats comes once a second and counted.
+void logs(const Double& tensorrt) {
+    std::mutex mutex;
+    std::vector<std::pair<planrt::LogLevel, std::string>> lines;
+    const auto count = [&](planrt::LogLevel level, const std::string& text) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        return std::count_if(lines.begin(), lines.end(),
+                             [&](const auto& line) { return line.first == level && holds(line.second, text); });
+    };
+    {
+        planrt::RuntimeOptions options = tensorrt.options();
+        options.log_level = planrt::LogLevel::info;
+        options.log = [&](planrt::LogLevel level, const char* line) {
+            const std::lock_guard<std::mutex> lock(mutex);
+            lines.emplace_back(level, line);
+        };
+        const planrt::Runtime runtime(options);
+        runtime.load_tensorrt();
+        CHECK(count(planrt::LogLevel::info, "TensorRT: this is a test double") == 1);
+        CHECK(count(planrt::LogLevel::info, tensorrt.name()) == 1);
+        const planrt::Engine engine = tensorrt.load(runtime, std::string(COPY) + "refuses enqueueV3\n");
+        planrt::Context context(engine);
+        for (int i = 0; i < 413; ++i) {
+            try {
+                run(context, ramp(8));
+            } catch (const planrt::Error& error) {
+                CHECK(holds(error.detail(), "enqueueV3 is refused"));  // each error has its lines, folded or not
+            }
+        }
+    }
+    const auto refused = count(planrt::LogLevel::error, "enqueueV3 is refused");
+    CHECK(refused >= 2 && refused < 30);  // a line a second, and a last one with what was held back
+    CHECK(count(planrt::LogLevel::error, "more like it)") >= 1);
+    CHECK(count(planrt::LogLevel::debug, "") == 0);
+}
+
+// Runtime, engine, context, stream and buffer go in every order, and work goes on as long as what it needs is there.
+void deletion(const Double& tensorrt) {
+    std::vector<int> order = {0, 1, 2, 3, 4};
+    do {
+        auto runtime = std::make_optional<planrt::Runtime>(tensorrt.options());
+        auto engine = std::make_optional(tensorrt.load(*runtime, COPY));
+        auto context = std::make_optional<planrt::Context>(*engine);
+        auto stream = std::make_optional<planrt::Stream>(*runtime);
+        auto buffer = std::make_optional<planrt::Buffer>(*runtime, planrt::MemoryKind::device, 16);
+        for (const int one : order) {
+            if (one == 0) runtime.reset();
+            if (one == 1) engine.reset();
+            if (one == 2) context.reset();
+            if (one == 3) stream.reset();
+            if (one == 4) buffer.reset();
+            if (context) CHECK(run(*context, ramp(4)) == ramp(4));
+            if (stream && buffer) stream->copy(buffer->data(), ramp(4).data(), 16);
+        }
+        CHECK(tensorrt.alive() == 0 && cuda_alive() == 0);
+    } while (std::next_permutation(order.begin(), order.end()));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    on_each(doubles(argc, argv), {
+        {"describes", describes},
+        {"element types", element_types},
+        {"bound memory", bound_memory},
+        {"host memory", host_memory},
+        {"profiles", profiles},
+        {"refusals", refusals},
+        {"logs", logs},
+        {"deletion", deletion},
+    });
+}

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Fetches real TensorRT libraries from PyPI for tests/real.
+
+    fetch_tensorrt.py FOLDER
+
+makes FOLDER/lean-10.16.1.11/libnvinfer_lean.so.10 and the like: the lean and dispatch runtimes of TensorRT 10.16 and 11.4
+and TensorRT-RTX 1.7, 180 MB to download. TensorRT 8.5.3, 549 MB more, comes where PLANRT_TEST_TENSORRT_8 is set. What is
+there already is not fetched again.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+WHEELS = [
+    ("tensorrt-dispatch-cu13-libs", "10.16.1.11"),
+    ("tensorrt-dispatch-cu13-libs", "11.4.0.106"),
+    ("tensorrt-lean-cu13-libs", "10.16.1.11"),
+    ("tensorrt-lean-cu13-libs", "11.4.0.106"),
+    ("tensorrt-rtx-cu13-libs", "1.7.1.116"),
+]
+if os.environ.get("PLANRT_TEST_TENSORRT_8"):
+    WHEELS.append(("tensorrt", "8.5.3.1"))
+
+# The libraries that planrt looks for. A wheel holds more: builders, plugins and Python's modules.
+WANTED = ("libnvinfer.so", "libnvinfer_lean.so", "libnvinfer_dispatch.so", "libtensorrt_rtx.so")
+
+
+def download(project: str, version: str, folder: Path) -> Path:
+    """The wheel. It is only unpacked, so the Python that it is for need not be this one."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--dest", str(folder), f"{project}=={version}"]
+    if project == "tensorrt":
+        command += ["--python-version", "3.10", "--platform", "manylinux_2_17_x86_64"]
+    subprocess.run(command, check=True)
+    return next(folder.glob("*.whl"))
+
+
+def fetch(project: str, version: str, folder: Path):
+    name = project.removeprefix("tensorrt-").removesuffix("-cu13-libs")
+    target = folder / f"{'full' if name == 'tensorrt' else name}-{version}"
+    if target.exists():
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        unpacked = Path(temporary) / "libraries"
+        unpacked.mkdir()
+        with zipfile.ZipFile(download(project, version, Path(temporary))) as wheel:
+            for member in wheel.namelist():
+                library = PurePosixPath(member).name
+                if library.startswith(WANTED):
+                    with wheel.open(member) as source, open(unpacked / library, "wb") as destination:
+                        shutil.copyfileobj(source, destination)
+        unpacked.rename(target)
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for project, version in WHEELS:
+        fetch(project, version, folder)
+
+
+if __name__ == "__main__":
+    main()
