@@ -57,12 +57,14 @@ test: $(DEEPBRAIN) $(BUILD)/venv/tests/python.done $(CBINDGEN) | setup-test
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
 	cargo test --release --workspace --locked
+	$(PYTHON) tests/real/fetch_tensorrt.py $(BUILD)/tensorrt
 	$(MAKE) library
 	rm -rf $(BUILD)/test
 	cmake --install $(BUILD)/cmake --prefix $(CURDIR)/$(BUILD)/test/installed
 	mv $(BUILD)/test/installed $(BUILD)/test/moved
 	cmake -S tests -B $(BUILD)/tests -G Ninja -DCMAKE_PREFIX_PATH=$(CURDIR)/$(BUILD)/test/moved \
-	  -DPython3_EXECUTABLE=$(CURDIR)/$(PYTHON) -DDEEPBRAIN=$(CURDIR)/$(DEEPBRAIN) -DMRICRON=$(MRICRON)
+	  -DPython3_EXECUTABLE=$(CURDIR)/$(PYTHON) -DDEEPBRAIN=$(CURDIR)/$(DEEPBRAIN) -DMRICRON=$(MRICRON) \
+	  -DTENSORRT=$(CURDIR)/$(BUILD)/tensorrt
 	cmake --build $(BUILD)/tests
 	ctest --test-dir $(BUILD)/tests --output-on-failure
 

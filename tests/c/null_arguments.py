@@ -16,6 +16,7 @@ NULLABLE = {
     ("planrt_runtime_options_set_log", 2),  # user data
     ("planrt_runtime_options_set_tensorrt_path", 1),  # the default
     ("planrt_runtime_new", 0),  # options
+    ("planrt_engine_options_set_lean_runtime", 1),  # the default
     ("planrt_engine_load_file", 2),  # options
     ("planrt_engine_load_memory", 3),  # options
     ("planrt_context_enqueue", 1),  # no stream: the CPU
@@ -34,6 +35,7 @@ SPECIMENS = {
     "planrt_engine *": "engine",
     "planrt_context *": "context",
     "planrt_stream *": "stream",
+    "planrt_stream * *": "&stream",
     "planrt_buffer *": "buffer",
     "planrt_tensor_info *": "&info",
     "planrt_profile_shape *": "&profile_shape",
@@ -43,9 +45,11 @@ SPECIMENS = {
     "void *": "bytes",
     "bool": "true",
     "int32_t": "1",
+    "int64_t": "1",
     "size_t": "1",
     "planrt_memory_kind": "PLANRT_MEMORY_HOST",
     "planrt_log_level": "PLANRT_LOG_ERROR",
+    "planrt_statistic": "PLANRT_STATISTIC_WEIGHTS_SIZE",
 }
 
 PROGRAM = """/* Written by null_arguments.py. */
