@@ -168,6 +168,28 @@ void side_by_side(const std::vector<Double>& all) {
     CHECK(cuda_alive() == 0);
 }
 
+// Two TensorRTs of one name: each runs its plans, but TensorRT's own plugins would go to the first one only.
+void same_name(const Double& first) {
+    namespace fs = std::filesystem;
+    const fs::path folder = fs::current_path() / ("copy of " + first.version);
+    fs::create_directories(folder);
+    const fs::path file = folder / fs::path(first.path).filename();
+    fs::copy_file(first.path, file, fs::copy_options::overwrite_existing);
+    const std::string plugin = "libnvinfer_plugin.so." + std::to_string(first.major);
+    const auto load = [&first](const std::string& path) {
+        planrt::RuntimeOptions options;
+        options.tensorrt_path = path;
+        const planrt::Runtime runtime(options);
+        planrt::Context context(first.load(runtime, COPY));
+        CHECK(runs(context));
+        first.load(runtime, "needs-plugin Foo_TRT\n");
+    };
+    const std::string error = expect(planrt::ErrorCode::missing_plugin, "Foo_TRT", [&] { load(file); }).what();
+    CHECK(holds(error, "it would register with " + first.name() + " (" + fs::canonical(first.path).string() + ")"));
+    // Of the first one they are looked for.
+    CHECK(holds(expect(planrt::ErrorCode::missing_plugin, "Foo_TRT", [&] { load(first.path); }).what(), plugin + ": not found"));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -181,4 +203,9 @@ int main(int argc, char** argv) {
         {"statistics", statistics},
     });
     side_by_side(all);
+    // The first of its major; a second one is a copy anyway.
+    for (const int major : {8, 10, 11}) {
+        const auto first = std::find_if(all.begin(), all.end(), [&](const Double& one) { return one.major == major; });
+        if (first != all.end()) same_name(*first);
+    }
 }
