@@ -116,6 +116,18 @@ fn standard_name(library: &Library) -> String {
 /// Beside TensorRT first: an installation's libraries belong together.
 fn open_standard(library: &Library) -> std::result::Result<PluginLibrary, String> {
     let name = standard_name(library);
+    // The plugins are linked with libnvinfer by its name, for which the loader takes the first that the process has.
+    if let Ok(Some(first)) = Library::attach(format!("libnvinfer.so.{}", library.version().major))
+        && first.path() != library.path()
+    {
+        return Err(format!(
+            "it would register with {} ({}), which is in the process already, and not with {}; load that first, or run the two \
+             in processes of their own",
+            first.version(),
+            first.path().display(),
+            library.path().display()
+        ));
+    }
     let beside = library.path().with_file_name(&name);
     let places = [Some(beside).filter(|path| path.is_file()), Some(PathBuf::from(&name))];
     let mut why = String::new();

@@ -19,6 +19,7 @@
 //     streamable 1000                 bytes of weights that can be streamed
 //     brings-host-code                loads only where that is allowed
 //     wants-lean-runtime              loads only in a runtime of loadRuntime
+//     needs-plugin Foo_TRT            does not load, for the lack of it
 //     copies                          enqueueV3 copies the first input to the outputs, on the host
 //     refuses enqueueV3               that method logs an error and fails (also setInputShape and
 //                                     createExecutionContext)
@@ -195,6 +196,7 @@ struct Plan
     int64_t streamable = 1LL << 40;
     bool bringsHostCode = false;
     bool wantsLeanRuntime = false;
+    std::string needsPlugin;
     bool copies = false;
     std::set<std::string> refuses;
 
@@ -241,6 +243,10 @@ struct Plan
             else if (word == "wants-lean-runtime")
             {
                 wantsLeanRuntime = true;
+            }
+            else if (word == "needs-plugin")
+            {
+                words >> needsPlugin;
             }
             else if (word == "copies")
             {
@@ -1219,6 +1225,12 @@ private:
         if (plan.wantsLeanRuntime && !mLean)
         {
             mLogger->log(ILogger::Severity::kERROR, "Version tag does not match.");
+            return nullptr;
+        }
+        if (!plan.needsPlugin.empty())
+        {
+            std::string const line = "Cannot find plugin: " + plan.needsPlugin + ", version: 1, namespace:.";
+            mLogger->log(ILogger::Severity::kERROR, line.c_str());
             return nullptr;
         }
         return new Handle<ICudaEngine, Engine>(std::move(plan), mLogger);
