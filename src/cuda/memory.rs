@@ -98,17 +98,19 @@ pub unsafe fn copy_async(to: *mut c_void, from: *const c_void, size: usize, stre
 }
 
 /// What kind of memory lies at an address, as far as the driver knows: what it does not know is ordinary host memory.
-pub fn memory_kind(device: &Device, address: *const c_void) -> MemoryKind {
-    let Ok(_current) = device.make_current() else { return MemoryKind::Host };
+pub fn memory_kind(device: &Device, address: *const c_void) -> Result<MemoryKind> {
+    let _current = device.make_current()?;
     let mut kind = 0u32;
     let mut attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
     let mut place = std::ptr::from_mut(&mut kind).cast();
     // The plural: for memory that the driver does not know it answers 0, where the singular is an error.
     // SAFETY: one attribute, whose value is written to one unsigned int.
-    let result = unsafe { sys::cuPointerGetAttributes(1, &mut attribute, &mut place, address as sys::CUdeviceptr) };
-    match kind {
-        _ if result != sys::CUresult::CUDA_SUCCESS || kind == 0 => MemoryKind::Host,
+    check(unsafe { sys::cuPointerGetAttributes(1, &mut attribute, &mut place, address as sys::CUdeviceptr) }, || {
+        format!("asking what memory lies at {address:?}")
+    })?;
+    Ok(match kind {
+        0 => MemoryKind::Host,
         kind if kind == sys::CUmemorytype_enum::CU_MEMORYTYPE_HOST as u32 => MemoryKind::Pinned,
         _ => MemoryKind::Device,
-    }
+    })
 }

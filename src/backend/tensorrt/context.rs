@@ -315,7 +315,7 @@ impl backend::Context for Context {
     }
 
     unsafe fn bind(&mut self, tensor: usize, address: *mut c_void, _: usize) -> Result<()> {
-        if memory_kind(&self.device, address) == MemoryKind::Host {
+        if memory_kind(&self.device, address)? == MemoryKind::Host {
             let name = self.description().tensors[tensor].name();
             return Err(Error::new(
                 Code::InvalidArgument,

@@ -59,7 +59,7 @@ impl Staging {
 
     /// Whether the device may copy from and to this memory itself.
     fn is_direct(&self, view: &HostTensor, info: &TensorInfo) -> Result<bool> {
-        match memory_kind(&self.device, view.data.cast()) {
+        match memory_kind(&self.device, view.data.cast())? {
             MemoryKind::Host => Ok(false),
             MemoryKind::Pinned => Ok(view.element_type == info.element_type),
             MemoryKind::Device => Err(Error::new(
