@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cpu")]
 pub mod cpu;
+pub mod lane;
 pub mod tensorrt;
 
 use crate::cuda::Stream;
@@ -21,6 +22,9 @@ pub trait Engine: Send + Sync {
 
     /// A new execution context, which keeps the engine alive.
     fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>>;
+
+    /// What a session runs its batches with.
+    fn crew(self: Arc<Self>, size: &lane::CrewSize) -> Result<lane::Crew>;
 }
 
 /// One execution context. Callers have checked tensor indexes, roles, ranks, extents and element types against the

@@ -71,6 +71,10 @@ impl backend::Engine for Engine {
     fn new_context(self: Arc<Self>) -> Result<Box<dyn backend::Context>> {
         Ok(Box::new(Context::new(self)?))
     }
+
+    fn crew(self: Arc<Self>, _: &crate::backend::lane::CrewSize) -> Result<crate::backend::lane::Crew> {
+        Err(unsupported("sessions do not run plans yet"))
+    }
 }
 
 impl Drop for Engine {
