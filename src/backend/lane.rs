@@ -128,13 +128,8 @@ impl Kind {
     }
 
     /// The shape of one of its tensors in a batch of so many items.
-    pub fn whole(&self, shape: &Shape, items: usize) -> Result<Shape> {
-        if !self.batched {
-            return Ok(*shape);
-        }
-        let mut extents = shape.to_vec();
-        extents[0] = items as i64;
-        Shape::new(&extents)
+    pub fn whole(&self, shape: &Shape, items: usize) -> Shape {
+        if self.batched { shape.with_first(items as i64) } else { *shape }
     }
 }
 
@@ -195,8 +190,6 @@ pub trait Intake: Send + Sync {
 pub struct CrewSize {
     /// Execution contexts; 0 for as many as are of use and fit.
     pub contexts: usize,
-    /// Items that a batch shall have room for; 0 for as many as the model takes.
-    pub largest_batch: usize,
     /// Bytes of device memory that contexts, their inputs and outputs may take; 0 for what is free.
     pub memory_budget: usize,
 }

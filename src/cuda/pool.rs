@@ -6,53 +6,33 @@ use parking_lot::Mutex;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-/// Blocks of page-locked memory, up to a number of bytes altogether.
+/// Blocks of page-locked memory, of which so many bytes are kept when nobody uses them.
 pub struct Blocks {
     device: Arc<Device>,
-    limit: usize,
-    state: Mutex<State>,
+    keep: usize,
+    free: Mutex<Free>,
 }
 
 #[derive(Default)]
-struct State {
-    free: Vec<PinnedMemory>,
-    /// Bytes of the free blocks and of those in use.
+struct Free {
+    memory: Vec<PinnedMemory>,
     bytes: usize,
 }
 
 impl Blocks {
-    pub fn new(device: &Arc<Device>, limit: usize) -> Arc<Self> {
-        Arc::new(Self { device: device.clone(), limit, state: Mutex::default() })
+    pub fn new(device: &Arc<Device>, keep: usize) -> Arc<Self> {
+        Arc::new(Self { device: device.clone(), keep, free: Mutex::default() })
     }
 
-    /// A block of at least so many bytes; `None` where all that the limit allows is in use.
-    pub fn take(self: &Arc<Self>, bytes: usize) -> Result<Option<Block>> {
-        let mut state = self.state.lock();
+    /// A block of at least so many bytes.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Result<Block> {
         let fits = |memory: &PinnedMemory| (bytes..=bytes.saturating_mul(2)).contains(&memory.size());
-        if let Some(i) = state.free.iter().rposition(fits) {
-            return Ok(Some(Block { memory: Some(state.free.swap_remove(i)), pool: self.clone() }));
-        }
-        // Blocks of another size make room.
-        let mut given_up = Vec::new();
-        while state.bytes + bytes > self.limit
-            && let Some(memory) = state.free.pop()
-        {
-            state.bytes -= memory.size();
-            given_up.push(memory);
-        }
-        if state.bytes + bytes > self.limit {
-            return Ok(None);
-        }
-        state.bytes += bytes;
-        drop(state);
-        drop(given_up);
-        match PinnedMemory::new(&self.device, bytes) {
-            Ok(memory) => Ok(Some(Block { memory: Some(memory), pool: self.clone() })),
-            Err(error) => {
-                self.state.lock().bytes -= bytes;
-                Err(error)
-            }
-        }
+        let mut free = self.free.lock();
+        let found = free.memory.iter().rposition(fits).map(|i| free.memory.swap_remove(i));
+        free.bytes -= found.as_ref().map_or(0, PinnedMemory::size);
+        drop(free);
+        let memory = found.map_or_else(|| PinnedMemory::new(&self.device, bytes), Ok)?;
+        Ok(Block { memory: Some(memory), pool: self.clone() })
     }
 }
 
@@ -70,7 +50,18 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.pool.state.lock().free.extend(self.memory.take());
+        let Some(memory) = self.memory.take() else { return };
+        let mut given_up = Vec::new();
+        let mut free = self.pool.free.lock();
+        free.bytes += memory.size();
+        free.memory.push(memory);
+        // The ones that were not asked for longest go first.
+        while free.bytes > self.pool.keep && !free.memory.is_empty() {
+            let memory = free.memory.remove(0);
+            free.bytes -= memory.size();
+            given_up.push(memory);
+        }
+        drop(free);
     }
 }
 

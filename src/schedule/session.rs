@@ -105,13 +105,12 @@ impl Session {
     /// A session over engines that say the same of their inputs and outputs: one model, loaded on several devices.
     pub fn new(engines: &[Arc<dyn Engine>], options: &Options) -> Result<Self> {
         options.policy.check()?;
-        let size = CrewSize { largest_batch: options.policy.largest, ..options.crew };
         let first =
             engines.first().ok_or_else(|| Error::new(Code::InvalidArgument, "a session needs at least one engine"))?;
         let (mut crews, mut slots) = (Vec::new(), Vec::new());
         for engine in engines {
             check_same_model(first.description(), engine.description())?;
-            let crew = engine.clone().crew(&size)?;
+            let crew = engine.clone().crew(&options.crew)?;
             let lanes = crew.lanes.len();
             slots.extend(crew.lanes.into_iter().map(|lane| Slot { crew: crews.len(), lane: Some(lane), lost: false }));
             crews.push(Crew { engine: engine.clone(), intake: crew.intake, lanes });
@@ -361,7 +360,7 @@ impl Shared {
         for Tensor { name, mut lent } in given {
             let tensor = description.find_for(name, Role::Output, lent.element_type, lent.address().is_null())?;
             let info = &description.tensors[tensor];
-            lent.shape = kind.whole(&kind.outputs[tensor - first], job.items)?;
+            lent.shape = kind.whole(&kind.outputs[tensor - first], job.items);
             let needed = lent.shape.bytes(lent.element_type)?;
             if lent.size < needed {
                 return Err(too_small(info, &lent.shape, lent.element_type, needed, lent.size));

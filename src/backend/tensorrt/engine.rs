@@ -1,10 +1,11 @@
 //! A deserialized plan and what it says of itself.
 
 use super::context::Context;
-use super::lines;
 use super::profiles::Profiles;
 use super::runtime::{Runtime, failed};
+use super::{lane, lines};
 use crate::backend;
+use crate::backend::lane::{Crew, CrewSize};
 use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{ElementType, Shape};
@@ -72,8 +73,8 @@ impl backend::Engine for Engine {
         Ok(Box::new(Context::new(self)?))
     }
 
-    fn crew(self: Arc<Self>, _: &crate::backend::lane::CrewSize) -> Result<crate::backend::lane::Crew> {
-        Err(unsupported("sessions do not run plans yet"))
+    fn crew(self: Arc<Self>, size: &CrewSize) -> Result<Crew> {
+        lane::crew(&self, size)
     }
 }
 
