@@ -3,7 +3,6 @@
 use crate::error::Result;
 use crate::sync::{Condvar, Mutex};
 use std::collections::VecDeque;
-use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 /// What a request's owner wants called with the outcome.
@@ -22,10 +21,17 @@ pub struct Calls {
 struct State {
     due: VecDeque<Call>,
     /// The thread that is in a callback: one at a time.
-    caller: Option<ThreadId>,
+    caller: Option<usize>,
     /// The deadline that someone has to look after.
     alarm: Option<Instant>,
     closed: bool,
+}
+
+/// A number that no other thread has, as long as this one lives. (The standard library's would allocate on threads that it
+/// did not start.)
+fn this_thread() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// What a thread that serves has to do.
@@ -59,14 +65,14 @@ impl Calls {
     pub fn serve(&self, calls: bool, alarms: bool, until: Option<Instant>) -> Duty {
         let mut state = self.state.lock();
         loop {
-            if calls && state.caller == Some(thread::current().id()) {
+            if calls && state.caller == Some(this_thread()) {
                 return Duty::Nothing;
             }
             if calls
                 && state.caller.is_none()
                 && let Some(call) = state.due.pop_front()
             {
-                state.caller = Some(thread::current().id());
+                state.caller = Some(this_thread());
                 drop(state);
                 let _calling = Calling(self);
                 call();
@@ -94,7 +100,7 @@ impl Calls {
     /// Makes the calls that are left and returns when none is under way, other than one that this thread is in: a
     /// callback may end the session. No call is pushed from now on.
     pub fn close(&self) {
-        let me = thread::current().id();
+        let me = this_thread();
         let mut state = self.state.lock();
         state.closed = true;
         self.changed.notify_all();
@@ -116,7 +122,7 @@ impl Calls {
 
     /// Whether this thread is in one of the callbacks.
     pub fn is_calling(&self) -> bool {
-        self.state.lock().caller == Some(thread::current().id())
+        self.state.lock().caller == Some(this_thread())
     }
 }
 

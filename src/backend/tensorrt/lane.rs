@@ -8,7 +8,7 @@ use super::context::Context;
 use super::engine::Engine;
 use crate::backend::lane::{After, Crew, CrewSize, Failure, Intake, Job, Kind, Lane, Part, Room};
 use crate::backend::{Context as _, Engine as _};
-use crate::cuda::{Blocks, Device, DeviceMemory, Event, Graph, Mark, Marks, Stream, copy_async, is_page_locked};
+use crate::cuda::{Blocks, Device, DeviceMemory, Event, Graph, Mark, Marks, Stream, copy_async, memory_kind};
 use crate::engine::{Description, MemoryKind, ProfileShape, Role};
 use crate::error::{Code, Error, Result};
 use crate::log::Level;
@@ -251,7 +251,9 @@ impl Intake for TensorRtIntake {
                     ));
                 }
                 MemoryKind::Device => true,
-                MemoryKind::Pinned => alike && is_page_locked(self.engine.runtime().device(), part.lent.address()),
+                MemoryKind::Pinned => {
+                    alike && memory_kind(self.engine.runtime().device(), part.lent.address()) == MemoryKind::Pinned
+                }
                 MemoryKind::Host => false,
             };
             if !direct {

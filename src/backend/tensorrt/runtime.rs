@@ -65,6 +65,10 @@ impl Runtime {
         &self.device
     }
 
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
     pub fn load_plan(self: &Arc<Self>, plan: &Plan<'_>) -> Result<Arc<dyn backend::Engine>> {
         plan::check(plan, self.version(), &self.device.info)?;
         let _current = self.device.make_current()?;
