@@ -34,6 +34,11 @@
 #define PLANRT_WEIGHT_STREAMING_AUTOMATIC -1
 
 /**
+ * How many counts `planrt_session_statistics` has for batches by their size.
+ */
+#define PLANRT_BATCH_SIZES 66
+
+/**
  * Major version of the interface that this header describes. It changes when something is removed or changed.
  */
 #define PLANRT_API_MAJOR 0
@@ -76,6 +81,11 @@ typedef struct planrt_engine_options planrt_engine_options;
 typedef struct planrt_error planrt_error;
 
 /**
+ * A request that was submitted. Any thread may use it, several at once. It outlives its session.
+ */
+typedef struct planrt_request planrt_request;
+
+/**
  * What was found and loaded: the CUDA driver, the device, the TensorRT library, and the log they share. Any thread may
  * use it, several at once. Engines, streams and buffers keep what they need of it: it may be deleted before them.
  */
@@ -86,6 +96,23 @@ typedef struct planrt_runtime planrt_runtime;
  * be deleted as soon as the runtime is made.
  */
 typedef struct planrt_runtime_options planrt_runtime_options;
+
+/**
+ * Runs requests of many threads on a few execution contexts, those that fit together as one batch. Any thread may use
+ * it, several at once. It keeps its engines.
+ *
+ * A request's memory is the session's from `planrt_session_submit` until the request is answered: until
+ * `planrt_request_wait` or `planrt_request_poll` has said so or its callback is called, whichever the application looks
+ * at first. Inputs must not be written and outputs not be used until then. A request that is refused, by an error of
+ * `planrt_session_submit` itself, leaves its memory alone from the return on.
+ */
+typedef struct planrt_session planrt_session;
+
+/**
+ * How a session works. One thread at a time. Made by `planrt_session_options_new`, owned by the caller, free to be
+ * deleted as soon as the session is made.
+ */
+typedef struct planrt_session_options planrt_session_options;
 
 /**
  * A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work given
@@ -234,6 +261,168 @@ typedef int32_t planrt_log_level;
  * Lines that differ in numbers only come at most once a second; the next one says how many were left out.
  */
 typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, const char *message);
+
+/**
+ * What a session does when its queue is full: one of the `PLANRT_WHEN_FULL_` constants.
+ */
+typedef int32_t planrt_when_full;
+
+/**
+ * A tensor of a request. Fill it with zeros first, then set `struct_size` to `sizeof(planrt_tensor)`.
+ */
+typedef struct planrt_tensor {
+  /**
+   * Bytes of this struct, as the caller knows it; the same in all elements of an array.
+   */
+  size_t struct_size;
+  /**
+   * The tensor's name in the model, in UTF-8; read during the call only.
+   */
+  const char *name;
+  /**
+   * Read for inputs, written for outputs: a host address, or a `CUdeviceptr`. Elements are dense, the last dimension
+   * runs fastest.
+   */
+  void *data;
+  /**
+   * Bytes behind `data`.
+   */
+  size_t size;
+  /**
+   * The type of the elements in `data`: the model's. In host memory also `PLANRT_FLOAT32` where the model's is float16
+   * or bfloat16 (and the other way round): planrt then converts, rounding to nearest even.
+   */
+  planrt_element_type element_type;
+  /**
+   * Where `data` is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`.
+   */
+  planrt_memory_kind memory_kind;
+  /**
+   * For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
+   */
+  int32_t rank;
+  /**
+   * For inputs: the extents in elements, outermost first. Where the model has a batch it is the first one.
+   */
+  int64_t shape[PLANRT_MAX_RANK];
+} planrt_tensor;
+
+/**
+ * Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
+ * throw. It may submit requests, wait for others, and delete the session; a long one holds up other callbacks only.
+ */
+typedef void (*planrt_request_callback)(void *user_data, const struct planrt_error *error);
+
+/**
+ * How a request shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
+ * `sizeof(planrt_request_options)`.
+ */
+typedef struct planrt_request_options {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Microseconds from the call after which the request is not run any more, but answered with
+   * `PLANRT_ERROR_DEADLINE`; 0 for none. One that is negative has passed already, which is an error.
+   */
+  int64_t deadline;
+  /**
+   * Higher ones go first; equals, in the order in which they came.
+   */
+  int32_t priority;
+  /**
+   * Null, or the stream whose work as of now the request's device memory waits for.
+   */
+  struct planrt_stream *stream;
+  /**
+   * Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the request
+   * is answered.
+   */
+  void *event;
+  /**
+   * Null, or what is called when the request is answered.
+   */
+  planrt_request_callback callback;
+  /**
+   * Handed to the callback.
+   */
+  void *user_data;
+} planrt_request_options;
+
+/**
+ * What a session has done since it was made. Times are in microseconds, percentiles within 6 %. Set `struct_size` to
+ * `sizeof(planrt_session_statistics)` before the call.
+ */
+typedef struct planrt_session_statistics {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Requests that were taken in.
+   */
+  uint64_t submitted;
+  /**
+   * Requests that were not, because the queue was full.
+   */
+  uint64_t refused;
+  /**
+   * Requests answered with success.
+   */
+  uint64_t succeeded;
+  /**
+   * Requests answered with an error other than the next two.
+   */
+  uint64_t failed;
+  /**
+   * Requests that were cancelled.
+   */
+  uint64_t cancelled;
+  /**
+   * Requests whose deadline passed.
+   */
+  uint64_t deadline_passed;
+  /**
+   * Requests that wait now.
+   */
+  uint64_t waiting;
+  /**
+   * Items of the batches that run now.
+   */
+  uint64_t running;
+  /**
+   * Items of all batches.
+   */
+  uint64_t items;
+  /**
+   * From submission to the start of the batch: the time that half of the requests stayed below, nine in ten, and 99
+   * in 100.
+   */
+  double queue_p50;
+  double queue_p90;
+  double queue_p99;
+  /**
+   * From the start of the batch to its end, copies included.
+   */
+  double run_p50;
+  double run_p90;
+  double run_p99;
+  /**
+   * From submission to the end of the batch.
+   */
+  double total_p50;
+  double total_p90;
+  double total_p99;
+  /**
+   * The part of the time that contexts were at work: 0 to 1.
+   */
+  double utilization;
+  /**
+   * How many batches had so many items; the last count is of all that had more.
+   */
+  uint64_t batches[PLANRT_BATCH_SIZES];
+} planrt_session_statistics;
 
 /**
  * TensorRT, on an NVIDIA GPU: runs plans.
@@ -401,7 +590,7 @@ typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, con
 #define PLANRT_ERROR_IN_USE 13
 
 /**
- * The run was ended by `planrt_context_cancel`.
+ * The run was ended by `planrt_context_cancel`, or the request by `planrt_request_cancel`.
  */
 #define PLANRT_ERROR_CANCELLED 14
 
@@ -426,6 +615,21 @@ typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, con
 #define PLANRT_ERROR_INTERNAL 18
 
 /**
+ * The request's deadline passed before it ran.
+ */
+#define PLANRT_ERROR_DEADLINE 19
+
+/**
+ * As many requests wait in the session's queue as it holds.
+ */
+#define PLANRT_ERROR_QUEUE_FULL 20
+
+/**
+ * The session was deleted before the request ran.
+ */
+#define PLANRT_ERROR_SHUT_DOWN 21
+
+/**
  * Something failed.
  */
 #define PLANRT_LOG_ERROR 1
@@ -444,6 +648,16 @@ typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, con
  * For those who look for a fault; TensorRT's own verbose lines are here.
  */
 #define PLANRT_LOG_DEBUG 4
+
+/**
+ * A further request is refused with `PLANRT_ERROR_QUEUE_FULL`.
+ */
+#define PLANRT_WHEN_FULL_REFUSE 1
+
+/**
+ * The call waits until there is room.
+ */
+#define PLANRT_WHEN_FULL_BLOCK 2
 
 
 
@@ -927,6 +1141,46 @@ int32_t planrt_error_get_cuda_code(const struct planrt_error *error);
 void planrt_error_delete(struct planrt_error *error);
 
 /**
+ * Waits until the request is answered, and returns its error if it failed; so many microseconds at most, or without end
+ * for -1. `*done_out` says whether it is answered; it may be null where the wait has no end.
+ *
+ * Errors: the request's own, such as `PLANRT_ERROR_CANCELLED`, `_DEADLINE`, `_SHUT_DOWN`.
+ *
+ * Requires: `request` is alive, `done_out` writable.
+ */
+struct planrt_error *planrt_request_wait(const struct planrt_request *request, int64_t timeout, bool *done_out);
+
+/**
+ * Whether the request is answered; its outputs are written then, if it succeeded. False for a bad handle.
+ *
+ * Requires: `request` is null or alive.
+ */
+bool planrt_request_poll(const struct planrt_request *request);
+
+/**
+ * The error that the request was answered with; null where it succeeded, and while it is not answered.
+ *
+ * Requires: `request` is alive.
+ */
+struct planrt_error *planrt_request_get_error(const struct planrt_request *request);
+
+/**
+ * Gives the request up: it is answered with `PLANRT_ERROR_CANCELLED`, at once if it still waits, else when its batch has
+ * ended and its memory is free; its outputs may hold anything then. One that is answered stays as it is.
+ *
+ * Requires: `request` is null or alive.
+ */
+void planrt_request_cancel(const struct planrt_request *request);
+
+/**
+ * Frees the handle. A request that is not answered goes on, with its callback, and its memory stays the session's until
+ * then. Null is accepted.
+ *
+ * Requires: `request` is null, or alive and deleted once.
+ */
+void planrt_request_delete(struct planrt_request *request);
+
+/**
  * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_runtime_options_delete`.
  *
  * Requires: `options_out` is null or writable.
@@ -1031,6 +1285,182 @@ struct planrt_error *planrt_runtime_load_tensorrt(const struct planrt_runtime *r
  * Requires: `runtime` is alive, `json_out` writable.
  */
 struct planrt_error *planrt_runtime_describe(const struct planrt_runtime *runtime, char **json_out);
+
+/**
+ * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_session_options_delete`.
+ *
+ * Requires: `options_out` is null or writable.
+ */
+struct planrt_error *planrt_session_options_new(struct planrt_session_options **options_out);
+
+/**
+ * Frees options. Null is accepted.
+ *
+ * Requires: `options` is null, or alive and deleted once.
+ */
+void planrt_session_options_delete(struct planrt_session_options *options);
+
+/**
+ * The most items in a batch; 1 turns batching off. 0, the default: on the GPU as many as the plan's profiles take, on the
+ * CPU as many as the engine has threads. A request with a larger batch of its own runs alone.
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_session_options_set_largest_batch(struct planrt_session_options *options,
+                                                              int32_t items);
+
+/**
+ * Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0.
+ *
+ * Requires: `options` is alive, `sizes` readable for `size_count` numbers.
+ */
+struct planrt_error *planrt_session_options_set_preferred_batches(struct planrt_session_options *options,
+                                                                  const int32_t *sizes,
+                                                                  size_t size_count);
+
+/**
+ * How many microseconds the first request of a batch waits for company while a context is free. 0: never. -1, the
+ * default: up to 100, and only while other requests run, for a batch that is smaller than its share of what is under way;
+ * a request that finds the session idle runs at once.
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_session_options_set_max_delay(struct planrt_session_options *options,
+                                                          int64_t microseconds);
+
+/**
+ * The most requests that wait, and what happens to one more. Default 1024 and `PLANRT_WHEN_FULL_REFUSE`.
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_session_options_set_queue(struct planrt_session_options *options,
+                                                      int32_t capacity,
+                                                      planrt_when_full when_full);
+
+/**
+ * How many execution contexts run on each device, side by side. 0, the default: two on the GPU, if the plan has the
+ * profiles (TensorRT 8 wants one for each) and memory is free, and one on the CPU, where a batch has all threads anyway.
+ * Making the session fails where as many as asked for do not fit.
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_session_options_set_contexts(struct planrt_session_options *options,
+                                                         int32_t contexts);
+
+/**
+ * The most bytes of device memory that the contexts of one device, with their inputs and outputs, may take; 0, the
+ * default, for what is free.
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_session_options_set_memory_budget(struct planrt_session_options *options, size_t bytes);
+
+/**
+ * Whether requests that were running on a device that is lost run again on another one of the session's, instead of
+ * failing. Default false.
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_session_options_set_retry(struct planrt_session_options *options, bool retry);
+
+/**
+ * Whether callbacks are made by `planrt_session_pump`, on the thread that calls it, instead of by a thread of the
+ * session's. Default false.
+ *
+ * Requires: `options` is alive.
+ */
+struct planrt_error *planrt_session_options_set_pumped(struct planrt_session_options *options, bool pumped);
+
+/**
+ * Makes a session over one engine, or over one model's engines on several devices: each request goes to the device with
+ * the least to do, or to the one that its device memory is on. `options` may be null for the defaults and is copied.
+ * `*session_out` is the caller's, for `planrt_session_delete`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what the contexts take; `_IN_USE` where profiles are taken; `_UNSUPPORTED`
+ * for a model whose outputs' shapes depend on values; `_INVALID_ARGUMENT` for engines of different models.
+ *
+ * Requires: `engines` is readable for `engine_count` handles that are alive, `options` null or alive, `session_out`
+ * writable.
+ */
+struct planrt_error *planrt_session_new(const struct planrt_engine *const *engines,
+                                        size_t engine_count,
+                                        const struct planrt_session_options *options,
+                                        struct planrt_session **session_out);
+
+/**
+ * Ends a session. Requests that wait are answered with `PLANRT_ERROR_SHUT_DOWN`, those that run are finished, callbacks
+ * that are due are made, and then the call returns: no callback comes after it. Calls of other threads that wait on the
+ * session (for room in its queue, or in `planrt_session_run`) end too; none may begin. Requests can still be asked for
+ * their outcome. It may be called from inside a callback: then the callbacks that are left are made inside this call,
+ * and the one that called is the last. Null is accepted.
+ *
+ * Requires: `session` is null, or alive and deleted once.
+ */
+void planrt_session_delete(struct planrt_session *session);
+
+/**
+ * Gives the session a request and returns. Every input must be given; an output that is not given is computed and
+ * dropped. Where the model has a batch, the request may have one of its own, and is not split. `options` may be null.
+ * `request_out` receives the request, for `planrt_request_delete`; it may be null where a callback is given. Any thread.
+ *
+ * Ordinary host memory of a session on a GPU is copied by the calling thread; the outputs, by the thread that first sees
+ * the answer.
+ *
+ * Errors: `PLANRT_ERROR_QUEUE_FULL`, `_DEADLINE`, `_SHAPE`, `_BUFFER_TOO_SMALL`, `_NOT_FOUND`, `_INVALID_ARGUMENT`,
+ * `_SHUT_DOWN`, and where every device is lost the error of that. The callback is not called then.
+ *
+ * Requires: `session` is alive; the arrays are readable; each element's `data` is valid for its `size`, and stays so
+ * until the request is answered.
+ */
+struct planrt_error *planrt_session_submit(const struct planrt_session *session,
+                                           const struct planrt_tensor *inputs,
+                                           size_t input_count,
+                                           const struct planrt_tensor *outputs,
+                                           size_t output_count,
+                                           const struct planrt_request_options *options,
+                                           struct planrt_request **request_out);
+
+/**
+ * Runs a request and returns when it is answered, with its error if it failed. Where the session is idle it runs on the
+ * calling thread, which saves two changes of threads. Any thread.
+ *
+ * Errors: as for `planrt_session_submit`, and those of the run.
+ *
+ * Requires: As for `planrt_session_submit`.
+ */
+struct planrt_error *planrt_session_run(const struct planrt_session *session,
+                                        const struct planrt_tensor *inputs,
+                                        size_t input_count,
+                                        const struct planrt_tensor *outputs,
+                                        size_t output_count,
+                                        const struct planrt_request_options *options);
+
+/**
+ * Makes callbacks that are due, on the calling thread, and waits for the first so many microseconds: 0 not at all, -1
+ * without end. `*calls_out` receives how many were made; it may be null. One thread at a time makes callbacks.
+ *
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a session that makes its callbacks itself.
+ *
+ * Requires: `session` is alive, `calls_out` null or writable.
+ */
+struct planrt_error *planrt_session_pump(const struct planrt_session *session, int64_t timeout, size_t *calls_out);
+
+/**
+ * What the session has done so far. Any thread.
+ *
+ * Requires: `session` is alive, `statistics_out` writable, its `struct_size` set.
+ */
+struct planrt_error *planrt_session_get_statistics(const struct planrt_session *session,
+                                                   struct planrt_session_statistics *statistics_out);
+
+/**
+ * The same for Prometheus, in its text format, times in seconds: for an application that has an endpoint to offer it at.
+ * `*text_out` is the caller's, for `planrt_string_delete`. Any thread.
+ *
+ * Requires: `session` is alive, `text_out` writable.
+ */
+struct planrt_error *planrt_session_get_metrics_text(const struct planrt_session *session,
+                                                     char **text_out);
 
 /**
  * Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first; 0

@@ -49,6 +49,9 @@ enum class ErrorCode : planrt_error_code {
     tensorrt = PLANRT_ERROR_TENSORRT,
     poisoned = PLANRT_ERROR_POISONED,
     internal = PLANRT_ERROR_INTERNAL,
+    deadline = PLANRT_ERROR_DEADLINE,
+    queue_full = PLANRT_ERROR_QUEUE_FULL,
+    shut_down = PLANRT_ERROR_SHUT_DOWN,
 };
 
 enum class LogLevel : planrt_log_level {
@@ -660,6 +663,255 @@ private:
         std::vector<planrt_host_tensor> views;
         views.reserve(tensors.size());
         for (const HostTensor& tensor : tensors) {
+            views.push_back(tensor.get());
+        }
+        return views;
+    }
+};
+
+/// A named view of elements for a request of a Session, in host, pinned or device memory. A value that does not own the
+/// elements: they must outlive the request. They are dense, and of the model's type; in host memory float for a model's
+/// 16-bit type is converted.
+class Tensor {
+public:
+    /// Elements in host memory that the model reads: a std::vector or any other contiguous container.
+    template <class Container>
+    static Tensor input(std::string name, const Container& elements, Shape shape) {
+        using Element = std::remove_pointer_t<decltype(std::data(elements))>;
+        return input(std::move(name), std::data(elements), std::size(elements) * sizeof(Element),
+                     element_type_of<Element>, std::move(shape), MemoryKind::host);
+    }
+    static Tensor input(std::string name, const Buffer& buffer, ElementType type, Shape shape) {
+        return input(std::move(name), buffer.data(), buffer.size(), type, std::move(shape), buffer.kind());
+    }
+    static Tensor input(std::string name, const void* data, size_t bytes, ElementType type, Shape shape,
+                        MemoryKind kind) {
+        // The C interface has one struct for both directions; the data of an input is only read.
+        return Tensor(std::move(name), const_cast<void*>(data), bytes, type, std::move(shape), kind);
+    }
+
+    /// Elements in host memory that the model writes, from the first one on; the container may be larger than the output.
+    template <class Container>
+    static Tensor output(std::string name, Container&& elements) {
+        using Element = std::remove_pointer_t<decltype(std::data(elements))>;
+        return output(std::move(name), std::data(elements), std::size(elements) * sizeof(Element),
+                      element_type_of<Element>, MemoryKind::host);
+    }
+    static Tensor output(std::string name, const Buffer& buffer, ElementType type) {
+        return output(std::move(name), buffer.data(), buffer.size(), type, buffer.kind());
+    }
+    static Tensor output(std::string name, void* data, size_t bytes, ElementType type, MemoryKind kind) {
+        return Tensor(std::move(name), data, bytes, type, {}, kind);
+    }
+
+    /// Borrows from this object.
+    planrt_tensor get() const {
+        planrt_tensor tensor{};
+        tensor.struct_size = sizeof tensor;
+        tensor.name = name_.c_str();
+        tensor.data = data_;
+        tensor.size = bytes_;
+        tensor.element_type = static_cast<planrt_element_type>(type_);
+        tensor.memory_kind = static_cast<planrt_memory_kind>(kind_);
+        tensor.rank = detail::rank_of(shape_);
+        std::copy(shape_.begin(), shape_.end(), tensor.shape);
+        return tensor;
+    }
+
+private:
+    Tensor(std::string name, void* data, size_t bytes, ElementType type, Shape shape, MemoryKind kind)
+        : name_(std::move(name)), data_(data), bytes_(bytes), type_(type), shape_(std::move(shape)), kind_(kind) {}
+
+    std::string name_;
+    void* data_;
+    size_t bytes_;
+    ElementType type_;
+    Shape shape_;
+    MemoryKind kind_;
+};
+
+enum class WhenFull : planrt_when_full {
+    refuse = PLANRT_WHEN_FULL_REFUSE,
+    block = PLANRT_WHEN_FULL_BLOCK,
+};
+
+/// Options of a Session. A value; what is not set keeps the library's default.
+struct SessionOptions {
+    std::optional<int32_t> largest_batch;  ///< 1 turns batching off
+    std::vector<int32_t> preferred_batches;
+    std::optional<int64_t> max_delay;  ///< in microseconds; -1: as long as company can be expected
+    std::optional<int32_t> queue_capacity;
+    WhenFull when_full = WhenFull::refuse;  ///< with queue_capacity
+    std::optional<int32_t> contexts;
+    std::optional<size_t> memory_budget;  ///< in bytes
+    bool retry = false;
+    bool pumped = false;
+};
+
+/// Called once with the outcome, null for success. It must not throw.
+using RequestCallback = std::function<void(const Error* error)>;
+
+/// How a request is treated. A value.
+struct RequestOptions {
+    int32_t priority = 0;       ///< higher ones go first
+    int64_t deadline = 0;       ///< in microseconds from now; 0: none
+    Stream* stream = nullptr;   ///< what it holds now is waited for
+    void* event = nullptr;      ///< a CUevent instead
+    RequestCallback callback;
+};
+
+/// A request that was submitted. Owns its handle; any thread, several at once. It outlives its session.
+class Request : public detail::Handle<planrt_request, &planrt_request_delete> {
+public:
+    /// Throws what the request failed with.
+    void wait() { detail::check(planrt_request_wait(get(), -1, nullptr)); }
+
+    /// False if the time was not enough.
+    bool wait(int64_t microseconds) {
+        bool done = false;
+        detail::check(planrt_request_wait(get(), microseconds, &done));
+        return done;
+    }
+
+    bool poll() const noexcept { return planrt_request_poll(get()); }
+
+    /// Gives the request up. It is answered all the same, at once or when its batch has ended.
+    void cancel() noexcept { planrt_request_cancel(get()); }
+
+private:
+    friend class Session;
+    Request(planrt_request* request, const detail::LogSink& log_sink) noexcept : Handle(request, log_sink) {}
+};
+
+/// Runs requests of many threads, those that fit together as one batch. Owns its handle; any thread, several at once.
+class Session : public detail::Handle<planrt_session, &planrt_session_delete> {
+public:
+    explicit Session(const Engine& engine, const SessionOptions& options = {})
+        : Handle(create({engine.get()}, options), engine.log_sink()) {}
+
+    /// One model, loaded on several devices.
+    explicit Session(const std::vector<const Engine*>& engines, const SessionOptions& options = {})
+        : Handle(create(handles(engines), options), engines.at(0)->log_sink()) {}
+
+    /// Runs and returns when the outputs are written. The options' callback is not called.
+    void run(const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+             const RequestOptions& options = {}) {
+        const auto c_inputs = views(inputs), c_outputs = views(outputs);
+        const planrt_request_options c_options = get_options(options, nullptr);
+        detail::check(planrt_session_run(get(), c_inputs.data(), c_inputs.size(), c_outputs.data(), c_outputs.size(),
+                                         &c_options));
+    }
+
+    /// The memory of inputs and outputs must stay until the request is answered.
+    Request submit(const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
+                   const RequestOptions& options = {}) {
+        const auto c_inputs = views(inputs), c_outputs = views(outputs);
+        auto callback = options.callback ? std::make_unique<RequestCallback>(options.callback) : nullptr;
+        const planrt_request_options c_options = get_options(options, callback.get());
+        planrt_request* request = nullptr;
+        detail::check(planrt_session_submit(get(), c_inputs.data(), c_inputs.size(), c_outputs.data(),
+                                            c_outputs.size(), &c_options, &request));
+        callback.release();  // forward_answer owns it now
+        return Request(request, log_sink());
+    }
+
+    /// Makes callbacks that are due, on this thread; how many.
+    size_t pump(int64_t timeout_microseconds = 0) {
+        size_t calls = 0;
+        detail::check(planrt_session_pump(get(), timeout_microseconds, &calls));
+        return calls;
+    }
+
+    planrt_session_statistics statistics() const {
+        planrt_session_statistics statistics{};
+        statistics.struct_size = sizeof statistics;
+        detail::check(planrt_session_get_statistics(get(), &statistics));
+        return statistics;
+    }
+
+    /// For Prometheus.
+    std::string metrics_text() const {
+        char* text = nullptr;
+        detail::check(planrt_session_get_metrics_text(get(), &text));
+        return detail::take_text(text);
+    }
+
+private:
+    using OptionsHandle = std::unique_ptr<planrt_session_options, decltype(&planrt_session_options_delete)>;
+
+    static std::vector<const planrt_engine*> handles(const std::vector<const Engine*>& engines) {
+        std::vector<const planrt_engine*> handles;
+        for (const Engine* engine : engines) {
+            handles.push_back(engine->get());
+        }
+        return handles;
+    }
+
+    static planrt_session* create(const std::vector<const planrt_engine*>& engines, const SessionOptions& options) {
+        planrt_session_options* raw = nullptr;
+        detail::check(planrt_session_options_new(&raw));
+        const OptionsHandle owned(raw, &planrt_session_options_delete);
+        if (options.largest_batch) {
+            detail::check(planrt_session_options_set_largest_batch(raw, *options.largest_batch));
+        }
+        if (!options.preferred_batches.empty()) {
+            detail::check(planrt_session_options_set_preferred_batches(raw, options.preferred_batches.data(),
+                                                                       options.preferred_batches.size()));
+        }
+        if (options.max_delay) {
+            detail::check(planrt_session_options_set_max_delay(raw, *options.max_delay));
+        }
+        if (options.queue_capacity) {
+            detail::check(planrt_session_options_set_queue(raw, *options.queue_capacity,
+                                                           static_cast<planrt_when_full>(options.when_full)));
+        }
+        if (options.contexts) {
+            detail::check(planrt_session_options_set_contexts(raw, *options.contexts));
+        }
+        if (options.memory_budget) {
+            detail::check(planrt_session_options_set_memory_budget(raw, *options.memory_budget));
+        }
+        detail::check(planrt_session_options_set_retry(raw, options.retry));
+        detail::check(planrt_session_options_set_pumped(raw, options.pumped));
+        planrt_session* session = nullptr;
+        detail::check(planrt_session_new(engines.data(), engines.size(), raw, &session));
+        return session;
+    }
+
+    static planrt_request_options get_options(const RequestOptions& options, RequestCallback* callback) {
+        planrt_request_options c_options{};
+        c_options.struct_size = sizeof c_options;
+        c_options.priority = options.priority;
+        c_options.deadline = options.deadline;
+        c_options.stream = options.stream != nullptr ? options.stream->get() : nullptr;
+        c_options.event = options.event;
+        if (callback != nullptr) {
+            c_options.callback = &forward_answer;
+            c_options.user_data = callback;
+        }
+        return c_options;
+    }
+
+    static void forward_answer(void* user_data, const planrt_error* error) noexcept {
+        const std::unique_ptr<RequestCallback> callback(static_cast<RequestCallback*>(user_data));
+        try {
+            if (error == nullptr) {
+                (*callback)(nullptr);
+                return;
+            }
+            const Error copy(static_cast<ErrorCode>(planrt_error_get_code(error)),
+                             detail::text(planrt_error_get_message(error)),
+                             detail::text(planrt_error_get_detail(error)), planrt_error_get_cuda_code(error));
+            (*callback)(&copy);
+        } catch (...) {
+            // An exception must not enter the library, and there is nobody else to tell.
+        }
+    }
+
+    static std::vector<planrt_tensor> views(const std::vector<Tensor>& tensors) {
+        std::vector<planrt_tensor> views;
+        views.reserve(tensors.size());
+        for (const Tensor& tensor : tensors) {
             views.push_back(tensor.get());
         }
         return views;

@@ -2,9 +2,9 @@
 
 use crate::backend::{self, Cancellation, Engine};
 use crate::cuda::Stream;
-use crate::engine::{Description, Role};
+use crate::engine::{Description, Role, given_twice, missing_input, too_small};
 use crate::error::{Code, Error, Result};
-use crate::tensor::{ElementType, HostTensor, Shape, converts};
+use crate::tensor::{ElementType, HostTensor, Shape};
 use parking_lot::{Mutex, MutexGuard};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -180,10 +180,7 @@ impl Context {
         let outputs = self.resolve(outputs, Role::Output)?;
         let description = self.description();
         if let Some(missing) = description.indexes(Role::Input).find(|i| inputs.iter().all(|t| t.tensor != *i)) {
-            return Err(Error::new(
-                Code::InvalidArgument,
-                format!("input \"{}\" is missing: a run needs every input", description.tensors[missing].name()),
-            ));
+            return Err(missing_input(&description.tensors[missing]));
         }
         for input in &inputs {
             description.check_shape(input.tensor, &input.shape)?;
@@ -213,28 +210,9 @@ impl Context {
         let description = self.description();
         let mut resolved: Vec<HostTensor> = Vec::with_capacity(tensors.len());
         for given in tensors {
-            let invalid = |message: String| Err(Error::new(Code::InvalidArgument, message));
-            let (tensor, name) = (description.find(given.name)?, given.name);
-            let info = &description.tensors[tensor];
-            if info.role != role {
-                let (is, given_as) = if role == Role::Input { ("output", "inputs") } else { ("input", "outputs") };
-                return invalid(format!("\"{name}\" is an {is} and was given among the {given_as}"));
-            }
+            let tensor = description.find_for(given.name, role, given.element_type, given.data.is_null())?;
             if resolved.iter().any(|t| t.tensor == tensor) {
-                return invalid(format!("\"{name}\" was given twice"));
-            }
-            let (from, to) = match role {
-                Role::Input => (given.element_type, info.element_type),
-                Role::Output => (info.element_type, given.element_type),
-            };
-            if !converts(from, to) {
-                return invalid(format!(
-                    "\"{name}\" holds {}, the memory given is {}; planrt converts between float32 and the 16-bit floats only",
-                    info.element_type, given.element_type
-                ));
-            }
-            if given.data.is_null() {
-                return invalid(format!("the data of \"{name}\" is null"));
+                return Err(given_twice(given.name));
             }
             resolved.push(HostTensor {
                 tensor,
@@ -250,13 +228,8 @@ impl Context {
     fn check_size(&self, tensor: &HostTensor, shape: &Shape) -> Result<()> {
         let needed = shape.bytes(tensor.element_type)?;
         if tensor.size < needed {
-            return Err(too_small(
-                self.description().tensors[tensor.tensor].name(),
-                shape,
-                tensor.element_type,
-                needed,
-                tensor.size,
-            ));
+            let info = &self.description().tensors[tensor.tensor];
+            return Err(too_small(info, shape, tensor.element_type, needed, tensor.size));
         }
         Ok(())
     }
@@ -281,18 +254,11 @@ impl State {
             if let Some(shape) = shape {
                 let needed = shape.bytes(info.element_type)?;
                 if given < needed {
-                    return Err(too_small(info.name(), &shape, info.element_type, needed, given));
+                    return Err(too_small(info, &shape, info.element_type, needed, given));
                 }
             }
         }
         self.checked = true;
         Ok(())
     }
-}
-
-fn too_small(name: &str, shape: &Shape, element_type: ElementType, needed: usize, given: usize) -> Error {
-    Error::new(
-        Code::BufferTooSmall,
-        format!("\"{name}\" of shape {shape} takes {needed} bytes as {element_type}; the memory given has {given}"),
-    )
 }

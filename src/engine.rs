@@ -1,7 +1,7 @@
 //! What a model says of itself, whichever backend runs it, and the checks that follow from it.
 
 use crate::error::{Code, Error, Result};
-use crate::tensor::{ElementType, Shape};
+use crate::tensor::{ElementType, Shape, converts};
 use std::ffi::CString;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +117,31 @@ impl Description {
         })
     }
 
+    /// The index of a tensor that a caller gives memory for: it has that role, and the elements convert.
+    pub fn find_for(&self, name: &str, role: Role, element_type: ElementType, is_null: bool) -> Result<usize> {
+        let invalid = |message: String| Err(Error::new(Code::InvalidArgument, message));
+        let tensor = self.find(name)?;
+        let info = &self.tensors[tensor];
+        if info.role != role {
+            let (is, given_as) = if role == Role::Input { ("output", "inputs") } else { ("input", "outputs") };
+            return invalid(format!("\"{name}\" is an {is} and was given among the {given_as}"));
+        }
+        let (from, to) = match role {
+            Role::Input => (element_type, info.element_type),
+            Role::Output => (info.element_type, element_type),
+        };
+        if !converts(from, to) {
+            return invalid(format!(
+                "\"{name}\" holds {}, the memory given is {element_type}; planrt converts between float32 and the 16-bit floats only",
+                info.element_type
+            ));
+        }
+        if is_null {
+            return invalid(format!("the data of \"{name}\" is null"));
+        }
+        Ok(tensor)
+    }
+
     pub fn indexes(&self, role: Role) -> impl Iterator<Item = usize> + '_ {
         (0..self.tensors.len()).filter(move |i| self.tensors[*i].role == role)
     }
@@ -197,4 +222,23 @@ impl Description {
             _ => true,
         })
     }
+}
+
+pub fn given_twice(name: &str) -> Error {
+    Error::new(Code::InvalidArgument, format!("\"{name}\" was given twice"))
+}
+
+pub fn missing_input(info: &TensorInfo) -> Error {
+    Error::new(Code::InvalidArgument, format!("input \"{}\" is missing: a run needs every input", info.name()))
+}
+
+/// Memory of `given` bytes for a tensor that takes `needed`.
+pub fn too_small(info: &TensorInfo, shape: &Shape, element_type: ElementType, needed: usize, given: usize) -> Error {
+    Error::new(
+        Code::BufferTooSmall,
+        format!(
+            "\"{}\" of shape {shape} takes {needed} bytes as {element_type}; the memory given has {given}",
+            info.name()
+        ),
+    )
 }

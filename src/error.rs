@@ -26,6 +26,9 @@ pub enum Code {
     TensorRt = 16,
     Poisoned = 17,
     Internal = 18,
+    Deadline = 19,
+    QueueFull = 20,
+    ShutDown = 21,
 }
 
 /// An error: one sentence of ours, and what the libraries underneath said.

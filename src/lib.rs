@@ -22,5 +22,7 @@ pub mod log;
 #[allow(unsafe_code)] // maps model files
 mod model;
 mod runtime;
+mod schedule;
+mod sync;
 #[allow(unsafe_code)] // converts elements in callers' memory
 pub mod tensor;

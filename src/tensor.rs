@@ -82,6 +82,14 @@ impl Shape {
         Ok(shape)
     }
 
+    /// The same but for the first extent: a batch of another size.
+    pub fn with_first(mut self, extent: i64) -> Self {
+        if self.rank > 0 {
+            self.extents[0] = extent;
+        }
+        self
+    }
+
     pub fn is_dynamic(&self) -> bool {
         self.iter().any(|extent| *extent < 0)
     }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cpu")]
 pub mod cpu;
+pub mod lane;
 pub mod tensorrt;
 
 use crate::cuda::Stream;
@@ -39,6 +40,9 @@ pub trait Engine: Send + Sync {
     fn new_context_without_memory(self: Arc<Self>) -> Result<Box<dyn Context>> {
         self.new_context()
     }
+
+    /// What a session runs its batches with.
+    fn crew(self: Arc<Self>, size: &lane::CrewSize) -> Result<lane::Crew>;
 }
 
 /// One execution context. Callers have checked tensor indexes, roles, ranks, extents and element types against the

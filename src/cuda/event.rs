@@ -3,10 +3,12 @@
 use super::{Device, Stream, check};
 use crate::error::Result;
 use cudarc::driver::sys;
+use std::ffi::c_void;
 use std::sync::Arc;
 
 pub struct Event {
-    device: Arc<Device>,
+    /// `None` for the application's event, which is not destroyed here.
+    device: Option<Arc<Device>>,
     event: sys::CUevent,
 }
 
@@ -22,19 +24,27 @@ impl Event {
         let flags = sys::CUevent_flags_enum::CU_EVENT_DISABLE_TIMING as u32;
         // SAFETY: writes one handle, destroyed in drop.
         check(unsafe { sys::cuEventCreate(&mut event, flags) }, || "creating a CUDA event".to_owned())?;
-        Ok(Self { device: device.clone(), event })
+        Ok(Self { device: Some(device.clone()), event })
+    }
+
+    /// The application's event, which it keeps and destroys.
+    ///
+    /// # Safety
+    /// `event` is a `CUevent` (or `cudaEvent_t`) that outlives the value returned.
+    pub unsafe fn wrap(event: *mut c_void) -> Self {
+        Self { device: None, event: event.cast() }
     }
 
     /// Marks what the stream holds now.
     pub fn record(&self, stream: &Stream) -> Result<()> {
-        let _current = self.device.make_current()?;
+        let _current = stream.device().make_current()?;
         // SAFETY: both handles are alive.
         check(unsafe { sys::cuEventRecord(self.event, stream.raw()) }, || "recording a CUDA event".to_owned())
     }
 
     /// Lets what the stream is given later wait for the mark.
     pub fn hold_back(&self, stream: &Stream) -> Result<()> {
-        let _current = self.device.make_current()?;
+        let _current = stream.device().make_current()?;
         // SAFETY: both handles are alive.
         check(unsafe { sys::cuStreamWaitEvent(stream.raw(), self.event, 0) }, || {
             "ordering one CUDA stream behind another".to_owned()
@@ -43,7 +53,7 @@ impl Event {
 
     /// Waits until the stream has passed the mark.
     pub fn synchronize(&self) -> Result<()> {
-        let _current = self.device.make_current()?;
+        let _current = self.device.as_ref().map(|device| device.make_current()).transpose()?;
         // SAFETY: the handle is alive.
         check(unsafe { sys::cuEventSynchronize(self.event) }, || "waiting for a CUDA event".to_owned())
     }
@@ -51,7 +61,9 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        if let Ok(_current) = self.device.make_current() {
+        if let Some(device) = &self.device
+            && let Ok(_current) = device.make_current()
+        {
             // SAFETY: created in new; the driver keeps it until recorded work has passed it.
             unsafe { sys::cuEventDestroy_v2(self.event) };
         }

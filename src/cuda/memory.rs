@@ -114,3 +114,20 @@ pub fn memory_kind(device: &Device, address: *const c_void) -> Result<MemoryKind
         _ => MemoryKind::Device,
     })
 }
+
+/// The ordinal of the device that this memory is on; `None` where the driver knows no device memory at that address.
+pub fn device_of(device: &Device, address: *const c_void) -> Option<i32> {
+    let _current = device.make_current().ok()?;
+    let (mut kind, mut ordinal) = (0u32, -1i32);
+    let mut attributes = [
+        sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
+        sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
+    ];
+    let mut places = [(&raw mut kind).cast(), (&raw mut ordinal).cast()];
+    // SAFETY: two attributes, whose values are written to a number of four bytes each.
+    let result = unsafe {
+        sys::cuPointerGetAttributes(2, attributes.as_mut_ptr(), places.as_mut_ptr(), address as sys::CUdeviceptr)
+    };
+    let on_device = kind == sys::CUmemorytype_enum::CU_MEMORYTYPE_DEVICE as u32;
+    (result == sys::CUresult::CUDA_SUCCESS && on_device).then_some(ordinal)
+}

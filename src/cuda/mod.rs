@@ -1,13 +1,17 @@
-//! The CUDA driver, loaded at run time: devices, streams, events, memory. Nothing here knows of TensorRT.
+//! The CUDA driver, loaded at run time: devices, streams, events, graphs, memory. Nothing here knows of TensorRT.
 
 mod device;
 mod event;
+mod graph;
 mod memory;
+mod pool;
 mod stream;
 
 pub use device::{Current, Device, DeviceInfo, devices, driver_version};
 pub use event::Event;
-pub use memory::{DeviceMemory, PinnedMemory, copy_async, memory_kind};
+pub use graph::Graph;
+pub use memory::{DeviceMemory, PinnedMemory, copy_async, device_of, memory_kind};
+pub use pool::{Block, Blocks, Mark, Marks};
 pub use stream::Stream;
 
 use crate::error::{Code, Error, Result};

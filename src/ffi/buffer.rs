@@ -1,12 +1,10 @@
 //! `planrt_buffer`.
 
-use super::engine::planrt_memory_kind;
+use super::engine::{memory_kind, planrt_memory_kind};
 use super::error::planrt_error;
 use super::runtime::planrt_runtime;
 use super::{Handle, delete, export, not_null, out};
 use crate::buffer::Buffer;
-use crate::engine::MemoryKind;
-use crate::error::{Code, Error, Result};
 use std::ffi::c_void;
 
 /// Memory of one kind, made here or wrapped from the application's. The handle may be used from any thread; what is in
@@ -16,12 +14,6 @@ pub struct planrt_buffer(Handle<Buffer>);
 
 fn hand_out(buffer: Buffer) -> *mut planrt_buffer {
     Box::into_raw(Box::new(planrt_buffer(Handle::new(buffer))))
-}
-
-fn memory_kind(code: planrt_memory_kind) -> Result<MemoryKind> {
-    MemoryKind::from_code(code).ok_or_else(|| {
-        Error::new(Code::InvalidArgument, format!("{code} is no kind of memory; take a PLANRT_MEMORY_ constant"))
-    })
 }
 
 /// Allocates `size` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's

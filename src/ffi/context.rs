@@ -1,13 +1,13 @@
 //! `planrt_context`.
 
-use super::engine::{PLANRT_FLOAT32, extents, planrt_element_type, planrt_engine};
+use super::engine::{element_type, extents, planrt_element_type, planrt_engine};
 use super::error::planrt_error;
 use super::stream::planrt_stream;
 use super::structs::{self, Extensible};
 use super::{Handle, PLANRT_MAX_RANK, delete, export, not_null, out, text};
 use crate::context::{Context, NamedTensor};
 use crate::error::{Code, Error, Result};
-use crate::tensor::{ElementType, Shape};
+use crate::tensor::Shape;
 use std::ffi::{c_char, c_void};
 
 /// One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`, and
@@ -46,7 +46,7 @@ unsafe impl Extensible for planrt_host_tensor {
 }
 
 /// A shape from a C array.
-unsafe fn shape(extents: *const i64, rank: i32) -> Result<Shape> {
+pub(super) unsafe fn shape(extents: *const i64, rank: i32) -> Result<Shape> {
     let rank = usize::try_from(rank).ok().filter(|rank| *rank <= PLANRT_MAX_RANK).ok_or_else(|| {
         Error::new(Code::InvalidArgument, format!("a rank of {rank}; tensors have 0 to {PLANRT_MAX_RANK} dimensions"))
     })?;
@@ -67,13 +67,7 @@ unsafe fn tensors<'a>(from: *const planrt_host_tensor, count: usize, name: &str)
                 name: unsafe { text::text(tensor.name, "name") }.map_err(within)?,
                 data: tensor.data.cast(),
                 size: tensor.size,
-                element_type: ElementType::from_code(tensor.element_type).ok_or_else(|| {
-                    let code = tensor.element_type;
-                    within(Error::new(
-                        Code::InvalidArgument,
-                        format!("{code} is no element type; take a constant such as PLANRT_FLOAT32 ({PLANRT_FLOAT32})"),
-                    ))
-                })?,
+                element_type: element_type(tensor.element_type).map_err(within)?,
                 shape: match name {
                     "inputs" => unsafe { shape(tensor.shape.as_ptr(), tensor.rank) }.map_err(within)?,
                     _ => Shape::new(&[])?,

@@ -118,6 +118,21 @@ pub extern "C" fn planrt_element_type_get_size(element_type: planrt_element_type
     ElementType::from_code(element_type).map_or(0, ElementType::size)
 }
 
+pub(super) fn element_type(code: planrt_element_type) -> Result<ElementType> {
+    ElementType::from_code(code).ok_or_else(|| {
+        Error::new(
+            Code::InvalidArgument,
+            format!("{code} is no element type; take a constant such as PLANRT_FLOAT32 ({PLANRT_FLOAT32})"),
+        )
+    })
+}
+
+pub(super) fn memory_kind(code: planrt_memory_kind) -> Result<MemoryKind> {
+    MemoryKind::from_code(code).ok_or_else(|| {
+        Error::new(Code::InvalidArgument, format!("{code} is no kind of memory; take a PLANRT_MEMORY_ constant"))
+    })
+}
+
 /// How a model is to be loaded. One thread at a time. Made by `planrt_engine_options_new`, owned by the caller, free to
 /// be deleted as soon as the engine is loaded.
 #[allow(non_camel_case_types)]

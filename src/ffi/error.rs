@@ -46,7 +46,7 @@ pub const PLANRT_ERROR_BUFFER_TOO_SMALL: planrt_error_code = 11;
 pub const PLANRT_ERROR_OUT_OF_MEMORY: planrt_error_code = 12;
 /// A context was used from two threads at once, or its profile is taken by another context.
 pub const PLANRT_ERROR_IN_USE: planrt_error_code = 13;
-/// The run was ended by `planrt_context_cancel`.
+/// The run was ended by `planrt_context_cancel`, or the request by `planrt_request_cancel`.
 pub const PLANRT_ERROR_CANCELLED: planrt_error_code = 14;
 /// A CUDA call failed; `planrt_error_get_cuda_code` gives the driver's number.
 pub const PLANRT_ERROR_CUDA: planrt_error_code = 15;
@@ -56,6 +56,12 @@ pub const PLANRT_ERROR_TENSORRT: planrt_error_code = 16;
 pub const PLANRT_ERROR_POISONED: planrt_error_code = 17;
 /// A defect of planrt, caught: the message says where.
 pub const PLANRT_ERROR_INTERNAL: planrt_error_code = 18;
+/// The request's deadline passed before it ran.
+pub const PLANRT_ERROR_DEADLINE: planrt_error_code = 19;
+/// As many requests wait in the session's queue as it holds.
+pub const PLANRT_ERROR_QUEUE_FULL: planrt_error_code = 20;
+/// The session was deleted before the request ran.
+pub const PLANRT_ERROR_SHUT_DOWN: planrt_error_code = 21;
 
 // The header shows the numbers; the library's own list is the one that is used.
 const _: () = assert!(
@@ -77,6 +83,9 @@ const _: () = assert!(
         && PLANRT_ERROR_TENSORRT == Code::TensorRt as i32
         && PLANRT_ERROR_POISONED == Code::Poisoned as i32
         && PLANRT_ERROR_INTERNAL == Code::Internal as i32
+        && PLANRT_ERROR_DEADLINE == Code::Deadline as i32
+        && PLANRT_ERROR_QUEUE_FULL == Code::QueueFull as i32
+        && PLANRT_ERROR_SHUT_DOWN == Code::ShutDown as i32
 );
 
 /// Success is null; an error is handed to the caller.
@@ -84,6 +93,14 @@ pub(super) fn into_raw(result: Result<()>) -> *mut planrt_error {
     match result {
         Ok(()) => std::ptr::null_mut(),
         Err(error) => Box::into_raw(Box::new(error.into())),
+    }
+}
+
+/// Lends an outcome to a callback of the application's.
+pub(super) fn lend(outcome: &Result<()>, call: impl FnOnce(*const planrt_error)) {
+    match outcome {
+        Ok(()) => call(std::ptr::null()),
+        Err(error) => call(&error.clone().into()),
     }
 }
 

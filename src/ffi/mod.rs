@@ -10,7 +10,9 @@ mod doctor;
 mod engine;
 mod error;
 mod panic;
+mod request;
 mod runtime;
+mod session;
 mod stream;
 mod structs;
 mod text;
@@ -107,6 +109,7 @@ macro_rules! delete {
     };
 }
 
+pub(crate) use panic::catch;
 pub(crate) use {delete, export};
 
 #[cfg(test)]

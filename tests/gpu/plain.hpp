@@ -39,6 +39,8 @@ Function* symbol(void* library, const char* name) {
 // ---- The driver ----
 
 using Stream = void*;
+using Event = void*;
+using Graph = void*;
 using DeviceAddress = unsigned long long;
 
 struct Cuda {
@@ -53,10 +55,31 @@ struct Cuda {
     int (*copy)(DeviceAddress, DeviceAddress, size_t, Stream) =
         symbol<int(DeviceAddress, DeviceAddress, size_t, Stream)>(library, "cuMemcpyAsync");
 
+    int (*begin_capture)(Stream, int) = symbol<int(Stream, int)>(library, "cuStreamBeginCapture_v2");
+    int (*end_capture)(Stream, void**) = symbol<int(Stream, void**)>(library, "cuStreamEndCapture");
+    int (*instantiate)(Graph*, void*, unsigned long long) =
+        symbol<int(Graph*, void*, unsigned long long)>(library, "cuGraphInstantiateWithFlags");
+    int (*launch)(Graph, Stream) = symbol<int(Graph, Stream)>(library, "cuGraphLaunch");
+    void* context = nullptr;
+
     // Makes device 0 current on this thread.
     void start() {
-        void* context = nullptr;
-        if (init(0) != 0 || primary(&context, 0) != 0 || set_current(context) != 0) fail("no CUDA device");
+        if (init(0) != 0 || primary(&context, 0) != 0) fail("no CUDA device");
+        enter();
+    }
+    // The same for a further thread.
+    void enter() {
+        if (set_current(context) != 0) fail("the device cannot be made current");
+    }
+    // What the work gives to the stream, to be launched at once.
+    template <class Work>
+    Graph capture(Stream stream, const Work& work) {
+        void* captured = nullptr;
+        Graph graph = nullptr;
+        if (begin_capture(stream, 1 /* this thread's calls */) != 0) fail("no capture");
+        work();
+        if (end_capture(stream, &captured) != 0 || instantiate(&graph, captured, 0) != 0) fail("no CUDA graph");
+        return graph;
     }
     Stream stream() {
         Stream stream = nullptr;

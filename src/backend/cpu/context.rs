@@ -30,12 +30,12 @@ struct Binding {
 }
 
 /// How the inputs' shapes as set are run: by one plan, once or item by item.
-struct Arrangement {
+pub(super) struct Arrangement {
     /// The shape of each input for one run of the plan.
-    shapes: Vec<Shape>,
-    runs: usize,
+    pub shapes: Vec<Shape>,
+    pub runs: usize,
     /// The shape of each output of all runs together; `None` if it depends on the data.
-    outputs: Vec<Option<Shape>>,
+    pub outputs: Vec<Option<Shape>>,
 }
 
 impl CpuContext {
@@ -76,7 +76,7 @@ impl CpuContext {
     }
 
     /// A batch as its items, if that can be done.
-    fn arrange_items(&self, shapes: &[Shape]) -> Result<Option<Arrangement>> {
+    pub(super) fn arrange_items(&self, shapes: &[Shape]) -> Result<Option<Arrangement>> {
         let model = &self.engine.model;
         let Some(batch) = shapes.first().and_then(|shape| shape.first()).filter(|_| model.batched) else {
             return Ok(None);
@@ -273,7 +273,7 @@ impl Context for CpuContext {
 ///
 /// # Safety
 /// The view's data is readable for all runs up to this one.
-unsafe fn read(view: &HostTensor, element_type: ElementType, run: usize, shape: &Shape) -> Result<TValue> {
+pub(super) unsafe fn read(view: &HostTensor, element_type: ElementType, run: usize, shape: &Shape) -> Result<TValue> {
     let extents: TVec<usize> = shape.iter().map(|extent| *extent as usize).collect();
     let count = shape.elements()?;
     let mut tensor = super::guard(
@@ -297,7 +297,7 @@ unsafe fn read(view: &HostTensor, element_type: ElementType, run: usize, shape: 
 ///
 /// # Safety
 /// The view's data is writable for all runs up to this one.
-unsafe fn write(value: &TValue, element_type: ElementType, run: usize, view: &HostTensor) {
+pub(super) unsafe fn write(value: &TValue, element_type: ElementType, run: usize, view: &HostTensor) {
     let count = value.len();
     let bytes = value.as_bytes();
     // SAFETY: the value is dense; the view has room for this run's part behind those of the runs before.

@@ -4,15 +4,17 @@
 //! a few of them are kept (`plan`). A batch is run item by item, over the engine's threads (`threads`).
 
 mod context;
+mod lane;
 mod model;
 mod plan;
 mod resize;
 mod softmax;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod threads;
 mod widen;
 
+use crate::backend::lane::{Crew, CrewSize};
 use crate::backend::{Context, Engine};
 use crate::engine::Description;
 use crate::error::{Code, Error, Result};
@@ -79,6 +81,10 @@ impl Engine for CpuEngine {
 
     fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>> {
         Ok(Box::new(CpuContext::new(self)))
+    }
+
+    fn crew(self: Arc<Self>, size: &CrewSize) -> Result<Crew> {
+        Ok(lane::crew(&self, size))
     }
 }
 

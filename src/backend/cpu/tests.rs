@@ -114,6 +114,11 @@ fn network(depth: usize) -> ModelProto {
     model(nodes, inputs, vec![output], weights)
 }
 
+/// For tests of what runs engines: "image" (batch, 1, D, H, W) in, "prob" (batch, 2, D, H, W) out.
+pub(crate) fn small_network(threads: usize) -> Arc<dyn Engine> {
+    CpuEngine::load(&network(2).encode_to_vec(), options(threads, 4)).unwrap()
+}
+
 fn options(threads: usize, shape_cache: usize) -> CpuOptions {
     CpuOptions { threads, shape_cache }
 }

@@ -1,10 +1,11 @@
 //! A deserialized plan and what it says of itself.
 
 use super::context::Context;
-use super::lines;
 use super::profiles::Profiles;
 use super::runtime::{Runtime, failed};
+use super::{lane, lines};
 use crate::backend;
+use crate::backend::lane::{Crew, CrewSize};
 use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, Statistic, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{ElementType, Shape};
@@ -94,6 +95,10 @@ impl backend::Engine for Engine {
 
     fn new_context_without_memory(self: Arc<Self>) -> Result<Box<dyn backend::Context>> {
         Ok(Box::new(Context::new(self, ExecutionContextAllocationStrategy::UserManaged)?))
+    }
+
+    fn crew(self: Arc<Self>, size: &CrewSize) -> Result<Crew> {
+        lane::crew(&self, size)
     }
 }
 

@@ -3,6 +3,7 @@
 mod context;
 mod engine;
 mod find;
+mod lane;
 mod lines;
 mod loggers;
 mod plan;

@@ -81,6 +81,10 @@ impl Runtime {
         &self.device
     }
 
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
     pub fn load_plan(self: &Arc<Self>, plan: &Plan<'_>, options: &PlanOptions) -> Result<Arc<dyn backend::Engine>> {
         plan::check(plan, self.version(), &self.device.info)?;
         let _current = self.device.make_current()?;

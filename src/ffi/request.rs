@@ -1,0 +1,75 @@
+//! `planrt_request`.
+
+use super::error::planrt_error;
+use super::{Handle, delete, export, out};
+use crate::schedule::Request;
+use std::time::Duration;
+
+/// A request that was submitted. Any thread may use it, several at once. It outlives its session.
+#[allow(non_camel_case_types)]
+pub struct planrt_request(Handle<Request>);
+
+impl planrt_request {
+    pub(super) fn hand_out(request: Request) -> *mut Self {
+        Box::into_raw(Box::new(Self(Handle::new(request))))
+    }
+}
+
+/// Waits until the request is answered, and returns its error if it failed; so many microseconds at most, or without end
+/// for -1. `*done_out` says whether it is answered; it may be null where the wait has no end.
+///
+/// Errors: the request's own, such as `PLANRT_ERROR_CANCELLED`, `_DEADLINE`, `_SHUT_DOWN`.
+///
+/// Requires: `request` is alive, `done_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_request_wait(
+    request: *const planrt_request,
+    timeout: i64,
+    done_out: *mut bool,
+) -> *mut planrt_error {
+    export!(request => {
+        let timeout = u64::try_from(timeout).ok().map(Duration::from_micros);
+        if timeout.is_some() {
+            out(done_out, "done_out")?;
+        }
+        let outcome = request.wait(timeout);
+        if let Some(place) = done_out.as_mut() {
+            *place = outcome.is_some();
+        }
+        outcome.unwrap_or(Ok(()))
+    })
+}
+
+/// Whether the request is answered; its outputs are written then, if it succeeded. False for a bad handle.
+///
+/// Requires: `request` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_request_poll(request: *const planrt_request) -> bool {
+    export!(request; else false => request.poll().is_some())
+}
+
+/// The error that the request was answered with; null where it succeeded, and while it is not answered.
+///
+/// Requires: `request` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_request_get_error(request: *const planrt_request) -> *mut planrt_error {
+    export!(request => request.poll().unwrap_or(Ok(())))
+}
+
+/// Gives the request up: it is answered with `PLANRT_ERROR_CANCELLED`, at once if it still waits, else when its batch has
+/// ended and its memory is free; its outputs may hold anything then. One that is answered stays as it is.
+///
+/// Requires: `request` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_request_cancel(request: *const planrt_request) {
+    export!(request; else () => request.cancel());
+}
+
+/// Frees the handle. A request that is not answered goes on, with its callback, and its memory stays the session's until
+/// then. Null is accepted.
+///
+/// Requires: `request` is null, or alive and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_request_delete(request: *mut planrt_request) {
+    delete!(request);
+}

@@ -1,0 +1,601 @@
+//! `planrt_session_options` and `planrt_session`.
+
+use super::context::shape;
+use super::engine::{element_type, memory_kind, planrt_element_type, planrt_engine, planrt_memory_kind};
+use super::error::{lend, planrt_error};
+use super::request::planrt_request;
+use super::stream::planrt_stream;
+use super::structs::{self, Extensible};
+use super::{Handle, PLANRT_MAX_RANK, delete, export, not_null, out, text};
+use crate::backend::lane::{After, Lent};
+use crate::cuda::Event;
+use crate::engine::MemoryKind;
+use crate::error::{Code, Error, Result};
+use crate::schedule::{BATCH_SIZES, Callback, Delay, Options, Report, Session, Submission, Tensor, Times, WhenFull};
+use crate::tensor::Shape;
+use parking_lot::Mutex;
+use std::ffi::{c_char, c_void};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a session does when its queue is full: one of the `PLANRT_WHEN_FULL_` constants.
+#[allow(non_camel_case_types)]
+pub type planrt_when_full = i32;
+
+/// A further request is refused with `PLANRT_ERROR_QUEUE_FULL`.
+pub const PLANRT_WHEN_FULL_REFUSE: planrt_when_full = 1;
+/// The call waits until there is room.
+pub const PLANRT_WHEN_FULL_BLOCK: planrt_when_full = 2;
+
+/// How many counts `planrt_session_statistics` has for batches by their size.
+pub const PLANRT_BATCH_SIZES: usize = 66;
+const _: () = assert!(PLANRT_BATCH_SIZES == BATCH_SIZES);
+
+/// How a session works. One thread at a time. Made by `planrt_session_options_new`, owned by the caller, free to be
+/// deleted as soon as the session is made.
+#[allow(non_camel_case_types)]
+pub struct planrt_session_options(Handle<Mutex<Options>>);
+
+/// Runs requests of many threads on a few execution contexts, those that fit together as one batch. Any thread may use
+/// it, several at once. It keeps its engines.
+///
+/// A request's memory is the session's from `planrt_session_submit` until the request is answered: until
+/// `planrt_request_wait` or `planrt_request_poll` has said so or its callback is called, whichever the application looks
+/// at first. Inputs must not be written and outputs not be used until then. A request that is refused, by an error of
+/// `planrt_session_submit` itself, leaves its memory alone from the return on.
+#[allow(non_camel_case_types)]
+pub struct planrt_session(Handle<Arc<Session>>);
+
+/// A tensor of a request. Fill it with zeros first, then set `struct_size` to `sizeof(planrt_tensor)`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_tensor {
+    /// Bytes of this struct, as the caller knows it; the same in all elements of an array.
+    pub struct_size: usize,
+    /// The tensor's name in the model, in UTF-8; read during the call only.
+    pub name: *const c_char,
+    /// Read for inputs, written for outputs: a host address, or a `CUdeviceptr`. Elements are dense, the last dimension
+    /// runs fastest.
+    pub data: *mut c_void,
+    /// Bytes behind `data`.
+    pub size: usize,
+    /// The type of the elements in `data`: the model's. In host memory also `PLANRT_FLOAT32` where the model's is float16
+    /// or bfloat16 (and the other way round): planrt then converts, rounding to nearest even.
+    pub element_type: planrt_element_type,
+    /// Where `data` is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`.
+    pub memory_kind: planrt_memory_kind,
+    /// For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
+    pub rank: i32,
+    /// For inputs: the extents in elements, outermost first. Where the model has a batch it is the first one.
+    pub shape: [i64; PLANRT_MAX_RANK],
+}
+
+/// Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
+/// throw. It may submit requests, wait for others, and delete the session; a long one holds up other callbacks only.
+#[allow(non_camel_case_types)]
+pub type planrt_request_callback = Option<unsafe extern "C" fn(user_data: *mut c_void, error: *const planrt_error)>;
+
+/// How a request shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
+/// `sizeof(planrt_request_options)`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_request_options {
+    /// Bytes of this struct, as the caller knows it.
+    pub struct_size: usize,
+    /// Microseconds from the call after which the request is not run any more, but answered with
+    /// `PLANRT_ERROR_DEADLINE`; 0 for none. One that is negative has passed already, which is an error.
+    pub deadline: i64,
+    /// Higher ones go first; equals, in the order in which they came.
+    pub priority: i32,
+    /// Null, or the stream whose work as of now the request's device memory waits for.
+    pub stream: *mut planrt_stream,
+    /// Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the request
+    /// is answered.
+    pub event: *mut c_void,
+    /// Null, or what is called when the request is answered.
+    pub callback: planrt_request_callback,
+    /// Handed to the callback.
+    pub user_data: *mut c_void,
+}
+
+/// What a session has done since it was made. Times are in microseconds, percentiles within 6 %. Set `struct_size` to
+/// `sizeof(planrt_session_statistics)` before the call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_session_statistics {
+    /// Bytes of this struct, as the caller knows it.
+    pub struct_size: usize,
+    /// Requests that were taken in.
+    pub submitted: u64,
+    /// Requests that were not, because the queue was full.
+    pub refused: u64,
+    /// Requests answered with success.
+    pub succeeded: u64,
+    /// Requests answered with an error other than the next two.
+    pub failed: u64,
+    /// Requests that were cancelled.
+    pub cancelled: u64,
+    /// Requests whose deadline passed.
+    pub deadline_passed: u64,
+    /// Requests that wait now.
+    pub waiting: u64,
+    /// Items of the batches that run now.
+    pub running: u64,
+    /// Items of all batches.
+    pub items: u64,
+    /// From submission to the start of the batch: the time that half of the requests stayed below, nine in ten, and 99
+    /// in 100.
+    pub queue_p50: f64,
+    pub queue_p90: f64,
+    pub queue_p99: f64,
+    /// From the start of the batch to its end, copies included.
+    pub run_p50: f64,
+    pub run_p90: f64,
+    pub run_p99: f64,
+    /// From submission to the end of the batch.
+    pub total_p50: f64,
+    pub total_p90: f64,
+    pub total_p99: f64,
+    /// The part of the time that contexts were at work: 0 to 1.
+    pub utilization: f64,
+    /// How many batches had so many items; the last count is of all that had more.
+    pub batches: [u64; PLANRT_BATCH_SIZES],
+}
+
+// SAFETY: repr(C), the size first, and no field for which zero is not a value.
+unsafe impl Extensible for planrt_tensor {
+    const FIRST_SIZE: usize = 112;
+    const NAME: &'static str = "planrt_tensor";
+}
+// SAFETY: as above.
+unsafe impl Extensible for planrt_request_options {
+    const FIRST_SIZE: usize = 56;
+    const NAME: &'static str = "planrt_request_options";
+}
+// SAFETY: as above.
+unsafe impl Extensible for planrt_session_statistics {
+    const FIRST_SIZE: usize = 688;
+    const NAME: &'static str = "planrt_session_statistics";
+}
+const _: () = assert!(
+    size_of::<planrt_tensor>() == planrt_tensor::FIRST_SIZE
+        && size_of::<planrt_request_options>() == planrt_request_options::FIRST_SIZE
+        && size_of::<planrt_session_statistics>() == planrt_session_statistics::FIRST_SIZE
+);
+
+/// Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_session_options_delete`.
+///
+/// Requires: `options_out` is null or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_options_new(
+    options_out: *mut *mut planrt_session_options,
+) -> *mut planrt_error {
+    export!(=> {
+        let place = out(options_out, "options_out")?;
+        *place = Box::into_raw(Box::new(planrt_session_options(Handle::new(Mutex::default()))));
+        Ok(())
+    })
+}
+
+/// Frees options. Null is accepted.
+///
+/// Requires: `options` is null, or alive and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_options_delete(options: *mut planrt_session_options) {
+    delete!(options);
+}
+
+/// A count of the caller's, from `least` on.
+fn count(given: i64, least: usize, name: &str) -> Result<usize> {
+    usize::try_from(given)
+        .ok()
+        .filter(|count| *count >= least)
+        .ok_or_else(|| Error::new(Code::InvalidArgument, format!("{name} is {given}; it has to be at least {least}")))
+}
+
+/// The most items in a batch; 1 turns batching off. 0, the default: on the GPU as many as the plan's profiles take, on the
+/// CPU as many as the engine has threads. A request with a larger batch of its own runs alone.
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_options_set_largest_batch(
+    options: *mut planrt_session_options,
+    items: i32,
+) -> *mut planrt_error {
+    export!(options => {
+        options.lock().policy.largest = count(items.into(), 0, "the largest batch")?;
+        Ok(())
+    })
+}
+
+/// Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0.
+///
+/// Requires: `options` is alive, `sizes` readable for `size_count` numbers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_options_set_preferred_batches(
+    options: *mut planrt_session_options,
+    sizes: *const i32,
+    size_count: usize,
+) -> *mut planrt_error {
+    export!(options => {
+        let sizes = not_null(sizes, "sizes")?;
+        let mut preferred = std::slice::from_raw_parts(sizes, size_count)
+            .iter()
+            .map(|size| count((*size).into(), 1, "a preferred batch"))
+            .collect::<Result<Vec<_>>>()?;
+        preferred.sort_unstable();
+        options.lock().policy.preferred = preferred;
+        Ok(())
+    })
+}
+
+/// How many microseconds the first request of a batch waits for company while a context is free. 0: never. -1, the
+/// default: up to 100, and only while other requests run, for a batch that is smaller than its share of what is under way;
+/// a request that finds the session idle runs at once.
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_options_set_max_delay(
+    options: *mut planrt_session_options,
+    microseconds: i64,
+) -> *mut planrt_error {
+    export!(options => {
+        options.lock().policy.delay = match microseconds {
+            -1 => Delay::Share,
+            time => Delay::Fixed(Duration::from_micros(count(time, 0, "the delay")? as u64)),
+        };
+        Ok(())
+    })
+}
+
+/// The most requests that wait, and what happens to one more. Default 1024 and `PLANRT_WHEN_FULL_REFUSE`.
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_options_set_queue(
+    options: *mut planrt_session_options,
+    capacity: i32,
+    when_full: planrt_when_full,
+) -> *mut planrt_error {
+    export!(options => {
+        let capacity = count(capacity.into(), 1, "the queue's capacity")?;
+        let when_full = match when_full {
+            PLANRT_WHEN_FULL_REFUSE => WhenFull::Refuse,
+            PLANRT_WHEN_FULL_BLOCK => WhenFull::Block,
+            other => {
+                let message = format!("{other} is no PLANRT_WHEN_FULL_ constant");
+                return Err(Error::new(Code::InvalidArgument, message));
+            }
+        };
+        let mut options = options.lock();
+        (options.policy.capacity, options.policy.when_full) = (capacity, when_full);
+        Ok(())
+    })
+}
+
+/// How many execution contexts run on each device, side by side. 0, the default: two on the GPU, if the plan has the
+/// profiles (TensorRT 8 wants one for each) and memory is free, and one on the CPU, where a batch has all threads anyway.
+/// Making the session fails where as many as asked for do not fit.
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_options_set_contexts(
+    options: *mut planrt_session_options,
+    contexts: i32,
+) -> *mut planrt_error {
+    export!(options => {
+        options.lock().crew.contexts = count(contexts.into(), 0, "the number of contexts")?;
+        Ok(())
+    })
+}
+
+/// The most bytes of device memory that the contexts of one device, with their inputs and outputs, may take; 0, the
+/// default, for what is free.
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_options_set_memory_budget(
+    options: *mut planrt_session_options,
+    bytes: usize,
+) -> *mut planrt_error {
+    export!(options => {
+        options.lock().crew.memory_budget = bytes;
+        Ok(())
+    })
+}
+
+/// Whether requests that were running on a device that is lost run again on another one of the session's, instead of
+/// failing. Default false.
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_options_set_retry(
+    options: *mut planrt_session_options,
+    retry: bool,
+) -> *mut planrt_error {
+    export!(options => {
+        options.lock().policy.retry = retry;
+        Ok(())
+    })
+}
+
+/// Whether callbacks are made by `planrt_session_pump`, on the thread that calls it, instead of by a thread of the
+/// session's. Default false.
+///
+/// Requires: `options` is alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_options_set_pumped(
+    options: *mut planrt_session_options,
+    pumped: bool,
+) -> *mut planrt_error {
+    export!(options => {
+        options.lock().pumped = pumped;
+        Ok(())
+    })
+}
+
+/// Makes a session over one engine, or over one model's engines on several devices: each request goes to the device with
+/// the least to do, or to the one that its device memory is on. `options` may be null for the defaults and is copied.
+/// `*session_out` is the caller's, for `planrt_session_delete`. Any thread.
+///
+/// Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what the contexts take; `_IN_USE` where profiles are taken; `_UNSUPPORTED`
+/// for a model whose outputs' shapes depend on values; `_INVALID_ARGUMENT` for engines of different models.
+///
+/// Requires: `engines` is readable for `engine_count` handles that are alive, `options` null or alive, `session_out`
+/// writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_new(
+    engines: *const *const planrt_engine,
+    engine_count: usize,
+    options: *const planrt_session_options,
+    session_out: *mut *mut planrt_session,
+) -> *mut planrt_error {
+    export!(=> {
+        let place = out(session_out, "session_out")?;
+        let engines = std::slice::from_raw_parts(not_null(engines, "engines")?, engine_count)
+            .iter()
+            .map(|engine| Ok((*not_null(*engine, "an engine")?).0.get("engine")?.clone()))
+            .collect::<Result<Vec<_>>>()?;
+        let session = match options.as_ref() {
+            Some(options) => Session::new(&engines, &options.0.get("options")?.lock().clone())?,
+            None => Session::new(&engines, &Options::default())?,
+        };
+        *place = Box::into_raw(Box::new(planrt_session(Handle::new(Arc::new(session)))));
+        Ok(())
+    })
+}
+
+/// Ends a session. Requests that wait are answered with `PLANRT_ERROR_SHUT_DOWN`, those that run are finished, callbacks
+/// that are due are made, and then the call returns: no callback comes after it. Calls of other threads that wait on the
+/// session (for room in its queue, or in `planrt_session_run`) end too; none may begin. Requests can still be asked for
+/// their outcome. It may be called from inside a callback: then the callbacks that are left are made inside this call,
+/// and the one that called is the last. Null is accepted.
+///
+/// Requires: `session` is null, or alive and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_delete(session: *mut planrt_session) {
+    if let Some(session) = unsafe { session.as_ref() } {
+        let _ = super::panic::catch(|| session.0.get("session").map(|session| session.close()));
+    }
+    delete!(session);
+}
+
+unsafe fn tensors<'a>(from: *const planrt_tensor, count: usize, name: &str) -> Result<Vec<Tensor<'a>>> {
+    let one = |tensor: &planrt_tensor| {
+        let memory = match tensor.memory_kind {
+            0 => MemoryKind::Host,
+            code => memory_kind(code)?,
+        };
+        let shape = match name {
+            "inputs" => unsafe { shape(tensor.shape.as_ptr(), tensor.rank) }?,
+            _ => Shape::new(&[])?,
+        };
+        let element_type = element_type(tensor.element_type)?;
+        // SAFETY: the application's word, as the C interface asks for it.
+        let lent = unsafe { Lent::new(tensor.data.cast(), tensor.size, element_type, memory, shape) };
+        Ok(Tensor { name: unsafe { text::text(tensor.name, "name") }?, lent })
+    };
+    let given = unsafe { structs::read_array(from, count, name) }?;
+    let named = |(i, tensor)| one(tensor).map_err(|error: Error| error.within(format_args!("{name}[{i}]")));
+    given.iter().enumerate().map(named).collect()
+}
+
+/// What an application wants called.
+struct Target {
+    callback: unsafe extern "C" fn(*mut c_void, *const planrt_error),
+    user_data: *mut c_void,
+}
+
+// SAFETY: the C interface says from which threads the callback comes; the application's data is for it to look after.
+unsafe impl Send for Target {}
+
+impl Target {
+    fn call(&self, outcome: &Result<()>) {
+        // SAFETY: the application's function, called as it was declared.
+        lend(outcome, |error| unsafe { (self.callback)(self.user_data, error) });
+    }
+}
+
+unsafe fn submission<'a>(
+    inputs: (*const planrt_tensor, usize),
+    outputs: (*const planrt_tensor, usize),
+    options: *const planrt_request_options,
+) -> Result<Submission<'a>> {
+    let mut submission = Submission {
+        inputs: unsafe { tensors(inputs.0, inputs.1, "inputs") }?,
+        outputs: unsafe { tensors(outputs.0, outputs.1, "outputs") }?,
+        priority: 0,
+        deadline: None,
+        after: After::Now,
+        callback: None,
+    };
+    if options.is_null() {
+        return Ok(submission);
+    }
+    let options = unsafe { structs::read(options) }?;
+    submission.priority = options.priority;
+    if options.deadline != 0 {
+        let time = u64::try_from(options.deadline).map_err(|_| {
+            let late = options.deadline.unsigned_abs();
+            Error::new(Code::Deadline, format!("the deadline passed {late} microseconds before the request was made"))
+        })?;
+        submission.deadline = Some(Duration::from_micros(time));
+    }
+    submission.after = match unsafe { options.stream.as_ref() } {
+        Some(stream) => After::Stream(stream.0.get("stream")?),
+        None if options.event.is_null() => After::Now,
+        // SAFETY: the application's event, which outlives the request.
+        None => After::Event(unsafe { Event::wrap(options.event) }),
+    };
+    submission.callback = options.callback.map(|callback| {
+        let target = Target { callback, user_data: options.user_data };
+        Box::new(move |outcome: &Result<()>| target.call(outcome)) as Callback
+    });
+    Ok(submission)
+}
+
+/// Gives the session a request and returns. Every input must be given; an output that is not given is computed and
+/// dropped. Where the model has a batch, the request may have one of its own, and is not split. `options` may be null.
+/// `request_out` receives the request, for `planrt_request_delete`; it may be null where a callback is given. Any thread.
+///
+/// Ordinary host memory of a session on a GPU is copied by the calling thread; the outputs, by the thread that first sees
+/// the answer.
+///
+/// Errors: `PLANRT_ERROR_QUEUE_FULL`, `_DEADLINE`, `_SHAPE`, `_BUFFER_TOO_SMALL`, `_NOT_FOUND`, `_INVALID_ARGUMENT`,
+/// `_SHUT_DOWN`, and where every device is lost the error of that. The callback is not called then.
+///
+/// Requires: `session` is alive; the arrays are readable; each element's `data` is valid for its `size`, and stays so
+/// until the request is answered.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_submit(
+    session: *const planrt_session,
+    inputs: *const planrt_tensor,
+    input_count: usize,
+    outputs: *const planrt_tensor,
+    output_count: usize,
+    options: *const planrt_request_options,
+    request_out: *mut *mut planrt_request,
+) -> *mut planrt_error {
+    export!(session => {
+        let submission = submission((inputs, input_count), (outputs, output_count), options)?;
+        if submission.callback.is_none() {
+            out(request_out, "request_out")?;
+        }
+        let session = session.clone();
+        let request = session.submit(submission)?;
+        if let Some(place) = request_out.as_mut() {
+            *place = planrt_request::hand_out(request);
+        }
+        Ok(())
+    })
+}
+
+/// Runs a request and returns when it is answered, with its error if it failed. Where the session is idle it runs on the
+/// calling thread, which saves two changes of threads. Any thread.
+///
+/// Errors: as for `planrt_session_submit`, and those of the run.
+///
+/// Requires: As for `planrt_session_submit`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_run(
+    session: *const planrt_session,
+    inputs: *const planrt_tensor,
+    input_count: usize,
+    outputs: *const planrt_tensor,
+    output_count: usize,
+    options: *const planrt_request_options,
+) -> *mut planrt_error {
+    export!(session => {
+        let submission = submission((inputs, input_count), (outputs, output_count), options)?;
+        // The session may be deleted while this call waits.
+        let session = session.clone();
+        session.run(submission)
+    })
+}
+
+/// Makes callbacks that are due, on the calling thread, and waits for the first so many microseconds: 0 not at all, -1
+/// without end. `*calls_out` receives how many were made; it may be null. One thread at a time makes callbacks.
+///
+/// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a session that makes its callbacks itself.
+///
+/// Requires: `session` is alive, `calls_out` null or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_pump(
+    session: *const planrt_session,
+    timeout: i64,
+    calls_out: *mut usize,
+) -> *mut planrt_error {
+    export!(session => {
+        let session = session.clone();
+        let calls = session.pump(u64::try_from(timeout).ok().map(Duration::from_micros))?;
+        if let Some(place) = calls_out.as_mut() {
+            *place = calls;
+        }
+        Ok(())
+    })
+}
+
+/// What the session has done so far. Any thread.
+///
+/// Requires: `session` is alive, `statistics_out` writable, its `struct_size` set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_get_statistics(
+    session: *const planrt_session,
+    statistics_out: *mut planrt_session_statistics,
+) -> *mut planrt_error {
+    export!(session => {
+        let place = out(statistics_out, "statistics_out")?;
+        structs::write(place, session.report().into())
+    })
+}
+
+impl From<Report> for planrt_session_statistics {
+    fn from(report: Report) -> Self {
+        let times = |Times { p50, p90, p99 }: Times| [p50, p90, p99].map(|time| time.as_secs_f64() * 1e6);
+        let [queue_p50, queue_p90, queue_p99] = times(report.queue);
+        let [run_p50, run_p90, run_p99] = times(report.run);
+        let [total_p50, total_p90, total_p99] = times(report.total);
+        Self {
+            struct_size: 0,
+            submitted: report.submitted,
+            refused: report.refused,
+            succeeded: report.succeeded,
+            failed: report.failed,
+            cancelled: report.cancelled,
+            deadline_passed: report.late,
+            waiting: report.waiting as u64,
+            running: report.running as u64,
+            items: report.items,
+            queue_p50,
+            queue_p90,
+            queue_p99,
+            run_p50,
+            run_p90,
+            run_p99,
+            total_p50,
+            total_p90,
+            total_p99,
+            utilization: report.utilization,
+            batches: report.batches,
+        }
+    }
+}
+
+/// The same for Prometheus, in its text format, times in seconds: for an application that has an endpoint to offer it at.
+/// `*text_out` is the caller's, for `planrt_string_delete`. Any thread.
+///
+/// Requires: `session` is alive, `text_out` writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_session_get_metrics_text(
+    session: *const planrt_session,
+    text_out: *mut *mut c_char,
+) -> *mut planrt_error {
+    export!(session => {
+        let place = out(text_out, "text_out")?;
+        *place = text::give(session.prometheus());
+        Ok(())
+    })
+}

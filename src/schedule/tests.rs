@@ -1,0 +1,594 @@
+//! Sessions, on lanes that do what a test says (doubles: they copy the input to the output, when they are let), and on
+//! the CPU engine.
+
+#![allow(unsafe_code)] // lends memory, and is careful with it
+
+use super::policy::Policy;
+use super::*;
+use crate::backend::lane::{After, Crew, CrewSize, Failure, Intake, Job, Kind, Lane, Lent, Room};
+use crate::backend::{Context, Engine};
+use crate::cuda::Device;
+use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
+use crate::error::{Code, Error, Result};
+use crate::tensor::{ElementType, Shape};
+use parking_lot::{Condvar, Mutex};
+use std::ffi::CString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+// ---- The double ----
+
+/// "x" in, "y" out, each (batch, n) float32.
+struct DoubleEngine(Description);
+
+fn double_engine() -> Arc<dyn Engine> {
+    let tensor = |name: &str, role| TensorInfo {
+        name: CString::new(name).unwrap(),
+        role,
+        element_type: ElementType::Float32,
+        memory_kind: MemoryKind::Host,
+        shape: Shape::new(&[-1, -1]).unwrap(),
+    };
+    Arc::new(DoubleEngine(Description {
+        backend: Backend::Cpu,
+        name: CString::from(c"double"),
+        device_name: CString::from(c"none"),
+        tensors: vec![tensor("x", Role::Input), tensor("y", Role::Output)],
+        profiles: Vec::new(),
+        device_memory_size: 0,
+    }))
+}
+
+impl Engine for DoubleEngine {
+    fn description(&self) -> &Description {
+        &self.0
+    }
+    fn layers_json(&self) -> Result<String> {
+        unimplemented!()
+    }
+    fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>> {
+        unimplemented!()
+    }
+    fn crew(self: Arc<Self>, _: &CrewSize) -> Result<Crew> {
+        unimplemented!()
+    }
+}
+
+struct DoubleIntake;
+
+impl Intake for DoubleIntake {
+    fn device(&self) -> Option<&Arc<Device>> {
+        None
+    }
+    fn kind(&self, inputs: &[Shape]) -> Result<Kind> {
+        let item = Shape::new(&[1, inputs[0][1]])?;
+        Ok(Kind { inputs: vec![item], outputs: vec![item], batched: true, device: None })
+    }
+    fn room(&self, _: usize, _: &Kind) -> Room {
+        Room { usual: 4, most: 8 }
+    }
+    fn admit(&self, _: &mut Job, _: After<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What lanes wait for and what they saw.
+#[derive(Default)]
+struct Stage {
+    state: Mutex<StageState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct StageState {
+    /// Batches that may still run; `None` for all.
+    permits: Option<usize>,
+    /// The first value of each job of each batch that began.
+    batches: Vec<Vec<f32>>,
+    /// Lanes that are to be lost.
+    losing: usize,
+}
+
+impl Stage {
+    fn shut() -> Arc<Self> {
+        let stage = Self::default();
+        stage.state.lock().permits = Some(0);
+        Arc::new(stage)
+    }
+    fn let_pass(&self, batches: usize) {
+        if let Some(permits) = self.state.lock().permits.as_mut() {
+            *permits += batches;
+        }
+        self.changed.notify_all();
+    }
+    fn open(&self) {
+        self.state.lock().permits = None;
+        self.changed.notify_all();
+    }
+    /// Waits until so many batches have begun.
+    fn begun(&self, count: usize) {
+        let mut state = self.state.lock();
+        while state.batches.len() < count {
+            assert!(!self.changed.wait_for(&mut state, Duration::from_secs(20)).timed_out(), "{:?}", state.batches);
+        }
+    }
+    fn seen(&self) -> Vec<Vec<f32>> {
+        self.state.lock().batches.clone()
+    }
+}
+
+struct DoubleLane(Arc<Stage>);
+
+impl Lane for DoubleLane {
+    fn run(&mut self, _: &Kind, jobs: &mut [Job], _: &dyn Fn(usize) -> bool) -> std::result::Result<(), Failure> {
+        let mut state = self.0.state.lock();
+        let first = |job: &Job| unsafe { job.inputs[0].lent.address().cast::<f32>().read() };
+        state.batches.push(jobs.iter().map(first).collect());
+        self.0.changed.notify_all();
+        while state.permits == Some(0) {
+            self.0.changed.wait(&mut state);
+        }
+        if let Some(permits) = state.permits.as_mut() {
+            *permits -= 1;
+        }
+        if state.losing > 0 {
+            state.losing -= 1;
+            return Err(Failure { error: Error::new(Code::Cuda, "the device is gone"), lost: true });
+        }
+        drop(state);
+        for job in jobs {
+            if first(job) < 0.0 {
+                job.failure = Some(Error::new(Code::Cuda, "this job's memory is bad"));
+                continue;
+            }
+            if let Some(output) = &job.outputs[0] {
+                let (from, to) = (job.inputs[0].lent.address(), output.lent.address());
+                unsafe { from.copy_to_nonoverlapping(to, output.lent.shape.bytes(ElementType::Float32).unwrap()) };
+            }
+        }
+        Ok(())
+    }
+}
+
+fn session_with(stage: &Arc<Stage>, lanes: usize, policy: Policy) -> Session {
+    let lanes = (0..lanes).map(|_| Box::new(DoubleLane(stage.clone())) as _).collect();
+    let options = Options { policy, ..Options::default() };
+    Session::with_lanes(double_engine(), Arc::new(DoubleIntake), lanes, &options)
+}
+
+fn session(stage: &Arc<Stage>) -> Session {
+    session_with(stage, 1, Policy::default())
+}
+
+/// Memory of a request that outlives it: the tests let go of nothing before they end.
+struct Memory {
+    x: &'static mut [f32],
+    y: &'static mut [f32],
+}
+
+impl Memory {
+    fn new(value: f32, items: usize) -> Self {
+        let leak = |value: f32| Vec::leak(vec![value; items * 3]);
+        Self { x: leak(value), y: leak(-7.0) }
+    }
+    fn submission(&mut self) -> Submission<'static> {
+        let items = (self.x.len() / 3) as i64;
+        Submission {
+            inputs: vec![lend("x", self.x, &[items, 3])],
+            outputs: vec![lend("y", self.y, &[])],
+            priority: 0,
+            deadline: None,
+            after: After::Now,
+            callback: None,
+        }
+    }
+}
+
+fn lend(name: &'static str, data: &mut [f32], shape: &[i64]) -> Tensor<'static> {
+    let (data, size) = (data.as_mut_ptr().cast(), size_of_val(data));
+    let shape = Shape::new(shape).unwrap();
+    Tensor { name, lent: unsafe { Lent::new(data, size, ElementType::Float32, MemoryKind::Host, shape) } }
+}
+
+fn request(value: f32) -> Submission<'static> {
+    Memory::new(value, 1).submission()
+}
+
+fn code(outcome: Option<Result<()>>) -> Option<Code> {
+    outcome.expect("an answer").err().map(|error| error.code())
+}
+
+// ---- The tests ----
+
+#[test]
+fn what_waits_together_runs_together() {
+    let stage = Stage::shut();
+    let session = session(&stage);
+    let first = session.submit(request(0.0)).unwrap();
+    stage.begun(1);
+    let mut memories: Vec<_> = (1..=5).map(|i| Memory::new(i as f32, 1)).collect();
+    let requests: Vec<_> = memories.iter_mut().map(|m| session.submit(m.submission()).unwrap()).collect();
+    assert!(first.poll().is_none() && first.wait(Some(Duration::from_millis(1))).is_none());
+    stage.open();
+    for request in &requests {
+        assert_eq!(code(request.wait(None)), None);
+    }
+    assert_eq!(stage.seen(), [vec![0.0], vec![1.0, 2.0, 3.0, 4.0], vec![5.0]]);
+    assert!(memories.iter().all(|memory| memory.x == memory.y));
+    let report = session.report();
+    assert_eq!((report.submitted, report.succeeded, report.batches[1], report.batches[4]), (6, 6, 2, 1));
+}
+
+#[test]
+fn priorities_own_batches_and_kinds() {
+    let stage = Stage::shut();
+    let session = session(&stage);
+    let mut all = vec![session.submit(request(0.0)).unwrap()];
+    stage.begun(1);
+    all.push(session.submit(request(1.0)).unwrap());
+    all.push(session.submit(Submission { priority: 5, ..request(2.0) }).unwrap());
+    all.push(session.submit(Memory::new(3.0, 4).submission()).unwrap());
+    all.push(session.submit(request(4.0)).unwrap());
+    let (x, y) = (Vec::leak(vec![5.0; 2]), Vec::leak(vec![0.0; 2]));
+    let inputs = vec![lend("x", x, &[1, 2])];
+    all.push(session.submit(Submission { inputs, outputs: vec![lend("y", y, &[])], ..request(0.0) }).unwrap());
+    stage.open();
+    all.iter().for_each(|request| assert_eq!(code(request.wait(None)), None));
+    // The urgent one first, with whom it has company; one of four items is not split; another shape goes by itself.
+    assert_eq!(stage.seen(), [vec![0.0], vec![2.0, 1.0], vec![3.0], vec![4.0], vec![5.0]]);
+}
+
+#[test]
+fn a_deadline_that_passes_in_the_queue_costs_no_run() {
+    let stage = Stage::shut();
+    let session = session(&stage);
+    let first = session.submit(request(0.0)).unwrap();
+    stage.begun(1);
+    let soon = Some(Duration::from_millis(5));
+    let called = Arc::new(Mutex::new(None));
+    let (seen, late) = (called.clone(), Submission { deadline: soon, ..request(1.0) });
+    let callback = Box::new(move |outcome: &Result<()>| *seen.lock() = Some(outcome.clone())) as Callback;
+    let told = session.submit(Submission { deadline: soon, callback: Some(callback), ..request(2.0) }).unwrap();
+    let late = session.submit(late).unwrap();
+    assert_eq!(code(late.wait(None)), Some(Code::Deadline));
+    assert_eq!(code(told.wait(None)), Some(Code::Deadline));
+    while called.lock().is_none() {
+        thread::yield_now();
+    }
+    assert!(first.poll().is_none());
+    stage.open();
+    assert_eq!(code(first.wait(None)), None);
+    drop(session);
+    assert_eq!(stage.seen(), [[0.0]]);
+    assert_eq!(code(called.lock().take()), Some(Code::Deadline));
+}
+
+#[test]
+fn cancelled_at_once_in_the_queue_and_at_the_end_of_its_batch() {
+    let stage = Stage::shut();
+    let session = session(&stage);
+    let running = session.submit(request(0.0)).unwrap();
+    stage.begun(1);
+    let waiting = session.submit(request(1.0)).unwrap();
+    waiting.cancel();
+    assert_eq!(code(waiting.poll()), Some(Code::Cancelled));
+    running.cancel();
+    assert!(running.poll().is_none());
+    stage.open();
+    assert_eq!(code(running.wait(None)), Some(Code::Cancelled));
+    running.cancel();
+    let after = session.submit(request(2.0)).unwrap();
+    assert_eq!(code(after.wait(None)), None);
+    after.cancel();
+    assert_eq!(code(after.poll()), None);
+    assert_eq!(stage.seen(), [[0.0], [2.0]]);
+    assert_eq!((session.report().cancelled, session.report().succeeded), (2, 1));
+}
+
+#[test]
+fn a_full_queue_refuses_or_blocks() {
+    for when_full in [WhenFull::Refuse, WhenFull::Block] {
+        let stage = Stage::shut();
+        let session = session_with(&stage, 1, Policy { capacity: 2, when_full, ..Policy::default() });
+        let _running = session.submit(request(0.0)).unwrap();
+        stage.begun(1);
+        let _waiting = [session.submit(request(1.0)).unwrap(), session.submit(request(2.0)).unwrap()];
+        let late = session.submit(Submission { deadline: Some(Duration::from_millis(3)), ..request(3.0) });
+        let expected = if when_full == WhenFull::Refuse { Code::QueueFull } else { Code::Deadline };
+        assert_eq!(late.err().unwrap().code(), expected);
+        thread::scope(|scope| {
+            let blocked = scope.spawn(|| session.run(request(4.0)));
+            if when_full == WhenFull::Refuse {
+                assert_eq!(blocked.join().unwrap().unwrap_err().code(), Code::QueueFull);
+                stage.open();
+            } else {
+                thread::sleep(Duration::from_millis(5));
+                assert!(!blocked.is_finished());
+                stage.open();
+                assert!(blocked.join().unwrap().is_ok());
+            }
+        });
+    }
+}
+
+#[test]
+fn an_idle_session_runs_on_the_thread_that_asks() {
+    let stage = Arc::new(Stage::default());
+    let session = session(&stage);
+    let mut memory = Memory::new(3.0, 2);
+    session.run(memory.submission()).unwrap();
+    assert_eq!(memory.x, memory.y);
+    assert_eq!(session.run(request(-1.0)).unwrap_err().code(), Code::Cuda);
+    assert_eq!((session.report().succeeded, session.report().failed), (1, 1));
+}
+
+#[test]
+fn one_bad_job_fails_alone() {
+    let stage = Stage::shut();
+    let session = session(&stage);
+    let _first = session.submit(request(0.0)).unwrap();
+    stage.begun(1);
+    let requests = [1.0, -1.0, 2.0].map(|value| session.submit(request(value)).unwrap());
+    stage.open();
+    assert_eq!(requests.each_ref().map(|request| code(request.wait(None))), [None, Some(Code::Cuda), None]);
+}
+
+#[test]
+fn a_fixed_delay_waits_for_company() {
+    let stage = Arc::new(Stage::default());
+    let delay = Delay::Fixed(Duration::from_millis(40));
+    let session = session_with(&stage, 1, Policy { delay, ..Policy::default() });
+    let start = Instant::now();
+    let requests: Vec<_> = (0..3).map(|i| session.submit(request(i as f32)).unwrap()).collect();
+    requests.iter().for_each(|request| assert_eq!(code(request.wait(None)), None));
+    assert!(start.elapsed() >= Duration::from_millis(40));
+    assert_eq!(stage.seen(), [[0.0, 1.0, 2.0]]);
+    let start = Instant::now();
+    let requests: Vec<_> = (0..4).map(|i| session.submit(request(i as f32)).unwrap()).collect();
+    requests.iter().for_each(|request| assert_eq!(code(request.wait(None)), None));
+    assert!(start.elapsed() < Duration::from_millis(40), "a full batch waited");
+}
+
+#[test]
+fn a_lost_device_fails_its_requests_or_another_runs_them() {
+    for retry in [false, true] {
+        let stage = Stage::shut();
+        let session = session_with(&stage, 2, Policy { retry, ..Policy::default() });
+        stage.state.lock().losing = 1;
+        let first = session.submit(request(0.0)).unwrap();
+        stage.begun(1);
+        stage.let_pass(1);
+        let expected = (!retry).then_some(Code::Cuda);
+        if retry {
+            stage.begun(2);
+        }
+        stage.open();
+        assert_eq!(code(first.wait(None)), expected);
+        assert!(session.run(request(1.0)).is_ok());
+        // The last one goes too: what waits is answered, and what comes is refused.
+        stage.state.lock().losing = 1;
+        let last = session.run(request(2.0)).unwrap_err();
+        assert_eq!(last.code(), Code::Cuda);
+        let refused = session.submit(request(3.0)).err().unwrap();
+        assert!(refused.code() == Code::Cuda && refused.message().contains("every device"), "{refused}");
+    }
+}
+
+#[test]
+fn requests_that_wait_for_a_lost_device_are_answered() {
+    let stage = Stage::shut();
+    let session = session(&stage);
+    stage.state.lock().losing = 1;
+    let first = session.submit(request(0.0)).unwrap();
+    stage.begun(1);
+    let waiting = session.submit(request(1.0)).unwrap();
+    stage.open();
+    assert_eq!(code(first.wait(None)), Some(Code::Cuda));
+    assert_eq!(code(waiting.wait(None)), Some(Code::Cuda));
+}
+
+fn counted(count: &Arc<AtomicUsize>) -> Option<Callback> {
+    let count = count.clone();
+    Some(Box::new(move |_: &Result<()>| _ = count.fetch_add(1, Ordering::Relaxed)))
+}
+
+#[test]
+fn the_end_answers_everything_once_and_then_is_silent() {
+    let stage = Stage::shut();
+    let session = session(&stage);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let running = session.submit(Submission { callback: counted(&calls), ..request(0.0) }).unwrap();
+    stage.begun(1);
+    let waiting: Vec<_> =
+        (0..3).map(|_| session.submit(Submission { callback: counted(&calls), ..request(1.0) }).unwrap()).collect();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while waiting[2].poll().is_none() {
+                thread::yield_now();
+            }
+            stage.open();
+        });
+        session.close();
+    });
+    assert_eq!(calls.load(Ordering::Relaxed), 4);
+    assert_eq!(code(running.poll()), None);
+    waiting.iter().for_each(|request| assert_eq!(code(request.poll()), Some(Code::ShutDown)));
+    assert_eq!(session.submit(request(0.0)).err().unwrap().code(), Code::ShutDown);
+    assert_eq!(session.run(request(0.0)).unwrap_err().code(), Code::ShutDown);
+}
+
+#[test]
+fn a_callback_submits_again_and_one_ends_the_session() {
+    for pumped in [false, true] {
+        let stage = Arc::new(Stage::default());
+        let lanes: Vec<Box<dyn Lane>> = vec![Box::new(DoubleLane(stage.clone()))];
+        let options = Options { pumped, ..Options::default() };
+        let session = Arc::new(Session::with_lanes(double_engine(), Arc::new(DoubleIntake), lanes, &options));
+        let ended = Arc::new(AtomicUsize::new(0));
+        let (again, end) = (session.clone(), ended.clone());
+        let callback = Box::new(move |outcome: &Result<()>| {
+            assert!(outcome.is_ok());
+            let within = again.clone();
+            let callback = Box::new(move |_: &Result<()>| {
+                let more = within.submit(Submission { callback: counted(&end), ..request(2.0) }).unwrap();
+                assert_eq!(code(more.wait(None)), None);
+                within.close();
+                // What was due was made before the end.
+                assert_eq!(end.fetch_add(1, Ordering::Relaxed), 1);
+            });
+            again.submit(Submission { callback: Some(callback), ..request(1.0) }).unwrap();
+        });
+        session.submit(Submission { callback: Some(callback), ..request(0.0) }).unwrap();
+        while ended.load(Ordering::Relaxed) < 2 {
+            match pumped {
+                true => _ = session.pump(Some(Duration::from_millis(5))).unwrap(),
+                false => thread::yield_now(),
+            }
+        }
+        assert_eq!(stage.seen(), [[0.0], [1.0], [2.0]]);
+        assert_eq!(session.pump(None).is_ok(), pumped);
+    }
+}
+
+#[test]
+fn a_slow_callback_holds_up_nothing_but_callbacks() {
+    let stage = Arc::new(Stage::default());
+    let session = session(&stage);
+    let gate = Arc::new(Mutex::new(()));
+    let (closed, held) = (gate.lock(), gate.clone());
+    let slow = Box::new(move |_: &Result<()>| drop(held.lock())) as Callback;
+    session.submit(Submission { callback: Some(slow), ..request(0.0) }).unwrap();
+    for i in 0..50 {
+        assert!(session.run(request(i as f32)).is_ok());
+        assert_eq!(code(session.submit(request(i as f32)).unwrap().wait(None)), None);
+    }
+    drop(closed);
+}
+
+#[test]
+fn impossible_requests_are_refused_with_a_reason() {
+    let stage = Arc::new(Stage::default());
+    let session = session(&stage);
+    let mut memory = Memory::new(1.0, 2);
+    let mut refused = |change: &dyn Fn(&mut Submission<'static>), expected: Code, word: &str| {
+        let mut submission = memory.submission();
+        change(&mut submission);
+        let error = session.submit(submission).err().unwrap();
+        assert!(error.code() == expected && error.message().contains(word), "{error:?}");
+    };
+    refused(&|s| s.inputs.clear(), Code::InvalidArgument, "missing");
+    refused(&|s| s.inputs[0].name = "z", Code::NotFound, "\"x\"");
+    refused(&|s| s.inputs[0].name = "y", Code::InvalidArgument, "output");
+    refused(&|s| s.inputs[0].lent.element_type = ElementType::Int8, Code::InvalidArgument, "int8");
+    refused(&|s| s.inputs[0].lent.size = 3, Code::BufferTooSmall, "24 bytes");
+    refused(&|s| s.outputs[0].lent.size = 3, Code::BufferTooSmall, "24 bytes");
+    refused(&|s| s.inputs[0].lent.shape = Shape::new(&[0, 3]).unwrap(), Code::Shape, "at least 1");
+    refused(&|s| s.inputs[0].lent.shape = Shape::new(&[3]).unwrap(), Code::Shape, "dimensions");
+    let mut large = Memory::new(1.0, 9);
+    let error = session.submit(large.submission()).err().unwrap();
+    assert!(error.code() == Code::Shape && error.message().contains("at once, 8"), "{error}");
+    assert!(session.run(memory.submission()).is_ok());
+}
+
+#[test]
+fn many_threads_at_random() {
+    let stage = Arc::new(Stage::default());
+    let policy = Policy { capacity: 16, when_full: WhenFull::Block, ..Policy::default() };
+    let session = session_with(&stage, 3, policy);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let with_callback = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for seed in 0..8u64 {
+            let (session, calls, with_callback) = (&session, &calls, &with_callback);
+            scope.spawn(move || {
+                let mut random = seed;
+                let mut dice = |sides: u64| {
+                    random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    (random >> 33) % sides
+                };
+                for i in 0..500 {
+                    let mut memory = Memory::new(i as f32, 1 + dice(4) as usize);
+                    let mut submission = memory.submission();
+                    submission.priority = dice(3) as i32;
+                    submission.deadline = (dice(4) == 0).then(|| Duration::from_micros(dice(300)));
+                    if dice(3) == 0 {
+                        submission.callback = counted(calls);
+                    }
+                    let called = submission.callback.is_some();
+                    let Ok(request) = session.submit(submission) else { continue };
+                    with_callback.fetch_add(usize::from(called), Ordering::Relaxed);
+                    if dice(4) == 0 {
+                        request.cancel();
+                    }
+                    if request.wait(None).unwrap().is_ok() {
+                        assert_eq!(memory.x, memory.y);
+                    }
+                }
+            });
+        }
+    });
+    session.close();
+    assert_eq!(calls.load(Ordering::Relaxed), with_callback.load(Ordering::Relaxed));
+    let report = session.report();
+    let answered = report.succeeded + report.cancelled + report.late + report.failed;
+    assert_eq!((answered, report.failed, report.waiting, report.running), (report.submitted, 0, 0, 0));
+}
+
+#[cfg(feature = "cpu")]
+mod on_the_cpu {
+    use super::*;
+    use crate::backend::cpu::tests::small_network;
+
+    const VOXELS: usize = 4 * 5 * 6;
+
+    fn run(session: &Session, image: &mut [f32], prob: &mut [f32]) -> Result<()> {
+        let items = (image.len() / VOXELS) as i64;
+        session.run(Submission {
+            inputs: vec![lend("image", image, &[items, 1, 4, 5, 6])],
+            outputs: vec![lend("prob", prob, &[])],
+            ..request(0.0)
+        })
+    }
+
+    #[test]
+    fn the_same_bits_whatever_the_company() {
+        for threads in [1, 2] {
+            let engine = small_network(threads);
+            let session = Session::new(&[engine], &Options::default()).unwrap();
+            thread::scope(|scope| {
+                for seed in 0..6 {
+                    let session = &session;
+                    scope.spawn(move || {
+                        let items = 1 + seed % 3;
+                        let mut image: Vec<f32> =
+                            (0..items * VOXELS).map(|i| ((i * 31 + seed * 17) % 101) as f32 / 101.0 - 0.4).collect();
+                        let (mut alone, mut prob) = (vec![0.0; 2 * image.len()], vec![0.0; 2 * image.len()]);
+                        for (image, alone) in image.chunks_mut(VOXELS).zip(alone.chunks_mut(2 * VOXELS)) {
+                            run(session, image, alone).unwrap();
+                        }
+                        for _ in 0..20 {
+                            run(session, &mut image, &mut prob).unwrap();
+                            assert!(prob.iter().zip(&alone).all(|(a, b)| a.to_bits() == b.to_bits()));
+                        }
+                    });
+                }
+            });
+            assert_eq!(session.report().failed, 0);
+        }
+    }
+
+    #[test]
+    fn the_scheduler_costs_little() {
+        let engine = small_network(1);
+        let session = Session::new(&[engine], &Options::default()).unwrap();
+        let (mut image, mut prob) = (vec![0.5; VOXELS], vec![0.0; 2 * VOXELS]);
+        for _ in 0..300 {
+            run(&session, &mut image, &mut prob).unwrap();
+        }
+        let report = session.report();
+        // Loosely: the machine may be busy. The program of tests/c measures it.
+        assert!(report.queue.p50 < Duration::from_micros(50), "{:?}", report.queue);
+    }
+}

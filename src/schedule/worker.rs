@@ -1,0 +1,320 @@
+//! How a batch gets from the queue to a lane and its requests to their answers: by a thread for each lane, or by a
+//! thread that wants one request and finds a lane free.
+
+use super::completion::Ticket;
+use super::policy::{Situation, Verdict};
+use super::queue::{Place, Queue, Waiting};
+use super::session::{Entry, Known, Shared, cancelled, late};
+use crate::backend::lane::{Failure, Job, Lane};
+use crate::error::{Error, Result};
+use crate::ffi::catch;
+use crate::sync::Arc;
+use std::time::Instant;
+
+pub(super) struct State {
+    pub queue: Queue<Entry>,
+    pub slots: Vec<Slot>,
+    /// Batches that run, and their items.
+    pub running: usize,
+    pub running_items: usize,
+    /// Threads that answer requests; the session does not end before they have.
+    pub answering: usize,
+    /// Whether a worker waits for the moment at which a batch goes that is not full.
+    watched: bool,
+    pub closing: bool,
+    /// How many kinds of requests there were.
+    pub kinds: u64,
+    /// Why the last lane that is lost was lost.
+    loss: Option<Error>,
+}
+
+pub(super) struct Slot {
+    pub crew: usize,
+    /// `None` while a batch runs in it, and when it is lost.
+    pub lane: Option<Box<dyn Lane>>,
+    pub lost: bool,
+}
+
+/// A batch, and the lane that it was given.
+pub(super) struct Assignment {
+    slot: usize,
+    lane: Box<dyn Lane>,
+    known: Arc<Known>,
+    batch: Vec<(Option<Place>, Waiting<Entry>)>,
+    items: usize,
+}
+
+enum Next {
+    Batch(Assignment),
+    Wait(Instant),
+    Nothing,
+}
+
+impl State {
+    pub fn new(slots: Vec<Slot>) -> Self {
+        Self {
+            queue: Queue::default(),
+            slots,
+            running: 0,
+            running_items: 0,
+            answering: 0,
+            watched: false,
+            closing: false,
+            kinds: 0,
+            loss: None,
+        }
+    }
+
+    /// How many lanes are not lost.
+    pub fn alive(&self) -> usize {
+        self.slots.iter().filter(|slot| !slot.lost).count()
+    }
+
+    /// The error for a kind of requests that no lane is left for.
+    pub fn no_lane_for(&self, known: &Known) -> Option<Error> {
+        let loss = self.loss.as_ref()?;
+        let left = self.slots.iter().zip(&known.rooms).any(|(slot, room)| !slot.lost && room.most > 0);
+        (!left).then(|| loss.clone().within("every device of the session that could run this is lost"))
+    }
+
+    /// A free lane that takes so many items of a kind, on the device with the least to do.
+    fn free_lane(&self, known: &Known, items: usize) -> Option<usize> {
+        let free = |i: &usize| self.slots[*i].lane.is_some() && known.rooms[*i].most >= items;
+        let busy = |crew| self.slots.iter().filter(|slot| slot.crew == crew && slot.lane.is_none()).count();
+        (0..self.slots.len()).filter(free).min_by_key(|i| busy(self.slots[*i].crew))
+    }
+
+    fn assign(&mut self, slot: usize, known: Arc<Known>, items: usize) -> Option<Assignment> {
+        let lane = self.slots[slot].lane.take()?;
+        self.running += 1;
+        self.running_items += items;
+        Some(Assignment { slot, lane, known, batch: Vec::new(), items })
+    }
+}
+
+impl Assignment {
+    pub fn with(mut self, waiting: Waiting<Entry>) -> Self {
+        self.batch.push((None, waiting));
+        self
+    }
+}
+
+impl Shared {
+    /// What one of the session's threads does.
+    pub fn work(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        loop {
+            let now = Instant::now();
+            let refused = state.queue.take_late(now);
+            if !refused.is_empty() {
+                state.answering += 1;
+                drop(state);
+                self.refuse(refused.into_iter().map(|waiting| (waiting, late())).collect());
+                state = self.state.lock();
+                continue;
+            }
+            match self.next(&mut state, now) {
+                Next::Batch(assignment) => {
+                    // What is left may go as well, by another thread.
+                    self.rouse(&state, now);
+                    drop(state);
+                    self.space.notify_all();
+                    self.drive(assignment);
+                    state = self.state.lock();
+                }
+                _ if state.closing => return,
+                Next::Wait(until) if !state.watched => {
+                    state.watched = true;
+                    self.work.wait_until(&mut state, until);
+                    state.watched = false;
+                }
+                _ => self.work.wait(&mut state),
+            }
+        }
+    }
+
+    /// Wakes a worker if there is something for it to do.
+    pub fn rouse(&self, state: &State, now: Instant) {
+        match self.choose(state, now) {
+            Choice::Go { .. } => _ = self.work.notify_one(),
+            Choice::Wait(_) if !state.watched => _ = self.work.notify_one(),
+            _ => {}
+        }
+    }
+
+    fn next(&self, state: &mut State, now: Instant) -> Next {
+        match self.choose(state, now) {
+            Choice::Nothing => Next::Nothing,
+            Choice::Wait(until) => Next::Wait(until),
+            Choice::Go { slot, known, items } => {
+                let batch = state.queue.take(known.number, items);
+                let items = batch.iter().map(|(_, waiting)| waiting.items).sum();
+                match state.assign(slot, known, items) {
+                    Some(mut assignment) => {
+                        assignment.batch.extend(batch.into_iter().map(|(place, waiting)| (Some(place), waiting)));
+                        Next::Batch(assignment)
+                    }
+                    None => Next::Nothing,
+                }
+            }
+        }
+    }
+
+    fn choose(&self, state: &State, now: Instant) -> Choice {
+        let mut wait: Option<Instant> = None;
+        if state.slots.iter().all(|slot| slot.lane.is_none()) {
+            return Choice::Nothing;
+        }
+        for head in state.queue.heads() {
+            let known = &head.first.request.known;
+            let Some(slot) = state.free_lane(known, head.first.items) else { continue };
+            match self.judge(state, known, slot, head.items, head.first.since, now) {
+                Verdict::Go(items) => return Choice::Go { slot, known: known.clone(), items },
+                Verdict::Wait(until) => wait = Some(wait.map_or(until, |wait| wait.min(until))),
+            }
+        }
+        wait.map_or(Choice::Nothing, Choice::Wait)
+    }
+
+    fn judge(
+        &self,
+        state: &State,
+        known: &Known,
+        slot: usize,
+        waiting: usize,
+        since: Instant,
+        now: Instant,
+    ) -> Verdict {
+        self.policy.judge(&Situation {
+            waiting,
+            room: self.policy.room(known.rooms[slot]),
+            since,
+            under_way: waiting.max(state.queue.items()) + state.running_items,
+            busy: state.running > 0,
+            lanes: state.alive(),
+            now,
+        })
+    }
+
+    /// A lane for one request that the calling thread has, if it would go at once were it queued.
+    pub fn assign_one(&self, state: &mut State, items: usize, entry: &Entry, now: Instant) -> Option<Assignment> {
+        let slot = state.free_lane(&entry.known, items)?;
+        match self.judge(state, &entry.known, slot, items, now, now) {
+            Verdict::Go(_) => state.assign(slot, entry.known.clone(), items),
+            Verdict::Wait(_) => None,
+        }
+    }
+
+    /// Runs a batch and answers its requests.
+    pub fn drive(self: &Arc<Self>, assignment: Assignment) {
+        let Assignment { slot, mut lane, known, batch, items } = assignment;
+        let start = Instant::now();
+        let mut since = Vec::with_capacity(batch.len());
+        let mut places = Vec::with_capacity(batch.len());
+        let mut jobs: Vec<Job> = Vec::with_capacity(batch.len());
+        let mut rest = Vec::with_capacity(batch.len());
+        for (place, waiting) in batch {
+            let Waiting { items, since: submitted, deadline, request: Entry { ticket, job, callback, .. } } = waiting;
+            since.push(submitted);
+            places.push((place, items, deadline));
+            jobs.push(job);
+            rest.push((ticket, callback));
+        }
+        let unwanted = |i: usize| rest[i].0.is_cancelled();
+        let outcome = match (0..jobs.len()).all(unwanted) {
+            true => Ok(()),
+            false => catch(|| lane.run(&known.kind, &mut jobs, &unwanted))
+                .unwrap_or_else(|error| Err(Failure { error, lost: true })),
+        };
+        let end = Instant::now();
+        let lost = matches!(&outcome, Err(failure) if failure.lost);
+        let entries = jobs.into_iter().zip(rest).map(|(job, (ticket, callback))| Entry {
+            ticket,
+            job,
+            callback,
+            known: known.clone(),
+        });
+
+        let mut state = self.state.lock();
+        state.running -= 1;
+        state.running_items -= items;
+        let again = match &outcome {
+            Err(failure) if failure.lost => {
+                state.slots[slot].lost = true;
+                state.loss = Some(failure.error.clone());
+                self.policy.retry && !state.closing && state.no_lane_for(&known).is_none()
+            }
+            _ => {
+                state.slots[slot].lane = Some(lane);
+                false
+            }
+        };
+        if again {
+            for (mut entry, ((place, items, deadline), since)) in entries.zip(places.into_iter().zip(since)) {
+                entry.job.failure = None;
+                let waiting = Waiting { items, since, deadline, request: entry };
+                match place {
+                    Some(place) => state.queue.put(place, waiting),
+                    None => _ = state.queue.push(known.number, 0, waiting),
+                }
+            }
+            self.rouse(&state, end);
+            drop(state);
+            self.rest.notify_all();
+            return;
+        }
+        let orphans = if lost { self.take_orphans(&mut state) } else { Vec::new() };
+        state.answering += 1;
+        self.rouse(&state, end);
+        drop(state);
+
+        let answers: Vec<_> = entries
+            .map(|mut entry| {
+                let outcome = outcome_of(&entry.ticket, &outcome, entry.job.failure.take());
+                (entry, outcome)
+            })
+            .collect();
+        {
+            let mut statistics = self.statistics.lock();
+            statistics.batch(items, since.into_iter(), start, end);
+            for (_, outcome) in &answers {
+                statistics.answer(outcome.as_ref().err().map(Error::code));
+            }
+        }
+        for (entry, outcome) in answers {
+            self.hand_over(entry, outcome);
+        }
+        self.refuse(orphans);
+    }
+
+    /// Takes the requests out that no lane is left for.
+    fn take_orphans(&self, state: &mut State) -> Vec<(Waiting<Entry>, Error)> {
+        let mut orphans = Vec::new();
+        let mut kinds = Vec::new();
+        for head in state.queue.heads() {
+            kinds.extend(state.no_lane_for(&head.first.request.known).map(|error| (head.kind, error)));
+        }
+        for (kind, error) in kinds {
+            let taken = state.queue.take(kind, usize::MAX);
+            orphans.extend(taken.into_iter().map(|(_, waiting)| (waiting, error.clone())));
+        }
+        orphans
+    }
+}
+
+enum Choice {
+    Go { slot: usize, known: Arc<Known>, items: usize },
+    Wait(Instant),
+    Nothing,
+}
+
+fn outcome_of(ticket: &Ticket<Job>, batch: &std::result::Result<(), Failure>, own: Option<Error>) -> Result<()> {
+    if ticket.is_cancelled() {
+        return Err(cancelled());
+    }
+    match (batch, own) {
+        (Err(failure), _) => Err(failure.error.clone()),
+        (Ok(()), Some(error)) => Err(error),
+        (Ok(()), None) => Ok(()),
+    }
+}
