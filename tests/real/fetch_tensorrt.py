@@ -4,8 +4,8 @@
     fetch_tensorrt.py FOLDER
 
 makes FOLDER/lean-10.16.1.11/libnvinfer_lean.so.10 and the like: the lean and dispatch runtimes of TensorRT 10.16 and 11.4
-and TensorRT-RTX 1.7, 180 MB to download. TensorRT 8.5.3, 549 MB more, comes where PLANRT_TEST_TENSORRT_8 is set. What is
-there already is not fetched again.
+and TensorRT-RTX 1.7, 180 MB to download. TensorRT 8.5.3, 549 MB more, comes where PLANRT_TEST_TENSORRT_8 is set, or is
+linked where it lies unpacked in ~/.cache/tensorrt-8.5.3. What is there already is not fetched again.
 """
 
 import os
@@ -23,8 +23,8 @@ WHEELS = [
     ("tensorrt-lean-cu13-libs", "11.4.0.106"),
     ("tensorrt-rtx-cu13-libs", "1.7.1.116"),
 ]
-if os.environ.get("PLANRT_TEST_TENSORRT_8"):
-    WHEELS.append(("tensorrt", "8.5.3.1"))
+TENSORRT_8 = ("tensorrt", "8.5.3.1")
+CACHED_8 = Path.home() / ".cache/tensorrt-8.5.3/tensorrt/libnvinfer.so.8"
 
 # The libraries that planrt looks for. A wheel holds more: builders, plugins and Python's modules.
 WANTED = ("libnvinfer.so", "libnvinfer_lean.so", "libnvinfer_dispatch.so", "libtensorrt_rtx.so")
@@ -35,14 +35,18 @@ def download(project: str, version: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--dest", str(folder), f"{project}=={version}"]
     if project == "tensorrt":
-        command += ["--python-version", "3.10", "--platform", "manylinux_2_17_x86_64"]
+        command += ["--python-version", "3.10"]
     subprocess.run(command, check=True)
     return next(folder.glob("*.whl"))
 
 
-def fetch(project: str, version: str, folder: Path):
+def place(project: str, version: str, folder: Path) -> Path:
     name = project.removeprefix("tensorrt-").removesuffix("-cu13-libs")
-    target = folder / f"{'full' if name == 'tensorrt' else name}-{version}"
+    return folder / f"{'full' if name == 'tensorrt' else name}-{version}"
+
+
+def fetch(project: str, version: str, folder: Path):
+    target = place(project, version, folder)
     if target.exists():
         return
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -64,6 +68,12 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     for project, version in WHEELS:
         fetch(project, version, folder)
+    cached_8 = place(*TENSORRT_8, folder) / CACHED_8.name
+    if CACHED_8.exists() and not cached_8.exists():
+        cached_8.parent.mkdir(exist_ok=True)
+        cached_8.symlink_to(CACHED_8)
+    elif os.environ.get("PLANRT_TEST_TENSORRT_8"):
+        fetch(*TENSORRT_8, folder)
 
 
 if __name__ == "__main__":

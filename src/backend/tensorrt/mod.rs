@@ -64,3 +64,17 @@ impl From<Absent> for Error {
         Self::new(Code::Unsupported, absent.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tensorrt_sys::{Version, methods};
+
+    #[test]
+    fn what_a_version_lacks_is_an_error_that_names_who_has_it() {
+        let row = *methods().find(|row| row.declaration.contains("getEngineStat")).unwrap();
+        let error = Error::from(Absent { row, version: Version::decode(8503).unwrap() });
+        assert_eq!(error.code(), Code::Unsupported);
+        assert!(error.message().contains("TensorRT 8.5.3") && error.message().contains("10.14.0"), "{error}");
+    }
+}
