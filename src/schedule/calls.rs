@@ -1,7 +1,7 @@
 //! Callbacks: they wait here for the thread that calls them, the session's own or one that the application lends.
 
 use crate::error::Result;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, this_thread};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -25,13 +25,6 @@ struct State {
     /// The deadline that someone has to look after.
     alarm: Option<Instant>,
     closed: bool,
-}
-
-/// A number that no other thread has, as long as this one lives. (The standard library's would allocate on threads that it
-/// did not start.)
-fn this_thread() -> usize {
-    thread_local!(static HERE: u8 = const { 0 });
-    HERE.with(|here| std::ptr::from_ref(here).addr())
 }
 
 /// What a thread that serves has to do.
