@@ -21,6 +21,7 @@ pub mod ffi;
 pub mod log;
 #[allow(unsafe_code)] // maps model files
 mod model;
+mod panic;
 mod runtime;
 mod schedule;
 mod sync;

@@ -92,8 +92,9 @@ pub struct Job {
     pub failure: Option<Error>,
 }
 
-impl crate::schedule::Delivery for Job {
-    fn deliver(self) {
+impl Job {
+    /// Copies the outputs that came through blocks into the caller's memory.
+    pub fn deliver(self) {
         self.outputs.into_iter().flatten().for_each(Part::deliver);
     }
 }

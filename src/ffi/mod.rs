@@ -9,7 +9,6 @@ mod context;
 mod doctor;
 mod engine;
 mod error;
-mod panic;
 mod request;
 mod runtime;
 mod session;
@@ -87,7 +86,7 @@ macro_rules! export {
         // SAFETY: the C interface asks for handles that are null or alive.
         $crate::ffi::attempt(|| unsafe {
             $(let $handle = &(*$crate::ffi::not_null($handle, stringify!($handle))?).0;)*
-            $crate::ffi::panic::catch(|| {
+            $crate::panic::catch(|| {
                 $(let $handle = $handle.get(stringify!($handle))?;)*
                 $body
             })
@@ -104,12 +103,11 @@ macro_rules! delete {
     ($handle:ident) => {
         if !$handle.is_null() {
             // SAFETY: the C interface asks for a handle that came from here and is deleted once.
-            let _ = $crate::ffi::panic::catch(|| drop(unsafe { Box::from_raw($handle) }));
+            let _ = $crate::panic::catch(|| drop(unsafe { Box::from_raw($handle) }));
         }
     };
 }
 
-pub(crate) use panic::catch;
 pub(crate) use {delete, export};
 
 #[cfg(test)]

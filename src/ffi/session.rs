@@ -378,7 +378,7 @@ pub unsafe extern "C" fn planrt_session_new(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_delete(session: *mut planrt_session) {
     if let Some(session) = unsafe { session.as_ref() } {
-        let _ = super::panic::catch(|| session.0.get("session").map(|session| session.close()));
+        let _ = crate::panic::catch(|| session.0.get("session").map(|session| session.close()));
     }
     delete!(session);
 }

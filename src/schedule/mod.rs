@@ -16,7 +16,6 @@ mod tests;
 mod worker;
 
 pub use calls::Callback;
-pub use completion::Delivery;
 pub use policy::{Delay, WhenFull};
 pub use session::{Options, Request, Session, Submission, Tensor};
 pub use statistics::{BATCH_SIZES, Report, Times};

@@ -1,7 +1,7 @@
 //! A session: the handle's side of the scheduler. What a request asks for is checked here, by the thread that asks.
 
 use super::calls::{Callback, Calls, Duty};
-use super::completion::Ticket;
+use super::completion::{Delivery, Ticket};
 use super::policy::{Policy, WhenFull};
 use super::queue::{Place, Waiting};
 use super::statistics::{Report, Statistics};
@@ -99,6 +99,12 @@ pub struct Request {
     session: Weak<Shared>,
     place: Place,
     deadline: Option<Instant>,
+}
+
+impl Delivery for Job {
+    fn deliver(self) {
+        Self::deliver(self);
+    }
 }
 
 impl Session {

@@ -7,7 +7,7 @@ use super::queue::{Place, Queue, Waiting};
 use super::session::{Entry, Known, Shared, cancelled, late};
 use crate::backend::lane::{Failure, Job, Lane};
 use crate::error::{Error, Result};
-use crate::ffi::catch;
+use crate::panic::catch;
 use crate::sync::Arc;
 use std::time::Instant;
 

@@ -1,7 +1,7 @@
 //! An execution context of the CPU engine.
 
 use super::CpuEngine;
-use super::model::{datum_type, run_type, with_batch};
+use super::model::{datum_type, run_type};
 use crate::backend::{Cancellation, Context};
 use crate::cuda::Stream;
 use crate::engine::{Role, TensorInfo};
@@ -81,9 +81,9 @@ impl CpuContext {
         let Some(batch) = shapes.first().and_then(|shape| shape.first()).filter(|_| model.batched) else {
             return Ok(None);
         };
-        let item: Vec<_> = shapes.iter().map(|shape| with_batch(shape, 1)).collect();
+        let item: Vec<_> = shapes.iter().map(|shape| shape.with_first(1)).collect();
         let outputs = model.infer(&item)?.into_iter().map(|shape| match shape {
-            Some(shape) if shape.first() == Some(&1) => Some(Some(with_batch(&shape, *batch))),
+            Some(shape) if shape.first() == Some(&1) => Some(Some(shape.with_first(*batch))),
             // This output does not come item by item, whatever the model declares.
             _ => None,
         });

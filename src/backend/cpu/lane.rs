@@ -3,7 +3,6 @@
 
 use super::CpuEngine;
 use super::context::{CpuContext, read, write};
-use super::model::with_batch;
 use crate::backend::lane::{After, Crew, CrewSize, Failure, Intake, Job, Kind, Lane, Part, Room};
 use crate::backend::{Cancellation, Context};
 use crate::cuda::Device;
@@ -32,7 +31,7 @@ impl Intake for CpuIntake {
         let tensors = &self.engine.model.description.tensors;
         let mut context = CpuContext::new(self.engine.clone());
         if self.engine.model.batched {
-            let item: Vec<_> = inputs.iter().map(|shape| with_batch(shape, 1)).collect();
+            let item: Vec<_> = inputs.iter().map(|shape| shape.with_first(1)).collect();
             if let Some(arrangement) = context.arrange_items(&item)?
                 && let Some(outputs) = arrangement.outputs.into_iter().collect()
             {

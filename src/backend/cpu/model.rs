@@ -111,7 +111,7 @@ impl Model {
     /// The inputs' shapes of one item, if the model leaves nothing else open.
     pub fn only_shapes(&self) -> Option<Vec<Shape>> {
         let one = |input: &TensorInfo| match self.batched {
-            true => with_batch(&input.shape, 1),
+            true => input.shape.with_first(1),
             false => input.shape,
         };
         let shapes: Vec<_> = self.inputs().map(one).collect();
@@ -212,17 +212,6 @@ fn invalid(data: &[u8]) -> Error {
         _ => "these bytes are not an ONNX model",
     };
     Error::new(Code::InvalidModel, message)
-}
-
-/// The same shape with another leading extent.
-pub fn with_batch(shape: &Shape, batch: i64) -> Shape {
-    let mut extents = [0; crate::tensor::MAX_RANK];
-    let extents = &mut extents[..shape.len()];
-    extents.copy_from_slice(shape);
-    if let Some(first) = extents.first_mut() {
-        *first = batch;
-    }
-    Shape::new(extents).expect("the rank is that of a shape")
 }
 
 /// The outputs' shapes of a typed graph; `None` for one that depends on the data.
