@@ -21,6 +21,10 @@ NULLABLE = {
     ("planrt_engine_load_memory", 3),  # options
     ("planrt_context_enqueue", 1),  # no stream: the CPU
     ("planrt_stream_wrap", 1),  # CUDA's default stream
+    ("planrt_session_new", 2),  # options
+    ("planrt_session_submit", 5),  # options
+    ("planrt_session_run", 5),  # options
+    ("planrt_session_pump", 2),  # the count, not asked for
     ("planrt_doctor", 0),  # options
     ("planrt_doctor", 1),  # model
     ("planrt_doctor", 3),  # usable, not asked for
@@ -40,6 +44,12 @@ SPECIMENS = {
     "planrt_tensor_info *": "&info",
     "planrt_profile_shape *": "&profile_shape",
     "planrt_host_tensor *": "&tensor",
+    "planrt_session_options *": "session_options",
+    "planrt_session *": "session",
+    "planrt_request *": "request",
+    "planrt_tensor *": "&lent",
+    "planrt_request_options *": "NULL",
+    "planrt_engine * *": "(const planrt_engine *const *)&engine",
     "planrt_log_callback": "NULL",
     "char *": '"image"',
     "void *": "bytes",
@@ -50,10 +60,11 @@ SPECIMENS = {
     "planrt_memory_kind": "PLANRT_MEMORY_HOST",
     "planrt_log_level": "PLANRT_LOG_ERROR",
     "planrt_statistic": "PLANRT_STATISTIC_WEIGHTS_SIZE",
+    "planrt_when_full": "PLANRT_WHEN_FULL_REFUSE",
 }
 
 PROGRAM = """/* Written by null_arguments.py. */
-#include "small_model.h"
+#include "small_session.h"
 
 static _Alignas(16) unsigned char out[256];
 
@@ -74,6 +85,13 @@ int main(void) {{
     planrt_host_tensor tensor = {{0}};
     info.struct_size = sizeof info, profile_shape.struct_size = sizeof profile_shape, tensor.struct_size = sizeof tensor;
     tensor.name = "image", tensor.data = bytes, tensor.element_type = PLANRT_FLOAT32;
+    static float image[IMAGE];
+    planrt_tensor lent = image_tensor(image, 1);
+    planrt_session_options *session_options = NULL;
+    planrt_request *request = NULL;
+    planrt_session *session = new_session(engine, NULL);
+    OK(planrt_session_options_new(&session_options));
+    OK(planrt_session_submit(session, &lent, 1, NULL, 0, NULL, &request));
     OK(planrt_runtime_options_new(&runtime_options));
     OK(planrt_engine_options_new(&engine_options));
     OK(planrt_buffer_new(runtime, PLANRT_MEMORY_HOST, 64, &buffer));
@@ -84,6 +102,9 @@ int main(void) {{
 
 {calls}
     planrt_error_delete(error);
+    planrt_request_delete(request);
+    planrt_session_delete(session);
+    planrt_session_options_delete(session_options);
     planrt_stream_delete(stream);
     planrt_buffer_delete(buffer);
     planrt_engine_options_delete(engine_options);
@@ -120,8 +141,8 @@ def specimen(c_type: str) -> str:
     bare = c_type.replace("const ", "")
     if bare in SPECIMENS:
         return SPECIMENS[bare]
-    if c_type == "const int64_t *":
-        return "(const int64_t *)bytes"
+    if c_type in ("const int64_t *", "const int32_t *"):
+        return f"({c_type})bytes"
     if bare.endswith("*") and "const" not in c_type:
         return f"({c_type})out"
     sys.exit(f"null_arguments.py: no specimen of the type '{c_type}'")

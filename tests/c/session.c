@@ -127,6 +127,7 @@ static void refuses(void) {
     planrt_tensor in = image_tensor(image, 1), out = prob_tensor(prob, 1), bad;
     planrt_request_options how = {.struct_size = sizeof how};
     planrt_request *request = NULL;
+    memset(prob, UNTOUCHED, sizeof prob);
     bad = in, bad.shape[4] = 9;
     FAILS(PLANRT_ERROR_SHAPE, "takes 8", planrt_session_run(session, &bad, 1, &out, 1, NULL));
     bad = in, bad.element_type = PLANRT_INT64;

@@ -294,12 +294,17 @@ int cuMemFreeHost(void *address) {
 
 /* For memory that it does not know the driver answers 0. */
 int cuPointerGetAttributes(unsigned count, const int *attributes, void **values, uintptr_t address) {
-    enum { MEMORY_TYPE = 2, UNKNOWN = 0, HOST = 1, DEVICE = 2 };
+    enum { MEMORY_TYPE = 2, DEVICE_ORDINAL = 9, UNKNOWN = 0, HOST = 1, DEVICE = 2 };
     BEGIN_IN_CONTEXT;
     struct object object;
-    if (count != 1 || attributes[0] != MEMORY_TYPE) return INVALID_VALUE;
     bool known = find((const char *)address, &object);
-    *(unsigned *)values[0] = !known ? UNKNOWN : object.kind == DEVICE_MEMORY ? DEVICE : HOST;
+    for (unsigned i = 0; i < count; ++i) {
+        switch (attributes[i]) {
+        case MEMORY_TYPE: *(unsigned *)values[i] = !known ? UNKNOWN : object.kind == DEVICE_MEMORY ? DEVICE : HOST; break;
+        case DEVICE_ORDINAL: *(int *)values[i] = known ? object.device : -2; break;
+        default: return INVALID_VALUE;
+        }
+    }
     return SUCCESS;
 }
 
@@ -364,6 +369,15 @@ int cuEventDestroy_v2(void *event) {
     int code = take_away(EVENT, event);
     if (code == SUCCESS) free(event);
     return code;
+}
+
+/* ---- Graphs: TensorRT's double works while it is called, so there is nothing that could be captured ---- */
+
+int cuStreamBeginCapture_v2(void *stream, int mode) {
+    enum { NOT_SUPPORTED = 801 };
+    BEGIN_IN_CONTEXT;
+    (void)mode;
+    return is_stream(stream) ? NOT_SUPPORTED : INVALID_HANDLE;
 }
 
 /* ---- What tests ask the double ---- */

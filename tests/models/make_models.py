@@ -107,6 +107,14 @@ def small():
 
 
 @model
+def tiny():
+    """Hardly any work, so that what is around it shows: small's tensors, one convolution of one voxel."""
+    net = Net("tiny")
+    net.output("prob", net.conv(net.input("image", volume(1, 8)), 1, 2, kernel=1), volume(2, 8))
+    return net
+
+
+@model
 def slow():
     """Long enough, a second or so, to be cancelled and to be caught in use. Nothing runs it to its end for its result."""
     net = Net("slow")
