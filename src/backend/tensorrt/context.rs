@@ -134,6 +134,11 @@ impl Context {
         told
     }
 
+    /// Says that the caller orders this context's work on several streams itself.
+    pub fn order_is_kept(&mut self) {
+        self.last_stream = std::ptr::null_mut();
+    }
+
     /// The inputs' shapes, as far as they are known; `None` for outputs.
     fn input_shapes(&self) -> Vec<Option<Shape>> {
         let tensors = &self.description().tensors;

@@ -6,6 +6,7 @@
 
 use super::context::Context;
 use super::engine::Engine;
+use super::sizes::{Run, Sizes};
 use crate::backend::lane::{After, Crew, CrewSize, Failure, Intake, Job, Kind, Lane, Part, Room};
 use crate::backend::{Context as _, Engine as _};
 use crate::cuda::{Blocks, Device, DeviceMemory, Event, Graph, Mark, Marks, Stream, copy_async, memory_kind};
@@ -16,6 +17,7 @@ use crate::tensor::Shape;
 use parking_lot::Mutex;
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::time::Instant;
 use tensorrt_sys::ExecutionContextAllocationStrategy;
 
 /// Contexts where the caller leaves it open: while some are between two batches, the others keep the device busy.
@@ -23,6 +25,12 @@ const CONTEXTS: usize = 4;
 
 /// Page-locked memory that is kept for requests from ordinary memory.
 const KEEP: usize = 256 << 20;
+
+/// A graph costs as much to make as some ten enqueues: it is made for shapes that were there this often.
+const REPEATS: u32 = 3;
+
+/// How often a lane tries to capture before it takes TensorRT's work for uncapturable.
+const CAPTURES: u32 = 3;
 
 /// A context and who used it last.
 struct Hub {
@@ -35,6 +43,9 @@ struct Hub {
     /// Counts the changes of these. A graph holds good only as long as the context that it was captured from is as it was
     /// (TensorRT's developer guide, "CUDA Graphs"); replayed after another shape it computes nonsense.
     changes: u64,
+    /// Enqueues since the last change.
+    repeats: u32,
+    sizes: Sizes,
 }
 
 pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
@@ -141,7 +152,15 @@ impl Hub {
         }
         let profile = context.profile();
         context.set_profile(profile)?;
-        Ok(Arc::new(Mutex::new(Self { context, profile, last: None, shapes: Vec::new(), changes: 0 })))
+        Ok(Arc::new(Mutex::new(Self {
+            context,
+            profile,
+            last: None,
+            shapes: Vec::new(),
+            changes: 0,
+            repeats: 0,
+            sizes: Sizes::new(),
+        })))
     }
 
     /// The outputs' shapes for these inputs' shapes.
@@ -279,8 +298,10 @@ struct TensorRtLane {
     computed: Arc<Event>,
     /// The computation for the context's shapes, and at which of their changes it was captured.
     graph: Option<(u64, Graph)>,
-    /// Whether TensorRT's work cannot be captured.
-    uncapturable: bool,
+    /// How often TensorRT's work could not be captured.
+    failed_captures: u32,
+    /// How the last batch was computed.
+    last_run: Run,
 }
 
 // SAFETY: the addresses are of this lane's own memory; the rest is Send.
@@ -316,7 +337,8 @@ impl TensorRtLane {
             memory,
             computed: Arc::new(Event::new(device)?),
             graph: None,
-            uncapturable: false,
+            failed_captures: 0,
+            last_run: Run::Changed,
         })
     }
 
@@ -381,14 +403,20 @@ impl TensorRtLane {
         if hub.shapes != shapes {
             hub.shapes = shapes.to_vec();
             hub.changes += 1;
+            hub.repeats = 0;
+            self.last_run = Run::Changed;
             self.enqueue(&mut hub)?;
         } else {
-            if !self.uncapturable && self.graph.as_ref().is_none_or(|(captured, _)| *captured != hub.changes) {
+            hub.repeats += 1;
+            self.last_run = Run::Steady;
+            let is_captured = self.graph.as_ref().is_some_and(|(captured, _)| *captured == hub.changes);
+            if !is_captured && hub.repeats >= REPEATS && self.failed_captures < CAPTURES {
+                self.last_run = Run::Captured;
                 self.capture(&mut hub);
             }
             match &mut self.graph {
                 // SAFETY: the graph uses the lane's own memory and the context's, which live as long as it.
-                Some((_, graph)) if !self.uncapturable => unsafe { graph.launch(&self.stream) }?,
+                Some((captured, graph)) if *captured == hub.changes => unsafe { graph.launch(&self.stream) }?,
                 _ => self.enqueue(&mut hub)?,
             }
         }
@@ -407,6 +435,8 @@ impl TensorRtLane {
             // SAFETY: the lane's memory outlives its work: a batch is waited for.
             unsafe { hub.context.bind(tensor, memory.address(), memory.size()) }?;
         }
+        // Lanes that share a context order their work by events, which a capture must not wait for.
+        hub.context.order_is_kept();
         // SAFETY: as above.
         unsafe { hub.context.enqueue(Some(&self.stream)) }
     }
@@ -416,8 +446,10 @@ impl TensorRtLane {
     fn capture(&mut self, hub: &mut Hub) {
         match Graph::capture(&self.stream, || self.enqueue(hub)) {
             Ok(graph) => self.graph = Some((hub.changes, graph)),
+            // Another thread's call may have come between, so it is tried again.
+            Err(_) if self.failed_captures + 1 < CAPTURES => self.failed_captures += 1,
             Err(error) => {
-                self.uncapturable = true;
+                self.failed_captures += 1;
                 self.engine.runtime().log().write(
                     Level::Warning,
                     &format!(
@@ -437,12 +469,17 @@ impl TensorRtLane {
             true => batches(self.engine.description(), self.hub.lock().profile),
             false => (1, 1),
         };
-        // A profile may want more items than there are; what is computed for those is not looked at.
+        // A profile may want more items than there are, and it may cost less to compute as many as the last time; what is
+        // computed for those is not looked at.
         let items = items.max(least as usize);
+        let items = if kind.batched { self.hub.lock().sizes.choose(items) } else { items };
         let shapes = kind.inputs.iter().map(|shape| kind.whole(shape, items)).collect::<Vec<_>>();
+        let start = Instant::now();
         self.compute(&shapes)?;
         self.scatter(kind, jobs, unwanted);
-        self.stream.synchronize()
+        self.stream.synchronize()?;
+        self.hub.lock().sizes.ran(start.elapsed().as_secs_f64() * 1e6, self.last_run);
+        Ok(())
     }
 }
 

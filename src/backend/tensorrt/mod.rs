@@ -10,6 +10,7 @@ mod plan;
 mod plugins;
 mod profiles;
 mod runtime;
+mod sizes;
 mod transfer;
 
 pub use find::{Found, every_library};
