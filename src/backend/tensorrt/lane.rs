@@ -465,14 +465,14 @@ impl TensorRtLane {
         let _current = device.make_current()?;
         self.gather(kind, jobs)?;
         let items: usize = jobs.iter().map(|job| job.items).sum();
-        let (least, _) = match kind.batched {
+        let (least, most) = match kind.batched {
             true => batches(self.engine.description(), self.hub.lock().profile),
             false => (1, 1),
         };
         // A profile may want more items than there are, and it may cost less to compute as many as the last time; what is
         // computed for those is not looked at.
         let items = items.max(least as usize);
-        let items = if kind.batched { self.hub.lock().sizes.choose(items) } else { items };
+        let items = if kind.batched { self.hub.lock().sizes.choose(items, most as usize) } else { items };
         let shapes = kind.inputs.iter().map(|shape| kind.whole(shape, items)).collect::<Vec<_>>();
         let start = Instant::now();
         self.compute(&shapes)?;
