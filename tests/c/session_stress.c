@@ -144,8 +144,6 @@ int main(int argc, char **argv) {
     CHECK(statistics.succeeded == (uint64_t)atomic_load(&succeeded));
     CHECK(statistics.submitted == statistics.succeeded + statistics.cancelled + statistics.deadline_passed);
     CHECK(statistics.cancelled == (uint64_t)atomic_load(&cancelled));
-#ifdef MEASURED
-    CHECK(after - before < 4096);
-#endif
+    if (getenv("PLANRT_TEST_MEASURES")) CHECK(after - before < 4096);
     return 0;
 }
