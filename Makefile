@@ -57,6 +57,7 @@ test: $(DEEPBRAIN) $(BUILD)/venv/tests/python.done $(CBINDGEN) | setup-test
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
 	cargo test --release --workspace --locked
+	cargo test --release --locked --manifest-path tests/interleavings/Cargo.toml --target-dir $(BUILD)/interleavings
 	$(PYTHON) tests/real/fetch_tensorrt.py $(BUILD)/tensorrt
 	$(MAKE) library
 	rm -rf $(BUILD)/test
