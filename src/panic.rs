@@ -31,8 +31,8 @@ pub(crate) fn catch<R>(call: impl FnOnce() -> R) -> Result<R> {
     })
 }
 
-/// The default hook prints to stderr. Ours notes the place where a guarded call, or a thread of ours, panicked, and leaves every other panic
-/// to the hook before it: in a Rust application the hook is shared with it.
+/// The default hook prints to stderr. Ours notes the place where a guarded call, or a thread of ours, panicked, and leaves
+/// every other panic to the hook before it: in a Rust application the hook is shared with it.
 fn keep_quiet() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

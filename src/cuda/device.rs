@@ -37,7 +37,6 @@ pub struct DeviceInfo {
     pub name: String,
     /// (major, minor): (9, 0) for an H100.
     pub compute_capability: (i32, i32),
-    pub multiprocessors: i32,
     /// Bytes.
     pub total_memory: usize,
 }
@@ -74,7 +73,6 @@ fn describe(ordinal: i32) -> Result<(sys::CUdevice, DeviceInfo)> {
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
             attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         ),
-        multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
         total_memory,
     };
     Ok((device, info))

@@ -499,7 +499,8 @@ impl Lane for TensorRtLane {
             // Whatever failed, the device must have let go of the jobs' memory; if it cannot even be waited for, it
             // will not do anything any more. What was captured may hold what the failure left behind.
             let lost = self.stream.synchronize().is_err();
-            self.graph = None;
+            // Forgetting the shapes is what tells every lane of this context that its graph is stale.
+            self.hub.lock().shapes.clear();
             Failure { error, lost }
         })
     }

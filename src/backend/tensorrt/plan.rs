@@ -224,13 +224,7 @@ mod tests {
 
     #[test]
     fn mismatches_name_both_sides() {
-        let device = DeviceInfo {
-            ordinal: 0,
-            name: "H100".into(),
-            compute_capability: (9, 0),
-            multiprocessors: 132,
-            total_memory: 1 << 30,
-        };
+        let device = DeviceInfo { ordinal: 0, name: "H100".into(), compute_capability: (9, 0), total_memory: 1 << 30 };
         let version = |reported| Version::decode(reported).unwrap();
         let data = plan([8, 5, 3, 1], (9, 0), 100);
         let good = Plan::parse(&data).unwrap();
