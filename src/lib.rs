@@ -21,6 +21,8 @@ pub mod ffi;
 pub mod log;
 #[allow(unsafe_code)] // maps model files
 mod model;
+#[allow(unsafe_code)] // calls NVIDIA's tools
+mod nvtx;
 mod panic;
 mod runtime;
 mod schedule;

@@ -46,6 +46,8 @@ pub struct Part {
     /// Its elements in page-locked memory, in the model's type: an input's from when the request is taken in, an
     /// output's until it is delivered.
     pub block: Option<Block>,
+    /// Whether kernels on the device may touch the lent memory.
+    pub reachable: bool,
     /// The model's element type.
     pub element_type: ElementType,
 }
@@ -135,12 +137,33 @@ impl Kind {
 }
 
 /// How many items a lane takes at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Room {
-    /// The batch that suits it best.
+    /// The largest batch that is of use.
     pub usual: usize,
     /// The most that it can do; 0 if it takes no request of this kind.
     pub most: usize,
+    /// The sizes at which batches are computed, ascending, and the seconds that each takes; empty where items cost the same
+    /// in any company.
+    pub costs: Arc<[(usize, f64)]>,
+}
+
+/// So much dearer than in the best batch an item may be.
+const DEARER: f64 = 1.15;
+
+impl Room {
+    /// The items that a batch of so many has room for at the same cost.
+    pub fn fill(&self, items: usize) -> usize {
+        self.costs.iter().map(|(size, _)| *size).find(|size| *size >= items).unwrap_or(items)
+    }
+
+    /// How many of so many items go together: rather than a batch with many places empty, fewer go now and the others next.
+    pub fn take(&self, waiting: usize) -> usize {
+        let each = |(size, cost): &(usize, f64)| cost / waiting.min(*size) as f64;
+        let least = self.costs.iter().map(each).fold(f64::INFINITY, f64::min);
+        let largest = self.costs.iter().rfind(|size| each(size) <= least * DEARER);
+        largest.map_or(waiting, |(size, _)| waiting.min(*size))
+    }
 }
 
 /// One batch at a time on its way through an engine. Lanes are independent: while one runs, the next batch is gathered
@@ -187,15 +210,36 @@ pub trait Intake: Send + Sync {
 }
 
 /// How large a crew shall be.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct CrewSize {
-    /// Execution contexts; 0 for as many as are of use and fit.
+    /// Batches that run side by side; 0 for as many as are of use and fit.
     pub contexts: usize,
     /// Bytes of device memory that contexts, their inputs and outputs may take; 0 for what is free.
     pub memory_budget: usize,
+    /// The most items in a batch; 0 for as many as are of use.
+    pub largest: usize,
+    /// Batch sizes that the application prefers.
+    pub preferred: Vec<usize>,
 }
 
 pub struct Crew {
     pub lanes: Vec<Box<dyn Lane>>,
     pub intake: Arc<dyn Intake>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_full_or_nearly() {
+        // As measured with a small network on an H100.
+        let costs = [(1, 41.0), (2, 56.0), (4, 97.0), (8, 176.0), (16, 351.0)];
+        let room = Room { usual: 16, most: 16, costs: costs.into() };
+        let taken: Vec<_> = (1..=18).map(|waiting| room.take(waiting)).collect();
+        assert_eq!(taken, [1, 2, 2, 4, 4, 4, 7, 8, 8, 8, 8, 8, 8, 14, 15, 16, 16, 16]);
+        let flat = Room { usual: 4, most: 8, ..Room::default() };
+        assert_eq!((flat.take(3), flat.fill(3)), (3, 3));
+        assert_eq!([1, 3, 8, 9, 20].map(|items| room.fill(items)), [1, 4, 8, 16, 20]);
+    }
 }

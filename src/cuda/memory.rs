@@ -34,6 +34,15 @@ impl DeviceMemory {
     pub fn size(&self) -> usize {
         self.size
     }
+
+    /// Fills it with zeros, in the stream's order.
+    pub fn clear(&self, stream: &Stream) -> Result<()> {
+        let _current = self.device.make_current()?;
+        // SAFETY: the memory is this value's; the stream is alive.
+        check(unsafe { sys::cuMemsetD8Async(self.address, 0, self.size, stream.raw()) }, || {
+            format!("clearing {} bytes on the device", self.size)
+        })
+    }
 }
 
 impl Drop for DeviceMemory {
@@ -130,4 +139,22 @@ pub fn device_of(device: &Device, address: *const c_void) -> Option<i32> {
     };
     let on_device = kind == sys::CUmemorytype_enum::CU_MEMORYTYPE_DEVICE as u32;
     (result == sys::CUresult::CUDA_SUCCESS && on_device).then_some(ordinal)
+}
+
+/// Whether the driver knows all of this memory as part of one allocation: kernels may touch it without a doubt.
+pub fn is_one_allocation(device: &Device, address: *const c_void, size: usize) -> bool {
+    let Ok(_current) = device.make_current() else { return false };
+    let (mut start, mut whole) = (0 as sys::CUdeviceptr, 0usize);
+    let mut attributes = [
+        sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_RANGE_START_ADDR,
+        sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_RANGE_SIZE,
+    ];
+    let mut places = [(&raw mut start).cast(), (&raw mut whole).cast()];
+    // SAFETY: two attributes, whose values are written to an address and a size.
+    let result = unsafe {
+        sys::cuPointerGetAttributes(2, attributes.as_mut_ptr(), places.as_mut_ptr(), address as sys::CUdeviceptr)
+    };
+    let offset = (address as sys::CUdeviceptr).checked_sub(start);
+    let fits = offset.and_then(|offset| whole.checked_sub(offset as usize)).is_some_and(|left| left >= size);
+    result == sys::CUresult::CUDA_SUCCESS && fits
 }

@@ -1,5 +1,6 @@
 //! The CUDA driver, loaded at run time: devices, streams, events, graphs, memory. Nothing here knows of TensorRT.
 
+mod copy;
 mod device;
 mod event;
 mod graph;
@@ -7,10 +8,11 @@ mod memory;
 mod pool;
 mod stream;
 
+pub use copy::{Copier, Piece};
 pub use device::{Current, Device, DeviceInfo, devices, driver_version};
 pub use event::Event;
 pub use graph::Graph;
-pub use memory::{DeviceMemory, PinnedMemory, copy_async, device_of, memory_kind};
+pub use memory::{DeviceMemory, PinnedMemory, copy_async, device_of, is_one_allocation, memory_kind};
 pub use pool::{Block, Blocks, Mark, Marks};
 pub use stream::Stream;
 

@@ -4,6 +4,7 @@ use super::{Device, Event, PinnedMemory, Stream};
 use crate::error::Result;
 use parking_lot::Mutex;
 use std::ffi::c_void;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 /// Blocks of page-locked memory, of which so many bytes are kept when nobody uses them.
@@ -32,25 +33,26 @@ impl Blocks {
         free.bytes -= found.as_ref().map_or(0, PinnedMemory::size);
         drop(free);
         let memory = found.map_or_else(|| PinnedMemory::new(&self.device, bytes), Ok)?;
-        Ok(Block { memory: Some(memory), pool: self.clone() })
+        Ok(Block { memory: ManuallyDrop::new(memory), pool: self.clone() })
     }
 }
 
 /// Goes back to its pool when it is dropped.
 pub struct Block {
-    memory: Option<PinnedMemory>,
+    memory: ManuallyDrop<PinnedMemory>,
     pool: Arc<Blocks>,
 }
 
 impl Block {
     pub fn address(&self) -> *mut c_void {
-        self.memory.as_ref().map_or(std::ptr::null_mut(), PinnedMemory::address)
+        self.memory.address()
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let Some(memory) = self.memory.take() else { return };
+        // SAFETY: taken here and nowhere else.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
         let mut given_up = Vec::new();
         let mut free = self.pool.free.lock();
         free.bytes += memory.size();

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 /// How long the first request of a batch waits for company, while something is free to run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delay {
-    /// Only while other requests run, for a batch that is smaller than its share of what is under way, and no longer
-    /// than [`COMPANY`]: the threads that were just answered come again.
+    /// Only while other requests run, for a batch that is smaller than its share, and no longer than [`COMPANY`] from the
+    /// end of the last batch: the threads that were just answered come again.
     Share,
     /// So long, whether anything runs or not.
     Fixed(Duration),
@@ -59,12 +59,12 @@ pub struct Situation {
     pub room: usize,
     /// When the first of them was submitted.
     pub since: Instant,
-    /// Items of any kind: waiting and running.
-    pub under_way: usize,
     /// Whether anything runs.
     pub busy: bool,
-    /// How many batches can run at once.
-    pub lanes: usize,
+    /// The batch that is worth waiting for.
+    pub share: usize,
+    /// When the last batch ended.
+    pub freed: Instant,
     pub now: Instant,
 }
 
@@ -92,7 +92,7 @@ impl Policy {
     }
 
     /// The most items that a batch shall have in a lane.
-    pub fn room(&self, lane: Room) -> usize {
+    pub fn room(&self, lane: &Room) -> usize {
         if self.largest > 0 { self.largest.min(lane.most) } else { lane.usual }
     }
 
@@ -105,7 +105,7 @@ impl Policy {
         }
         let until = match self.delay {
             Delay::Fixed(delay) => s.since + delay,
-            Delay::Share if s.busy && s.waiting < s.under_way.div_ceil(s.lanes.max(1)) => s.since + COMPANY,
+            Delay::Share if s.busy && s.waiting < s.share => s.since.max(s.freed) + COMPANY,
             Delay::Share => s.now,
         };
         if until > s.now { Verdict::Wait(until) } else { Verdict::Go(s.waiting) }
@@ -118,8 +118,8 @@ mod tests {
 
     fn situation(waiting: usize, running: usize, lanes: usize) -> Situation {
         let now = Instant::now();
-        let under_way = waiting + running;
-        Situation { waiting, room: 16, since: now, under_way, busy: running > 0, lanes, now }
+        let share = (waiting + running).div_ceil(lanes);
+        Situation { waiting, room: 16, since: now, busy: running > 0, share, freed: now, now }
     }
 
     fn goes(policy: &Policy, s: Situation) -> Option<usize> {
@@ -144,6 +144,8 @@ mod tests {
         let mut late = situation(1, 16, 2);
         late.now = late.since + COMPANY;
         assert_eq!(goes(&policy, late), Some(1));
+        late.freed = late.now;
+        assert_eq!(goes(&policy, late), None);
         assert_eq!(goes(&policy, situation(40, 16, 2)), Some(16));
     }
 

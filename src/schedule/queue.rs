@@ -62,10 +62,6 @@ impl<T> Queue<T> {
         self.count
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     pub fn items(&self) -> usize {
         self.lines.iter().map(|line| line.items).sum()
     }
@@ -223,7 +219,7 @@ mod tests {
         assert!(queue.remove(place).is_none());
         queue.put(place, taken);
         assert_eq!(names(queue.take(1, 2)), ["a", "b"]);
-        assert!(queue.remove(place).is_none() && queue.is_empty());
+        assert!(queue.remove(place).is_none() && queue.len() == 0);
     }
 
     #[test]
@@ -240,6 +236,6 @@ mod tests {
         assert_eq!(late, ["two"]);
         assert_eq!(queue.next_deadline(), until(5));
         assert_eq!(queue.take_all().len(), 2);
-        assert!(queue.is_empty() && queue.next_deadline().is_none());
+        assert!(queue.len() == 0 && queue.next_deadline().is_none());
     }
 }

@@ -5,15 +5,17 @@ use super::completion::{Delivery, Ticket};
 use super::policy::{Policy, WhenFull};
 use super::queue::{Place, Waiting};
 use super::statistics::{Report, Statistics};
-use super::worker::{Slot, State};
+use super::worker::{Assignment, Slot, State};
 use crate::backend::Engine;
 use crate::backend::lane::{After, CrewSize, Intake, Job, Kind, Lent, Part, Room};
 use crate::cuda;
 use crate::engine::{Description, MemoryKind, Role, given_twice, missing_input, too_small};
 use crate::error::{Code, Error, Result};
+use crate::nvtx;
 use crate::sync::{Arc, Condvar, Mutex};
 use crate::tensor::Shape;
 use std::sync::Weak;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,8 @@ pub(super) struct Shared {
     pub policy: Policy,
     pumped: bool,
     crews: Vec<Crew>,
+    /// The number of the first crew whose device is not lost.
+    pub home: AtomicUsize,
     /// The kinds of the last requests, newest last.
     kinds: Mutex<Vec<Arc<Known>>>,
     pub state: Mutex<State>,
@@ -111,12 +115,18 @@ impl Session {
     /// A session over engines that say the same of their inputs and outputs: one model, loaded on several devices.
     pub fn new(engines: &[Arc<dyn Engine>], options: &Options) -> Result<Self> {
         options.policy.check()?;
+        nvtx::look();
         let first =
             engines.first().ok_or_else(|| Error::new(Code::InvalidArgument, "a session needs at least one engine"))?;
+        let size = CrewSize {
+            largest: options.policy.largest,
+            preferred: options.policy.preferred.clone(),
+            ..options.crew.clone()
+        };
         let (mut crews, mut slots) = (Vec::new(), Vec::new());
         for engine in engines {
             check_same_model(first.description(), engine.description())?;
-            let crew = engine.clone().crew(&options.crew)?;
+            let crew = engine.clone().crew(&size)?;
             let lanes = crew.lanes.len();
             slots.extend(crew.lanes.into_iter().map(|lane| Slot { crew: crews.len(), lane: Some(lane), lost: false }));
             crews.push(Crew { engine: engine.clone(), intake: crew.intake, lanes });
@@ -130,6 +140,7 @@ impl Session {
             policy: options.policy.clone(),
             pumped: options.pumped,
             crews,
+            home: AtomicUsize::new(0),
             kinds: Mutex::default(),
             state: Mutex::new(State::new(slots)),
             work: Condvar::new(),
@@ -141,7 +152,7 @@ impl Session {
         let session = Self { shared, workers: Mutex::default(), attendant: Mutex::default() };
         for number in 0..lanes {
             let shared = session.shared.clone();
-            session.workers.lock().push(spawn(format!("planrt-lane-{number}"), move || shared.work())?);
+            session.workers.lock().push(spawn(format!("planrt-worker-{number}"), move || shared.work())?);
         }
         let shared = session.shared.clone();
         *session.attendant.lock() = Some(spawn("planrt-calls".to_owned(), move || shared.attend())?);
@@ -151,28 +162,19 @@ impl Session {
     /// Puts a request into the queue.
     pub fn submit(&self, submission: Submission<'_>) -> Result<Request> {
         let (waiting, priority) = self.shared.take_in(submission)?;
-        self.shared.enqueue(waiting, priority)
+        Ok(self.shared.enqueue(waiting, priority, false)?.0)
     }
 
-    /// Runs a request and returns with its outcome. Where nothing waits and a lane is free it runs on the calling thread,
-    /// which spares two changes of threads.
+    /// Runs a request and returns with its outcome. A batch that it completes runs on the calling thread, which spares
+    /// changes of threads.
     pub fn run(&self, submission: Submission<'_>) -> Result<()> {
+        let leads = submission.callback.is_none();
         let (waiting, priority) = self.shared.take_in(submission)?;
-        let ticket = waiting.request.ticket.clone();
-        let now = Instant::now();
-        let mut state = self.shared.state.lock();
-        let at_once = waiting.request.callback.is_none() && state.queue.is_empty() && !state.closing;
-        if at_once && let Some(assignment) = self.shared.assign_one(&mut state, waiting.items, &waiting.request, now) {
-            drop(state);
-            self.shared.statistics.lock().submitted += 1;
-            self.shared.drive(assignment.with(waiting));
-        } else {
-            drop(state);
-            let request = self.shared.enqueue(waiting, priority)?;
-            return request.wait(None).unwrap_or(Ok(()));
+        let (request, assignment) = self.shared.enqueue(waiting, priority, leads)?;
+        if let Some(assignment) = assignment {
+            self.shared.drive(assignment);
         }
-        // A lane that is lost puts the request into the queue, if it is to be tried again.
-        ticket.wait(None).unwrap_or(Ok(()))
+        request.wait(None).unwrap_or(Ok(()))
     }
 
     /// Makes callbacks that are due on the calling thread: waits until then for the first one, and returns how many there
@@ -314,8 +316,8 @@ impl Shared {
             ));
         }
         self.add_outputs(&mut job, submission.outputs, &known.kind)?;
-        let crew = self.crews.iter().position(|crew| device.is_some() && ordinal(crew) == device).unwrap_or(0);
-        self.crews[crew].intake.admit(&mut job, submission.after)?;
+        let here = self.crews.iter().position(|crew| device.is_some() && ordinal(crew) == device);
+        here.map_or_else(|| self.home(), |crew| &self.crews[crew]).intake.admit(&mut job, submission.after)?;
         let items = job.items;
         let entry = Entry { ticket: Arc::new(Ticket::new()), job, callback: submission.callback, known };
         Ok((Waiting { items, since: now, deadline, request: entry }, submission.priority))
@@ -334,7 +336,7 @@ impl Shared {
             if lent.size < needed {
                 return Err(too_small(info, &lent.shape, lent.element_type, needed, lent.size));
             }
-            let part = Part { lent, block: None, element_type: info.element_type };
+            let part = Part { lent, block: None, reachable: false, element_type: info.element_type };
             if inputs[tensor].replace(part).is_some() {
                 return Err(given_twice(name));
             }
@@ -371,7 +373,7 @@ impl Shared {
             if lent.size < needed {
                 return Err(too_small(info, &lent.shape, lent.element_type, needed, lent.size));
             }
-            let part = Part { lent, block: None, element_type: info.element_type };
+            let part = Part { lent, block: None, reachable: false, element_type: info.element_type };
             if job.outputs[tensor - first].replace(part).is_some() {
                 return Err(given_twice(name));
             }
@@ -379,9 +381,14 @@ impl Shared {
         Ok(())
     }
 
+    /// The crew that looks after requests which are for any device.
+    fn home(&self) -> &Crew {
+        &self.crews[self.home.load(Ordering::Relaxed)]
+    }
+
     /// The device that all of a request's device memory is on.
     fn device_of(&self, job: &Job, outputs: &[Tensor<'_>]) -> Result<Option<i32>> {
-        let Some(device) = self.crews.iter().find_map(|crew| crew.intake.device()) else { return Ok(None) };
+        let Some(device) = self.home().intake.device() else { return Ok(None) };
         let mut found = None;
         let lent = job.inputs.iter().map(|part| &part.lent).chain(outputs.iter().map(|tensor| &tensor.lent));
         for lent in lent.filter(|lent| lent.memory == MemoryKind::Device) {
@@ -408,11 +415,11 @@ impl Shared {
         if let Some(known) = find(&self.kinds.lock()) {
             return Ok(known);
         }
-        let mut kind = self.crews[0].intake.kind(shapes)?;
+        let mut kind = self.home().intake.kind(shapes)?;
         kind.device = device;
         let rooms = self.crews.iter().flat_map(|crew| {
             let here = device.is_none() || ordinal(crew) == device;
-            let room = |lane| if here { crew.intake.room(lane, &kind) } else { Room { usual: 0, most: 0 } };
+            let room = |lane| if here { crew.intake.room(lane, &kind) } else { Room::default() };
             (0..crew.lanes).map(room).collect::<Vec<_>>()
         });
         let rooms = rooms.collect();
@@ -431,7 +438,13 @@ impl Shared {
         Ok(known)
     }
 
-    fn enqueue(self: &Arc<Self>, waiting: Waiting<Entry>, priority: i32) -> Result<Request> {
+    /// Queues a request. If its thread leads, it is given the batch that the request completes, to run it.
+    fn enqueue(
+        self: &Arc<Self>,
+        waiting: Waiting<Entry>,
+        priority: i32,
+        leads: bool,
+    ) -> Result<(Request, Option<Assignment>)> {
         let (ticket, deadline) = (waiting.request.ticket.clone(), waiting.deadline);
         let mut state = self.state.lock();
         while state.queue.len() >= self.policy.capacity && !state.closing {
@@ -461,13 +474,17 @@ impl Shared {
             return Err(error);
         }
         let place = state.queue.push(waiting.request.known.number, priority, waiting);
-        self.rouse(&state, Instant::now());
+        let now = Instant::now();
+        let assignment = if leads { self.lead(&mut state, place, now) } else { None };
+        self.rouse(&state, now);
         drop(state);
         self.statistics.lock().submitted += 1;
-        if let Some(deadline) = deadline {
+        if let Some(deadline) = deadline
+            && assignment.is_none()
+        {
             self.calls.set_alarm(deadline);
         }
-        Ok(Request { ticket, session: Arc::downgrade(self), place, deadline })
+        Ok((Request { ticket, session: Arc::downgrade(self), place, deadline }, assignment))
     }
 
     /// Answers requests that were taken out of the queue without having run, for a thread that is counted as answering.

@@ -67,7 +67,7 @@ impl Intake for DoubleIntake {
         Ok(Kind { inputs: vec![item], outputs: vec![item], batched: true, device: None })
     }
     fn room(&self, _: usize, _: &Kind) -> Room {
-        Room { usual: 4, most: 8 }
+        Room { usual: 4, most: 8, ..Room::default() }
     }
     fn admit(&self, _: &mut Job, _: After<'_>) -> Result<()> {
         Ok(())

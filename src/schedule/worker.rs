@@ -7,8 +7,10 @@ use super::queue::{Place, Queue, Waiting};
 use super::session::{Entry, Known, Shared, cancelled, late};
 use crate::backend::lane::{Failure, Job, Lane};
 use crate::error::{Error, Result};
+use crate::nvtx;
 use crate::panic::catch;
 use crate::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 pub(super) struct State {
@@ -24,6 +26,8 @@ pub(super) struct State {
     pub closing: bool,
     /// How many kinds of requests there were.
     pub kinds: u64,
+    /// When the last batch ended.
+    freed: Instant,
     /// Why the last lane that is lost was lost.
     loss: Option<Error>,
 }
@@ -40,7 +44,7 @@ pub(super) struct Assignment {
     slot: usize,
     lane: Box<dyn Lane>,
     known: Arc<Known>,
-    batch: Vec<(Option<Place>, Waiting<Entry>)>,
+    batch: Vec<(Place, Waiting<Entry>)>,
     items: usize,
 }
 
@@ -61,6 +65,7 @@ impl State {
             watched: false,
             closing: false,
             kinds: 0,
+            freed: Instant::now(),
             loss: None,
         }
     }
@@ -84,18 +89,14 @@ impl State {
         (0..self.slots.len()).filter(free).min_by_key(|i| busy(self.slots[*i].crew))
     }
 
+    /// Takes the first requests of a kind, up to so many items, for a free lane.
     fn assign(&mut self, slot: usize, known: Arc<Known>, items: usize) -> Option<Assignment> {
         let lane = self.slots[slot].lane.take()?;
+        let batch = self.queue.take(known.number, items);
+        let items = batch.iter().map(|(_, waiting)| waiting.items).sum();
         self.running += 1;
         self.running_items += items;
-        Some(Assignment { slot, lane, known, batch: Vec::new(), items })
-    }
-}
-
-impl Assignment {
-    pub fn with(mut self, waiting: Waiting<Entry>) -> Self {
-        self.batch.push((None, waiting));
-        self
+        Some(Assignment { slot, lane, known, batch, items })
     }
 }
 
@@ -146,18 +147,17 @@ impl Shared {
         match self.choose(state, now) {
             Choice::Nothing => Next::Nothing,
             Choice::Wait(until) => Next::Wait(until),
-            Choice::Go { slot, known, items } => {
-                let batch = state.queue.take(known.number, items);
-                let items = batch.iter().map(|(_, waiting)| waiting.items).sum();
-                match state.assign(slot, known, items) {
-                    Some(mut assignment) => {
-                        assignment.batch.extend(batch.into_iter().map(|(place, waiting)| (Some(place), waiting)));
-                        Next::Batch(assignment)
-                    }
-                    None => Next::Nothing,
-                }
-            }
+            Choice::Go { slot, known, items } => state.assign(slot, known, items).map_or(Next::Nothing, Next::Batch),
         }
+    }
+
+    /// The batch that a request which was just queued is in, if that may go now.
+    pub fn lead(&self, state: &mut State, place: Place, now: Instant) -> Option<Assignment> {
+        let late = state.queue.next_deadline().is_some_and(|deadline| deadline <= now);
+        let Choice::Go { slot, known, items } = self.choose(state, now) else { return None };
+        // It is the last of its line at the most, so it is in a batch that takes the whole line.
+        let whole = state.queue.heads().any(|head| head.kind == place.kind && head.items <= items);
+        (!late && known.number == place.kind && whole).then(|| state.assign(slot, known, items)).flatten()
     }
 
     fn choose(&self, state: &State, now: Instant) -> Choice {
@@ -185,23 +185,21 @@ impl Shared {
         since: Instant,
         now: Instant,
     ) -> Verdict {
-        self.policy.judge(&Situation {
+        let lane = &known.rooms[slot];
+        let under_way = state.queue.items() + state.running_items;
+        let share = under_way.div_ceil(state.alive().max(1));
+        let verdict = self.policy.judge(&Situation {
             waiting,
-            room: self.policy.room(known.rooms[slot]),
+            room: self.policy.room(lane),
             since,
-            under_way: waiting.max(state.queue.items()) + state.running_items,
             busy: state.running > 0,
-            lanes: state.alive(),
+            share: lane.fill(share),
+            freed: state.freed,
             now,
-        })
-    }
-
-    /// A lane for one request that the calling thread has, if it would go at once were it queued.
-    pub fn assign_one(&self, state: &mut State, items: usize, entry: &Entry, now: Instant) -> Option<Assignment> {
-        let slot = state.free_lane(&entry.known, items)?;
-        match self.judge(state, &entry.known, slot, items, now, now) {
-            Verdict::Go(_) => state.assign(slot, entry.known.clone(), items),
-            Verdict::Wait(_) => None,
+        });
+        match verdict {
+            Verdict::Go(items) => Verdict::Go(lane.take(items)),
+            wait @ Verdict::Wait(_) => wait,
         }
     }
 
@@ -223,8 +221,11 @@ impl Shared {
         let unwanted = |i: usize| rest[i].0.is_cancelled();
         let outcome = match (0..jobs.len()).all(unwanted) {
             true => Ok(()),
-            false => catch(|| lane.run(&known.kind, &mut jobs, &unwanted))
-                .unwrap_or_else(|error| Err(Failure { error, lost: true })),
+            false => catch(|| {
+                let _range = nvtx::Range::new(|| format!("planrt: batch of {items}"));
+                lane.run(&known.kind, &mut jobs, &unwanted)
+            })
+            .unwrap_or_else(|error| Err(Failure { error, lost: true })),
         };
         let end = Instant::now();
         let lost = matches!(&outcome, Err(failure) if failure.lost);
@@ -238,10 +239,14 @@ impl Shared {
         let mut state = self.state.lock();
         state.running -= 1;
         state.running_items -= items;
+        state.freed = end;
         let again = match &outcome {
             Err(failure) if failure.lost => {
                 state.slots[slot].lost = true;
                 state.loss = Some(failure.error.clone());
+                if let Some(living) = state.slots.iter().find(|slot| !slot.lost) {
+                    self.home.store(living.crew, Ordering::Relaxed);
+                }
                 self.policy.retry && !state.closing && state.no_lane_for(&known).is_none()
             }
             _ => {
@@ -253,10 +258,7 @@ impl Shared {
             for (mut entry, ((place, items, deadline), since)) in entries.zip(places.into_iter().zip(since)) {
                 entry.job.failure = None;
                 let waiting = Waiting { items, since, deadline, request: entry };
-                match place {
-                    Some(place) => state.queue.put(place, waiting),
-                    None => _ = state.queue.push(known.number, 0, waiting),
-                }
+                state.queue.put(place, waiting);
             }
             self.rouse(&state, end);
             drop(state);

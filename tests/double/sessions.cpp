@@ -84,10 +84,19 @@ void contexts(const Double& tensorrt) {
     const planrt::Engine engine = tensorrt.load(runtime, COPY);
     planrt::SessionOptions options;
     options.contexts = 4;
-    if (tensorrt.major == 8) {
-        expect(planrt::ErrorCode::in_use, "context 4 of 4", [&] { planrt::Session session(engine, options); });
-    } else {
+    const int64_t before = tensorrt.alive();
+    {
+        // TensorRT 8 gives a profile to one context only: the session loads copies of the engine then.
         planrt::Session session(engine, options);
+        hammer(runtime, session);
+    }
+    CHECK(tensorrt.alive() == before);
+    // And where others have taken all profiles of the engine.
+    std::vector<planrt::Context> taken;
+    for (int i = 0; i < 3; ++i) taken.emplace_back(engine);
+    {
+        planrt::Session session(engine);
+        hammer(runtime, session);
     }
     options.memory_budget = 10000;
     expect(planrt::ErrorCode::out_of_memory, "memory budget", [&] { planrt::Session session(engine, options); });
@@ -115,15 +124,96 @@ void refuses(const Double& tensorrt) {
     run(planrt::Tensor::input("x", x, {8, 4}), out);
 }
 
-// What was enqueued is refused: the request fails, and so do no others later.
+// What is enqueued is refused: a session says so when it is made, since it runs every batch size once.
 void fails(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
     const planrt::Engine engine =
         tensorrt.load(runtime, "profiles 2\nmemory 4096\ninput x 0 -1,4 1,4 2,4 8,4\noutput y 0 -1,4\nrefuses enqueueV3\n");
+    expect(planrt::ErrorCode::tensorrt, "refuses", [&] { planrt::Session session(engine); });
+}
+
+// Requests where an extent beside the batch is open, too: nothing can be made ready beforehand.
+void open_shapes(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(
+        runtime, "name copy\nprofiles 2\nmemory 4096\ninput x 0 -1,-1 1,2 2,4 8,16\noutput y 0 -1,-1\ncopies\n");
     planrt::Session session(engine);
-    const std::vector<float> x(4);
-    for (int i = 0; i < 3; ++i)
-        expect(planrt::ErrorCode::tensorrt, "refuses", [&] { session.run({planrt::Tensor::input("x", x, {1, 4})}, {}); });
+    for (int i = 0; i < 60; ++i) {
+        const int64_t batch = 1 + i % 8, width = 2 + i % 5;
+        const auto x = ramp(static_cast<size_t>(batch * width), static_cast<float>(i));
+        std::vector<float> y(x.size());
+        session.run({planrt::Tensor::input("x", x, {batch, width})}, {planrt::Tensor::output("y", y)});
+        CHECK(x == y);
+    }
+}
+
+// One of two devices is lost while requests run: with retry they are answered on the other one. Without another, by an error.
+void lost(const Double& tensorrt) {
+    const auto lose = symbol<void(int, bool)>("libcuda.so.1", "cudaDoubleLose");
+    const Setting two("CUDA_DOUBLE_DEVICES", "2");
+    planrt::RuntimeOptions there = tensorrt.options();
+    there.device = 1;
+    const planrt::Runtime first(tensorrt.options()), second(there);
+    const planrt::Engine here = tensorrt.load(first, COPY), elsewhere = tensorrt.load(second, COPY);
+    for (const int victim : {0, 1}) {
+        planrt::SessionOptions options;
+        options.retry = true;
+        planrt::Session session({&here, &elsewhere}, options);
+        std::atomic<int> failed{0}, wrong{0}, after{0};
+        std::atomic<bool> is_lost{false};
+        std::vector<std::thread> threads;
+        for (int thread = 0; thread < 6; ++thread) {
+            threads.emplace_back([&, thread] {
+                const auto x = ramp(4, static_cast<float>(thread));
+                for (int i = 0; after < 200 && i < 100000; ++i) {
+                    std::vector<float> y(4);
+                    try {
+                        session.run({planrt::Tensor::input("x", x, {1, 4})}, {planrt::Tensor::output("y", y)});
+                        wrong += x != y;
+                        after += is_lost;
+                    } catch (const planrt::Error& error) {
+                        if (++failed == 1) std::cerr << error.what() << "\n";
+                    }
+                }
+            });
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        lose(victim, true);
+        is_lost = true;
+        for (std::thread& thread : threads) thread.join();
+        CHECK(failed == 0 && wrong == 0 && after >= 200);
+        lose(victim, false);
+    }
+    {
+        planrt::Session session(here);
+        const std::vector<float> x(4);
+        std::vector<float> y(4);
+        const auto run = [&] { session.run({planrt::Tensor::input("x", x, {1, 4})}, {planrt::Tensor::output("y", y)}); };
+        run();
+        lose(0, true);
+        expect(planrt::ErrorCode::cuda, "CUDA_ERROR_LAUNCH_FAILED", run);
+        expect(planrt::ErrorCode::cuda, "CUDA_ERROR_LAUNCH_FAILED", run);
+    }
+    lose(0, false);
+}
+
+// Each batch is a range for NVIDIA's tools, where they are loaded.
+void ranges(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, COPY);
+    void* const tools = dlopen("libnvToolsExt.so.1", RTLD_NOW | RTLD_LOCAL);
+    CHECK(tools != nullptr);
+    const auto count = [&](const char* name) { return reinterpret_cast<int (*)()>(dlsym(tools, name))(); };
+    const int before = count("nvtxDoubleBegun");
+    {
+        planrt::Session session(engine);
+        hammer(runtime, session);
+        uint64_t batches = 0;
+        for (const uint64_t some : session.statistics().batches) batches += some;
+        CHECK(static_cast<uint64_t>(count("nvtxDoubleBegun") - before) == batches);
+    }
+    CHECK(count("nvtxDoubleBegun") == count("nvtxDoubleEnded") && count("nvtxDoubleOthers") == 0);
+    dlclose(tools);
 }
 
 }  // namespace
@@ -133,6 +223,9 @@ int main(int argc, char** argv) {
                                   {"together", together},
                                   {"contexts", contexts},
                                   {"refuses", refuses},
-                                  {"fails", fails}});
+                                  {"fails", fails},
+                                  {"open_shapes", open_shapes},
+                                  {"lost", lost},
+                                  {"ranges", ranges}});
     return 0;
 }

@@ -47,8 +47,8 @@ impl Intake for CpuIntake {
 
     fn room(&self, _: usize, kind: &Kind) -> Room {
         match kind.batched {
-            true => Room { usual: self.engine.threads.count(), most: usize::MAX },
-            false => Room { usual: 1, most: 1 },
+            true => Room { usual: self.engine.threads.count(), most: usize::MAX, ..Room::default() },
+            false => Room { usual: 1, most: 1, ..Room::default() },
         }
     }
 

@@ -53,16 +53,20 @@ struct Lent {
 unsafe impl Send for Context {}
 
 impl Context {
-    pub fn new(engine: Arc<Engine>, strategy: ExecutionContextAllocationStrategy) -> Result<Self> {
-        let description = engine.description();
-        let (count, profiles) = (description.tensors.len(), description.profiles.len());
+    /// A context on the first of these profiles that is free.
+    pub fn new(
+        engine: Arc<Engine>,
+        strategy: ExecutionContextAllocationStrategy,
+        profiles: impl IntoIterator<Item = usize>,
+    ) -> Result<Self> {
+        let count = engine.description().tensors.len();
         let device = engine.runtime().device().clone();
         let _current = device.make_current()?;
         // TensorRT gives a context profile 0 of its own accord if no other has it: one after the other, so that what it gives
         // is what is counted here.
         let creation = engine.clone();
         let _one_at_a_time = creation.profiles().creation();
-        let held = creation.profiles().take(0..profiles.max(1))?;
+        let held = creation.profiles().take(profiles)?;
         let stream = Stream::new(&device, 0)?;
         let staging = Staging::new(&device, count);
         let context = engine.create_execution_context(strategy)?;
@@ -132,11 +136,6 @@ impl Context {
             self.held = old;
         }
         told
-    }
-
-    /// Says that the caller orders this context's work on several streams itself.
-    pub fn order_is_kept(&mut self) {
-        self.last_stream = std::ptr::null_mut();
     }
 
     /// The inputs' shapes, as far as they are known; `None` for outputs.

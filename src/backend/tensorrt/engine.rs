@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::profiles::Profiles;
 use super::runtime::{Runtime, failed};
-use super::{lane, lines};
+use super::{crew, lines};
 use crate::backend;
 use crate::backend::lane::{Crew, CrewSize};
 use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, Statistic, TensorInfo};
@@ -13,7 +13,7 @@ use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use tensorrt_sys::{
-    DataType, Dims, EngineStat, ExecutionContextAllocationStrategy, Generation, LayerInformationFormat,
+    DataType, Dims, EngineStat, ExecutionContextAllocationStrategy, Generation, HostMemory, LayerInformationFormat,
     OptProfileSelector, TensorFormat, TensorIoMode, TensorLocation,
 };
 
@@ -40,6 +40,24 @@ impl Engine {
 
     pub fn profiles(&self) -> &Arc<Profiles> {
         &self.profiles
+    }
+
+    /// The plan that it was made from, for a copy. Takes longer than loading it does.
+    pub fn serialize(&self) -> Result<HostMemory> {
+        let _current = self.runtime.device().make_current()?;
+        let (plan, said) = lines::gather(|| self.engine.serialize());
+        plan.ok_or_else(|| failed(Code::TensorRt, "TensorRT does not serialize the engine".to_owned(), &said))
+    }
+
+    /// The same engine once more, with weights of its own.
+    pub fn copy(&self, plan: &HostMemory) -> Result<Arc<Self>> {
+        let _current = self.runtime.device().make_current()?;
+        self.runtime.load_again(plan).map(Arc::new)
+    }
+
+    fn any_context(self: Arc<Self>, strategy: ExecutionContextAllocationStrategy) -> Result<Context> {
+        let profiles = 0..self.description.profiles.len().max(1);
+        Context::new(self, strategy, profiles)
     }
 
     /// The device's context is current.
@@ -90,15 +108,15 @@ impl backend::Engine for Engine {
     }
 
     fn new_context(self: Arc<Self>) -> Result<Box<dyn backend::Context>> {
-        Ok(Box::new(Context::new(self, ExecutionContextAllocationStrategy::Static)?))
+        Ok(Box::new(self.any_context(ExecutionContextAllocationStrategy::Static)?))
     }
 
     fn new_context_without_memory(self: Arc<Self>) -> Result<Box<dyn backend::Context>> {
-        Ok(Box::new(Context::new(self, ExecutionContextAllocationStrategy::UserManaged)?))
+        Ok(Box::new(self.any_context(ExecutionContextAllocationStrategy::UserManaged)?))
     }
 
     fn crew(self: Arc<Self>, size: &CrewSize) -> Result<Crew> {
-        lane::crew(&self, size)
+        crew::crew(&self, size)
     }
 }
 

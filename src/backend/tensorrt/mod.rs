@@ -1,13 +1,16 @@
 //! TensorRT, whichever of its versions is found at run time.
 
 mod context;
+mod crew;
 mod engine;
 mod find;
+mod intake;
 mod lane;
 mod lines;
 mod loggers;
 mod plan;
 mod plugins;
+mod prepared;
 mod profiles;
 mod runtime;
 mod sizes;

@@ -30,6 +30,11 @@ impl Profiles {
         })
     }
 
+    /// Whether a profile serves one context only.
+    pub fn are_exclusive(&self) -> bool {
+        self.taken.is_some()
+    }
+
     /// Held while a context is made.
     pub fn creation(&self) -> MutexGuard<'_, ()> {
         self.creation.lock()

@@ -98,6 +98,15 @@ impl Runtime {
         Ok(Arc::new(Engine::new(engine, Arc::clone(self))?))
     }
 
+    /// An engine from what another one of this runtime was serialized to. The device's context is current.
+    pub fn load_again(self: &Arc<Self>, plan: &[u8]) -> Result<Engine> {
+        // SAFETY: TensorRT wrote it.
+        let (engine, said) = lines::gather(|| unsafe { self.runtime.deserialize_cuda_engine(plan) });
+        let engine = engine
+            .ok_or_else(|| failed(Code::TensorRt, "TensorRT does not load the engine once more".to_owned(), &said))?;
+        Engine::new(engine, Arc::clone(self))
+    }
+
     /// Another version's lean runtime behind this version's interface.
     fn load_lean(&self, path: &Path) -> Result<tensorrt_sys::Runtime> {
         let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();

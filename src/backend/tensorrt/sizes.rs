@@ -1,120 +1,134 @@
-//! Which batch size is computed for a batch.
+//! Which batch sizes a session computes.
 //!
-//! A change of the batch size costs: TensorRT settles the new shapes, and the CUDA graph is captured anew. Computing places
-//! that nobody asked for costs, too. So a smaller batch is computed at the size of the last ones until that has cost as much
-//! as a change does: whatever comes, this is never much worse than having known it before (the ski rental problem).
+//! Few, since each has an execution context and a CUDA graph of its own: powers of two, those that the application prefers,
+//! and the largest. A batch is computed at the smallest of them that holds it; what is computed for the places that nobody
+//! asked for is not looked at.
 
-pub struct Sizes {
-    current: usize,
-    /// Microseconds of a steady run of each size, as far as it is known.
-    times: Vec<Option<f64>>,
-    /// Microseconds that a change costs beyond a steady run, at the least that was seen: the first changes of all also load
-    /// what a plan needs. `None` until one was seen.
-    change: Option<f64>,
-    /// Microseconds spent since the last change on places that nobody asked for.
-    wasted: f64,
-    /// What the last change took, until a steady run says what it cost beyond that.
-    changed: Option<f64>,
+use super::engine::Engine;
+use crate::backend::Engine as _;
+use crate::backend::lane::CrewSize;
+use crate::engine::{Description, Role};
+use crate::tensor::Shape;
+
+/// Profiles that take the same shapes, and what is computed with them.
+#[derive(Clone)]
+pub struct Group {
+    pub profiles: Vec<usize>,
+    /// The largest shape of each input.
+    pub largest: Vec<Shape>,
+    /// Whether the leading extent of everything is a batch.
+    pub batched: bool,
+    /// Whether the inputs' shapes are known but for the batch.
+    pub known: bool,
+    /// The least and the most items of a batch.
+    pub least: usize,
+    pub most: usize,
+    /// Ascending; at least one.
+    pub sizes: Vec<usize>,
+    /// Each with the seconds that it takes, once that is known.
+    pub costs: Vec<(usize, f64)>,
 }
 
-/// How a batch was computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Run {
-    /// The first of new shapes.
-    Changed,
-    /// With the capture of a graph.
-    Captured,
-    /// As it is from then on.
-    Steady,
+/// How much faster work has to go at once than one after the other to be worth the wait.
+const GAIN: f64 = 1.08;
+
+/// Whether it pays to do at once what takes so long one after the other: below that the device is busy with the smaller
+/// work already.
+pub fn pays(at_once: f64, one_after_the_other: f64) -> bool {
+    at_once * GAIN < one_after_the_other
 }
 
-/// How much a new measurement counts.
-const WEIGHT: f64 = 0.2;
-
-impl Sizes {
-    pub fn new() -> Self {
-        Self { current: 0, times: Vec::new(), change: None, wasted: 0.0, changed: None }
-    }
-
-    /// The size to compute for this many items: at least as many, at most `most`.
-    pub fn choose(&mut self, items: usize, most: usize) -> usize {
-        // Few sizes are met again often.
-        let size = items.next_power_of_two().min(most.max(items));
-        if size == self.current || size < self.current && self.pays_to_stay(size) {
-            return self.current;
-        }
-        self.wasted = 0.0;
-        self.current = size;
-        size
-    }
-
-    fn pays_to_stay(&mut self, items: usize) -> bool {
-        // Nothing is known before the first change: then it is made, and measured.
-        let (Some(change), Some(padded)) = (self.change, self.time(self.current)) else { return false };
-        let exact = self.time(items).unwrap_or(padded * items as f64 / self.current as f64);
-        self.wasted += (padded - exact).max(0.0);
-        self.wasted < change
-    }
-
-    fn time(&self, size: usize) -> Option<f64> {
-        self.times.get(size).copied().flatten()
-    }
-
-    /// Takes note of a run of the current size.
-    pub fn ran(&mut self, microseconds: f64, run: Run) {
-        match run {
-            Run::Changed => self.changed = Some(microseconds),
-            Run::Captured => {}
-            Run::Steady => {
-                if self.times.len() <= self.current {
-                    self.times.resize(self.current + 1, None);
-                }
-                let time = &mut self.times[self.current];
-                *time = Some(time.map_or(microseconds, |old| old + WEIGHT * (microseconds - old)));
-                if let Some(changed) = self.changed.take() {
-                    let cost = (changed - microseconds).max(0.0);
-                    self.change = Some(self.change.map_or(cost, |least| least.min(cost)));
-                }
+impl Group {
+    /// The profiles of an engine by what they take, with the sizes that could be computed.
+    pub fn all(engine: &Engine, size: &CrewSize) -> Vec<Self> {
+        let description = engine.description();
+        let mut groups: Vec<Self> = Vec::new();
+        for profile in 0..description.profiles.len().max(1) {
+            let range = |profile: usize| {
+                let shapes = description.profiles.get(profile).into_iter().flatten().flatten();
+                shapes.map(|shape| (shape.min, shape.max)).collect::<Vec<_>>()
+            };
+            match groups.iter_mut().find(|group| range(group.profiles[0]) == range(profile)) {
+                Some(group) => group.profiles.push(profile),
+                None => groups.push(Self::new(description, profile, size)),
             }
         }
+        groups
     }
+
+    fn new(description: &Description, profile: usize, size: &CrewSize) -> Self {
+        let ranges: Vec<_> = description
+            .indexes(Role::Input)
+            .map(|tensor| {
+                let fixed = description.tensors[tensor].shape;
+                let range = description.profiles.get(profile).and_then(|profile| profile[tensor]);
+                range.map_or((fixed, fixed), |range| (range.min, range.max))
+            })
+            .collect();
+        let batched = description.tensors.iter().all(|info| info.shape.first() == Some(&-1));
+        let skipped = usize::from(batched);
+        let extent = |shape: &Shape| if batched { shape[0].max(1) as usize } else { 1 };
+        let least = ranges.iter().map(|(min, _)| extent(min)).max().unwrap_or(1);
+        let most = ranges.iter().map(|(_, max)| extent(max)).min().unwrap_or(1);
+        Self {
+            profiles: vec![profile],
+            largest: ranges.iter().map(|(_, max)| *max).collect(),
+            batched,
+            known: ranges.iter().all(|(min, max)| min[skipped..] == max[skipped..]),
+            least,
+            most,
+            sizes: candidates(least, most, size),
+            costs: Vec::new(),
+        }
+    }
+
+    /// The inputs' shapes for a batch of that size, where they are known.
+    pub fn shapes(&self, size: usize) -> Vec<Shape> {
+        let whole = |shape: &Shape| if self.batched { shape.with_first(size as i64) } else { *shape };
+        self.largest.iter().map(whole).collect()
+    }
+
+    /// The size at which so many items are computed.
+    pub fn size(&self, items: usize) -> usize {
+        // A request may itself be a batch larger than is otherwise of use.
+        self.sizes.iter().copied().find(|size| *size >= items).unwrap_or(items)
+    }
+
+    /// The largest batch that is of use.
+    pub fn usual(&self) -> usize {
+        self.sizes.last().copied().unwrap_or(1)
+    }
+}
+
+fn candidates(least: usize, most: usize, size: &CrewSize) -> Vec<usize> {
+    let largest = if size.largest == 0 { most } else { size.largest.clamp(least, most.max(least)) };
+    let powers = std::iter::successors(Some(1usize), |power| power.checked_mul(2)).take_while(|power| *power < largest);
+    let mut sizes: Vec<_> = powers.chain(size.preferred.iter().copied()).chain([least, largest]).collect();
+    sizes.retain(|size| (least..=largest).contains(size));
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A device where a batch takes 100 µs and 20 µs an item, and a change 1000 µs.
-    fn run(sizes: &mut Sizes, last: &mut (usize, usize), items: usize) -> usize {
-        let size = sizes.choose(items, 16);
-        assert!(size >= items);
-        *last = if last.0 == size { (size, last.1 + 1) } else { (size, 0) };
-        let steady = 100.0 + 20.0 * size as f64;
-        match last.1 {
-            0 => sizes.ran(steady + 1000.0, Run::Changed),
-            1 => sizes.ran(steady + 500.0, Run::Captured),
-            _ => sizes.ran(steady, Run::Steady),
-        }
-        size
+    #[test]
+    fn few_sizes_and_what_the_application_prefers() {
+        let size =
+            |largest, preferred: &[usize]| CrewSize { largest, preferred: preferred.into(), ..CrewSize::default() };
+        assert_eq!(candidates(1, 16, &size(0, &[])), [1, 2, 4, 8, 16]);
+        assert_eq!(candidates(1, 12, &size(0, &[6])), [1, 2, 4, 6, 8, 12]);
+        assert_eq!(candidates(1, 16, &size(1, &[])), [1]);
+        assert_eq!(candidates(3, 8, &size(2, &[])), [3]);
+        assert_eq!(candidates(1, 16, &size(5, &[5])), [1, 2, 4, 5]);
+        assert_eq!(candidates(1, 1, &size(0, &[])), [1]);
     }
 
     #[test]
-    fn sizes_that_go_back_and_forth_are_computed_as_the_larger() {
-        let (mut sizes, mut last) = (Sizes::new(), (0, 0));
-        (0..10).for_each(|_| _ = run(&mut sizes, &mut last, 4));
-        (0..10).for_each(|_| _ = run(&mut sizes, &mut last, 8));
-        // Four places too many cost 80 µs every other time, a change 1000.
-        let changes = (0..20).filter(|i| run(&mut sizes, &mut last, 4 + 4 * (i % 2)) != 8).count();
-        assert_eq!(changes, 0);
-        assert_eq!(run(&mut sizes, &mut last, 5), 8);
-    }
-
-    #[test]
-    fn a_size_that_stays_small_is_computed_as_it_is_in_the_end() {
-        let (mut sizes, mut last) = (Sizes::new(), (0, 0));
-        (0..10).for_each(|_| _ = run(&mut sizes, &mut last, 16));
-        (0..30).for_each(|_| _ = run(&mut sizes, &mut last, 1));
-        assert_eq!(run(&mut sizes, &mut last, 1), 1);
-        assert_eq!(run(&mut sizes, &mut last, 16), 16);
+    fn at_once_pays_where_it_is_clearly_faster() {
+        assert!(pays(126.0, 2.0 * 117.0) && pays(390.0, 2.0 * 236.0));
+        assert!(!pays(2420.0, 2.0 * 1266.0) && !pays(2.0, 2.0));
     }
 }

@@ -1,0 +1,122 @@
+//! What the thread that submits a request for a plan does with it: shapes, memory, and copies from ordinary memory.
+
+use super::engine::Engine;
+use super::prepared::Prepared;
+use super::sizes::Group;
+use crate::backend::Engine as _;
+use crate::backend::lane::{After, Intake, Job, Kind, Room};
+use crate::cuda::{Blocks, Device, Mark, Marks, is_one_allocation, memory_kind};
+use crate::engine::{MemoryKind, Role};
+use crate::error::{Code, Error, Result};
+use crate::tensor::Shape;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Page-locked memory that is kept for requests from ordinary memory.
+const KEEP: usize = 256 << 20;
+
+pub struct TensorRtIntake {
+    engine: Arc<Engine>,
+    /// Each with a context that can be asked for shapes.
+    groups: Vec<(Group, Arc<Mutex<Prepared>>)>,
+    /// The group of each lane.
+    lanes: Vec<usize>,
+    blocks: Arc<Blocks>,
+    marks: Arc<Marks>,
+}
+
+impl TensorRtIntake {
+    pub fn new(engine: &Arc<Engine>, groups: Vec<(Group, Arc<Mutex<Prepared>>)>, lanes: Vec<usize>) -> Self {
+        let device = engine.runtime().device();
+        Self { engine: engine.clone(), groups, lanes, blocks: Blocks::new(device, KEEP), marks: Marks::new(device) }
+    }
+
+    /// Whether a group's profiles take an item of these shapes.
+    fn admits(&self, group: &Group, inputs: &[Shape], batched: bool) -> bool {
+        let description = self.engine.description();
+        let whole = |shape: &Shape| Some(if batched { shape.with_first(group.least as i64) } else { *shape });
+        let shapes: Vec<_> = inputs.iter().map(whole).collect();
+        description.profiles.is_empty() || description.profile_admits(group.profiles[0], &shapes)
+    }
+}
+
+impl Intake for TensorRtIntake {
+    fn device(&self) -> Option<&Arc<Device>> {
+        Some(self.engine.runtime().device())
+    }
+
+    fn kind(&self, inputs: &[Shape]) -> Result<Kind> {
+        let description = self.engine.description();
+        for (group, context) in &self.groups {
+            let batched = group.batched;
+            let with_batch = |shapes: &[Shape], batch: usize| -> Vec<Shape> {
+                let whole = |shape: &Shape| if batched { shape.with_first(batch as i64) } else { *shape };
+                shapes.iter().map(whole).collect()
+            };
+            let item = with_batch(inputs, 1);
+            if !self.admits(group, &item, batched) {
+                continue;
+            }
+            let outputs = context.lock().outputs(description, &with_batch(inputs, group.least))?;
+            let least = group.least as i64;
+            if batched && let Some(output) = outputs.iter().find(|shape| shape.first() != Some(&least)) {
+                let message =
+                    format!("an output of shape {output} for a batch of {least}: its items cannot be told apart");
+                return Err(Error::new(Code::Unsupported, message));
+            }
+            return Ok(Kind { outputs: with_batch(&outputs, 1), inputs: item, batched, device: None });
+        }
+        let given: Vec<_> = inputs.iter().map(Shape::to_string).collect();
+        let message = format!("none of the session's contexts has a profile that takes {}", given.join(" and "));
+        Err(Error::new(Code::Shape, message))
+    }
+
+    fn room(&self, lane: usize, kind: &Kind) -> Room {
+        let (group, _) = &self.groups[self.lanes[lane]];
+        match self.admits(group, &kind.inputs, kind.batched) {
+            true => Room { usual: group.usual(), most: group.most, costs: group.costs.as_slice().into() },
+            false => Room::default(),
+        }
+    }
+
+    fn admit(&self, job: &mut Job, after: After<'_>) -> Result<()> {
+        let tensors = &self.engine.description().tensors;
+        let outputs = job.outputs.iter_mut();
+        let parts = job.inputs.iter_mut().map(Some).chain(outputs.map(Option::as_mut));
+        for (info, part) in tensors.iter().zip(parts) {
+            let Some(part) = part else { continue };
+            let alike = part.lent.element_type == part.element_type;
+            let direct = match part.lent.memory {
+                MemoryKind::Device if !alike => {
+                    return Err(Error::new(
+                        Code::InvalidArgument,
+                        format!("\"{}\" in device memory has to be {}", info.name(), info.element_type),
+                    ));
+                }
+                MemoryKind::Device => true,
+                MemoryKind::Pinned => {
+                    alike && memory_kind(self.engine.runtime().device(), part.lent.address())? == MemoryKind::Pinned
+                }
+                MemoryKind::Host => false,
+            };
+            let bytes = part.lent.shape.bytes(part.element_type)?;
+            if direct {
+                // An application's page-locked memory may have another address on the device.
+                let device = self.engine.runtime().device();
+                part.reachable =
+                    part.lent.memory == MemoryKind::Device && is_one_allocation(device, part.lent.address(), bytes);
+            } else {
+                part.block = Some(self.blocks.take(bytes)?);
+                if info.role == Role::Input {
+                    part.stage()?;
+                }
+            }
+        }
+        job.ready = match after {
+            After::Now => None,
+            After::Stream(stream) => Some(self.marks.mark(stream)?),
+            After::Event(event) => Some(Mark::foreign(event)),
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,165 @@
+//! An execution context that stays at the shapes that it last ran with, and the CUDA graph that goes with them.
+//!
+//! A graph holds good only as long as the context that it was captured from is as it was (TensorRT's developer guide, "CUDA
+//! Graphs"): replayed after its context ran with another shape it computes nonsense. A change of shapes costs about an
+//! enqueue, and the graph three. So there is a context for each batch size, and none changes as long as sizes come again.
+
+use super::context::Context;
+use crate::backend::Context as _;
+use crate::cuda::{DeviceMemory, Graph, Stream};
+use crate::engine::{Description, Role};
+use crate::error::Result;
+use crate::log::{Level, Log};
+use crate::tensor::Shape;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A graph costs as much to make as some ten launches gain: it is made for shapes that were there this often.
+const REPEATS: u32 = 3;
+
+/// So many captures fail one after the other before a plan's work is taken for uncapturable: another thread's call may
+/// spoil one.
+const ATTEMPTS: u32 = 3;
+
+/// Whether a plan's work can be captured, as far as its contexts found out.
+#[derive(Default)]
+pub struct Captures {
+    failed: AtomicU32,
+}
+
+impl Captures {
+    fn are_of_use(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) < ATTEMPTS
+    }
+
+    fn note(&self, outcome: Result<Graph>, log: &Log) -> Option<Graph> {
+        match outcome {
+            Ok(graph) => {
+                self.failed.store(0, Ordering::Relaxed);
+                Some(graph)
+            }
+            Err(error) => {
+                if self.failed.fetch_add(1, Ordering::Relaxed) + 1 == ATTEMPTS {
+                    let message = format!(
+                        "the plan's work cannot be captured as a CUDA graph and is enqueued anew each time: {error}"
+                    );
+                    log.write(Level::Warning, &message);
+                }
+                None
+            }
+        }
+    }
+}
+
+pub struct Prepared {
+    context: Context,
+    /// The inputs' shapes of the last run; none before the first.
+    shapes: Vec<Shape>,
+    /// How many runs had these.
+    runs: u32,
+    graph: Option<Graph>,
+    captures: Arc<Captures>,
+}
+
+impl Prepared {
+    /// The context computes in `scratch`.
+    ///
+    /// # Safety
+    /// Whenever it runs, `scratch` is there, and no other work uses it.
+    pub unsafe fn new(mut context: Context, scratch: &DeviceMemory, captures: &Arc<Captures>) -> Result<Self> {
+        let profile = context.profile();
+        context.set_profile(profile)?;
+        // SAFETY: as the caller says.
+        unsafe { context.lend_device_memory(scratch.address(), scratch.size()) }?;
+        Ok(Self { context, shapes: Vec::new(), runs: 0, graph: None, captures: captures.clone() })
+    }
+
+    /// Whether its last run had these shapes.
+    pub fn is_at(&self, shapes: &[Shape]) -> bool {
+        self.shapes == shapes
+    }
+
+    /// The outputs' shapes for these inputs' shapes. Runs nothing, so a graph stays good.
+    pub fn outputs(&mut self, description: &Description, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        // None is captured before TensorRT has settled the old shapes again.
+        self.runs = 0;
+        for (tensor, shape) in description.indexes(Role::Input).zip(inputs) {
+            self.context.set_shape(tensor, shape)?;
+        }
+        description.indexes(Role::Output).map(|tensor| self.context.shape(tensor)).collect()
+    }
+
+    /// Starts a run on the stream: as a graph where these shapes were there before, else as it is.
+    ///
+    /// # Safety
+    /// `memory`, one for each tensor and the same ones each time, holds the shapes' elements and stays until the stream has
+    /// passed the run. The stream is the same each time, too.
+    pub unsafe fn run(&mut self, shapes: &[Shape], memory: &[DeviceMemory], stream: &Stream, log: &Log) -> Result<()> {
+        if self.shapes != shapes {
+            self.forget();
+            self.shapes = shapes.to_vec();
+        }
+        if self.graph.is_none() && self.runs >= REPEATS {
+            // SAFETY: as the caller says.
+            unsafe { self.capture(memory, stream, log) };
+        }
+        match &mut self.graph {
+            // SAFETY: as the caller says.
+            Some(graph) => unsafe { graph.launch(stream) }?,
+            // SAFETY: as the caller says.
+            None => unsafe { self.enqueue(memory, stream) }?,
+        }
+        self.runs = self.runs.saturating_add(1);
+        Ok(())
+    }
+
+    /// The same, and has a graph ready for the next run.
+    ///
+    /// # Safety
+    /// As for `run`.
+    pub unsafe fn settle(
+        &mut self,
+        shapes: &[Shape],
+        memory: &[DeviceMemory],
+        stream: &Stream,
+        log: &Log,
+    ) -> Result<()> {
+        // SAFETY: as the caller says.
+        unsafe {
+            self.run(shapes, memory, stream, log)?;
+            self.capture(memory, stream, log);
+        }
+        Ok(())
+    }
+
+    /// Something failed: the graph may hold what that left behind.
+    pub fn forget(&mut self) {
+        self.graph = None;
+        self.shapes.clear();
+        self.runs = 0;
+    }
+
+    unsafe fn enqueue(&mut self, memory: &[DeviceMemory], stream: &Stream) -> Result<()> {
+        for (tensor, shape) in self.shapes.iter().enumerate() {
+            self.context.set_shape(tensor, shape)?;
+        }
+        for (tensor, memory) in memory.iter().enumerate() {
+            // SAFETY: as the caller of run says.
+            unsafe { self.context.bind(tensor, memory.address(), memory.size()) }?;
+        }
+        // SAFETY: as the caller of run says.
+        unsafe { self.context.enqueue(Some(stream)) }
+    }
+
+    /// Makes a graph for the shapes of the last run, which settled what TensorRT has to settle for new ones.
+    ///
+    /// # Safety
+    /// As for `run`.
+    unsafe fn capture(&mut self, memory: &[DeviceMemory], stream: &Stream, log: &Log) {
+        if self.captures.are_of_use() {
+            // SAFETY: as the caller says.
+            let captured = Graph::capture(stream, || unsafe { self.enqueue(memory, stream) });
+            self.graph = self.captures.note(captured, log);
+        }
+    }
+}
