@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Draws what examples/c/throughput measured: requests a second and the 95th percentile of latency over the number of
-threads, one line for each mode (memory, batching on or off).
+threads, one line for each mode (memory, batching on or off; and the engine, where a file names one).
 
     plot_throughput.py OUT.png FILE.csv [FILE.csv …]
 
@@ -23,7 +23,7 @@ def read(paths):
     for path in paths:
         with open(path, newline="") as file:
             for row in csv.DictReader(file):
-                mode = f"batching {row['batching']}, {row['memory']} memory"
+                mode = f"{row.get('engine', 'planrt')}, {row['memory']} memory, batching {row['batching']}"
                 point = int(row["threads"]), float(row["requests_per_second"]), float(row["p95_us"]) / 1000
                 modes[mode].append(point)
     return {mode: sorted(points) for mode, points in sorted(modes.items(), reverse=True)}
@@ -34,7 +34,7 @@ def main():
         sys.exit(__doc__)
     modes = read(sys.argv[2:])
     threads = sorted({point[0] for points in modes.values() for point in points})
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     for axis, column, title in [(axes[0], 1, "requests a second"), (axes[1], 2, "latency, 95th percentile (ms)")]:
         for mode, points in modes.items():
             style = "--" if "off" in mode else "-"
@@ -46,7 +46,7 @@ def main():
         axis.set_title(title)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(sys.argv[1], dpi=150)
 
 

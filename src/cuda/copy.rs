@@ -31,8 +31,9 @@ const BLOCK: usize = 16 * THREADS;
 
 pub struct Copier {
     device: Arc<Device>,
-    /// The kernel, and the module that it is in; `None` where the driver does not take it.
-    kernel: Option<(sys::CUmodule, sys::CUfunction)>,
+    /// `None` where the driver does not take it: then it copies everything itself.
+    module: Option<sys::CUmodule>,
+    kernel: Option<sys::CUfunction>,
 }
 
 // SAFETY: the driver's calls on both handles may come from any thread.
@@ -43,18 +44,17 @@ impl Copier {
     pub fn new(device: &Arc<Device>) -> Result<Self> {
         let _current = device.make_current()?;
         let (mut module, mut function) = (std::ptr::null_mut(), std::ptr::null_mut());
-        // SAFETY: the text ends with a null, the handles are written; the module is unloaded in drop.
-        let kernel = unsafe {
-            check(sys::cuModuleLoadData(&mut module, concat!(include_str!("copy.ptx"), "\0").as_ptr().cast()), || {
-                "loading a kernel".to_owned()
-            })
-            .and_then(|()| {
-                check(sys::cuModuleGetFunction(&mut function, module, c"planrt_copy".as_ptr()), || {
-                    "finding a kernel".to_owned()
-                })
-            })
+        let success = sys::CUresult::CUDA_SUCCESS;
+        // SAFETY: the text ends with a null, the handle is written; the module is unloaded in drop.
+        let loaded = unsafe {
+            sys::cuModuleLoadData(&mut module, concat!(include_str!("copy.ptx"), "\0").as_ptr().cast()) == success
         };
-        Ok(Self { device: device.clone(), kernel: kernel.ok().map(|()| (module, function)) })
+        let mut copier = Self { device: device.clone(), module: loaded.then_some(module), kernel: None };
+        // SAFETY: the module is loaded, the handle is written.
+        if loaded && unsafe { sys::cuModuleGetFunction(&mut function, module, c"planrt_copy".as_ptr()) } == success {
+            copier.kernel = Some(function);
+        }
+        Ok(copier)
     }
 
     /// Whether a piece is better copied among others than by the driver.
@@ -67,7 +67,7 @@ impl Copier {
     /// # Safety
     /// The device reaches each piece's memory, which stays valid until the stream has passed the copies; none overlap.
     pub unsafe fn copy(&self, pieces: &[Piece], stream: &Stream) -> Result<()> {
-        let Some((_, function)) = self.kernel else {
+        let Some(function) = self.kernel else {
             // SAFETY: as the caller says.
             return pieces
                 .iter()
@@ -104,7 +104,7 @@ impl Copier {
 
 impl Drop for Copier {
     fn drop(&mut self) {
-        if let Some((module, _)) = self.kernel
+        if let Some(module) = self.module
             && let Ok(_current) = self.device.make_current()
         {
             // SAFETY: loaded in new; lanes have waited for their work.

@@ -196,8 +196,9 @@ fn count(given: i64, least: usize, name: &str) -> Result<usize> {
         .ok_or_else(|| Error::new(Code::InvalidArgument, format!("{name} is {given}; it has to be at least {least}")))
 }
 
-/// The most items in a batch; 1 turns batching off. 0, the default: on the GPU as many as the plan's profiles take, on the
-/// CPU as many as the engine has threads. A request with a larger batch of its own runs alone.
+/// The most items in a batch; 1 turns batching off. 0, the default: on the GPU as many as bring more than 8 % over half as
+/// many, which is measured when the session is made (none do where one item keeps the device busy), and at most what the
+/// plan's profiles take; on the CPU as many as the engine has threads. A request with a larger batch of its own runs alone.
 ///
 /// Requires: `options` is alive.
 #[unsafe(no_mangle)]
@@ -211,7 +212,9 @@ pub unsafe extern "C" fn planrt_session_options_set_largest_batch(
     })
 }
 
-/// Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0.
+/// Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0. On the GPU
+/// batches are computed at these, at powers of two, at the least and at the largest batch, with places left empty where need
+/// be; where none are given and no largest batch is, only up to the size from which on larger ones do not pay.
 ///
 /// Requires: `options` is alive, `sizes` readable for `size_count` numbers.
 #[unsafe(no_mangle)]
@@ -233,8 +236,8 @@ pub unsafe extern "C" fn planrt_session_options_set_preferred_batches(
 }
 
 /// How many microseconds the first request of a batch waits for company while a context is free. 0: never. -1, the
-/// default: up to 100, and only while other requests run, for a batch that is smaller than its share of what is under way;
-/// a request that finds the session idle runs at once.
+/// default: only while other requests run, for a batch that is smaller than its share of what is under way, and up to 100
+/// after the last batch has ended; a request that finds the session idle runs at once.
 ///
 /// Requires: `options` is alive.
 #[unsafe(no_mangle)]
@@ -276,9 +279,15 @@ pub unsafe extern "C" fn planrt_session_options_set_queue(
     })
 }
 
-/// How many execution contexts run on each device, side by side. 0, the default: two on the GPU, if the plan has the
-/// profiles (TensorRT 8 wants one for each) and memory is free, and one on the CPU, where a batch has all threads anyway.
-/// Making the session fails where as many as asked for do not fit.
+/// How many contexts a session has on each device: each runs one batch at a time, side by side with the others. 0, the
+/// default: on the GPU four where two small batches at once are faster than one after the other, which is measured when the
+/// session is made, else two, and fewer where memory is short; on the CPU one, since a batch has all threads anyway. Making
+/// the session fails where as many as asked for do not fit.
+///
+/// On the GPU each is a TensorRT execution context for each batch size, which share their memory, with a CUDA graph where the
+/// plan's work can be captured. TensorRT 8 gives a profile of an engine to one execution context only; where profiles are
+/// short the session loads copies of the engine, each with weights of its own: as long as they take no more than an eighth of
+/// the free device memory, where neither a number of contexts nor a memory budget is set.
 ///
 /// Requires: `options` is alive.
 #[unsafe(no_mangle)]
@@ -292,8 +301,9 @@ pub unsafe extern "C" fn planrt_session_options_set_contexts(
     })
 }
 
-/// The most bytes of device memory that the contexts of one device, with their inputs and outputs, may take; 0, the
-/// default, for what is free.
+/// The most bytes of device memory that the contexts of one device, with their inputs and outputs and copies of the engine,
+/// may take; 0, the default, for what is free. What TensorRT says beforehand is held against it before it is taken, the rest
+/// (a copy of an engine, some MB an execution context) when it is measured.
 ///
 /// Requires: `options` is alive.
 #[unsafe(no_mangle)]
@@ -341,7 +351,10 @@ pub unsafe extern "C" fn planrt_session_options_set_pumped(
 /// the least to do, or to the one that its device memory is on. `options` may be null for the defaults and is copied.
 /// `*session_out` is the caller's, for `planrt_session_delete`. Any thread.
 ///
-/// Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what the contexts take; `_IN_USE` where profiles are taken; `_UNSUPPORTED`
+/// On the GPU every batch size is run a few times, so that nothing is left to be settled when requests come: this takes some
+/// tenths of a second, for a large network a few of its runs, and after three seconds what is left is left to the requests.
+///
+/// Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what the contexts take; `_TENSORRT` where the plan does not run; `_UNSUPPORTED`
 /// for a model whose outputs' shapes depend on values; `_INVALID_ARGUMENT` for engines of different models.
 ///
 /// Requires: `engines` is readable for `engine_count` handles that are alive, `options` null or alive, `session_out`

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 /// How long the first request of a batch waits for company, while something is free to run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delay {
-    /// Only while other requests run, for a batch that is smaller than its share, and no longer than [`COMPANY`] from the
-    /// end of the last batch: the threads that were just answered come again.
+    /// Only while other requests of its kind run, for a batch that is smaller than its share, and no longer than
+    /// [`COMPANY`] from the end of the last batch: the threads that were just answered come again. Nor ever longer than
+    /// [`PATIENCE`].
     Share,
     /// So long, whether anything runs or not.
     Fixed(Duration),
@@ -16,6 +17,9 @@ pub enum Delay {
 
 /// About what it takes the threads of an answered batch to wake and to ask again.
 const COMPANY: Duration = Duration::from_micros(100);
+
+/// Where batches of others end all the time.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
@@ -59,7 +63,7 @@ pub struct Situation {
     pub room: usize,
     /// When the first of them was submitted.
     pub since: Instant,
-    /// Whether anything runs.
+    /// Whether anything of the kind runs.
     pub busy: bool,
     /// The batch that is worth waiting for.
     pub share: usize,
@@ -105,7 +109,7 @@ impl Policy {
         }
         let until = match self.delay {
             Delay::Fixed(delay) => s.since + delay,
-            Delay::Share if s.busy && s.waiting < s.share => s.since.max(s.freed) + COMPANY,
+            Delay::Share if s.busy && s.waiting < s.share => (s.since.max(s.freed) + COMPANY).min(s.since + PATIENCE),
             Delay::Share => s.now,
         };
         if until > s.now { Verdict::Wait(until) } else { Verdict::Go(s.waiting) }
@@ -146,6 +150,9 @@ mod tests {
         assert_eq!(goes(&policy, late), Some(1));
         late.freed = late.now;
         assert_eq!(goes(&policy, late), None);
+        late.now = late.since + PATIENCE;
+        late.freed = late.now;
+        assert_eq!(goes(&policy, late), Some(1));
         assert_eq!(goes(&policy, situation(40, 16, 2)), Some(16));
     }
 

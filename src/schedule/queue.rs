@@ -51,6 +51,13 @@ pub struct Head<'a, T> {
     pub items: usize,
 }
 
+impl<T> Head<'_, T> {
+    /// Whether the first of the line is the one that waits there.
+    pub fn is_at(&self, place: Place) -> bool {
+        self.kind == place.kind && self.rank == place.rank
+    }
+}
+
 impl<T> Default for Queue<T> {
     fn default() -> Self {
         Self { lines: Vec::new(), count: 0, number: 0 }
@@ -60,10 +67,6 @@ impl<T> Default for Queue<T> {
 impl<T> Queue<T> {
     pub fn len(&self) -> usize {
         self.count
-    }
-
-    pub fn items(&self) -> usize {
-        self.lines.iter().map(|line| line.items).sum()
     }
 
     pub fn push(&mut self, kind: u64, priority: i32, waiting: Waiting<T>) -> Place {
@@ -193,7 +196,7 @@ mod tests {
         queue.push(1, 0, waiting(1, "third"));
         queue.push(1, 5, waiting(1, "urgent"));
         queue.push(2, 0, waiting(1, "of another kind"));
-        assert_eq!((queue.len(), queue.items()), (5, 7));
+        assert_eq!(queue.len(), 5);
         assert_eq!(names(queue.take(1, 4)), ["urgent", "first"]);
         assert_eq!(names(queue.take(1, 2)), ["second, of three"]);
         assert_eq!(names(queue.take(1, 4)), ["third"]);

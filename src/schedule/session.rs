@@ -72,7 +72,7 @@ pub(super) struct Shared {
     pub policy: Policy,
     pumped: bool,
     crews: Vec<Crew>,
-    /// The number of the first crew whose device is not lost.
+    /// The number of the crew that looks after requests which are for any device: one that has lost no lane, if there is one.
     pub home: AtomicUsize,
     /// The kinds of the last requests, newest last.
     kinds: Mutex<Vec<Arc<Known>>>,
@@ -128,7 +128,12 @@ impl Session {
             check_same_model(first.description(), engine.description())?;
             let crew = engine.clone().crew(&size)?;
             let lanes = crew.lanes.len();
-            slots.extend(crew.lanes.into_iter().map(|lane| Slot { crew: crews.len(), lane: Some(lane), lost: false }));
+            slots.extend(crew.lanes.into_iter().map(|lane| Slot {
+                crew: crews.len(),
+                lane: Some(lane),
+                batch: None,
+                lost: false,
+            }));
             crews.push(Crew { engine: engine.clone(), intake: crew.intake, lanes });
         }
         Self::start(crews, slots, options)
@@ -316,8 +321,13 @@ impl Shared {
             ));
         }
         self.add_outputs(&mut job, submission.outputs, &known.kind)?;
-        let here = self.crews.iter().position(|crew| device.is_some() && ordinal(crew) == device);
-        here.map_or_else(|| self.home(), |crew| &self.crews[crew]).intake.admit(&mut job, submission.after)?;
+        let here = self.crews.iter().find(|crew| device.is_some() && ordinal(crew) == device);
+        let anywhere = self.policy.retry && device.is_none() && matches!(submission.after, After::Now);
+        here.unwrap_or(self.home()).intake.admit(&mut job, submission.after).or_else(|error| {
+            // A device may be lost and no lane have noticed yet.
+            let others = self.crews.iter().filter(|_| anywhere && error.code() == Code::Cuda);
+            others.map(|crew| crew.intake.admit(&mut job, After::Now)).find(Result::is_ok).unwrap_or(Err(error))
+        })?;
         let items = job.items;
         let entry = Entry { ticket: Arc::new(Ticket::new()), job, callback: submission.callback, known };
         Ok((Waiting { items, since: now, deadline, request: entry }, submission.priority))
@@ -381,7 +391,6 @@ impl Shared {
         Ok(())
     }
 
-    /// The crew that looks after requests which are for any device.
     fn home(&self) -> &Crew {
         &self.crews[self.home.load(Ordering::Relaxed)]
     }
@@ -597,7 +606,8 @@ impl Session {
         options: &Options,
     ) -> Self {
         let count = lanes.len();
-        let slots = lanes.into_iter().map(|lane| Slot { crew: 0, lane: Some(lane), lost: false }).collect();
+        let slots =
+            lanes.into_iter().map(|lane| Slot { crew: 0, lane: Some(lane), batch: None, lost: false }).collect();
         Self::start(vec![Crew { engine, intake, lanes: count }], slots, options).unwrap()
     }
 }

@@ -58,6 +58,9 @@ impl Engine for DoubleEngine {
 
 struct DoubleIntake;
 
+/// Rows of this length are for the first lane only, as what lies on one device is for its lanes.
+const BOUND: i64 = 9;
+
 impl Intake for DoubleIntake {
     fn device(&self) -> Option<&Arc<Device>> {
         None
@@ -66,7 +69,10 @@ impl Intake for DoubleIntake {
         let item = Shape::new(&[1, inputs[0][1]])?;
         Ok(Kind { inputs: vec![item], outputs: vec![item], batched: true, device: None })
     }
-    fn room(&self, _: usize, _: &Kind) -> Room {
+    fn room(&self, lane: usize, kind: &Kind) -> Room {
+        if lane > 0 && kind.inputs[0][1] == BOUND {
+            return Room::default();
+        }
         Room { usual: 4, most: 8, ..Room::default() }
     }
     fn admit(&self, _: &mut Job, _: After<'_>) -> Result<()> {
@@ -387,6 +393,21 @@ fn requests_that_wait_for_a_lost_device_are_answered() {
     stage.open();
     assert_eq!(code(first.wait(None)), Some(Code::Cuda));
     assert_eq!(code(waiting.wait(None)), Some(Code::Cuda));
+}
+
+#[test]
+fn what_only_a_lost_device_could_run_is_answered_where_the_rest_is_tried_again() {
+    let stage = Stage::shut();
+    let session = session_with(&stage, 2, Policy { retry: true, ..Policy::default() });
+    stage.state.lock().losing = 1;
+    let first = session.submit(request(0.0)).unwrap();
+    stage.begun(1);
+    let (x, y) = (Vec::leak(vec![5.0; BOUND as usize]), Vec::leak(vec![0.0; BOUND as usize]));
+    let inputs = vec![lend("x", x, &[1, BOUND])];
+    let bound = session.submit(Submission { inputs, outputs: vec![lend("y", y, &[])], ..request(0.0) }).unwrap();
+    stage.open();
+    assert_eq!(code(first.wait(None)), None);
+    assert_eq!(code(bound.wait(Some(Duration::from_secs(20)))), Some(Code::Cuda));
 }
 
 fn counted(count: &Arc<AtomicUsize>) -> Option<Callback> {

@@ -3,7 +3,7 @@
 
 use super::completion::Ticket;
 use super::policy::{Situation, Verdict};
-use super::queue::{Place, Queue, Waiting};
+use super::queue::{Head, Place, Queue, Waiting};
 use super::session::{Entry, Known, Shared, cancelled, late};
 use crate::backend::lane::{Failure, Job, Lane};
 use crate::error::{Error, Result};
@@ -21,8 +21,8 @@ pub(super) struct State {
     pub running_items: usize,
     /// Threads that answer requests; the session does not end before they have.
     pub answering: usize,
-    /// Whether a worker waits for the moment at which a batch goes that is not full.
-    watched: bool,
+    /// The moment that a worker waits for, at which a batch goes that is not full.
+    watched: Option<Instant>,
     pub closing: bool,
     /// How many kinds of requests there were.
     pub kinds: u64,
@@ -36,6 +36,8 @@ pub(super) struct Slot {
     pub crew: usize,
     /// `None` while a batch runs in it, and when it is lost.
     pub lane: Option<Box<dyn Lane>>,
+    /// The kind and the items of the batch that runs in it.
+    pub batch: Option<(u64, usize)>,
     pub lost: bool,
 }
 
@@ -62,7 +64,7 @@ impl State {
             running: 0,
             running_items: 0,
             answering: 0,
-            watched: false,
+            watched: None,
             closing: false,
             kinds: 0,
             freed: Instant::now(),
@@ -73,6 +75,17 @@ impl State {
     /// How many lanes are not lost.
     pub fn alive(&self) -> usize {
         self.slots.iter().filter(|slot| !slot.lost).count()
+    }
+
+    /// Whether nobody waits for a moment as early as this.
+    fn is_unwatched(&self, until: Instant) -> bool {
+        self.watched.is_none_or(|watched| until < watched)
+    }
+
+    /// Items of a kind that run.
+    fn running_of(&self, known: &Known) -> usize {
+        let batches = self.slots.iter().filter_map(|slot| slot.batch);
+        batches.filter(|(kind, _)| *kind == known.number).map(|(_, items)| items).sum()
     }
 
     /// The error for a kind of requests that no lane is left for.
@@ -94,6 +107,7 @@ impl State {
         let lane = self.slots[slot].lane.take()?;
         let batch = self.queue.take(known.number, items);
         let items = batch.iter().map(|(_, waiting)| waiting.items).sum();
+        self.slots[slot].batch = Some((known.number, items));
         self.running += 1;
         self.running_items += items;
         Some(Assignment { slot, lane, known, batch, items })
@@ -124,10 +138,12 @@ impl Shared {
                     state = self.state.lock();
                 }
                 _ if state.closing => return,
-                Next::Wait(until) if !state.watched => {
-                    state.watched = true;
+                Next::Wait(until) if state.is_unwatched(until) => {
+                    state.watched = Some(until);
                     self.work.wait_until(&mut state, until);
-                    state.watched = false;
+                    if state.watched == Some(until) {
+                        state.watched = None;
+                    }
                 }
                 _ => self.work.wait(&mut state),
             }
@@ -138,7 +154,7 @@ impl Shared {
     pub fn rouse(&self, state: &State, now: Instant) {
         match self.choose(state, now) {
             Choice::Go { .. } => _ = self.work.notify_one(),
-            Choice::Wait(_) if !state.watched => _ = self.work.notify_one(),
+            Choice::Wait(until) if state.is_unwatched(until) => _ = self.work.notify_one(),
             _ => {}
         }
     }
@@ -155,9 +171,10 @@ impl Shared {
     pub fn lead(&self, state: &mut State, place: Place, now: Instant) -> Option<Assignment> {
         let late = state.queue.next_deadline().is_some_and(|deadline| deadline <= now);
         let Choice::Go { slot, known, items } = self.choose(state, now) else { return None };
-        // It is the last of its line at the most, so it is in a batch that takes the whole line.
-        let whole = state.queue.heads().any(|head| head.kind == place.kind && head.items <= items);
-        (!late && known.number == place.kind && whole).then(|| state.assign(slot, known, items)).flatten()
+        // The first of its line goes however large it is, and the last one too where the whole line goes.
+        let goes = |head: Head<'_, _>| head.is_at(place) || head.kind == place.kind && head.items <= items;
+        let goes = known.number == place.kind && state.queue.heads().any(goes);
+        (!late && goes).then(|| state.assign(slot, known, items)).flatten()
     }
 
     fn choose(&self, state: &State, now: Instant) -> Choice {
@@ -186,26 +203,29 @@ impl Shared {
         now: Instant,
     ) -> Verdict {
         let lane = &known.rooms[slot];
-        let under_way = state.queue.items() + state.running_items;
-        let share = under_way.div_ceil(state.alive().max(1));
+        let running = state.running_of(known);
+        let share = (waiting + running).div_ceil(state.alive().max(1));
         let verdict = self.policy.judge(&Situation {
             waiting,
             room: self.policy.room(lane),
             since,
-            busy: state.running > 0,
+            busy: running > 0,
             share: lane.fill(share),
             freed: state.freed,
             now,
         });
         match verdict {
-            Verdict::Go(items) => Verdict::Go(lane.take(items)),
+            // Where the application names sizes it knows better.
+            Verdict::Go(items) if self.policy.preferred.is_empty() => Verdict::Go(lane.take(items)),
+            Verdict::Go(items) => Verdict::Go(items),
             wait @ Verdict::Wait(_) => wait,
         }
     }
 
     /// Runs a batch and answers its requests.
     pub fn drive(self: &Arc<Self>, assignment: Assignment) {
-        let Assignment { slot, mut lane, known, batch, items } = assignment;
+        let Assignment { slot, lane, known, batch, items } = assignment;
+        let mut lane = Some(lane);
         let start = Instant::now();
         let mut since = Vec::with_capacity(batch.len());
         let mut places = Vec::with_capacity(batch.len());
@@ -219,13 +239,13 @@ impl Shared {
             rest.push((ticket, callback));
         }
         let unwanted = |i: usize| rest[i].0.is_cancelled();
-        let outcome = match (0..jobs.len()).all(unwanted) {
-            true => Ok(()),
-            false => catch(|| {
+        let outcome = match lane.as_mut().filter(|_| !(0..jobs.len()).all(unwanted)) {
+            None => Ok(()),
+            Some(lane) => {
                 let _range = nvtx::Range::new(|| format!("planrt: batch of {items}"));
-                lane.run(&known.kind, &mut jobs, &unwanted)
-            })
-            .unwrap_or_else(|error| Err(Failure { error, lost: true })),
+                let outcome = catch(|| lane.run(&known.kind, &mut jobs, &unwanted));
+                outcome.unwrap_or_else(|error| Err(Failure { error, lost: true }))
+            }
         };
         let end = Instant::now();
         let lost = matches!(&outcome, Err(failure) if failure.lost);
@@ -236,24 +256,29 @@ impl Shared {
             known: known.clone(),
         });
 
+        if lost {
+            // What it may still be doing with the requests' memory is waited for before they are answered.
+            lane = None;
+        }
+
         let mut state = self.state.lock();
         state.running -= 1;
         state.running_items -= items;
         state.freed = end;
-        let again = match &outcome {
-            Err(failure) if failure.lost => {
-                state.slots[slot].lost = true;
-                state.loss = Some(failure.error.clone());
-                if let Some(living) = state.slots.iter().find(|slot| !slot.lost) {
-                    self.home.store(living.crew, Ordering::Relaxed);
-                }
-                self.policy.retry && !state.closing && state.no_lane_for(&known).is_none()
-            }
-            _ => {
-                state.slots[slot].lane = Some(lane);
-                false
-            }
-        };
+        state.slots[slot].batch = None;
+        state.slots[slot].lane = lane;
+        let mut again = false;
+        let mut orphans = Vec::new();
+        if let Err(failure) = &outcome
+            && lost
+        {
+            state.slots[slot].lost = true;
+            state.loss = Some(failure.error.clone());
+            self.move_home(&state);
+            orphans = self.take_orphans(&mut state);
+            again = self.policy.retry && !state.closing && state.no_lane_for(&known).is_none();
+        }
+        state.answering += 1;
         if again {
             for (mut entry, ((place, items, deadline), since)) in entries.zip(places.into_iter().zip(since)) {
                 entry.job.failure = None;
@@ -262,11 +287,10 @@ impl Shared {
             }
             self.rouse(&state, end);
             drop(state);
+            self.refuse(orphans);
             self.rest.notify_all();
             return;
         }
-        let orphans = if lost { self.take_orphans(&mut state) } else { Vec::new() };
-        state.answering += 1;
         self.rouse(&state, end);
         drop(state);
 
@@ -287,6 +311,15 @@ impl Shared {
             self.hand_over(entry, outcome);
         }
         self.refuse(orphans);
+    }
+
+    /// Lets a crew that has lost nothing look after requests for any device, if there is one.
+    fn move_home(&self, state: &State) {
+        let whole = |crew: &usize| !state.slots.iter().any(|slot| slot.crew == *crew && slot.lost);
+        let crews = || state.slots.iter().filter(|slot| !slot.lost).map(|slot| slot.crew);
+        if let Some(crew) = crews().find(whole).or_else(|| crews().next()) {
+            self.home.store(crew, Ordering::Relaxed);
+        }
     }
 
     /// Takes the requests out that no lane is left for.

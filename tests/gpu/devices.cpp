@@ -1,4 +1,4 @@
-// One session over several GPUs: what the second one brings, and what happens when one is lost.
+// One session over several GPUs: what the second one brings. And what happens when a device is lost.
 //
 // usage: devices PLAN
 
@@ -13,7 +13,8 @@ namespace {
 constexpr double SECONDS = 0.5;
 constexpr int ROUNDS = 3;
 
-// A kernel that ends in a trap takes its device's context with it, as a broken kernel of the application's would.
+// A kernel that ends in a trap takes the device's context with it, as a broken kernel of the application's would, and more:
+// the CUDA runtime's documentation says that the process has to be started anew. So the other devices may be lost, too.
 const char TRAP[] = ".version 6.0\n.target sm_50\n.address_size 64\n.visible .entry broken()\n{\n    trap;\n}\n";
 
 void break_device(plain::Cuda& cuda, int device) {
@@ -75,7 +76,7 @@ int main(int argc, char** argv) try {
         }
     }
 
-    // Requests go on while the first device breaks: with another one left they are answered there, else by an error.
+    // Requests go on while a device breaks: each gets the right answer or an error, and nothing hangs.
     {
         planrt::SessionOptions options;
         options.retry = true;
@@ -112,15 +113,10 @@ int main(int argc, char** argv) try {
         std::this_thread::sleep_for(std::chrono::milliseconds(500));
         over = true;
         for (std::thread& thread : threads) thread.join();
-        std::printf("  a device is lost: %d answers before, %d after, %d of them wrong, %d requests failed\n", before,
-                    good - before, bad_answers.load(), failed.load());
+        std::printf("  a device is lost: %d answers before, %d while and after it broke, %d requests failed\n", before,
+                    good - before, failed.load());
         ratio("wrong answers", bad_answers, 0, true);
-        if (devices.size() == 2) {
-            ratio("failed requests, where another device is left", failed, 0, true);
-            ratio("answers after the loss", good - before, 100);
-        } else {
-            ratio("failed requests, where none is left", failed, 8);
-        }
+        ratio("answers before, and failed requests", std::min(before, failed.load()), 1);
     }
     std::printf("  the session is deleted\n");
     return 0;

@@ -12,8 +12,9 @@ use crate::cuda::Copier;
 use crate::engine::{Description, Role};
 use crate::error::{Code, Error, Result};
 use crate::log::Level;
+use crate::tensor::Shape;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tensorrt_sys::{ExecutionContextAllocationStrategy, HostMemory};
 
 /// Lanes where the device has room for more than one small batch: while some are between two batches, the others keep it
@@ -26,9 +27,15 @@ const FEW: usize = 2;
 /// Contexts of a lane whose shapes are not known beforehand: one for full batches and one for the rest.
 const SPARE: usize = 2;
 
+/// The part of the free device memory that copies of the engine may take where the application sets no limits.
+const COPIES: usize = 8;
+
+/// No session takes longer than this and one run to be made ready.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
     let start = Instant::now();
-    let mut maker = Maker::new(engine, size.memory_budget)?;
+    let mut maker = Maker::new(engine, size)?;
     let groups = Group::all(engine, size);
     let count = groups.len();
     // Of each lane, the number of its group.
@@ -47,7 +54,11 @@ pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
                 lanes.push(lane);
             }
             // As many as fit.
-            Err(_) if size.contexts == 0 && !lanes.is_empty() => break,
+            Err(error) if size.contexts == 0 && !lanes.is_empty() => {
+                let message = format!("the session goes without context {}: {error}", lanes.len() + 1);
+                engine.runtime().log().write(Level::Info, &message);
+                break;
+            }
             Err(error) if size.contexts == 0 => return Err(error),
             Err(error) => {
                 return Err(error.within(format_args!(
@@ -58,7 +69,7 @@ pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
             }
         }
     }
-    if count == 1 && lanes.len() > 1 && lanes[0].group.sizes.len() > 1 {
+    if count == 1 && lanes.len() > 1 && lanes[0].group.costs.len() > 1 && maker.has_time() {
         lanes[0].group.costs = loaded_costs(&mut lanes)?;
     }
     // Those of sizes that did not pay go.
@@ -113,27 +124,41 @@ struct Maker<'a> {
     left: usize,
     limit: &'static str,
     spent: usize,
+    /// What the last copy of the engine took, all of them, and what they may take.
+    copy_cost: usize,
+    copies_cost: usize,
+    copies_limit: usize,
+    /// Until then sizes are made ready and timed; what is left is when requests come.
+    deadline: Instant,
 }
 
 impl<'a> Maker<'a> {
-    fn new(engine: &'a Arc<Engine>, budget: usize) -> Result<Self> {
+    fn new(engine: &'a Arc<Engine>, size: &CrewSize) -> Result<Self> {
         let (free, _) = engine.runtime().device().memory()?;
-        let (left, limit) = match budget {
+        let (left, limit) = match size.memory_budget {
             0 => (free, "is free on the device"),
             budget if budget <= free => (budget, "is left of the session's memory budget"),
             _ => (free, "is free on the device"),
         };
-        let copier = Arc::new(Copier::new(engine.runtime().device())?);
+        let limited = size.contexts > 0 || size.memory_budget > 0;
         Ok(Self {
             engine,
             engines: vec![engine.clone()],
             plan: None,
             captures: Arc::default(),
-            copier,
+            copier: Arc::new(Copier::new(engine.runtime().device())?),
             left,
             limit,
             spent: 0,
+            copy_cost: 0,
+            copies_cost: 0,
+            copies_limit: if limited { left } else { free / COPIES },
+            deadline: Instant::now() + PATIENCE,
         })
+    }
+
+    fn has_time(&self) -> bool {
+        Instant::now() < self.deadline
     }
 
     fn spend(&mut self, bytes: usize, purpose: &str) -> Result<()> {
@@ -152,9 +177,11 @@ impl<'a> Maker<'a> {
     fn measured<T>(&mut self, purpose: &str, make: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let device = self.engine.runtime().device();
         let (before, _) = device.memory()?;
+        let spent = self.spent;
         let made = make(self)?;
         let (after, _) = device.memory()?;
-        self.spend(before.saturating_sub(after), purpose)?;
+        // A copy of the engine that was made on the way is counted already.
+        self.spend(before.saturating_sub(after).saturating_sub(self.spent - spent), purpose)?;
         Ok(made)
     }
 
@@ -181,12 +208,22 @@ impl<'a> Maker<'a> {
     }
 
     fn add_copy(&mut self) -> Result<()> {
+        if self.copies_cost + self.copy_cost > self.copies_limit {
+            let message = format!(
+                "copies of the engine take {} bytes of device memory each, and may take {} together",
+                self.copy_cost, self.copies_limit
+            );
+            return Err(Error::new(Code::OutOfMemory, message));
+        }
         if self.plan.is_none() {
             self.plan = Some(self.engine.serialize()?);
         }
+        let spent = self.spent;
         let copy = self.measured("one more copy of the engine", |maker| {
             maker.plan.as_ref().map(|plan| maker.engine.copy(plan)).transpose()
         })?;
+        self.copy_cost = self.spent - spent;
+        self.copies_cost += self.copy_cost;
         self.engines.extend(copy);
         Ok(())
     }
@@ -203,8 +240,16 @@ impl<'a> Maker<'a> {
         let scratch = self.engine.profile_device_memory_size(group.profiles[0]);
         self.spend(scratch, "an execution context")?;
         let mut context = self.measured("an execution context", |maker| maker.context(&group.profiles, 0))?;
-        let bytes = largest(self.engine.description(), group, &mut context)?;
+        let description = self.engine.description();
+        let largest = shapes(description, group, group.most, &mut context)?;
+        let bytes = largest.iter().zip(&description.tensors).map(|(shape, info)| shape.bytes(info.element_type));
+        let bytes = bytes.collect::<Result<Vec<_>>>()?;
         self.spend(bytes.iter().sum(), "a batch's memory")?;
+        let mut group = group.clone();
+        if group.known {
+            let least = shapes(description, &group, group.least, &mut context)?;
+            group.outputs = description.indexes(Role::Output).map(|tensor| least[tensor]).collect();
+        }
         TensorRtLane::new(self.engine, group, context, &bytes, scratch, &self.captures, &self.copier)
     }
 
@@ -224,20 +269,31 @@ impl<'a> Maker<'a> {
         let asked_for = size.largest > 0 || !size.preferred.is_empty();
         for (i, candidate) in group.sizes.iter().copied().enumerate() {
             let widened = i > 0 && self.widen(&mut lane, i);
-            lane.settle(candidate)?;
-            let time = lane.time(candidate, &mut [])?;
-            if !asked_for
-                && let Some((size, cost)) = lane.group.costs.last()
-                && !pays(time, cost * candidate as f64 / *size as f64)
-            {
-                match widened {
-                    true => lane.remove_last(),
-                    false => lane.settle(*size)?,
+            let time = match self.has_time() {
+                true => lane.settle(candidate).and_then(|()| lane.time(candidate, &mut [])),
+                false => Ok(f64::INFINITY),
+            };
+            match (time, lane.group.costs.last()) {
+                (Err(error), None) => return Err(error),
+                (Ok(time), last)
+                    if asked_for || last.is_none_or(|last| pays(time, last.1 / last.0 as f64 * candidate as f64)) =>
+                {
+                    lane.group.costs.push((candidate, time));
                 }
-                lane.group.sizes.truncate(i);
-                break;
+                // It does not pay, or not even run.
+                (_, Some((last, _))) => {
+                    match widened {
+                        true => lane.remove_last(),
+                        false => lane.settle(*last)?,
+                    }
+                    lane.group.sizes.truncate(i);
+                    break;
+                }
+                (Ok(_), None) => {}
             }
-            lane.group.costs.push((candidate, time));
+        }
+        if lane.group.costs.iter().any(|(_, time)| time.is_infinite()) {
+            lane.group.costs.clear();
         }
         Ok(lane)
     }
@@ -248,17 +304,16 @@ impl<'a> Maker<'a> {
         let contexts = if group.known { group.sizes.len() } else { SPARE };
         (1..contexts).for_each(|number| _ = self.widen(&mut lane, number));
         if group.known {
-            group.sizes.iter().try_for_each(|size| lane.settle(*size))?;
+            group.sizes.iter().take_while(|_| self.has_time()).try_for_each(|size| lane.settle(*size))?;
         }
         Ok(lane)
     }
 }
 
-/// The bytes of each tensor at its largest.
-fn largest(description: &Description, group: &Group, context: &mut Context) -> Result<Vec<usize>> {
-    for (tensor, shape) in description.indexes(Role::Input).zip(&group.largest) {
-        context.set_shape(tensor, shape)?;
+/// All tensors' shapes for a batch of that size, other extents at their largest.
+fn shapes(description: &Description, group: &Group, size: usize, context: &mut Context) -> Result<Vec<Shape>> {
+    for (tensor, shape) in description.indexes(Role::Input).zip(group.shapes(size)) {
+        context.set_shape(tensor, &shape)?;
     }
-    let tensors = description.tensors.iter().enumerate();
-    tensors.map(|(tensor, info)| context.shape(tensor)?.bytes(info.element_type)).collect()
+    (0..description.tensors.len()).map(|tensor| context.shape(tensor)).collect()
 }

@@ -57,7 +57,10 @@ impl Intake for TensorRtIntake {
             if !self.admits(group, &item, batched) {
                 continue;
             }
-            let outputs = context.lock().outputs(description, &with_batch(inputs, group.least))?;
+            let outputs = match group.known {
+                true => group.outputs.clone(),
+                false => context.lock().outputs(description, &with_batch(inputs, group.least))?,
+            };
             let least = group.least as i64;
             if batched && let Some(output) = outputs.iter().find(|shape| shape.first() != Some(&least)) {
                 let message =

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 pub struct TensorRtLane {
     engine: Arc<Engine>,
     pub group: Group,
-    /// Each at the shapes that it ran with last; the one that ran last is at the end. They use the memory below, so they
-    /// go first.
+    /// Each at the shapes that it ran with last; the one that ran last is at the end. They use the memory below, and run
+    /// nowhere else.
     contexts: Vec<Arc<Mutex<Prepared>>>,
     captures: Arc<Captures>,
     copier: Arc<Copier>,
@@ -38,7 +38,7 @@ impl TensorRtLane {
     /// A lane with one context. `largest` are the bytes of each tensor at its largest, `scratch` those to compute in.
     pub fn new(
         engine: &Arc<Engine>,
-        group: &Group,
+        group: Group,
         context: Context,
         largest: &[usize],
         scratch: usize,
@@ -53,7 +53,7 @@ impl TensorRtLane {
         stream.synchronize()?;
         let mut lane = Self {
             engine: engine.clone(),
-            group: group.clone(),
+            group,
             contexts: Vec::new(),
             captures: captures.clone(),
             copier: copier.clone(),
@@ -67,7 +67,7 @@ impl TensorRtLane {
 
     /// Takes one more context, which is the first to be used for new shapes.
     pub fn add(&mut self, context: Context) -> Result<()> {
-        // SAFETY: the lane's scratch memory is dropped after its contexts, which take turns.
+        // SAFETY: contexts run in their lane only, where they take turns.
         let prepared = unsafe { Prepared::new(context, &self.scratch, &self.captures) }?;
         self.contexts.insert(0, Arc::new(Mutex::new(prepared)));
         Ok(())
@@ -121,7 +121,7 @@ impl TensorRtLane {
         unsafe { context.lock().run(shapes, &self.memory, &self.stream, self.engine.runtime().log()) }
     }
 
-    /// Starts the copies of the jobs' inputs to their places in the batch. A job whose memory is bad fails alone.
+    /// Starts the copies of the jobs' inputs to their places in the batch. A job whose copies cannot be started fails alone.
     fn gather(&self, kind: &Kind, jobs: &mut [Job]) -> Result<()> {
         let mut first = 0;
         let mut pieces = Vec::with_capacity(jobs.len());

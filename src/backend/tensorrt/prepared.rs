@@ -79,10 +79,10 @@ impl Prepared {
         self.shapes == shapes
     }
 
-    /// The outputs' shapes for these inputs' shapes. Runs nothing, so a graph stays good.
+    /// The outputs' shapes for these inputs' shapes.
     pub fn outputs(&mut self, description: &Description, inputs: &[Shape]) -> Result<Vec<Shape>> {
-        // None is captured before TensorRT has settled the old shapes again.
-        self.runs = 0;
+        // TensorRT is told of other shapes than those of the last run.
+        self.forget();
         for (tensor, shape) in description.indexes(Role::Input).zip(inputs) {
             self.context.set_shape(tensor, shape)?;
         }
@@ -132,7 +132,7 @@ impl Prepared {
         Ok(())
     }
 
-    /// Something failed: the graph may hold what that left behind.
+    /// The context is not as it was: something failed, or it was told of other shapes.
     pub fn forget(&mut self) {
         self.graph = None;
         self.shapes.clear();

@@ -16,6 +16,8 @@ pub struct Group {
     pub profiles: Vec<usize>,
     /// The largest shape of each input.
     pub largest: Vec<Shape>,
+    /// Where the inputs' shapes are known, the outputs' for the least batch.
+    pub outputs: Vec<Shape>,
     /// Whether the leading extent of everything is a batch.
     pub batched: bool,
     /// Whether the inputs' shapes are known but for the batch.
@@ -73,6 +75,7 @@ impl Group {
         Self {
             profiles: vec![profile],
             largest: ranges.iter().map(|(_, max)| *max).collect(),
+            outputs: Vec::new(),
             batched,
             known: ranges.iter().all(|(min, max)| min[skipped..] == max[skipped..]),
             least,
@@ -104,7 +107,7 @@ fn candidates(least: usize, most: usize, size: &CrewSize) -> Vec<usize> {
     let largest = if size.largest == 0 { most } else { size.largest.clamp(least, most.max(least)) };
     let powers = std::iter::successors(Some(1usize), |power| power.checked_mul(2)).take_while(|power| *power < largest);
     let mut sizes: Vec<_> = powers.chain(size.preferred.iter().copied()).chain([least, largest]).collect();
-    sizes.retain(|size| (least..=largest).contains(size));
+    sizes.retain(|size| (least..=largest.max(least)).contains(size));
     sizes.sort_unstable();
     sizes.dedup();
     sizes
