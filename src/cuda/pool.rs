@@ -29,7 +29,10 @@ impl Blocks {
     pub fn take(self: &Arc<Self>, bytes: usize) -> Result<Block> {
         let fits = |memory: &PinnedMemory| (bytes..=bytes.saturating_mul(2)).contains(&memory.size());
         let mut free = self.free.lock();
-        let found = free.memory.iter().rposition(fits).map(|i| free.memory.swap_remove(i));
+        // The smallest that does, so that larger ones are left for those who need them; and of these the one used last.
+        let fitting = free.memory.iter().enumerate().rev().filter(|(_, memory)| fits(memory));
+        let best = fitting.min_by_key(|(_, memory)| memory.size()).map(|(i, _)| i);
+        let found = best.map(|i| free.memory.swap_remove(i));
         free.bytes -= found.as_ref().map_or(0, PinnedMemory::size);
         drop(free);
         let memory = found.map_or_else(|| PinnedMemory::new(&self.device, bytes), Ok)?;
