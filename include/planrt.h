@@ -1435,7 +1435,7 @@ struct planrt_error *planrt_session_submit(const struct planrt_session *session,
                                            struct planrt_request **request_out);
 
 /**
- * Runs a request and returns when it is answered, with its error if it failed. Where the session is idle it runs on the
+ * Runs a request and returns when it is answered, with its error if it failed. Where its batch may go at once it runs on the
  * calling thread, which saves two changes of threads. Any thread.
  *
  * Errors: as for `planrt_session_submit`, and those of the run.

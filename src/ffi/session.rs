@@ -506,7 +506,7 @@ pub unsafe extern "C" fn planrt_session_submit(
     })
 }
 
-/// Runs a request and returns when it is answered, with its error if it failed. Where the session is idle it runs on the
+/// Runs a request and returns when it is answered, with its error if it failed. Where its batch may go at once it runs on the
 /// calling thread, which saves two changes of threads. Any thread.
 ///
 /// Errors: as for `planrt_session_submit`, and those of the run.

@@ -128,6 +128,8 @@ struct Maker<'a> {
     copy_cost: usize,
     copies_cost: usize,
     copies_limit: usize,
+    /// Why there are no more of them.
+    no_more_copies: Option<Error>,
     /// Until then sizes are made ready and timed; what is left is when requests come.
     deadline: Instant,
 }
@@ -153,6 +155,7 @@ impl<'a> Maker<'a> {
             copy_cost: 0,
             copies_cost: 0,
             copies_limit: if limited { left } else { free / COPIES },
+            no_more_copies: None,
             deadline: Instant::now() + PATIENCE,
         })
     }
@@ -208,6 +211,15 @@ impl<'a> Maker<'a> {
     }
 
     fn add_copy(&mut self) -> Result<()> {
+        if let Some(error) = &self.no_more_copies {
+            return Err(error.clone());
+        }
+        let added = self.try_to_add_copy();
+        self.no_more_copies = added.as_ref().err().cloned();
+        added
+    }
+
+    fn try_to_add_copy(&mut self) -> Result<()> {
         if self.copies_cost + self.copy_cost > self.copies_limit {
             let message = format!(
                 "copies of the engine take {} bytes of device memory each, and may take {} together",
@@ -273,23 +285,23 @@ impl<'a> Maker<'a> {
                 true => lane.settle(candidate).and_then(|()| lane.time(candidate, &mut [])),
                 false => Ok(f64::INFINITY),
             };
-            match (time, lane.group.costs.last()) {
-                (Err(error), None) => return Err(error),
-                (Ok(time), last)
-                    if asked_for || last.is_none_or(|last| pays(time, last.1 / last.0 as f64 * candidate as f64)) =>
-                {
-                    lane.group.costs.push((candidate, time));
+            let Some((last, cost)) = lane.group.costs.last().copied().filter(|_| !asked_for) else {
+                lane.group.costs.push((candidate, time?));
+                continue;
+            };
+            match time {
+                Ok(time) if pays(time, cost * candidate as f64 / last as f64) => {
+                    lane.group.costs.push((candidate, time))
                 }
                 // It does not pay, or not even run.
-                (_, Some((last, _))) => {
+                _ => {
                     match widened {
                         true => lane.remove_last(),
-                        false => lane.settle(*last)?,
+                        false => lane.settle(last)?,
                     }
                     lane.group.sizes.truncate(i);
                     break;
                 }
-                (Ok(_), None) => {}
             }
         }
         if lane.group.costs.iter().any(|(_, time)| time.is_infinite()) {

@@ -110,7 +110,7 @@ impl TensorRtLane {
 
     /// The context that is at these shapes, or else the one that has not been used for longest.
     fn context(&mut self, shapes: &[Shape]) -> Arc<Mutex<Prepared>> {
-        let i = self.contexts.iter().position(|context| context.lock().is_at(shapes)).unwrap_or(0);
+        let i = self.contexts.iter().rposition(|context| context.lock().is_at(shapes)).unwrap_or(0);
         self.contexts[i..].rotate_left(1);
         self.contexts[self.contexts.len() - 1].clone()
     }
