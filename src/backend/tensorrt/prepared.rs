@@ -81,8 +81,9 @@ impl Prepared {
 
     /// The outputs' shapes for these inputs' shapes.
     pub fn outputs(&mut self, description: &Description, inputs: &[Shape]) -> Result<Vec<Shape>> {
-        // TensorRT is told of other shapes than those of the last run.
-        self.forget();
+        // TensorRT is told of other shapes than those of the last run: the next run lets go of the graph, which may be at
+        // work now.
+        self.shapes.clear();
         for (tensor, shape) in description.indexes(Role::Input).zip(inputs) {
             self.context.set_shape(tensor, shape)?;
         }
@@ -132,7 +133,7 @@ impl Prepared {
         Ok(())
     }
 
-    /// The context is not as it was: something failed, or it was told of other shapes.
+    /// The context is not as it was: it was told of other shapes, or something failed. Nothing of it is at work.
     pub fn forget(&mut self) {
         self.graph = None;
         self.shapes.clear();
