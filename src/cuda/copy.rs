@@ -3,7 +3,7 @@
 //! A copy by the driver costs 2 to 4 µs, on the host and on the device, however small it is. A batch of sixteen requests has
 //! thirty-two of them.
 
-use super::{Device, Stream, check, copy_async};
+use super::{Device, Stream, check};
 use crate::error::Result;
 use cudarc::driver::sys;
 use std::ffi::c_void;
@@ -31,7 +31,7 @@ const BLOCK: usize = 16 * THREADS;
 
 pub struct Copier {
     device: Arc<Device>,
-    /// `None` where the driver does not take it: then it copies everything itself.
+    /// `None` where the driver does not take it: then no piece is wanted, and the driver copies everything itself.
     module: Option<sys::CUmodule>,
     kernel: Option<sys::CUfunction>,
 }
@@ -62,17 +62,12 @@ impl Copier {
         self.kernel.is_some() && bytes <= LARGE
     }
 
-    /// Starts the copies, in the stream's order.
+    /// Starts the copies of pieces that it wants, in the stream's order.
     ///
     /// # Safety
     /// The device reaches each piece's memory, which stays valid until the stream has passed the copies; none overlap.
     pub unsafe fn copy(&self, pieces: &[Piece], stream: &Stream) -> Result<()> {
-        let Some(function) = self.kernel else {
-            // SAFETY: as the caller says.
-            return pieces
-                .iter()
-                .try_for_each(|piece| unsafe { copy_async(piece.to, piece.from, piece.bytes, stream) });
-        };
+        let Some(function) = self.kernel else { return Ok(()) };
         let _current = self.device.make_current()?;
         for some in pieces.chunks(PIECES) {
             let mut parameter = [Piece { to: std::ptr::null_mut(), from: std::ptr::null(), bytes: 0 }; PIECES];

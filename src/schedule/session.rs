@@ -231,7 +231,7 @@ impl Session {
             let _ = worker.join();
         }
         let mut state = shared.state.lock();
-        while state.running > 0 || state.answering > 0 {
+        while state.batches().next().is_some() || state.answering > 0 {
             shared.rest.wait(&mut state);
         }
         let lanes: Vec<_> = state.slots.iter_mut().filter_map(|slot| slot.lane.take()).collect();
@@ -296,7 +296,8 @@ impl Shared {
 
     fn load(&self) -> (usize, usize, usize) {
         let state = self.state.lock();
-        (state.queue.len(), state.running_items, state.alive())
+        let running = state.batches().map(|(_, items)| items).sum();
+        (state.queue.len(), running, state.alive())
     }
 
     /// Checks a submission and makes it ready to be queued.
@@ -484,8 +485,13 @@ impl Shared {
         }
         let place = state.queue.push(waiting.request.known.number, priority, waiting);
         let now = Instant::now();
-        let assignment = if leads { self.lead(&mut state, place, now) } else { None };
-        self.rouse(&state, now);
+        let assignment = match leads {
+            true => self.lead(&mut state, place, now),
+            false => {
+                self.rouse(&state, now);
+                None
+            }
+        };
         drop(state);
         self.statistics.lock().submitted += 1;
         if let Some(deadline) = deadline

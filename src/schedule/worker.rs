@@ -1,5 +1,5 @@
-//! How a batch gets from the queue to a lane and its requests to their answers: by a thread for each lane, or by a
-//! thread that wants one request and finds a lane free.
+//! How a batch gets from the queue to a lane and its requests to their answers: by a thread for each lane, or by the
+//! thread whose request completes the batch.
 
 use super::completion::Ticket;
 use super::policy::{Situation, Verdict};
@@ -16,9 +16,6 @@ use std::time::Instant;
 pub(super) struct State {
     pub queue: Queue<Entry>,
     pub slots: Vec<Slot>,
-    /// Batches that run, and their items.
-    pub running: usize,
-    pub running_items: usize,
     /// Threads that answer requests; the session does not end before they have.
     pub answering: usize,
     /// The moment that a worker waits for, at which a batch goes that is not full.
@@ -50,19 +47,11 @@ pub(super) struct Assignment {
     items: usize,
 }
 
-enum Next {
-    Batch(Assignment),
-    Wait(Instant),
-    Nothing,
-}
-
 impl State {
     pub fn new(slots: Vec<Slot>) -> Self {
         Self {
             queue: Queue::default(),
             slots,
-            running: 0,
-            running_items: 0,
             answering: 0,
             watched: None,
             closing: false,
@@ -82,10 +71,9 @@ impl State {
         self.watched.is_none_or(|watched| until < watched)
     }
 
-    /// Items of a kind that run.
-    fn running_of(&self, known: &Known) -> usize {
-        let batches = self.slots.iter().filter_map(|slot| slot.batch);
-        batches.filter(|(kind, _)| *kind == known.number).map(|(_, items)| items).sum()
+    /// The batches that run: the kind and the items of each.
+    pub fn batches(&self) -> impl Iterator<Item = (u64, usize)> {
+        self.slots.iter().filter_map(|slot| slot.batch)
     }
 
     /// The error for a kind of requests that no lane is left for.
@@ -108,8 +96,6 @@ impl State {
         let batch = self.queue.take(known.number, items);
         let items = batch.iter().map(|(_, waiting)| waiting.items).sum();
         self.slots[slot].batch = Some((known.number, items));
-        self.running += 1;
-        self.running_items += items;
         Some(Assignment { slot, lane, known, batch, items })
     }
 }
@@ -128,8 +114,10 @@ impl Shared {
                 state = self.state.lock();
                 continue;
             }
-            match self.next(&mut state, now) {
-                Next::Batch(assignment) => {
+            match self.choose(&state, now) {
+                Choice::Go { slot, known, items } => {
+                    // A lane that was chosen is free.
+                    let Some(assignment) = state.assign(slot, known, items) else { continue };
                     // What is left may go as well, by another thread.
                     self.rouse(&state, now);
                     drop(state);
@@ -138,7 +126,7 @@ impl Shared {
                     state = self.state.lock();
                 }
                 _ if state.closing => return,
-                Next::Wait(until) if state.is_unwatched(until) => {
+                Choice::Wait(until) if state.is_unwatched(until) => {
                     state.watched = Some(until);
                     self.work.wait_until(&mut state, until);
                     if state.watched == Some(until) {
@@ -152,29 +140,35 @@ impl Shared {
 
     /// Wakes a worker if there is something for it to do.
     pub fn rouse(&self, state: &State, now: Instant) {
-        match self.choose(state, now) {
+        self.rouse_for(state, &self.choose(state, now));
+    }
+
+    fn rouse_for(&self, state: &State, choice: &Choice) {
+        match choice {
             Choice::Go { .. } => _ = self.work.notify_one(),
-            Choice::Wait(until) if state.is_unwatched(until) => _ = self.work.notify_one(),
+            Choice::Wait(until) if state.is_unwatched(*until) => _ = self.work.notify_one(),
             _ => {}
         }
     }
 
-    fn next(&self, state: &mut State, now: Instant) -> Next {
-        match self.choose(state, now) {
-            Choice::Nothing => Next::Nothing,
-            Choice::Wait(until) => Next::Wait(until),
-            Choice::Go { slot, known, items } => state.assign(slot, known, items).map_or(Next::Nothing, Next::Batch),
+    /// The batch that a request which was just queued is in, if that may go now; and a worker for what else may go.
+    pub fn lead(&self, state: &mut State, place: Place, now: Instant) -> Option<Assignment> {
+        let choice = self.choose(state, now);
+        let assignment = self.assign_to_leader(state, place, now, &choice);
+        match assignment {
+            Some(_) => self.rouse(state, now),
+            None => self.rouse_for(state, &choice),
         }
+        assignment
     }
 
-    /// The batch that a request which was just queued is in, if that may go now.
-    pub fn lead(&self, state: &mut State, place: Place, now: Instant) -> Option<Assignment> {
+    fn assign_to_leader(&self, state: &mut State, place: Place, now: Instant, choice: &Choice) -> Option<Assignment> {
+        let Choice::Go { slot, known, items } = choice else { return None };
         let late = state.queue.next_deadline().is_some_and(|deadline| deadline <= now);
-        let Choice::Go { slot, known, items } = self.choose(state, now) else { return None };
         // The first of its line goes however large it is, and the last one too where the whole line goes.
-        let goes = |head: Head<'_, _>| head.is_at(place) || head.kind == place.kind && head.items <= items;
+        let goes = |head: Head<'_, _>| head.is_at(place) || head.kind == place.kind && head.items <= *items;
         let goes = known.number == place.kind && state.queue.heads().any(goes);
-        (!late && goes).then(|| state.assign(slot, known, items)).flatten()
+        (!late && goes).then(|| state.assign(*slot, known.clone(), *items)).flatten()
     }
 
     fn choose(&self, state: &State, now: Instant) -> Choice {
@@ -203,7 +197,8 @@ impl Shared {
         now: Instant,
     ) -> Verdict {
         let lane = &known.rooms[slot];
-        let running = state.running_of(known);
+        let of_kind = state.batches().filter(|(kind, _)| *kind == known.number);
+        let running: usize = of_kind.map(|(_, items)| items).sum();
         let share = (waiting + running).div_ceil(state.alive().max(1));
         let verdict = self.policy.judge(&Situation {
             waiting,
@@ -262,8 +257,6 @@ impl Shared {
         }
 
         let mut state = self.state.lock();
-        state.running -= 1;
-        state.running_items -= items;
         state.freed = end;
         state.slots[slot].batch = None;
         state.slots[slot].lane = lane;

@@ -32,10 +32,9 @@ impl TensorRtIntake {
     }
 
     /// Whether a group's profiles take an item of these shapes.
-    fn admits(&self, group: &Group, inputs: &[Shape], batched: bool) -> bool {
+    fn admits(&self, group: &Group, inputs: &[Shape]) -> bool {
         let description = self.engine.description();
-        let whole = |shape: &Shape| Some(if batched { shape.with_first(group.least as i64) } else { *shape });
-        let shapes: Vec<_> = inputs.iter().map(whole).collect();
+        let shapes: Vec<_> = group.with_batch(inputs, group.least).into_iter().map(Some).collect();
         description.profiles.is_empty() || description.profile_admits(group.profiles[0], &shapes)
     }
 }
@@ -48,26 +47,27 @@ impl Intake for TensorRtIntake {
     fn kind(&self, inputs: &[Shape]) -> Result<Kind> {
         let description = self.engine.description();
         for (group, context) in &self.groups {
-            let batched = group.batched;
-            let with_batch = |shapes: &[Shape], batch: usize| -> Vec<Shape> {
-                let whole = |shape: &Shape| if batched { shape.with_first(batch as i64) } else { *shape };
-                shapes.iter().map(whole).collect()
-            };
-            let item = with_batch(inputs, 1);
-            if !self.admits(group, &item, batched) {
+            if !self.admits(group, inputs) {
                 continue;
             }
             let outputs = match group.known {
                 true => group.outputs.clone(),
-                false => context.lock().outputs(description, &with_batch(inputs, group.least))?,
+                false => context.lock().outputs(description, &group.with_batch(inputs, group.least))?,
             };
             let least = group.least as i64;
-            if batched && let Some(output) = outputs.iter().find(|shape| shape.first() != Some(&least)) {
+            if group.batched
+                && let Some(output) = outputs.iter().find(|shape| shape.first() != Some(&least))
+            {
                 let message =
                     format!("an output of shape {output} for a batch of {least}: its items cannot be told apart");
                 return Err(Error::new(Code::Unsupported, message));
             }
-            return Ok(Kind { outputs: with_batch(&outputs, 1), inputs: item, batched, device: None });
+            return Ok(Kind {
+                inputs: group.with_batch(inputs, 1),
+                outputs: group.with_batch(&outputs, 1),
+                batched: group.batched,
+                device: None,
+            });
         }
         let given: Vec<_> = inputs.iter().map(Shape::to_string).collect();
         let message = format!("none of the session's contexts has a profile that takes {}", given.join(" and "));
@@ -76,7 +76,7 @@ impl Intake for TensorRtIntake {
 
     fn room(&self, lane: usize, kind: &Kind) -> Room {
         let (group, _) = &self.groups[self.lanes[lane]];
-        match self.admits(group, &kind.inputs, kind.batched) {
+        match self.admits(group, &kind.inputs) {
             true => Room { usual: group.usual(), most: group.most, costs: group.costs.as_slice().into() },
             false => Room::default(),
         }

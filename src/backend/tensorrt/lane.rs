@@ -188,7 +188,7 @@ impl TensorRtLane {
         let _current = device.make_current()?;
         self.gather(kind, jobs)?;
         let items = self.group.size(jobs.iter().map(|job| job.items).sum());
-        let shapes = kind.inputs.iter().map(|shape| kind.whole(shape, items)).collect::<Vec<_>>();
+        let shapes = self.group.with_batch(&kind.inputs, items);
         self.compute(&shapes)?;
         self.scatter(kind, jobs, unwanted)?;
         self.stream.synchronize()

@@ -87,8 +87,13 @@ impl Group {
 
     /// The inputs' shapes for a batch of that size, where they are known.
     pub fn shapes(&self, size: usize) -> Vec<Shape> {
-        let whole = |shape: &Shape| if self.batched { shape.with_first(size as i64) } else { *shape };
-        self.largest.iter().map(whole).collect()
+        self.with_batch(&self.largest, size)
+    }
+
+    /// These shapes for a batch of so many items.
+    pub fn with_batch(&self, shapes: &[Shape], items: usize) -> Vec<Shape> {
+        let whole = |shape: &Shape| if self.batched { shape.with_first(items as i64) } else { *shape };
+        shapes.iter().map(whole).collect()
     }
 
     /// The size at which so many items are computed.
