@@ -76,10 +76,16 @@ impl State {
         self.slots.iter().filter_map(|slot| slot.batch)
     }
 
+    /// The lanes that take requests of a kind and are not lost.
+    fn lanes_for(&self, known: &Known) -> impl Iterator<Item = &Slot> {
+        let lanes = self.slots.iter().zip(&known.rooms);
+        lanes.filter(|(slot, room)| !slot.lost && room.most > 0).map(|(slot, _)| slot)
+    }
+
     /// The error for a kind of requests that no lane is left for.
     pub fn no_lane_for(&self, known: &Known) -> Option<Error> {
         let loss = self.loss.as_ref()?;
-        let left = self.slots.iter().zip(&known.rooms).any(|(slot, room)| !slot.lost && room.most > 0);
+        let left = self.lanes_for(known).next().is_some();
         (!left).then(|| loss.clone().within("every device of the session that could run this is lost"))
     }
 
@@ -199,7 +205,7 @@ impl Shared {
         let lane = &known.rooms[slot];
         let of_kind = state.batches().filter(|(kind, _)| *kind == known.number);
         let running: usize = of_kind.map(|(_, items)| items).sum();
-        let share = (waiting + running).div_ceil(state.alive().max(1));
+        let share = (waiting + running).div_ceil(state.lanes_for(known).count().max(1));
         let verdict = self.policy.judge(&Situation {
             waiting,
             room: self.policy.room(lane),

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What BENCHMARKS.md says of a GPU, measured anew, four minutes:
+# What BENCHMARKS.md says of a GPU, measured anew, five minutes:
 #     measure.sh PROGRAMS MODELS OUT
 # PROGRAMS holds gpu_overhead, gpu_throughput, gpu_devices and gpu_soak of this folder and throughput of examples/c, MODELS the
 # plans of ../shared/gpu/plans and unet32.onnx, OUT is where logs and CSV go. The libraries are found by LD_LIBRARY_PATH.
@@ -19,8 +19,8 @@ run host "$programs/throughput" "$unet" --threads 1,2,4,8,16,32 --memory host --
 run torchscript python3 "$here/torchscript.py" "$models/unet32.onnx" "$out/torchscript.csv" 0.5
 run soak "$programs/gpu_soak" "$unet" 20
 run memcheck compute-sanitizer --tool memcheck "$programs/gpu_soak" "$unet" 5 6
-run overhead-1 "$programs/gpu_overhead" "$unet" 1 1
-run overhead-8 "$programs/gpu_overhead" "$unet" 8 1
-run overhead-deepbrain "$programs/gpu_overhead" "$models/deepbrain-fp16.plan" 1 1
+run overhead-1 "$programs/gpu_overhead" "$unet" 1 400
+run overhead-8 "$programs/gpu_overhead" "$unet" 8 400
+run overhead-deepbrain "$programs/gpu_overhead" "$models/deepbrain-fp16.plan" 1 100
 # Last, since it breaks a device.
 run devices "$programs/gpu_devices" "$unet"

@@ -1,7 +1,7 @@
 // What planrt costs over plain TensorRT: loading, enqueueing, and a run from host memory to host memory, on the same plan,
 // in one process, turn by turn so that clocks and neighbours touch both alike. Prints medians and their ratio.
 //
-// usage: overhead PLAN BATCH ROUNDS      (a plan with one input (b,1,...) and one output, two profiles or more)
+// usage: overhead PLAN BATCH ROUNDS      (a plan with one input (b,1,...) and one output; 20 rounds at the least)
 
 #include "plain.hpp"
 
@@ -53,7 +53,7 @@ int main(int argc, char** argv) try {
     }
     const std::string path = argv[1];
     const int64_t batch = std::atoll(argv[2]);
-    const int rounds = std::atoi(argv[3]);
+    const int rounds = std::max(std::atoi(argv[3]), 20);
 
     plain::Cuda cuda;
     cuda.start();

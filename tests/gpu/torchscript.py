@@ -6,7 +6,8 @@
 Builds the network of ../shared/gpu/make_unet.py ("bn") from its ONNX weights, in half precision, traced and frozen, and asks
 it as examples/c/throughput asks a session: so many threads, each with a request of one item in device memory and a stream of
 its own. Batching "on" is the best that a batcher could make of it, one that costs nothing: one batch of all threads' requests
-after the other. Once with PyTorch's defaults, once "tuned": cuDNN measures its algorithms instead of guessing. Needs PyTorch with a GPU, onnx and onnxruntime; the CSV is for plot_throughput.py.
+after the other. Once with PyTorch's defaults, once "tuned": cuDNN measures its algorithms instead of guessing. Needs PyTorch with a GPU,
+onnx and onnxruntime; the CSV is for plot_throughput.py.
 """
 
 import sys
@@ -62,10 +63,15 @@ class FromOnnx(torch.nn.Module):
 def measure(model, item, threads, batch, seconds):
     """Items a second, and the 50th and 95th percentile of a call in microseconds."""
     counting, over, times = threading.Event(), threading.Event(), [[] for _ in range(threads)]
+    warm = threading.Barrier(threads + 1)
 
     def ask(own):
         x, stream = item.repeat(batch, 1, 1, 1, 1), torch.cuda.Stream()
         with torch.no_grad(), torch.cuda.stream(stream):
+            # cuDNN measures its algorithms in each thread anew: seconds.
+            [model(x) for _ in range(3)]
+            stream.synchronize()
+            warm.wait()
             while not over.is_set():
                 start = time.perf_counter()
                 model(x)
@@ -75,7 +81,8 @@ def measure(model, item, threads, batch, seconds):
 
     all_threads = [threading.Thread(target=ask, args=(own,)) for own in times]
     [thread.start() for thread in all_threads]
-    time.sleep(0.3 + seconds / 4)
+    warm.wait()
+    time.sleep(seconds / 4)
     counting.set()
     start = time.perf_counter()
     time.sleep(seconds)

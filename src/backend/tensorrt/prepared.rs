@@ -128,7 +128,9 @@ impl Prepared {
         // SAFETY: as the caller says.
         unsafe {
             self.run(shapes, memory, stream, log)?;
-            self.capture(memory, stream, log);
+            if self.graph.is_none() {
+                self.capture(memory, stream, log);
+            }
         }
         Ok(())
     }
