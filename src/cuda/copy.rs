@@ -3,6 +3,7 @@
 //! A copy by the driver costs 2 to 4 µs, on the host and on the device, however small it is. A batch of sixteen requests has
 //! thirty-two of them.
 
+use super::graph::{Graph, Node};
 use super::{Device, Stream, check};
 use crate::error::Result;
 use cudarc::driver::sys;
@@ -34,6 +35,29 @@ pub struct Copier {
     /// `None` where the driver does not take it: then no piece is wanted, and the driver copies everything itself.
     module: Option<sys::CUmodule>,
     kernel: Option<sys::CUfunction>,
+}
+
+/// A launch of the kernel in a graph: what it copies is said before each launch of the graph.
+pub struct Slot {
+    node: Node,
+    enabled: bool,
+}
+
+/// One launch of the kernel.
+struct Launch {
+    pieces: [Piece; PIECES],
+    columns: u32,
+    rows: u32,
+}
+
+impl Launch {
+    /// Of up to `PIECES` pieces.
+    fn new(some: &[Piece]) -> Self {
+        let mut pieces = [Piece { to: std::ptr::null_mut(), from: std::ptr::null(), bytes: 0 }; PIECES];
+        pieces[..some.len()].copy_from_slice(some);
+        let most = some.iter().map(|piece| piece.bytes).max().unwrap_or(0);
+        Self { pieces, columns: most.div_ceil(BLOCK).max(1) as u32, rows: some.len().max(1) as u32 }
+    }
 }
 
 // SAFETY: the driver's calls on both handles may come from any thread.
@@ -70,17 +94,14 @@ impl Copier {
         let Some(function) = self.kernel else { return Ok(()) };
         let _current = self.device.make_current()?;
         for some in pieces.chunks(PIECES) {
-            let mut parameter = [Piece { to: std::ptr::null_mut(), from: std::ptr::null(), bytes: 0 }; PIECES];
-            parameter[..some.len()].copy_from_slice(some);
-            let most = some.iter().map(|piece| piece.bytes).max().unwrap_or(0);
-            let (columns, rows) = (most.div_ceil(BLOCK).max(1), some.len());
-            let mut parameters = [std::ptr::from_mut(&mut parameter).cast::<c_void>()];
+            let mut launch = Launch::new(some);
+            let mut parameters = [launch.pieces.as_mut_ptr().cast::<c_void>()];
             // SAFETY: the kernel takes one parameter of this size, which is copied by the call; the rest as the caller says.
             let launched = unsafe {
                 sys::cuLaunchKernel(
                     function,
-                    columns as u32,
-                    rows as u32,
+                    launch.columns,
+                    launch.rows,
                     1,
                     THREADS as u32,
                     1,
@@ -91,9 +112,54 @@ impl Copier {
                     std::ptr::null_mut(),
                 )
             };
-            check(launched, || format!("copying {rows} pieces"))?;
+            check(launched, || format!("copying {} pieces", some.len()))?;
         }
         Ok(())
+    }
+
+    /// Makes a place for copies in what the stream captures; `None` where the driver knows no such thing. It copies nothing
+    /// until it is filled.
+    pub fn capture(&self, stream: &Stream) -> Result<Option<Slot>> {
+        // SAFETY: asks whether there is such a function, and does not call it.
+        let switches = unsafe { sys::culib().get::<unsafe extern "C" fn()>(b"cuGraphNodeSetEnabled\0") }.is_ok();
+        if self.kernel.is_none() || !switches {
+            return Ok(None);
+        }
+        let nothing = Piece { to: std::ptr::null_mut(), from: std::ptr::null(), bytes: 0 };
+        // SAFETY: a piece of no bytes is not touched.
+        unsafe { self.copy(&[nothing], stream) }?;
+        Ok(Some(Slot { node: Graph::last_node(stream)?, enabled: true }))
+    }
+
+    /// Says what a slot copies in the next launch of its graph: the first of these pieces. Returns the others.
+    ///
+    /// # Safety
+    /// As for `copy`; the slot is of that graph.
+    pub unsafe fn fill<'a>(&self, graph: &mut Graph, slot: &mut Slot, pieces: &'a [Piece]) -> Result<&'a [Piece]> {
+        let (own, others) = pieces.split_at(pieces.len().min(PIECES));
+        if slot.enabled == own.is_empty() {
+            graph.enable(&slot.node, !own.is_empty())?;
+            slot.enabled = !own.is_empty();
+        }
+        if let Some(function) = self.kernel.filter(|_| slot.enabled) {
+            let mut launch = Launch::new(own);
+            let mut parameters = [launch.pieces.as_mut_ptr().cast::<c_void>()];
+            let arguments = sys::CUDA_KERNEL_NODE_PARAMS {
+                func: function,
+                gridDimX: launch.columns,
+                gridDimY: launch.rows,
+                gridDimZ: 1,
+                blockDimX: THREADS as u32,
+                blockDimY: 1,
+                blockDimZ: 1,
+                sharedMemBytes: 0,
+                kernelParams: parameters.as_mut_ptr(),
+                extra: std::ptr::null_mut(),
+            };
+            // SAFETY: the kernel takes one parameter of this size; the rest as the caller says.
+            unsafe { graph.set_kernel(&slot.node, &arguments) }?;
+        }
+        Ok(others)
     }
 }
 

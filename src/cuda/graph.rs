@@ -1,7 +1,7 @@
 //! CUDA graphs: work captured once, and given to a stream again with one call.
 
 use super::{Device, Stream, check};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use cudarc::driver::sys;
 use std::sync::Arc;
 
@@ -9,7 +9,15 @@ use std::sync::Arc;
 pub struct Graph {
     device: Arc<Device>,
     graph: sys::CUgraphExec,
+    /// What it was made from, which its nodes belong to.
+    captured: sys::CUgraph,
 }
+
+/// A kernel in a graph, whose arguments may change from launch to launch.
+pub struct Node(sys::CUgraphNode);
+
+// SAFETY: a name for a place in a graph, which only calls with the graph look at.
+unsafe impl Send for Node {}
 
 // SAFETY: the driver's graph calls may come from any thread, one at a time for one graph, which `&mut` sees to.
 unsafe impl Send for Graph {}
@@ -17,7 +25,7 @@ unsafe impl Send for Graph {}
 impl Graph {
     /// Captures what `work` gives to the stream, which is not run. While it lasts, calls of this thread that a capture
     /// does not allow fail; those of other threads do not.
-    pub fn capture(stream: &Stream, work: impl FnOnce() -> Result<()>) -> Result<Self> {
+    pub fn capture<T>(stream: &Stream, work: impl FnOnce() -> Result<T>) -> Result<(Self, T)> {
         let device = stream.device();
         let _current = device.make_current()?;
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
@@ -27,18 +35,54 @@ impl Graph {
         let mut captured = std::ptr::null_mut();
         // SAFETY: ends what was begun, also where the work failed; writes one handle.
         let ended = check(unsafe { sys::cuStreamEndCapture(stream.raw(), &mut captured) }, || "capturing".to_owned());
-        let mut graph = std::ptr::null_mut();
-        let made = outcome.and(ended).and_then(|()| {
-            // SAFETY: the graph was just captured; writes one handle, destroyed in drop.
-            check(unsafe { sys::cuGraphInstantiateWithFlags(&mut graph, captured, 0) }, || {
-                "making a CUDA graph ready".to_owned()
-            })
-        });
-        if !captured.is_null() {
-            // SAFETY: what was instantiated does not need it.
-            unsafe { sys::cuGraphDestroy(captured) };
+        let mut made = Self { device: device.clone(), graph: std::ptr::null_mut(), captured };
+        let outcome = outcome.and_then(|value| ended.map(|()| value))?;
+        // SAFETY: the graph was just captured; writes one handle, destroyed in drop.
+        check(unsafe { sys::cuGraphInstantiateWithFlags(&mut made.graph, captured, 0) }, || {
+            "making a CUDA graph ready".to_owned()
+        })?;
+        Ok((made, outcome))
+    }
+
+    /// The kernel that was given to a stream last, while it is captured.
+    pub(super) fn last_node(stream: &Stream) -> Result<Node> {
+        let mut status = sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+        let (mut id, mut graph, mut nodes, mut count) = (0, std::ptr::null_mut(), std::ptr::null(), 0);
+        // SAFETY: the stream is alive; each place is written, the nodes' stays valid until the stream's next call.
+        unsafe {
+            check(
+                sys::cuStreamGetCaptureInfo_v2(stream.raw(), &mut status, &mut id, &mut graph, &mut nodes, &mut count),
+                || "asking what a stream captures".to_owned(),
+            )?;
+            match count {
+                1 => Ok(Node(*nodes)),
+                _ => Err(Error::new(
+                    Code::Cuda,
+                    format!("a captured kernel is followed by {count} nodes, not by itself"),
+                )),
+            }
         }
-        made.map(|()| Self { device: device.clone(), graph })
+    }
+
+    /// Changes the arguments of a kernel for the launches to come.
+    ///
+    /// # Safety
+    /// The node is of this graph, and the kernel takes these arguments.
+    pub(super) unsafe fn set_kernel(&mut self, node: &Node, arguments: &sys::CUDA_KERNEL_NODE_PARAMS) -> Result<()> {
+        let _current = self.device.make_current()?;
+        // SAFETY: both handles are alive; the arguments are copied by the call; the rest as the caller says.
+        check(unsafe { sys::cuGraphExecKernelNodeSetParams(self.graph, node.0, arguments) }, || {
+            "changing a kernel of a CUDA graph".to_owned()
+        })
+    }
+
+    /// Whether launches to come run a kernel or leave it out.
+    pub(super) fn enable(&mut self, node: &Node, enabled: bool) -> Result<()> {
+        let _current = self.device.make_current()?;
+        // SAFETY: both handles are alive.
+        check(unsafe { sys::cuGraphNodeSetEnabled(self.graph, node.0, u32::from(enabled)) }, || {
+            "leaving a kernel of a CUDA graph out".to_owned()
+        })
     }
 
     /// Gives the captured work to a stream.
@@ -55,8 +99,15 @@ impl Graph {
 impl Drop for Graph {
     fn drop(&mut self) {
         if let Ok(_current) = self.device.make_current() {
-            // SAFETY: made in capture; the driver keeps it until launched work has ended.
-            unsafe { sys::cuGraphExecDestroy(self.graph) };
+            // SAFETY: made in capture, null where that failed; the driver keeps them until launched work has ended.
+            unsafe {
+                if !self.graph.is_null() {
+                    sys::cuGraphExecDestroy(self.graph);
+                }
+                if !self.captured.is_null() {
+                    sys::cuGraphDestroy(self.captured);
+                }
+            }
         }
     }
 }

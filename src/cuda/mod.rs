@@ -8,7 +8,7 @@ mod memory;
 mod pool;
 mod stream;
 
-pub use copy::{Copier, Piece};
+pub use copy::{Copier, Piece, Slot};
 pub use device::{Current, Device, DeviceInfo, devices, driver_version};
 pub use event::Event;
 pub use graph::Graph;

@@ -5,7 +5,7 @@
 
 use super::context::Context;
 use super::engine::Engine;
-use super::prepared::{Captures, Prepared};
+use super::prepared::{Captures, Prepared, Work};
 use super::sizes::Group;
 use crate::backend::lane::{Failure, Job, Kind, Lane, Part};
 use crate::cuda::{Copier, DeviceMemory, Piece, Stream, copy_async};
@@ -88,7 +88,7 @@ impl TensorRtLane {
         let shapes = &self.group.shapes(size);
         let context = self.context(shapes);
         // SAFETY: as in `compute`.
-        unsafe { context.lock().settle(shapes, &self.memory, &self.stream, self.engine.runtime().log()) }?;
+        unsafe { context.lock().settle(shapes, &self.work(&[], &[])) }?;
         self.stream.synchronize()
     }
 
@@ -99,8 +99,8 @@ impl TensorRtLane {
         let mut least = f64::INFINITY;
         while least.is_infinite() || start.elapsed() < TIMING {
             let run = Instant::now();
-            self.compute(shapes)?;
-            others.iter_mut().try_for_each(|other| other.compute(shapes))?;
+            self.compute(shapes, &[], &[])?;
+            others.iter_mut().try_for_each(|other| other.compute(shapes, &[], &[]))?;
             self.stream.synchronize()?;
             others.iter().try_for_each(|other| other.stream.synchronize())?;
             least = least.min(run.elapsed().as_secs_f64());
@@ -115,14 +115,21 @@ impl TensorRtLane {
         self.contexts[self.contexts.len() - 1].clone()
     }
 
-    fn compute(&mut self, shapes: &[Shape]) -> Result<()> {
-        let context = self.context(shapes);
-        // SAFETY: the memory has room for the largest shapes, and outlives the contexts; a batch is waited for.
-        unsafe { context.lock().run(shapes, &self.memory, &self.stream, self.engine.runtime().log()) }
+    fn work<'a>(&'a self, gather: &'a [Piece], scatter: &'a [Piece]) -> Work<'a> {
+        let log = self.engine.runtime().log();
+        Work { memory: &self.memory, stream: &self.stream, copier: &self.copier, log, gather, scatter }
     }
 
-    /// Starts the copies of the jobs' inputs to their places in the batch. A job whose copies cannot be started fails alone.
-    fn gather(&self, kind: &Kind, jobs: &mut [Job]) -> Result<()> {
+    fn compute(&mut self, shapes: &[Shape], gather: &[Piece], scatter: &[Piece]) -> Result<()> {
+        let context = self.context(shapes);
+        // SAFETY: the memory has room for the largest shapes, and outlives the contexts; a batch is waited for. For pieces see
+        // `gather`.
+        unsafe { context.lock().run(shapes, &self.work(gather, scatter)) }
+    }
+
+    /// What is copied to the jobs' inputs' places in the batch: by a kernel what is returned; the driver's copies are started.
+    /// A job whose copies cannot be started fails alone.
+    fn gather(&self, kind: &Kind, jobs: &mut [Job]) -> Vec<Piece> {
         let mut first = 0;
         let mut pieces = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -132,49 +139,51 @@ impl TensorRtLane {
                 }
                 for (tensor, part) in job.inputs.iter().enumerate() {
                     let to = self.place(tensor, &kind.inputs[tensor], part, first)?;
-                    let bytes = part.lent.shape.bytes(part.element_type)?;
-                    self.copy(Piece { to, from: address(part), bytes }, part, &mut pieces)?;
+                    let piece = Piece { to, from: address(part), bytes: part.lent.shape.bytes(part.element_type)? };
+                    match self.is_for_kernel(&piece, part) {
+                        true => pieces.push(piece),
+                        // SAFETY: the memory is lent until the job is answered, or its own; the places have room for the
+                        // largest batch, and the lane's last batch has ended.
+                        false => unsafe { copy_async(piece.to, piece.from, piece.bytes, &self.stream) }?,
+                    }
                 }
                 Ok(())
             };
             job.failure = copies().err();
             first += job.items;
         }
-        // SAFETY: the memory is lent until the job is answered, or its own; the places have room for the largest batch, and
-        // the lane's last batch has ended.
-        unsafe { self.copier.copy(&pieces, &self.stream) }
+        pieces
     }
 
-    fn scatter(&self, kind: &Kind, jobs: &mut [Job], unwanted: &dyn Fn(usize) -> bool) -> Result<()> {
+    /// What is copied from the jobs' outputs' places in the batch: pieces for a kernel, and returned those for the driver, with
+    /// the number of their job.
+    fn scatter(
+        &self,
+        kind: &Kind,
+        jobs: &[Job],
+        unwanted: &dyn Fn(usize) -> bool,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<Vec<(usize, Piece)>> {
         let mut first = 0;
-        let mut pieces = Vec::with_capacity(jobs.len());
-        for (number, job) in jobs.iter_mut().enumerate() {
-            let mut copies = || {
-                for (output, part) in job.outputs.iter().enumerate() {
-                    let Some(part) = part else { continue };
-                    let from = self.place(job.inputs.len() + output, &kind.outputs[output], part, first)?;
-                    let bytes = part.lent.shape.bytes(part.element_type)?;
-                    self.copy(Piece { to: address(part), from, bytes }, part, &mut pieces)?;
+        let mut others = Vec::new();
+        for (number, job) in jobs.iter().enumerate() {
+            let wanted = job.failure.is_none() && !unwanted(number);
+            let outputs = job.outputs.iter().enumerate().filter(|_| wanted);
+            for (output, part) in outputs.filter_map(|(output, part)| Some((output, part.as_ref()?))) {
+                let from = self.place(job.inputs.len() + output, &kind.outputs[output], part, first)?;
+                let piece = Piece { to: address(part), from, bytes: part.lent.shape.bytes(part.element_type)? };
+                match self.is_for_kernel(&piece, part) {
+                    true => pieces.push(piece),
+                    false => others.push((number, piece)),
                 }
-                Ok(())
-            };
-            if job.failure.is_none() && !unwanted(number) {
-                job.failure = copies().err();
             }
             first += job.items;
         }
-        // SAFETY: as in `gather`.
-        unsafe { self.copier.copy(&pieces, &self.stream) }
+        Ok(others)
     }
 
-    /// Starts a copy, or leaves it to be made with others.
-    fn copy(&self, piece: Piece, part: &Part, pieces: &mut Vec<Piece>) -> Result<()> {
-        if part.reachable && self.copier.wants(piece.bytes) {
-            pieces.push(piece);
-            return Ok(());
-        }
-        // SAFETY: as in `gather`.
-        unsafe { copy_async(piece.to, piece.from, piece.bytes, &self.stream) }
+    fn is_for_kernel(&self, piece: &Piece, part: &Part) -> bool {
+        part.reachable && self.copier.wants(piece.bytes)
     }
 
     /// Where the items from the first one on of a tensor are.
@@ -186,11 +195,18 @@ impl TensorRtLane {
     fn batch(&mut self, kind: &Kind, jobs: &mut [Job], unwanted: &dyn Fn(usize) -> bool) -> Result<()> {
         let device = self.engine.runtime().device().clone();
         let _current = device.make_current()?;
-        self.gather(kind, jobs)?;
+        let gather = self.gather(kind, jobs);
+        let mut scatter = Vec::with_capacity(jobs.len());
+        let others = self.scatter(kind, jobs, unwanted, &mut scatter)?;
         let items = self.group.size(jobs.iter().map(|job| job.items).sum());
         let shapes = self.group.with_batch(&kind.inputs, items);
-        self.compute(&shapes)?;
-        self.scatter(kind, jobs, unwanted)?;
+        self.compute(&shapes, &gather, &scatter)?;
+        for (number, piece) in others {
+            if jobs[number].failure.is_none() {
+                // SAFETY: as in `gather`.
+                jobs[number].failure = unsafe { copy_async(piece.to, piece.from, piece.bytes, &self.stream) }.err();
+            }
+        }
         self.stream.synchronize()
     }
 }

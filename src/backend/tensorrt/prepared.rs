@@ -6,7 +6,7 @@
 
 use super::context::Context;
 use crate::backend::Context as _;
-use crate::cuda::{DeviceMemory, Graph, Stream};
+use crate::cuda::{Copier, DeviceMemory, Graph, Piece, Slot, Stream};
 use crate::engine::{Description, Role};
 use crate::error::Result;
 use crate::log::{Level, Log};
@@ -32,11 +32,11 @@ impl Captures {
         self.failed.load(Ordering::Relaxed) < ATTEMPTS
     }
 
-    fn note(&self, outcome: Result<Graph>, log: &Log) -> Option<Graph> {
+    fn note(&self, outcome: Result<Captured>, log: &Log) -> Option<Captured> {
         match outcome {
-            Ok(graph) => {
+            Ok(captured) => {
                 self.failed.store(0, Ordering::Relaxed);
-                Some(graph)
+                Some(captured)
             }
             Err(error) => {
                 if self.failed.fetch_add(1, Ordering::Relaxed) + 1 == ATTEMPTS {
@@ -51,13 +51,64 @@ impl Captures {
     }
 }
 
+/// What a run works with: the same each time, but for what is copied.
+pub struct Work<'a> {
+    /// One for each tensor.
+    pub memory: &'a [DeviceMemory],
+    pub stream: &'a Stream,
+    pub copier: &'a Copier,
+    pub log: &'a Log,
+    /// What is copied before the network runs, and what after.
+    pub gather: &'a [Piece],
+    pub scatter: &'a [Piece],
+}
+
+/// A run as a graph: copies, the network, copies. Launches of their own would cost 3 µs of each batch.
+struct Captured {
+    graph: Graph,
+    gather: Option<Slot>,
+    scatter: Option<Slot>,
+}
+
+impl Captured {
+    /// # Safety
+    /// As for `Prepared::run`.
+    unsafe fn launch(&mut self, work: &Work<'_>) -> Result<()> {
+        // SAFETY: as the caller says.
+        unsafe {
+            let gather = fill(&mut self.graph, &mut self.gather, work.gather, work)?;
+            let scatter = fill(&mut self.graph, &mut self.scatter, work.scatter, work)?;
+            work.copier.copy(gather, work.stream)?;
+            self.graph.launch(work.stream)?;
+            work.copier.copy(scatter, work.stream)
+        }
+    }
+}
+
+/// Gives pieces to a slot if there is one, and returns those that it does not take.
+///
+/// # Safety
+/// As for `Prepared::run`; the slot is of that graph.
+unsafe fn fill<'a>(
+    graph: &mut Graph,
+    slot: &mut Option<Slot>,
+    pieces: &'a [Piece],
+    work: &Work<'_>,
+) -> Result<&'a [Piece]> {
+    match slot {
+        // SAFETY: as the caller says.
+        Some(slot) => unsafe { work.copier.fill(graph, slot, pieces) },
+        None => Ok(pieces),
+    }
+}
+
 pub struct Prepared {
     context: Context,
     /// The inputs' shapes of the last run; none before the first.
     shapes: Vec<Shape>,
     /// How many runs had these.
     runs: u32,
-    graph: Option<Graph>,
+    graph: Option<Captured>,
     captures: Arc<Captures>,
 }
 
@@ -93,22 +144,27 @@ impl Prepared {
     /// Starts a run on the stream: as a graph where these shapes were there before, else as it is.
     ///
     /// # Safety
-    /// `memory`, one for each tensor and the same ones each time, holds the shapes' elements and stays until the stream has
-    /// passed the run. The stream is the same each time, too.
-    pub unsafe fn run(&mut self, shapes: &[Shape], memory: &[DeviceMemory], stream: &Stream, log: &Log) -> Result<()> {
+    /// The memory holds the shapes' elements and is the same each time, as is the stream; the device reaches the pieces'
+    /// memory, of which none overlap. All of it stays until the stream has passed the run.
+    pub unsafe fn run(&mut self, shapes: &[Shape], work: &Work<'_>) -> Result<()> {
         if self.shapes != shapes {
             self.forget();
             self.shapes = shapes.to_vec();
         }
         if self.graph.is_none() && self.runs >= REPEATS {
             // SAFETY: as the caller says.
-            unsafe { self.capture(memory, stream, log) };
+            unsafe { self.capture(work) };
         }
-        match &mut self.graph {
-            // SAFETY: as the caller says.
-            Some(graph) => unsafe { graph.launch(stream) }?,
-            // SAFETY: as the caller says.
-            None => unsafe { self.enqueue(memory, stream) }?,
+        // SAFETY: as the caller says.
+        unsafe {
+            match &mut self.graph {
+                Some(graph) => graph.launch(work)?,
+                None => {
+                    work.copier.copy(work.gather, work.stream)?;
+                    self.enqueue(work)?;
+                    work.copier.copy(work.scatter, work.stream)?;
+                }
+            }
         }
         self.runs = self.runs.saturating_add(1);
         Ok(())
@@ -118,18 +174,12 @@ impl Prepared {
     ///
     /// # Safety
     /// As for `run`.
-    pub unsafe fn settle(
-        &mut self,
-        shapes: &[Shape],
-        memory: &[DeviceMemory],
-        stream: &Stream,
-        log: &Log,
-    ) -> Result<()> {
+    pub unsafe fn settle(&mut self, shapes: &[Shape], work: &Work<'_>) -> Result<()> {
         // SAFETY: as the caller says.
         unsafe {
-            self.run(shapes, memory, stream, log)?;
+            self.run(shapes, work)?;
             if self.graph.is_none() {
-                self.capture(memory, stream, log);
+                self.capture(work);
             }
         }
         Ok(())
@@ -142,27 +192,39 @@ impl Prepared {
         self.runs = 0;
     }
 
-    unsafe fn enqueue(&mut self, memory: &[DeviceMemory], stream: &Stream) -> Result<()> {
+    unsafe fn enqueue(&mut self, work: &Work<'_>) -> Result<()> {
         for (tensor, shape) in self.shapes.iter().enumerate() {
             self.context.set_shape(tensor, shape)?;
         }
-        for (tensor, memory) in memory.iter().enumerate() {
+        for (tensor, memory) in work.memory.iter().enumerate() {
             // SAFETY: as the caller of run says.
             unsafe { self.context.bind(tensor, memory.address(), memory.size()) }?;
         }
         // SAFETY: as the caller of run says.
-        unsafe { self.context.enqueue(Some(stream)) }
+        unsafe { self.context.enqueue(Some(work.stream)) }
     }
 
     /// Makes a graph for the shapes of the last run, which settled what TensorRT has to settle for new ones.
     ///
     /// # Safety
     /// As for `run`.
-    unsafe fn capture(&mut self, memory: &[DeviceMemory], stream: &Stream, log: &Log) {
-        if self.captures.are_of_use() {
-            // SAFETY: as the caller says.
-            let captured = Graph::capture(stream, || unsafe { self.enqueue(memory, stream) });
-            self.graph = self.captures.note(captured, log);
+    unsafe fn capture(&mut self, work: &Work<'_>) {
+        if !self.captures.are_of_use() {
+            return;
         }
+        let captured = Graph::capture(work.stream, || {
+            let gather = work.copier.capture(work.stream)?;
+            // SAFETY: as the caller says.
+            unsafe { self.enqueue(work) }?;
+            Ok((gather, work.copier.capture(work.stream)?))
+        });
+        let captured = captured.and_then(|(mut graph, (mut gather, mut scatter))| {
+            for slot in [&mut gather, &mut scatter] {
+                // SAFETY: no pieces. What the driver does not do it does not do here, and there is no graph.
+                unsafe { fill(&mut graph, slot, &[], work) }?;
+            }
+            Ok(Captured { graph, gather, scatter })
+        });
+        self.graph = self.captures.note(captured, work.log);
     }
 }
