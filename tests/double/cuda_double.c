@@ -28,6 +28,8 @@ enum {
     INVALID_DEVICE = 101,
     INVALID_CONTEXT = 201,
     INVALID_HANDLE = 400,
+    NOT_SUPPORTED = 801,
+    STREAM_CAPTURE_UNSUPPORTED = 900,
     LAUNCH_FAILED = 719
 };
 
@@ -39,6 +41,8 @@ static const struct { int code; const char *name, *text; } errors[] = {
     {INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
     {INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
     {INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
+    {NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
+    {STREAM_CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"},
     {LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
 };
 
@@ -49,7 +53,7 @@ enum { DEPTH = 16 };
 static _Thread_local struct { void *stack[DEPTH]; int depth; } current;
 
 /* What was made and not yet destroyed. */
-enum kind { STREAM, EVENT, DEVICE_MEMORY, PINNED_MEMORY, MODULE, RETAINED_CONTEXT };
+enum kind { STREAM, EVENT, DEVICE_MEMORY, PINNED_MEMORY, MODULE, RETAINED_CONTEXT, GRAPH, GRAPH_EXEC };
 struct object {
     struct object *next;
     enum kind kind;
@@ -157,6 +161,58 @@ static bool find(const char *address, struct object *out) {
 
 /* The legacy default stream is always there. */
 static bool is_stream(const void *stream) { return !stream || is_alive(STREAM, stream); }
+
+/* A copy of pieces by planrt's kernel, or work of TensorRT's double. */
+struct piece { void *to; const void *from; size_t bytes; };
+enum { PIECES = 32, NODES = 8 };
+struct node {
+    bool enabled;
+    unsigned rows;
+    struct piece pieces[PIECES];
+    void (*work)(void *);
+    void (*release)(void *);
+    void *argument;
+};
+/* What a stream captures, and what is made of it: then `from` is the graph that it was made from. */
+struct graph {
+    struct graph *from;
+    int count;
+    struct node nodes[NODES];
+    const void *last;
+};
+struct stream { struct graph *captured; };
+
+static struct graph *captured_by(void *stream) { return stream ? ((struct stream *)stream)->captured : NULL; }
+
+static int copy_pieces(const struct piece *pieces, unsigned rows) {
+    for (unsigned row = 0; row < rows; ++row) {
+        struct object to, from;
+        if (pieces[row].bytes == 0) continue;
+        if (!find(pieces[row].to, &to) || !find(pieces[row].from, &from)) return INVALID_VALUE;
+        memcpy(pieces[row].to, pieces[row].from, pieces[row].bytes);
+    }
+    return SUCCESS;
+}
+
+static struct node *add_node(struct graph *graph) {
+    if (graph->count == NODES) abort();
+    struct node *node = &graph->nodes[graph->count++];
+    node->enabled = true;
+    graph->last = node;
+    return node;
+}
+
+static void set_pieces(struct node *node, void **parameters, unsigned rows) {
+    node->rows = rows;
+    memcpy(node->pieces, parameters[0], sizeof node->pieces);
+}
+
+/* The node of an executable graph for one of the graph that it was made from, if that is still there. */
+static struct node *node_of(struct graph *exec, const void *node) {
+    if (!is_alive(GRAPH_EXEC, exec) || !is_alive(GRAPH, exec->from)) return NULL;
+    ptrdiff_t number = (const struct node *)node - exec->from->nodes;
+    return number >= 0 && number < exec->count ? &exec->nodes[number] : NULL;
+}
 
 /* ---- The driver ---- */
 
@@ -325,6 +381,7 @@ int cuPointerGetAttributes(unsigned count, const int *attributes, void **values,
 int cuMemcpyAsync(uintptr_t to, uintptr_t from, size_t size, void *stream) {
     BEGIN_IN_CONTEXT;
     if (!is_stream(stream)) return INVALID_HANDLE;
+    if (captured_by(stream)) return STREAM_CAPTURE_UNSUPPORTED;
     memmove((void *)to, (const void *)from, size);
     return SUCCESS;
 }
@@ -364,13 +421,11 @@ int cuLaunchKernel(void *function, unsigned columns, unsigned rows, unsigned lay
     BEGIN_IN_CONTEXT;
     (void)columns, (void)layers, (void)x, (void)y, (void)z, (void)shared, (void)extra;
     if (!is_alive(MODULE, function) || !is_stream(stream)) return INVALID_HANDLE;
-    const struct { void *to; const void *from; size_t bytes; } *piece = parameters[0];
-    for (unsigned row = 0; row < rows; ++row) {
-        struct object to, from;
-        if (!find(piece[row].to, &to) || !find(piece[row].from, &from)) return INVALID_VALUE;
-        memcpy(piece[row].to, piece[row].from, piece[row].bytes);
+    if (captured_by(stream)) {
+        set_pieces(add_node(captured_by(stream)), parameters, rows);
+        return SUCCESS;
     }
-    return SUCCESS;
+    return copy_pieces(parameters[0], rows);
 }
 
 /* ---- Streams and events ---- */
@@ -378,7 +433,7 @@ int cuLaunchKernel(void *function, unsigned columns, unsigned rows, unsigned lay
 int cuStreamCreateWithPriority(void **stream, unsigned flags, int priority) {
     BEGIN_IN_CONTEXT;
     (void)flags, (void)priority;
-    *stream = malloc(1);
+    *stream = calloc(1, sizeof(struct stream));
     return add(STREAM, *stream, 0, device_of_context());
 }
 
@@ -391,7 +446,8 @@ int cuStreamDestroy_v2(void *stream) {
 
 int cuStreamSynchronize(void *stream) {
     BEGIN_IN_CONTEXT;
-    return is_stream(stream) ? SUCCESS : INVALID_HANDLE;
+    if (!is_stream(stream)) return INVALID_HANDLE;
+    return captured_by(stream) ? STREAM_CAPTURE_UNSUPPORTED : SUCCESS;
 }
 
 int cuStreamQuery(void *stream) {
@@ -429,19 +485,126 @@ int cuEventDestroy_v2(void *event) {
     return code;
 }
 
-/* ---- Graphs: TensorRT's double works while it is called, so there is nothing that could be captured ---- */
+/* ---- Graphs ---- */
 
 int cuStreamBeginCapture_v2(void *stream, int mode) {
-    enum { NOT_SUPPORTED = 801 };
     BEGIN_IN_CONTEXT;
     (void)mode;
-    return is_stream(stream) ? NOT_SUPPORTED : INVALID_HANDLE;
+    if (!stream || !is_stream(stream) || captured_by(stream)) return INVALID_HANDLE;
+    struct graph *graph = calloc(1, sizeof *graph);
+    ((struct stream *)stream)->captured = graph;
+    return add(GRAPH, graph, 0, device_of_context());
+}
+
+int cuStreamEndCapture(void *stream, void **graph) {
+    BEGIN_IN_CONTEXT;
+    *graph = captured_by(stream);
+    ((struct stream *)stream)->captured = NULL;
+    return *graph ? SUCCESS : INVALID_HANDLE;
+}
+
+int cuStreamGetCaptureInfo_v2(void *stream, int *status, uint64_t *id, void **graph, const void ***nodes, size_t *count) {
+    BEGIN_IN_CONTEXT;
+    struct graph *captured = captured_by(stream);
+    *status = captured != NULL;
+    if (!captured) return SUCCESS;
+    *id = 1;
+    *graph = captured;
+    *nodes = &captured->last;
+    *count = captured->count > 0;
+    return SUCCESS;
+}
+
+int cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long flags) {
+    BEGIN_IN_CONTEXT;
+    (void)flags;
+    if (!is_alive(GRAPH, graph)) return INVALID_HANDLE;
+    struct graph *made = malloc(sizeof *made);
+    if (!made) abort();
+    *made = *(const struct graph *)graph;
+    made->from = graph;
+    *exec = made;
+    return add(GRAPH_EXEC, made, 0, device_of_context());
+}
+
+/* What a graph brought along is let go of with it: nothing that was made from it may be launched any more, which planrt
+ * does not do. */
+int cuGraphDestroy(void *graph) {
+    BEGIN_IN_CONTEXT;
+    int code = take_away(GRAPH, graph);
+    if (code != SUCCESS) return code;
+    struct graph *gone = graph;
+    for (int i = 0; i < gone->count; ++i)
+        if (gone->nodes[i].release) gone->nodes[i].release(gone->nodes[i].argument);
+    free(gone);
+    return SUCCESS;
+}
+
+int cuGraphExecDestroy(void *exec) {
+    BEGIN_IN_CONTEXT;
+    int code = take_away(GRAPH_EXEC, exec);
+    if (code == SUCCESS) free(exec);
+    return code;
+}
+
+static atomic_llong launches;
+int cuGraphLaunch(void *exec, void *stream) {
+    BEGIN_IN_CONTEXT;
+    ++launches;
+    struct graph *graph = exec;
+    if (!is_stream(stream) || !is_alive(GRAPH_EXEC, exec) || !is_alive(GRAPH, graph->from)) return INVALID_HANDLE;
+    for (int i = 0; i < graph->count; ++i) {
+        const struct node *node = &graph->nodes[i];
+        if (!node->enabled) continue;
+        int code = SUCCESS;
+        if (node->work) node->work(node->argument);
+        else code = copy_pieces(node->pieces, node->rows);
+        if (code != SUCCESS) return code;
+    }
+    return SUCCESS;
+}
+
+int cuGraphNodeSetEnabled(void *exec, void *node, unsigned enabled) {
+    BEGIN_IN_CONTEXT;
+    struct node *own = node_of(exec, node);
+    if (!own || own->work) return INVALID_VALUE;
+    own->enabled = enabled != 0;
+    return SUCCESS;
+}
+
+/* CUDA_KERNEL_NODE_PARAMS. */
+struct kernel {
+    void *function;
+    unsigned columns, rows, layers, x, y, z, shared;
+    void **parameters, **extra;
+};
+
+int cuGraphExecKernelNodeSetParams(void *exec, void *node, const struct kernel *kernel) {
+    BEGIN_IN_CONTEXT;
+    struct node *own = node_of(exec, node);
+    if (!own || own->work || !is_alive(MODULE, kernel->function)) return INVALID_VALUE;
+    set_pieces(own, kernel->parameters, kernel->rows);
+    return SUCCESS;
+}
+
+/* For TensorRT's double: work that a stream captures, if it captures, is done when the graph is launched. */
+bool cudaDoubleCapture(void *stream, void (*work)(void *), void (*release)(void *), void *argument) {
+    struct graph *graph = captured_by(stream);
+    if (!graph) return false;
+    struct node *node = add_node(graph);
+    node->work = work;
+    node->release = release;
+    node->argument = argument;
+    return true;
 }
 
 /* ---- What tests ask the double ---- */
 
 /* From now on the device is lost, as after a kernel that went wrong, or there again. */
 void cudaDoubleLose(int device, bool is) { lost[device] = is; }
+
+/* How often a graph was launched. */
+int64_t cudaDoubleLaunches(void) { return launches; }
 
 /* How many contexts are retained and streams, events and pieces of memory alive. */
 int64_t cudaDoubleAlive(void) {

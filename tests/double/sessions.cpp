@@ -147,6 +147,74 @@ void open_shapes(const Double& tensorrt) {
     }
 }
 
+// A batch is one CUDA graph, copies and all; where the driver makes none everything goes on without.
+void graphs(const Double& tensorrt) {
+    const auto launches = symbol<int64_t()>("libcuda.so.1", "cudaDoubleLaunches");
+    std::string log;
+    planrt::RuntimeOptions runtime_options = tensorrt.options();
+    runtime_options.log = [&](planrt::LogLevel, const char* message) { log += std::string(message) + "\n"; };
+    const planrt::Runtime runtime(runtime_options);
+    const planrt::Engine engine = tensorrt.load(
+        runtime, "name copy\nprofiles 2\nmemory 4096\ninput x 0 -1,4 1,4 2,4 64,4\noutput y 0 -1,4\ncopies\n");
+    planrt::SessionOptions options;
+    options.contexts = 1;
+    options.largest_batch = 64;
+    options.max_delay = 20000;
+    planrt::Stream stream(runtime);
+    // So many requests in one batch, the device's memory and the host's in turn.
+    const auto run = [&](planrt::Session& session, size_t count) {
+        std::vector<planrt::Buffer> x, y;
+        std::vector<planrt::Request> requests;
+        const auto kind = [](size_t i) { return i % 8 == 7 ? planrt::MemoryKind::pinned : planrt::MemoryKind::device; };
+        const auto number = [](size_t i) { return ramp(4, static_cast<float>(10 * i)); };
+        for (size_t i = 0; i < count; ++i) {
+            x.emplace_back(runtime, kind(i), 16);
+            y.emplace_back(runtime, kind(i), 16);
+            stream.copy(x[i].data(), number(i).data(), 16);
+        }
+        stream.synchronize();
+        for (size_t i = 0; i < count; ++i)
+            requests.push_back(session.submit({planrt::Tensor::input("x", x[i], planrt::ElementType::float32, {1, 4})},
+                                              {planrt::Tensor::output("y", y[i], planrt::ElementType::float32)}));
+        for (planrt::Request& request : requests) request.wait();
+        for (size_t i = 0; i < count; ++i) {
+            std::vector<float> back(4);
+            stream.copy(back.data(), y[i].data(), 16);
+            stream.synchronize();
+            CHECK(back == number(i));
+        }
+    };
+    const auto batches = [](const planrt::Session& session) {
+        int64_t sum = 0;
+        for (const uint64_t some : session.statistics().batches) sum += static_cast<int64_t>(some);
+        return sum;
+    };
+    {
+        planrt::Session session(engine, options);
+        const int64_t before = launches();
+        for (const size_t count : {1, 7, 64, 3, 40, 1, 50}) run(session, count);
+        CHECK(launches() - before == batches(session));
+        // What a failed batch leaves is not launched again: three batches run as they are, the fourth as a graph.
+        const Setting fails("CUDA_DOUBLE_FAILS", "cuGraphLaunch=719");
+        expect(planrt::ErrorCode::cuda, "launching a CUDA graph", [&] { run(session, 1); });
+        const int64_t failed = launches();
+        for (int i = 0; i < 3; ++i) run(session, 1);
+        CHECK(launches() == failed);
+        expect(planrt::ErrorCode::cuda, "launching a CUDA graph", [&] { run(session, 1); });
+    }
+    CHECK(log.find("cannot be captured") == std::string::npos);
+    for (const char* call : {"cuStreamBeginCapture_v2=801", "cuGraphNodeSetEnabled=801", "cuStreamGetCaptureInfo_v2=1"}) {
+        log.clear();
+        const int64_t before = launches();
+        const Setting fails("CUDA_DOUBLE_FAILS", call);
+        planrt::Session session(engine, options);
+        for (const size_t count : {1, 7, 64}) run(session, count);
+        CHECK(launches() == before);
+        const size_t said = log.find("cannot be captured");
+        CHECK(said != std::string::npos && log.find("cannot be captured", said + 1) == std::string::npos);
+    }
+}
+
 // One of two devices is lost while requests run: with retry they are answered on the other one. Without another, by an error.
 void lost(const Double& tensorrt) {
     const auto lose = symbol<void(int, bool)>("libcuda.so.1", "cudaDoubleLose");
@@ -225,6 +293,7 @@ int main(int argc, char** argv) {
                                   {"refuses", refuses},
                                   {"fails", fails},
                                   {"open_shapes", open_shapes},
+                                  {"graphs", graphs},
                                   {"lost", lost},
                                   {"ranges", ranges}});
     return 0;
