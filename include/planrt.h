@@ -1388,7 +1388,8 @@ struct planrt_error *planrt_session_options_set_pumped(struct planrt_session_opt
  * `*session_out` is the caller's, for `planrt_session_delete`. Any thread.
  *
  * On the GPU every batch size is run a few times, so that nothing is left to be settled when requests come: this takes some
- * tenths of a second, for a large network a few of its runs, and after three seconds what is left is left to the requests.
+ * tenths of a second, for a large network a few of its runs, and after three seconds no larger batches are tried: name the
+ * sizes that you want (`planrt_session_options_set_largest_batch`) where a network takes longer than that.
  *
  * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what the contexts take; `_TENSORRT` where the plan does not run; `_UNSUPPORTED`
  * for a model whose outputs' shapes depend on values; `_INVALID_ARGUMENT` for engines of different models.

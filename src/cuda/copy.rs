@@ -19,6 +19,10 @@ pub struct Piece {
     pub bytes: usize,
 }
 
+impl Piece {
+    pub const NOTHING: Self = Self { to: std::ptr::null_mut(), from: std::ptr::null(), bytes: 0 };
+}
+
 /// What the kernel takes: `pieces` of copy.ptx.
 const PIECES: usize = 32;
 
@@ -35,6 +39,8 @@ pub struct Copier {
     /// `None` where the driver does not take it: then no piece is wanted, and the driver copies everything itself.
     module: Option<sys::CUmodule>,
     kernel: Option<sys::CUfunction>,
+    /// Whether the driver can leave a kernel of a graph out (CUDA 11.6).
+    has_slots: bool,
 }
 
 /// A launch of the kernel in a graph: what it copies is said before each launch of the graph.
@@ -43,20 +49,33 @@ pub struct Slot {
     enabled: bool,
 }
 
-/// One launch of the kernel.
-struct Launch {
-    pieces: [Piece; PIECES],
-    columns: u32,
-    rows: u32,
-}
+/// The kernel's one parameter, and how many of the pieces count.
+struct Pieces([Piece; PIECES], usize);
 
-impl Launch {
-    /// Of up to `PIECES` pieces.
+impl Pieces {
+    /// Up to `PIECES` of them.
     fn new(some: &[Piece]) -> Self {
-        let mut pieces = [Piece { to: std::ptr::null_mut(), from: std::ptr::null(), bytes: 0 }; PIECES];
+        let mut pieces = [Piece::NOTHING; PIECES];
         pieces[..some.len()].copy_from_slice(some);
-        let most = some.iter().map(|piece| piece.bytes).max().unwrap_or(0);
-        Self { pieces, columns: most.div_ceil(BLOCK).max(1) as u32, rows: some.len().max(1) as u32 }
+        Self(pieces, some.len())
+    }
+
+    /// How the kernel is launched for them. The result points to `parameters`, which it makes point to the pieces.
+    fn launch(&mut self, kernel: sys::CUfunction, parameters: &mut [*mut c_void; 1]) -> sys::CUDA_KERNEL_NODE_PARAMS {
+        let most = self.0.iter().map(|piece| piece.bytes).max().unwrap_or(0);
+        parameters[0] = self.0.as_mut_ptr().cast();
+        sys::CUDA_KERNEL_NODE_PARAMS {
+            func: kernel,
+            gridDimX: most.div_ceil(BLOCK).max(1) as u32,
+            gridDimY: self.1 as u32,
+            gridDimZ: 1,
+            blockDimX: THREADS as u32,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: 0,
+            kernelParams: parameters.as_mut_ptr(),
+            extra: std::ptr::null_mut(),
+        }
     }
 }
 
@@ -73,7 +92,9 @@ impl Copier {
         let loaded = unsafe {
             sys::cuModuleLoadData(&mut module, concat!(include_str!("copy.ptx"), "\0").as_ptr().cast()) == success
         };
-        let mut copier = Self { device: device.clone(), module: loaded.then_some(module), kernel: None };
+        // SAFETY: asks whether there is such a function, and does not call it.
+        let has_slots = unsafe { sys::culib().get::<unsafe extern "C" fn()>(b"cuGraphNodeSetEnabled\0") }.is_ok();
+        let mut copier = Self { device: device.clone(), module: loaded.then_some(module), kernel: None, has_slots };
         // SAFETY: the module is loaded, the handle is written.
         if loaded && unsafe { sys::cuModuleGetFunction(&mut function, module, c"planrt_copy".as_ptr()) } == success {
             copier.kernel = Some(function);
@@ -89,27 +110,28 @@ impl Copier {
     /// Starts the copies of pieces that it wants, in the stream's order.
     ///
     /// # Safety
-    /// The device reaches each piece's memory, which stays valid until the stream has passed the copies; none overlap.
+    /// The device reaches each piece's memory, which stays valid until the stream has passed the copies; no target overlaps
+    /// another piece.
     pub unsafe fn copy(&self, pieces: &[Piece], stream: &Stream) -> Result<()> {
         let Some(function) = self.kernel else { return Ok(()) };
         let _current = self.device.make_current()?;
         for some in pieces.chunks(PIECES) {
-            let mut launch = Launch::new(some);
-            let mut parameters = [launch.pieces.as_mut_ptr().cast::<c_void>()];
+            let (mut pieces, mut parameters) = (Pieces::new(some), [std::ptr::null_mut()]);
+            let k = pieces.launch(function, &mut parameters);
             // SAFETY: the kernel takes one parameter of this size, which is copied by the call; the rest as the caller says.
             let launched = unsafe {
                 sys::cuLaunchKernel(
-                    function,
-                    launch.columns,
-                    launch.rows,
-                    1,
-                    THREADS as u32,
-                    1,
-                    1,
-                    0,
+                    k.func,
+                    k.gridDimX,
+                    k.gridDimY,
+                    k.gridDimZ,
+                    k.blockDimX,
+                    k.blockDimY,
+                    k.blockDimZ,
+                    k.sharedMemBytes,
                     stream.raw(),
-                    parameters.as_mut_ptr(),
-                    std::ptr::null_mut(),
+                    k.kernelParams,
+                    k.extra,
                 )
             };
             check(launched, || format!("copying {} pieces", some.len()))?;
@@ -120,14 +142,11 @@ impl Copier {
     /// Makes a place for copies in what the stream captures; `None` where the driver knows no such thing. It copies nothing
     /// until it is filled.
     pub fn capture(&self, stream: &Stream) -> Result<Option<Slot>> {
-        // SAFETY: asks whether there is such a function, and does not call it.
-        let switches = unsafe { sys::culib().get::<unsafe extern "C" fn()>(b"cuGraphNodeSetEnabled\0") }.is_ok();
-        if self.kernel.is_none() || !switches {
+        if self.kernel.is_none() || !self.has_slots {
             return Ok(None);
         }
-        let nothing = Piece { to: std::ptr::null_mut(), from: std::ptr::null(), bytes: 0 };
         // SAFETY: a piece of no bytes is not touched.
-        unsafe { self.copy(&[nothing], stream) }?;
+        unsafe { self.copy(&[Piece::NOTHING], stream) }?;
         Ok(Some(Slot { node: Graph::last_node(stream)?, enabled: true }))
     }
 
@@ -142,20 +161,8 @@ impl Copier {
             slot.enabled = !own.is_empty();
         }
         if let Some(function) = self.kernel.filter(|_| slot.enabled) {
-            let mut launch = Launch::new(own);
-            let mut parameters = [launch.pieces.as_mut_ptr().cast::<c_void>()];
-            let arguments = sys::CUDA_KERNEL_NODE_PARAMS {
-                func: function,
-                gridDimX: launch.columns,
-                gridDimY: launch.rows,
-                gridDimZ: 1,
-                blockDimX: THREADS as u32,
-                blockDimY: 1,
-                blockDimZ: 1,
-                sharedMemBytes: 0,
-                kernelParams: parameters.as_mut_ptr(),
-                extra: std::ptr::null_mut(),
-            };
+            let (mut pieces, mut parameters) = (Pieces::new(own), [std::ptr::null_mut()]);
+            let arguments = pieces.launch(function, &mut parameters);
             // SAFETY: the kernel takes one parameter of this size; the rest as the caller says.
             unsafe { graph.set_kernel(&slot.node, &arguments) }?;
         }
@@ -168,7 +175,7 @@ impl Drop for Copier {
         if let Some(module) = self.module
             && let Ok(_current) = self.device.make_current()
         {
-            // SAFETY: loaded in new; lanes have waited for their work.
+            // SAFETY: loaded in new; lanes have waited for their work, and let go of graphs with the kernel.
             unsafe { sys::cuModuleUnload(module) };
         }
     }

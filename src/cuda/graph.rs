@@ -5,7 +5,7 @@ use crate::error::{Code, Error, Result};
 use cudarc::driver::sys;
 use std::sync::Arc;
 
-/// Captured work, ready to be launched. It uses the addresses that it was captured with.
+/// Captured work, ready to be launched. It uses the addresses that it was captured with, or that kernels were given since.
 pub struct Graph {
     device: Arc<Device>,
     graph: sys::CUgraphExec,
@@ -88,7 +88,7 @@ impl Graph {
     /// Gives the captured work to a stream.
     ///
     /// # Safety
-    /// The memory that it was captured with is valid until the stream has passed the work.
+    /// The memory that it uses is valid until the stream has passed the work.
     pub unsafe fn launch(&mut self, stream: &Stream) -> Result<()> {
         let _current = self.device.make_current()?;
         // SAFETY: both handles are alive; the rest as the caller says.

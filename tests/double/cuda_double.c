@@ -167,6 +167,7 @@ struct piece { void *to; const void *from; size_t bytes; };
 enum { PIECES = 32, NODES = 8 };
 struct node {
     bool enabled;
+    void *module;
     unsigned rows;
     struct piece pieces[PIECES];
     void (*work)(void *);
@@ -205,6 +206,17 @@ static struct node *add_node(struct graph *graph) {
 static void set_pieces(struct node *node, void **parameters, unsigned rows) {
     node->rows = rows;
     memcpy(node->pieces, parameters[0], sizeof node->pieces);
+}
+
+static bool is_in_a_graph(const void *module) {
+    bool found = false;
+    pthread_mutex_lock(&lock);
+    for (const struct object *object = objects; object; object = object->next)
+        if (object->kind == GRAPH_EXEC)
+            for (int i = 0; i < ((struct graph *)object->address)->count; ++i)
+                found |= ((struct graph *)object->address)->nodes[i].module == module;
+    pthread_mutex_unlock(&lock);
+    return found;
 }
 
 /* The node of an executable graph for one of the graph that it was made from, if that is still there. */
@@ -402,8 +414,10 @@ int cuModuleLoadData(void **module, const void *image) {
     return add(MODULE, *module, 0, device_of_context());
 }
 
+/* The driver says nothing of graphs that hold a kernel of it; here there must be none. */
 int cuModuleUnload(void *module) {
     BEGIN_IN_CONTEXT;
+    if (is_in_a_graph(module)) abort();
     int code = take_away(MODULE, module);
     if (code == SUCCESS) free(module);
     return code;
@@ -422,7 +436,9 @@ int cuLaunchKernel(void *function, unsigned columns, unsigned rows, unsigned lay
     (void)columns, (void)layers, (void)x, (void)y, (void)z, (void)shared, (void)extra;
     if (!is_alive(MODULE, function) || !is_stream(stream)) return INVALID_HANDLE;
     if (captured_by(stream)) {
-        set_pieces(add_node(captured_by(stream)), parameters, rows);
+        struct node *node = add_node(captured_by(stream));
+        node->module = function;
+        set_pieces(node, parameters, rows);
         return SUCCESS;
     }
     return copy_pieces(parameters[0], rows);

@@ -71,7 +71,7 @@ def measure(model, item, threads, batch, seconds):
             # cuDNN measures its algorithms in each thread anew: seconds.
             [model(x) for _ in range(3)]
             stream.synchronize()
-            warm.wait()
+            warm.wait(60)
             while not over.is_set():
                 start = time.perf_counter()
                 model(x)
@@ -81,7 +81,7 @@ def measure(model, item, threads, batch, seconds):
 
     all_threads = [threading.Thread(target=ask, args=(own,)) for own in times]
     [thread.start() for thread in all_threads]
-    warm.wait()
+    warm.wait(60)
     time.sleep(seconds / 4)
     counting.set()
     start = time.perf_counter()

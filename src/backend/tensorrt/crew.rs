@@ -30,8 +30,11 @@ const SPARE: usize = 2;
 /// The part of the free device memory that copies of the engine may take where the application sets no limits.
 const COPIES: usize = 8;
 
-/// No session takes longer than this and one run to be made ready.
+/// No session takes longer than this and a few runs to be made ready. Until then batch sizes are tried.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Until then lanes are made ready, too, for what their first batches would find out by themselves.
+const EARLY: Duration = Duration::from_secs(1);
 
 pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
     let start = Instant::now();
@@ -39,7 +42,7 @@ pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
     let groups = Group::all(engine, size);
     let mut lanes: Vec<Vec<TensorRtLane>> = groups.iter().map(|_| Vec::new()).collect();
     let mut count = 0;
-    while count < wanted(&mut lanes, size)? {
+    while count < wanted(&maker, &mut lanes, size)? {
         // Group by group, so that each has one lane before any has two.
         let group = count % groups.len();
         match maker.lane(&groups[group]) {
@@ -53,7 +56,15 @@ pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
         count += 1;
     }
     lanes.retain(|of_group| !of_group.is_empty());
-    lanes.iter_mut().try_for_each(|of_group| maker.add_sizes(of_group, size))?;
+    let mut made = Vec::with_capacity(lanes.len());
+    for mut of_group in lanes {
+        match maker.add_sizes(&mut of_group, size) {
+            Ok(()) => made.push(of_group),
+            Err(error) if made.is_empty() => return Err(error),
+            Err(error) => maker.go_without("a context for each range of shapes", error, size)?,
+        }
+    }
+    let mut lanes = made;
     if let [of_group] = lanes.as_mut_slice()
         && of_group.len() > 1
         && of_group[0].group.costs.len() > 1
@@ -80,10 +91,10 @@ pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
 }
 
 /// How many lanes there shall be, as far as the ones that there are tell.
-fn wanted(lanes: &mut [Vec<TensorRtLane>], size: &CrewSize) -> Result<usize> {
+fn wanted(maker: &Maker<'_>, lanes: &mut [Vec<TensorRtLane>], size: &CrewSize) -> Result<usize> {
     let [of_group] = lanes else { return Ok(if size.contexts == 0 { FEW * lanes.len() } else { size.contexts }) };
     Ok(match (size.contexts, of_group.as_mut_slice()) {
-        (0, [one, other]) if one.group.known => {
+        (0, [one, other]) if one.group.known && maker.is_early() => {
             let least = one.group.sizes[0];
             let alone = one.time(least, &mut [])?;
             let both = one.time(least, std::slice::from_mut(other))?;
@@ -121,8 +132,7 @@ struct Maker<'a> {
     copies_limit: usize,
     /// Why there are no more of them.
     no_more_copies: Option<Error>,
-    /// Until then sizes are made ready and timed; what is left is when requests come.
-    deadline: Instant,
+    start: Instant,
 }
 
 impl<'a> Maker<'a> {
@@ -147,12 +157,16 @@ impl<'a> Maker<'a> {
             copies_cost: 0,
             copies_limit: if limited { left } else { free / COPIES },
             no_more_copies: None,
-            deadline: Instant::now() + PATIENCE,
+            start: Instant::now(),
         })
     }
 
     fn has_time(&self) -> bool {
-        Instant::now() < self.deadline
+        self.start.elapsed() < PATIENCE
+    }
+
+    fn is_early(&self) -> bool {
+        self.start.elapsed() < EARLY
     }
 
     fn spend(&mut self, bytes: usize, purpose: &str) -> Result<()> {
@@ -256,7 +270,7 @@ impl<'a> Maker<'a> {
         }
         let (known, least) = (group.known, group.sizes[0]);
         let mut lane = TensorRtLane::new(self.engine, group, context, &bytes, scratch, &self.captures, &self.copier)?;
-        if known && self.has_time() {
+        if known && self.is_early() {
             lane.settle(least)?;
         }
         Ok(lane)
@@ -283,6 +297,10 @@ impl<'a> Maker<'a> {
         let mut costs: Vec<(usize, f64)> = Vec::new();
         for (i, candidate) in lanes[0].group.sizes.clone().into_iter().enumerate() {
             let first = &mut lanes[0];
+            if i > 0 && !asked_for && !self.has_time() {
+                first.group.sizes.truncate(i);
+                break;
+            }
             let widened = i > 0 && self.widen(first, i);
             let time = match self.has_time() {
                 true => first.settle(candidate).and_then(|()| first.time(candidate, &mut [])),
@@ -307,10 +325,12 @@ impl<'a> Maker<'a> {
             let others = if i > 0 { lanes.split_off(1) } else { Vec::new() };
             for mut other in others {
                 self.widen(&mut other, i);
-                let settled = if self.has_time() { other.settle(candidate) } else { Ok(()) };
+                let settled = if self.is_early() { other.settle(candidate) } else { Ok(()) };
                 match settled {
                     Ok(()) => lanes.push(other),
-                    Err(error) => self.go_without(&format!("a context for batches of {candidate}"), error, size)?,
+                    Err(error) => {
+                        self.go_without(&format!("a context that runs batches of {candidate}"), error, size)?
+                    }
                 }
             }
         }
@@ -323,7 +343,7 @@ impl<'a> Maker<'a> {
     /// Where the application names no number there are as many lanes as fit.
     fn go_without(&self, what: &str, error: Error, size: &CrewSize) -> Result<()> {
         if size.contexts > 0 {
-            return Err(error.within(format_args!("{what}, where the session shall have {}", size.contexts)));
+            return Err(error.within(format_args!("{what}, one of {} that the session shall have", size.contexts)));
         }
         self.engine.runtime().log().write(Level::Info, &format!("the session goes without {what}: {error}"));
         Ok(())

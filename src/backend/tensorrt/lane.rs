@@ -160,26 +160,31 @@ impl TensorRtLane {
     fn scatter(
         &self,
         kind: &Kind,
-        jobs: &[Job],
+        jobs: &mut [Job],
         unwanted: &dyn Fn(usize) -> bool,
         pieces: &mut Vec<Piece>,
-    ) -> Result<Vec<(usize, Piece)>> {
+    ) -> Vec<(usize, Piece)> {
         let mut first = 0;
         let mut others = Vec::new();
-        for (number, job) in jobs.iter().enumerate() {
-            let wanted = job.failure.is_none() && !unwanted(number);
-            let outputs = job.outputs.iter().enumerate().filter(|_| wanted);
-            for (output, part) in outputs.filter_map(|(output, part)| Some((output, part.as_ref()?))) {
-                let from = self.place(job.inputs.len() + output, &kind.outputs[output], part, first)?;
-                let piece = Piece { to: address(part), from, bytes: part.lent.shape.bytes(part.element_type)? };
-                match self.is_for_kernel(&piece, part) {
-                    true => pieces.push(piece),
-                    false => others.push((number, piece)),
+        for (number, job) in jobs.iter_mut().enumerate() {
+            let mut copies = || {
+                for (output, part) in job.outputs.iter().enumerate() {
+                    let Some(part) = part else { continue };
+                    let from = self.place(job.inputs.len() + output, &kind.outputs[output], part, first)?;
+                    let piece = Piece { to: address(part), from, bytes: part.lent.shape.bytes(part.element_type)? };
+                    match self.is_for_kernel(&piece, part) {
+                        true => pieces.push(piece),
+                        false => others.push((number, piece)),
+                    }
                 }
+                Ok(())
+            };
+            if job.failure.is_none() && !unwanted(number) {
+                job.failure = copies().err();
             }
             first += job.items;
         }
-        Ok(others)
+        others
     }
 
     fn is_for_kernel(&self, piece: &Piece, part: &Part) -> bool {
@@ -197,7 +202,7 @@ impl TensorRtLane {
         let _current = device.make_current()?;
         let gather = self.gather(kind, jobs);
         let mut scatter = Vec::with_capacity(jobs.len());
-        let others = self.scatter(kind, jobs, unwanted, &mut scatter)?;
+        let others = self.scatter(kind, jobs, unwanted, &mut scatter);
         let items = self.group.size(jobs.iter().map(|job| job.items).sum());
         let shapes = self.group.with_batch(&kind.inputs, items);
         self.compute(&shapes, &gather, &scatter)?;
@@ -235,7 +240,8 @@ impl Lane for TensorRtLane {
 
 impl Drop for TensorRtLane {
     fn drop(&mut self) {
-        // What is in the stream uses the memory.
+        // What is in the stream uses the memory. Graphs hold the copier's kernel, and a context may live on in the intake.
         let _ = self.stream.synchronize();
+        self.contexts.iter().for_each(|context| context.lock().forget());
     }
 }

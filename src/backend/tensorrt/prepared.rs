@@ -63,7 +63,7 @@ pub struct Work<'a> {
     pub scatter: &'a [Piece],
 }
 
-/// A run as a graph: copies, the network, copies. Launches of their own would cost 3 µs of each batch.
+/// A run as a graph: copies, the network, copies. Launches of their own would cost 4 µs of each batch.
 struct Captured {
     graph: Graph,
     gather: Option<Slot>,
@@ -103,12 +103,13 @@ unsafe fn fill<'a>(
 }
 
 pub struct Prepared {
+    /// Before the context that it was captured from, to be dropped first.
+    graph: Option<Captured>,
     context: Context,
     /// The inputs' shapes of the last run; none before the first.
     shapes: Vec<Shape>,
     /// How many runs had these.
     runs: u32,
-    graph: Option<Captured>,
     captures: Arc<Captures>,
 }
 
@@ -145,7 +146,7 @@ impl Prepared {
     ///
     /// # Safety
     /// The memory holds the shapes' elements and is the same each time, as is the stream; the device reaches the pieces'
-    /// memory, of which none overlap. All of it stays until the stream has passed the run.
+    /// memory, of which no target overlaps another. All of it stays until the stream has passed the run.
     pub unsafe fn run(&mut self, shapes: &[Shape], work: &Work<'_>) -> Result<()> {
         if self.shapes != shapes {
             self.forget();
@@ -170,15 +171,15 @@ impl Prepared {
         Ok(())
     }
 
-    /// The same, and has a graph ready for the next run.
+    /// Has a graph ready for the next run with these shapes, if it can be; to that end it runs once with whatever is there.
     ///
     /// # Safety
     /// As for `run`.
     pub unsafe fn settle(&mut self, shapes: &[Shape], work: &Work<'_>) -> Result<()> {
         // SAFETY: as the caller says.
         unsafe {
-            self.run(shapes, work)?;
-            if self.graph.is_none() {
+            if self.graph.is_none() || !self.is_at(shapes) {
+                self.run(shapes, work)?;
                 self.capture(work);
             }
         }
@@ -212,19 +213,32 @@ impl Prepared {
         if !self.captures.are_of_use() {
             return;
         }
-        let captured = Graph::capture(work.stream, || {
-            let gather = work.copier.capture(work.stream)?;
+        // SAFETY: as the caller says.
+        let captured = unsafe { self.captured(work, true).or_else(|_| self.captured(work, false)) };
+        self.graph = self.captures.note(captured, work.log);
+    }
+
+    /// The work of the last run, with its copies or without.
+    ///
+    /// # Safety
+    /// As for `run`.
+    unsafe fn captured(&mut self, work: &Work<'_>, with_copies: bool) -> Result<Captured> {
+        let slot = || if with_copies { work.copier.capture(work.stream) } else { Ok(None) };
+        let (graph, (gather, scatter)) = Graph::capture(work.stream, || {
+            let gather = slot()?;
             // SAFETY: as the caller says.
             unsafe { self.enqueue(work) }?;
-            Ok((gather, work.copier.capture(work.stream)?))
-        });
-        let captured = captured.and_then(|(mut graph, (mut gather, mut scatter))| {
-            for slot in [&mut gather, &mut scatter] {
-                // SAFETY: no pieces. What the driver does not do it does not do here, and there is no graph.
-                unsafe { fill(&mut graph, slot, &[], work) }?;
+            Ok((gather, slot()?))
+        })?;
+        let mut captured = Captured { graph, gather, scatter };
+        // A driver that does not do this shall say so now.
+        for pieces in [&[Piece::NOTHING][..], &[]] {
+            // SAFETY: nothing is copied.
+            unsafe {
+                fill(&mut captured.graph, &mut captured.gather, pieces, work)?;
+                fill(&mut captured.graph, &mut captured.scatter, pieces, work)?;
             }
-            Ok(Captured { graph, gather, scatter })
-        });
-        self.graph = self.captures.note(captured, work.log);
+        }
+        Ok(captured)
     }
 }
