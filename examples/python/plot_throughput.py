@@ -41,11 +41,14 @@ def main():
             axis.plot([p[0] for p in points], [p[column] for p in points], style, marker="o", markersize=4, label=mode)
         axis.set_xscale("log", base=2)
         axis.set_xticks(threads, [str(count) for count in threads])
-        axis.set_ylim(bottom=0)
         axis.set_xlabel("threads that ask at once")
         axis.set_title(title)
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylim(bottom=0)
+    # From a tenth of a millisecond to tens of them.
+    axes[1].set_yscale("log")
+    axes[1].yaxis.set_major_formatter("{x:g}")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(sys.argv[1], dpi=150)
 
