@@ -352,3 +352,22 @@ fn outcome_of(ticket: &Ticket<Job>, batch: &std::result::Result<(), Failure>, ow
         (Ok(()), None) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::lane::{Kind, Room};
+
+    #[test]
+    fn only_lanes_that_take_a_kind_share_its_requests() {
+        let slot = |crew| Slot { crew, lane: None, batch: None, lost: false };
+        let mut state = State::new(vec![slot(0), slot(0), slot(1), slot(1)]);
+        let kind = Kind { inputs: Vec::new(), outputs: Vec::new(), batched: true, device: Some(0) };
+        let taken = || Room { usual: 4, most: 8, ..Room::default() };
+        let rooms = vec![taken(), taken(), Room::default(), Room::default()];
+        let known = Known { number: 1, kind, rooms };
+        assert_eq!(state.lanes_for(&known).count(), 2);
+        state.slots[0].lost = true;
+        assert_eq!(state.lanes_for(&known).count(), 1);
+    }
+}
