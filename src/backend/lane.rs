@@ -53,6 +53,10 @@ pub struct Part {
 }
 
 impl Part {
+    pub fn new(lent: Lent, element_type: ElementType) -> Self {
+        Self { lent, block: None, reachable: false, element_type }
+    }
+
     pub fn elements(&self) -> Result<usize> {
         self.lent.shape.elements()
     }
@@ -148,13 +152,18 @@ pub struct Room {
     pub costs: Arc<[(usize, f64)]>,
 }
 
+/// The first of these ascending sizes that holds so many items; just as many where none does.
+pub fn holding(sizes: impl IntoIterator<Item = usize>, items: usize) -> usize {
+    sizes.into_iter().find(|size| *size >= items).unwrap_or(items)
+}
+
 /// So much dearer than in the best batch an item may be.
 const DEARER: f64 = 1.15;
 
 impl Room {
     /// The items that a batch of so many has room for at the same cost.
     pub fn fill(&self, items: usize) -> usize {
-        self.costs.iter().map(|(size, _)| *size).find(|size| *size >= items).unwrap_or(items)
+        holding(self.costs.iter().map(|(size, _)| *size), items)
     }
 
     /// How many of so many items go together: rather than a batch with many places empty, fewer go now and the others next.

@@ -3,7 +3,7 @@
 use super::{Device, Stream, check};
 use crate::engine::MemoryKind;
 use crate::error::Result;
-use cudarc::driver::sys;
+use cudarc::driver::sys::{self, CUpointer_attribute as Attribute};
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -106,17 +106,31 @@ pub unsafe fn copy_async(to: *mut c_void, from: *const c_void, size: usize, stre
     })
 }
 
+/// Asks the driver about the memory at an address. The plural call: for memory that the driver does not know it answers 0,
+/// where the singular is an error.
+///
+/// # Safety
+/// Each place takes a value of its attribute's type.
+unsafe fn ask<const N: usize>(
+    device: &Device,
+    address: sys::CUdeviceptr,
+    mut attributes: [Attribute; N],
+    mut places: [*mut c_void; N],
+) -> Result<()> {
+    let _current = device.make_current()?;
+    let (attributes, places) = (attributes.as_mut_ptr(), places.as_mut_ptr());
+    // SAFETY: as many attributes as places; the rest as the caller says.
+    check(unsafe { sys::cuPointerGetAttributes(N as u32, attributes, places, address) }, || {
+        format!("asking what memory lies at {address:#x}")
+    })
+}
+
 /// What kind of memory lies at an address, as far as the driver knows: what it does not know is ordinary host memory.
 pub fn memory_kind(device: &Device, address: *const c_void) -> Result<MemoryKind> {
-    let _current = device.make_current()?;
     let mut kind = 0u32;
-    let mut attribute = sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE;
-    let mut place = std::ptr::from_mut(&mut kind).cast();
-    // The plural: for memory that the driver does not know it answers 0, where the singular is an error.
-    // SAFETY: one attribute, whose value is written to one unsigned int.
-    check(unsafe { sys::cuPointerGetAttributes(1, &mut attribute, &mut place, address as sys::CUdeviceptr) }, || {
-        format!("asking what memory lies at {address:?}")
-    })?;
+    let (address, places) = (address as sys::CUdeviceptr, [(&raw mut kind).cast()]);
+    // SAFETY: a kind is one unsigned int.
+    unsafe { ask(device, address, [Attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE], places) }?;
     Ok(match kind {
         0 => MemoryKind::Host,
         kind if kind == sys::CUmemorytype_enum::CU_MEMORYTYPE_HOST as u32 => MemoryKind::Pinned,
@@ -126,35 +140,22 @@ pub fn memory_kind(device: &Device, address: *const c_void) -> Result<MemoryKind
 
 /// The ordinal of the device that this memory is on; `None` where the driver knows no device memory at that address.
 pub fn device_of(device: &Device, address: *const c_void) -> Option<i32> {
-    let _current = device.make_current().ok()?;
     let (mut kind, mut ordinal) = (0u32, -1i32);
-    let mut attributes = [
-        sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
-        sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
-    ];
-    let mut places = [(&raw mut kind).cast(), (&raw mut ordinal).cast()];
-    // SAFETY: two attributes, whose values are written to a number of four bytes each.
-    let result = unsafe {
-        sys::cuPointerGetAttributes(2, attributes.as_mut_ptr(), places.as_mut_ptr(), address as sys::CUdeviceptr)
-    };
-    let on_device = kind == sys::CUmemorytype_enum::CU_MEMORYTYPE_DEVICE as u32;
-    (result == sys::CUresult::CUDA_SUCCESS && on_device).then_some(ordinal)
+    let attributes = [Attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE, Attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL];
+    let places = [(&raw mut kind).cast(), (&raw mut ordinal).cast()];
+    // SAFETY: both are numbers of four bytes.
+    unsafe { ask(device, address as sys::CUdeviceptr, attributes, places) }.ok()?;
+    (kind == sys::CUmemorytype_enum::CU_MEMORYTYPE_DEVICE as u32).then_some(ordinal)
 }
 
 /// Whether the driver knows all of this memory as part of one allocation: kernels may touch it without a doubt.
 pub fn is_one_allocation(device: &Device, address: *const c_void, size: usize) -> bool {
-    let Ok(_current) = device.make_current() else { return false };
     let (mut start, mut whole) = (0 as sys::CUdeviceptr, 0usize);
-    let mut attributes = [
-        sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_RANGE_START_ADDR,
-        sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_RANGE_SIZE,
-    ];
-    let mut places = [(&raw mut start).cast(), (&raw mut whole).cast()];
-    // SAFETY: two attributes, whose values are written to an address and a size.
-    let result = unsafe {
-        sys::cuPointerGetAttributes(2, attributes.as_mut_ptr(), places.as_mut_ptr(), address as sys::CUdeviceptr)
-    };
-    let offset = (address as sys::CUdeviceptr).checked_sub(start);
+    let attributes = [Attribute::CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, Attribute::CU_POINTER_ATTRIBUTE_RANGE_SIZE];
+    let (address, places) = (address as sys::CUdeviceptr, [(&raw mut start).cast(), (&raw mut whole).cast()]);
+    // SAFETY: an address and a size.
+    let asked = unsafe { ask(device, address, attributes, places) };
+    let offset = address.checked_sub(start);
     let fits = offset.and_then(|offset| whole.checked_sub(offset as usize)).is_some_and(|left| left >= size);
-    result == sys::CUresult::CUDA_SUCCESS && fits
+    asked.is_ok() && fits
 }

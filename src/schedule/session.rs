@@ -128,12 +128,7 @@ impl Session {
             check_same_model(first.description(), engine.description())?;
             let crew = engine.clone().crew(&size)?;
             let lanes = crew.lanes.len();
-            slots.extend(crew.lanes.into_iter().map(|lane| Slot {
-                crew: crews.len(),
-                lane: Some(lane),
-                batch: None,
-                lost: false,
-            }));
+            slots.extend(crew.lanes.into_iter().map(|lane| Slot::new(crews.len(), lane)));
             crews.push(Crew { engine: engine.clone(), intake: crew.intake, lanes });
         }
         Self::start(crews, slots, options)
@@ -347,7 +342,7 @@ impl Shared {
             if lent.size < needed {
                 return Err(too_small(info, &lent.shape, lent.element_type, needed, lent.size));
             }
-            let part = Part { lent, block: None, reachable: false, element_type: info.element_type };
+            let part = Part::new(lent, info.element_type);
             if inputs[tensor].replace(part).is_some() {
                 return Err(given_twice(name));
             }
@@ -384,7 +379,7 @@ impl Shared {
             if lent.size < needed {
                 return Err(too_small(info, &lent.shape, lent.element_type, needed, lent.size));
             }
-            let part = Part { lent, block: None, reachable: false, element_type: info.element_type };
+            let part = Part::new(lent, info.element_type);
             if job.outputs[tensor - first].replace(part).is_some() {
                 return Err(given_twice(name));
             }
@@ -612,8 +607,7 @@ impl Session {
         options: &Options,
     ) -> Self {
         let count = lanes.len();
-        let slots =
-            lanes.into_iter().map(|lane| Slot { crew: 0, lane: Some(lane), batch: None, lost: false }).collect();
+        let slots = lanes.into_iter().map(|lane| Slot::new(0, lane)).collect();
         Self::start(vec![Crew { engine, intake, lanes: count }], slots, options).unwrap()
     }
 }

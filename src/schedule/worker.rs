@@ -38,6 +38,12 @@ pub(super) struct Slot {
     pub lost: bool,
 }
 
+impl Slot {
+    pub fn new(crew: usize, lane: Box<dyn Lane>) -> Self {
+        Self { crew, lane: Some(lane), batch: None, lost: false }
+    }
+}
+
 /// A batch, and the lane that it was given.
 pub(super) struct Assignment {
     slot: usize,

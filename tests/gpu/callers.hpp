@@ -2,6 +2,8 @@
 #ifndef CALLERS_HPP
 #define CALLERS_HPP
 
+#include "timing.hpp"
+
 #include <planrt.hpp>
 
 #include <algorithm>
@@ -12,19 +14,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-using Clock = std::chrono::steady_clock;
-
-inline double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-inline double quantile(std::vector<double> values, double part) {
-    if (values.empty()) return 0;
-    const auto place = values.begin() + static_cast<ptrdiff_t>(part * static_cast<double>(values.size() - 1));
-    std::nth_element(values.begin(), place, values.end());
-    return *place;
-}
-
-inline double median(const std::vector<double>& values) { return quantile(values, 0.5); }
 
 // A plan with one input (b,1,...) and one output.
 struct Model {

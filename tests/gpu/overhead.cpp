@@ -4,27 +4,20 @@
 // usage: overhead PLAN BATCH ROUNDS      (a plan with one input (b,1,...) and one output; 20 rounds at the least)
 
 #include "plain.hpp"
+#include "timing.hpp"
 
 #include <planrt.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <functional>
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 double microseconds(const std::function<void()>& work) {
     const auto start = Clock::now();
     work();
-    return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-    std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-    return values[values.size() / 2];
+    return 1e6 * since(start);
 }
 
 // Times both, turn by turn; every other round the other one goes first.

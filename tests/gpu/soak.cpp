@@ -3,6 +3,8 @@
 //
 // usage: soak MODEL [SECONDS [THREADS]]       a model with one input (b,...) and one output; 20 and 24
 
+#include "timing.hpp"
+
 #include <planrt.hpp>
 
 #include <dlfcn.h>
@@ -20,8 +22,6 @@
 #include <vector>
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr int64_t LARGEST = 4;
 constexpr double TOLERANCE = 1e-6;  // a plan's answers in company are those that it gives alone

@@ -37,7 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const EARLY: Duration = Duration::from_secs(1);
 
 pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
-    let start = Instant::now();
     let mut maker = Maker::new(engine, size)?;
     let groups = Group::all(engine, size);
     let mut lanes: Vec<Vec<TensorRtLane>> = groups.iter().map(|_| Vec::new()).collect();
@@ -81,7 +80,7 @@ pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
         maker.engines.len(),
         sizes.join(", "),
         maker.spent,
-        start.elapsed().as_secs_f64() * 1e3
+        maker.start.elapsed().as_secs_f64() * 1e3
     );
     engine.runtime().log().write(Level::Info, &message);
     let groups = lanes.iter().map(|of_group| (of_group[0].group.clone(), of_group[0].any_context().clone())).collect();
@@ -122,8 +121,8 @@ struct Maker<'a> {
     plan: Option<HostMemory>,
     captures: Arc<Captures>,
     copier: Arc<Copier>,
-    /// Bytes of device memory that may still be taken, and what limits them.
-    left: usize,
+    /// Bytes of device memory that may be taken, what limits them, and how many were.
+    budget: usize,
     limit: &'static str,
     spent: usize,
     /// What the last copy of the engine took, all of them, and what they may take.
@@ -138,9 +137,8 @@ struct Maker<'a> {
 impl<'a> Maker<'a> {
     fn new(engine: &'a Arc<Engine>, size: &CrewSize) -> Result<Self> {
         let (free, _) = engine.runtime().device().memory()?;
-        let (left, limit) = match size.memory_budget {
-            0 => (free, "is free on the device"),
-            budget if budget <= free => (budget, "is left of the session's memory budget"),
+        let (budget, limit) = match size.memory_budget {
+            budget if (1..=free).contains(&budget) => (budget, "is left of the session's memory budget"),
             _ => (free, "is free on the device"),
         };
         let limited = size.contexts > 0 || size.memory_budget > 0;
@@ -150,12 +148,12 @@ impl<'a> Maker<'a> {
             plan: None,
             captures: Arc::default(),
             copier: Arc::new(Copier::new(engine.runtime().device())?),
-            left,
+            budget,
             limit,
             spent: 0,
             copy_cost: 0,
             copies_cost: 0,
-            copies_limit: if limited { left } else { free / COPIES },
+            copies_limit: if limited { budget } else { free / COPIES },
             no_more_copies: None,
             start: Instant::now(),
         })
@@ -170,13 +168,13 @@ impl<'a> Maker<'a> {
     }
 
     fn spend(&mut self, bytes: usize, purpose: &str) -> Result<()> {
-        if bytes > self.left {
+        let left = self.budget - self.spent;
+        if bytes > left {
             return Err(Error::new(
                 Code::OutOfMemory,
-                format!("{purpose} takes {bytes} bytes of device memory, of which {} {}", self.left, self.limit),
+                format!("{purpose} takes {bytes} bytes of device memory, of which {left} {}", self.limit),
             ));
         }
-        self.left -= bytes;
         self.spent += bytes;
         Ok(())
     }

@@ -128,30 +128,24 @@ impl TensorRtLane {
     }
 
     /// What is copied to the jobs' inputs' places in the batch: by a kernel what is returned; the driver's copies are started.
-    /// A job whose copies cannot be started fails alone.
     fn gather(&self, kind: &Kind, jobs: &mut [Job]) -> Vec<Piece> {
-        let mut first = 0;
         let mut pieces = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            let mut copies = || {
-                if let Some(mark) = &job.ready {
-                    mark.hold_back(&self.stream)?;
+        for_each(jobs, |_, job, first| {
+            if let Some(mark) = &job.ready {
+                mark.hold_back(&self.stream)?;
+            }
+            for (tensor, part) in job.inputs.iter().enumerate() {
+                let to = self.place(tensor, &kind.inputs[tensor], part, first)?;
+                let piece = Piece { to, from: address(part), bytes: part.lent.shape.bytes(part.element_type)? };
+                match self.is_for_kernel(&piece, part) {
+                    true => pieces.push(piece),
+                    // SAFETY: the memory is lent until the job is answered, or its own; the places have room for the
+                    // largest batch, and the lane's last batch has ended.
+                    false => unsafe { copy_async(piece.to, piece.from, piece.bytes, &self.stream) }?,
                 }
-                for (tensor, part) in job.inputs.iter().enumerate() {
-                    let to = self.place(tensor, &kind.inputs[tensor], part, first)?;
-                    let piece = Piece { to, from: address(part), bytes: part.lent.shape.bytes(part.element_type)? };
-                    match self.is_for_kernel(&piece, part) {
-                        true => pieces.push(piece),
-                        // SAFETY: the memory is lent until the job is answered, or its own; the places have room for the
-                        // largest batch, and the lane's last batch has ended.
-                        false => unsafe { copy_async(piece.to, piece.from, piece.bytes, &self.stream) }?,
-                    }
-                }
-                Ok(())
-            };
-            job.failure = copies().err();
-            first += job.items;
-        }
+            }
+            Ok(())
+        });
         pieces
     }
 
@@ -164,26 +158,20 @@ impl TensorRtLane {
         unwanted: &dyn Fn(usize) -> bool,
         pieces: &mut Vec<Piece>,
     ) -> Vec<(usize, Piece)> {
-        let mut first = 0;
         let mut others = Vec::new();
-        for (number, job) in jobs.iter_mut().enumerate() {
-            let mut copies = || {
-                for (output, part) in job.outputs.iter().enumerate() {
-                    let Some(part) = part else { continue };
-                    let from = self.place(job.inputs.len() + output, &kind.outputs[output], part, first)?;
-                    let piece = Piece { to: address(part), from, bytes: part.lent.shape.bytes(part.element_type)? };
-                    match self.is_for_kernel(&piece, part) {
-                        true => pieces.push(piece),
-                        false => others.push((number, piece)),
-                    }
+        for_each(jobs, |number, job, first| {
+            let wanted = if unwanted(number) { &[][..] } else { &job.outputs };
+            for (output, part) in wanted.iter().enumerate() {
+                let Some(part) = part else { continue };
+                let from = self.place(job.inputs.len() + output, &kind.outputs[output], part, first)?;
+                let piece = Piece { to: address(part), from, bytes: part.lent.shape.bytes(part.element_type)? };
+                match self.is_for_kernel(&piece, part) {
+                    true => pieces.push(piece),
+                    false => others.push((number, piece)),
                 }
-                Ok(())
-            };
-            if job.failure.is_none() && !unwanted(number) {
-                job.failure = copies().err();
             }
-            first += job.items;
-        }
+            Ok(())
+        });
         others
     }
 
@@ -213,6 +201,18 @@ impl TensorRtLane {
             }
         }
         self.stream.synchronize()
+    }
+}
+
+/// Goes over the jobs of a batch, with each one's number and where its items begin. What fails for one fails that one alone,
+/// and what has failed is left out.
+fn for_each(jobs: &mut [Job], mut work: impl FnMut(usize, &Job, usize) -> Result<()>) {
+    let mut first = 0;
+    for (number, job) in jobs.iter_mut().enumerate() {
+        if job.failure.is_none() {
+            job.failure = work(number, job, first).err();
+        }
+        first += job.items;
     }
 }
 

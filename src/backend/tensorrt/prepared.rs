@@ -71,34 +71,29 @@ struct Captured {
 }
 
 impl Captured {
+    /// Says what is copied in the next launch; returns what has no place in the graph of the gather and of the scatter.
+    ///
+    /// # Safety
+    /// As for `Prepared::run`.
+    unsafe fn fill<'a>(&mut self, work: &Work<'a>) -> Result<[&'a [Piece]; 2]> {
+        let mut fill = |slot: &mut Option<Slot>, pieces| match slot {
+            // SAFETY: the slots are of this graph; the rest as the caller says.
+            Some(slot) => unsafe { work.copier.fill(&mut self.graph, slot, pieces) },
+            None => Ok(pieces),
+        };
+        Ok([fill(&mut self.gather, work.gather)?, fill(&mut self.scatter, work.scatter)?])
+    }
+
     /// # Safety
     /// As for `Prepared::run`.
     unsafe fn launch(&mut self, work: &Work<'_>) -> Result<()> {
         // SAFETY: as the caller says.
         unsafe {
-            let gather = fill(&mut self.graph, &mut self.gather, work.gather, work)?;
-            let scatter = fill(&mut self.graph, &mut self.scatter, work.scatter, work)?;
+            let [gather, scatter] = self.fill(work)?;
             work.copier.copy(gather, work.stream)?;
             self.graph.launch(work.stream)?;
             work.copier.copy(scatter, work.stream)
         }
-    }
-}
-
-/// Gives pieces to a slot if there is one, and returns those that it does not take.
-///
-/// # Safety
-/// As for `Prepared::run`; the slot is of that graph.
-unsafe fn fill<'a>(
-    graph: &mut Graph,
-    slot: &mut Option<Slot>,
-    pieces: &'a [Piece],
-    work: &Work<'_>,
-) -> Result<&'a [Piece]> {
-    match slot {
-        // SAFETY: as the caller says.
-        Some(slot) => unsafe { work.copier.fill(graph, slot, pieces) },
-        None => Ok(pieces),
     }
 }
 
@@ -234,10 +229,7 @@ impl Prepared {
         // A driver that does not do this shall say so now.
         for pieces in [&[Piece::NOTHING][..], &[]] {
             // SAFETY: nothing is copied.
-            unsafe {
-                fill(&mut captured.graph, &mut captured.gather, pieces, work)?;
-                fill(&mut captured.graph, &mut captured.scatter, pieces, work)?;
-            }
+            unsafe { captured.fill(&Work { gather: pieces, scatter: pieces, ..*work }) }?;
         }
         Ok(captured)
     }

@@ -6,7 +6,7 @@
 
 use super::engine::Engine;
 use crate::backend::Engine as _;
-use crate::backend::lane::CrewSize;
+use crate::backend::lane::{CrewSize, holding};
 use crate::engine::{Description, Role};
 use crate::tensor::Shape;
 
@@ -99,7 +99,7 @@ impl Group {
     /// The size at which so many items are computed.
     pub fn size(&self, items: usize) -> usize {
         // A request may itself be a batch larger than is otherwise of use.
-        self.sizes.iter().copied().find(|size| *size >= items).unwrap_or(items)
+        holding(self.sizes.iter().copied(), items)
     }
 
     /// The largest batch that is of use.
