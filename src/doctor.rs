@@ -60,6 +60,7 @@ fn driver() -> Vec<String> {
         let gib = device.total_memory as f64 / f64::from(1u32 << 30);
         format!("device {}: {}, compute capability {major}.{minor}, {gib:.1} GiB", device.ordinal, device.name)
     }));
+    lines.extend(cuda::driver_gaps().unwrap_or_default());
     lines
 }
 

@@ -26,6 +26,7 @@ mod nvtx;
 mod panic;
 mod runtime;
 mod schedule;
+mod shared_library;
 mod sync;
 #[allow(unsafe_code)] // converts elements in callers' memory
 pub mod tensor;

@@ -4,9 +4,8 @@
 //! thirty-two of them.
 
 use super::graph::{Graph, Node};
-use super::{Device, Stream, check};
+use super::{Device, Stream, check, library, sys};
 use crate::error::Result;
-use cudarc::driver::sys;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -87,13 +86,12 @@ impl Copier {
     pub fn new(device: &Arc<Device>) -> Result<Self> {
         let _current = device.make_current()?;
         let (mut module, mut function) = (std::ptr::null_mut(), std::ptr::null_mut());
-        let success = sys::CUresult::CUDA_SUCCESS;
+        let success = sys::Status::SUCCESS;
         // SAFETY: the text ends with a null, the handle is written; the module is unloaded in drop.
         let loaded = unsafe {
             sys::cuModuleLoadData(&mut module, concat!(include_str!("copy.ptx"), "\0").as_ptr().cast()) == success
         };
-        // SAFETY: asks whether there is such a function, and does not call it.
-        let has_slots = unsafe { sys::culib().get::<unsafe extern "C" fn()>(b"cuGraphNodeSetEnabled\0") }.is_ok();
+        let has_slots = library::load()?.missing_for_slots().is_empty();
         let mut copier = Self { device: device.clone(), module: loaded.then_some(module), kernel: None, has_slots };
         // SAFETY: the module is loaded, the handle is written.
         if loaded && unsafe { sys::cuModuleGetFunction(&mut function, module, c"planrt_copy".as_ptr()) } == success {

@@ -1,24 +1,30 @@
 //! The driver and its devices.
 
-use super::check;
+use super::sys::Functions;
+use super::{check, library, sys};
 use crate::error::{Code, Error, Result};
-use cudarc::driver::sys;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// Loads and initializes the driver. A failure is not remembered: a driver may be installed while we run.
-fn driver() -> Result<()> {
-    // SAFETY: looks for the library by its names. cudarc's functions panic where it is missing, so this comes first.
-    if !unsafe { sys::is_culib_present() } {
-        return Err(Error::new(
-            Code::NoCuda,
-            "no CUDA driver: libcuda.so.1 is not on the loader's path; install the NVIDIA driver, or run an ONNX model on the CPU",
-        ));
-    }
+fn driver() -> Result<&'static Functions> {
+    let functions = library::load()?;
     // SAFETY: may be called any number of times, from any thread.
     check(unsafe { sys::cuInit(0) }, || "the CUDA driver is installed but does not start".to_owned())
-        .map_err(|error| Error::new(Code::NoCuda, error.message()).with_cuda_code(error.cuda_code()))
+        .map_err(|error| Error::new(Code::NoCuda, error.message()).with_cuda_code(error.cuda_code()))?;
+    Ok(functions)
+}
+
+/// What this driver does without, for people: a driver that is newer has it.
+pub fn driver_gaps() -> Result<Vec<String>> {
+    let functions = driver()?;
+    let gap = |missing: Vec<&str>, what: &str| {
+        (!missing.is_empty()).then(|| format!("{what}: it lacks {}", missing.join(", ")))
+    };
+    let graphs = gap(functions.missing_for_graphs(), "work runs without CUDA graphs, which a driver of CUDA 11.4 has");
+    let slots = gap(functions.missing_for_slots(), "copies are no part of CUDA graphs, as with a driver of CUDA 11.6");
+    Ok([graphs, slots].into_iter().flatten().collect())
 }
 
 /// The newest CUDA that the driver speaks, as (major, minor).
@@ -114,7 +120,7 @@ impl Device {
         // SAFETY: the context is held by self. The guard only pops, which is right whatever has become of the context.
         unsafe {
             // Asking costs nanoseconds; a push where nothing changes would cost more at every call.
-            let known = sys::cuCtxGetCurrent(&mut before) == sys::CUresult::CUDA_SUCCESS;
+            let known = sys::cuCtxGetCurrent(&mut before) == sys::Status::SUCCESS;
             if known && before == self.context {
                 return Ok(Current { pushed: false, thread: PhantomData });
             }

@@ -1,8 +1,7 @@
 //! An event: a mark on a stream that another stream, or the host, can wait for.
 
-use super::{Device, Stream, check};
+use super::{Device, Stream, check, sys};
 use crate::error::Result;
-use cudarc::driver::sys;
 use std::ffi::c_void;
 use std::sync::Arc;
 

@@ -1,8 +1,7 @@
 //! CUDA graphs: work captured once, and given to a stream again with one call.
 
-use super::{Device, Stream, check};
+use super::{Device, Stream, check, library, sys};
 use crate::error::{Code, Error, Result};
-use cudarc::driver::sys;
 use std::sync::Arc;
 
 /// Captured work, ready to be launched. It uses the addresses that it was captured with, or that kernels were given since.
@@ -23,6 +22,11 @@ unsafe impl Send for Node {}
 unsafe impl Send for Graph {}
 
 impl Graph {
+    /// Whether the driver has graphs.
+    pub fn are_available() -> bool {
+        library::load().is_ok_and(|functions| functions.missing_for_graphs().is_empty())
+    }
+
     /// Captures what `work` gives to the stream, which is not run. While it lasts, calls of this thread that a capture
     /// does not allow fail; those of other threads do not.
     pub fn capture<T>(stream: &Stream, work: impl FnOnce() -> Result<T>) -> Result<(Self, T)> {
@@ -46,12 +50,20 @@ impl Graph {
 
     /// The kernel that was given to a stream last, while it is captured.
     pub(super) fn last_node(stream: &Stream) -> Result<Node> {
-        let mut status = sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE;
+        // A number: the driver may have states that the enum has not.
+        let mut status = 0u32;
         let (mut id, mut graph, mut nodes, mut count) = (0, std::ptr::null_mut(), std::ptr::null(), 0);
         // SAFETY: the stream is alive; each place is written, the nodes' stays valid until the stream's next call.
         unsafe {
             check(
-                sys::cuStreamGetCaptureInfo_v2(stream.raw(), &mut status, &mut id, &mut graph, &mut nodes, &mut count),
+                sys::cuStreamGetCaptureInfo_v2(
+                    stream.raw(),
+                    (&raw mut status).cast(),
+                    &mut id,
+                    &mut graph,
+                    &mut nodes,
+                    &mut count,
+                ),
                 || "asking what a stream captures".to_owned(),
             )?;
             match count {

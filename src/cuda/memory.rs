@@ -1,9 +1,9 @@
 //! Device memory, page-locked host memory, and copies between any two kinds of memory.
 
-use super::{Device, Stream, check};
+use super::sys::CUpointer_attribute as Attribute;
+use super::{Device, Stream, check, sys};
 use crate::engine::MemoryKind;
 use crate::error::Result;
-use cudarc::driver::sys::{self, CUpointer_attribute as Attribute};
 use std::ffi::c_void;
 use std::sync::Arc;
 

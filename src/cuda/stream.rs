@@ -1,8 +1,7 @@
 //! A CUDA stream: made here, or the application's own.
 
-use super::{Device, Event, check};
+use super::{Device, Event, check, sys};
 use crate::error::Result;
-use cudarc::driver::sys;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -62,7 +61,7 @@ impl Stream {
         let _current = self.device.make_current()?;
         // SAFETY: the handle is alive.
         match unsafe { sys::cuStreamQuery(self.stream) } {
-            sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+            sys::Status::NOT_READY => Ok(false),
             result => check(result, || "asking a CUDA stream whether it is done".to_owned()).map(|()| true),
         }
     }

@@ -1,6 +1,7 @@
 //! Where TensorRT is looked for, and in which order.
 
 use crate::error::{Code, Error, Result};
+use crate::shared_library;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use tensorrt_sys::{CANDIDATES, Library, OpenError};
@@ -40,8 +41,7 @@ pub fn find(path: Option<&Path>) -> Result<Found> {
         }
     }
     for name in CANDIDATES {
-        // SAFETY: the library is TensorRT by its name; its initializers are NVIDIA's.
-        match unsafe { Library::open(name) } {
+        match open(Path::new(name)) {
             Ok(library) => return Ok(Found { library, place: "the loader's path" }),
             Err(OpenError::NotFound { .. }) => {}
             Err(error) => unusable.push(error.to_string()),
@@ -81,8 +81,7 @@ pub fn every_library(path: Option<&Path>) -> Vec<Result<Found>> {
         if let Ok(Some(library)) = Library::attach(name) {
             add(Ok(Found { library, place: "already in the process" }));
         }
-        // SAFETY: as in `find`.
-        match unsafe { Library::open(name) } {
+        match open(Path::new(name)) {
             Ok(library) => add(Ok(Found { library, place: "the loader's path" })),
             Err(OpenError::NotFound { .. }) => {}
             Err(error) => add(Err(Error::new(Code::NoTensorRt, error.to_string()))),
@@ -107,8 +106,13 @@ fn named(path: &Path, place: &'static str) -> Result<Found> {
     } else {
         path.to_owned()
     };
-    // SAFETY: the application, or its user, says that this file is TensorRT; loading runs the file's initializers.
-    unsafe { Library::open(&file) }
+    open(&file)
         .map(|library| Found { library, place })
         .map_err(|error| Error::new(Code::NoTensorRt, format!("{error} ({place})")))
+}
+
+fn open(name: &Path) -> std::result::Result<Library, OpenError> {
+    shared_library::check(name).map_err(|reason| OpenError::NotLoadable { name: name.to_owned(), reason })?;
+    // SAFETY: the library is TensorRT by its name, or the application or its user says so; loading runs its initializers.
+    unsafe { Library::open(name) }
 }

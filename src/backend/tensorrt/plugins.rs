@@ -3,9 +3,10 @@
 use super::Options;
 use super::lines::Lines;
 use crate::error::{Code, Error, Result};
+use crate::shared_library;
 use once_cell::sync::OnceCell;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tensorrt_sys::{Library, Logger, PluginLibrary};
 
 pub struct Plugins {
@@ -78,8 +79,7 @@ impl Plugins {
             .plugin_libraries
             .iter()
             .map(|path| {
-                // SAFETY: the application says that this file holds plugins; loading runs its initializers.
-                unsafe { PluginLibrary::open(path) }.map_err(|error| {
+                open(path).map_err(|error| {
                     let message =
                         format!("the plugin library {} does not load beside {}", path.display(), library.version());
                     Error::new(Code::MissingPlugin, format!("{message}: {error}"))
@@ -109,6 +109,13 @@ impl Plugins {
     }
 }
 
+fn open(name: &Path) -> std::result::Result<PluginLibrary, String> {
+    shared_library::check(name)?;
+    // SAFETY: NVIDIA's library by its name, or the application says that this file holds plugins; loading runs its
+    // initializers.
+    unsafe { PluginLibrary::open(name) }.map_err(|error| error.to_string())
+}
+
 fn standard_name(library: &Library) -> String {
     format!("libnvinfer_plugin.so.{}", library.version().major)
 }
@@ -132,10 +139,9 @@ fn open_standard(library: &Library) -> std::result::Result<PluginLibrary, String
     let places = [Some(beside).filter(|path| path.is_file()), Some(PathBuf::from(&name))];
     let mut why = String::new();
     for place in places.into_iter().flatten() {
-        // SAFETY: NVIDIA's library by its name.
-        match unsafe { PluginLibrary::open(&place) } {
+        match open(&place) {
             Ok(plugins) => return Ok(plugins),
-            Err(error) if why.is_empty() => why = error.to_string(),
+            Err(error) if why.is_empty() => why = error,
             Err(_) => {}
         }
     }

@@ -29,7 +29,7 @@ pub struct Captures {
 
 impl Captures {
     fn are_of_use(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) < ATTEMPTS
+        Graph::are_available() && self.failed.load(Ordering::Relaxed) < ATTEMPTS
     }
 
     fn note(&self, outcome: Result<Captured>, log: &Log) -> Option<Captured> {
