@@ -33,6 +33,7 @@ pub struct Sink {
 
 // SAFETY: the C interface asks that the callback and its user data may be used from any thread.
 unsafe impl Send for Sink {}
+// SAFETY: as above.
 unsafe impl Sync for Sink {}
 
 /// Lines of one kind come at most this often: TensorRT 8.5 repeats some warnings at every call.
@@ -147,7 +148,9 @@ mod tests {
     use std::ffi::CStr;
 
     unsafe extern "C" fn collect(lines: *mut c_void, _: i32, message: *const c_char) {
+        // SAFETY: the log gives a string.
         let line = unsafe { CStr::from_ptr(message) }.to_str().unwrap().to_owned();
+        // SAFETY: the user data below.
         unsafe { &*lines.cast::<Mutex<Vec<String>>>() }.lock().push(line);
     }
 

@@ -166,6 +166,7 @@ pub fn converts(from: ElementType, to: ElementType) -> bool {
 /// overlap. Neither needs to be aligned. [`converts`] holds for the pair.
 pub unsafe fn copy_elements(from: *const u8, from_type: ElementType, to: *mut u8, to_type: ElementType, count: usize) {
     use ElementType::{BFloat16, Float16, Float32};
+    // SAFETY: by contract.
     unsafe {
         match (from_type, to_type) {
             (Float32, Float16) => convert(from, to, count, f16::from_f32),
@@ -180,9 +181,12 @@ pub unsafe fn copy_elements(from: *const u8, from_type: ElementType, to: *mut u8
     }
 }
 
+/// # Safety
+/// As for [`copy_elements`], with elements of `A` and `B`, any bits of which are a value.
 unsafe fn convert<A: Copy, B: Copy>(from: *const u8, to: *mut u8, count: usize, one: impl Fn(A) -> B) {
     let (from, to) = (from.cast::<A>(), to.cast::<B>());
     for i in 0..count {
+        // SAFETY: by contract; `i` is below `count`.
         unsafe { to.add(i).write_unaligned(one(from.add(i).read_unaligned())) };
     }
 }

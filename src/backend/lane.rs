@@ -20,6 +20,7 @@ pub struct Lent {
 
 // SAFETY: what is lent may be used by any thread until the request is answered, as `new` asks.
 unsafe impl Send for Lent {}
+// SAFETY: as above.
 unsafe impl Sync for Lent {}
 
 impl Lent {

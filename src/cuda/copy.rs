@@ -80,6 +80,7 @@ impl Pieces {
 
 // SAFETY: the driver's calls on both handles may come from any thread.
 unsafe impl Send for Copier {}
+// SAFETY: as above.
 unsafe impl Sync for Copier {}
 
 impl Copier {

@@ -93,6 +93,7 @@ pub struct Device {
 
 // SAFETY: a primary context may be current on any number of threads at once.
 unsafe impl Send for Device {}
+// SAFETY: as above.
 unsafe impl Sync for Device {}
 
 impl Device {

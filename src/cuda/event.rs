@@ -13,6 +13,7 @@ pub struct Event {
 
 // SAFETY: the driver's event calls are thread-safe.
 unsafe impl Send for Event {}
+// SAFETY: as above.
 unsafe impl Sync for Event {}
 
 impl Event {

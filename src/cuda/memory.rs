@@ -63,6 +63,7 @@ pub struct PinnedMemory {
 
 // SAFETY: memory that belongs to this value; access is by raw pointer, under its users' rules.
 unsafe impl Send for PinnedMemory {}
+// SAFETY: as above.
 unsafe impl Sync for PinnedMemory {}
 
 impl PinnedMemory {

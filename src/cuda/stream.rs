@@ -13,6 +13,7 @@ pub struct Stream {
 
 // SAFETY: the driver's stream calls are thread-safe.
 unsafe impl Send for Stream {}
+// SAFETY: as above.
 unsafe impl Sync for Stream {}
 
 impl Stream {

@@ -130,6 +130,7 @@ struct DoubleLane(Arc<Stage>);
 impl Lane for DoubleLane {
     fn run(&mut self, _: &Kind, jobs: &mut [Job], _: &dyn Fn(usize) -> bool) -> std::result::Result<(), Failure> {
         let mut state = self.0.state.lock();
+        // SAFETY: the test's own memory, of one element and more.
         let first = |job: &Job| unsafe { job.inputs[0].lent.address().cast::<f32>().read() };
         state.batches.push(jobs.iter().map(first).collect());
         self.0.changed.notify_all();
@@ -151,6 +152,7 @@ impl Lane for DoubleLane {
             }
             if let Some(output) = &job.outputs[0] {
                 let (from, to) = (job.inputs[0].lent.address(), output.lent.address());
+                // SAFETY: the test's own memory, of the same shape both.
                 unsafe { from.copy_to_nonoverlapping(to, output.lent.shape.bytes(ElementType::Float32).unwrap()) };
             }
         }
@@ -195,6 +197,7 @@ impl Memory {
 fn lend(name: &'static str, data: &mut [f32], shape: &[i64]) -> Tensor<'static> {
     let (data, size) = (data.as_mut_ptr().cast(), size_of_val(data));
     let shape = Shape::new(shape).unwrap();
+    // SAFETY: tests keep what they lend until its request is answered.
     Tensor { name, lent: unsafe { Lent::new(data, size, ElementType::Float32, MemoryKind::Host, shape) } }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::dims::{Dims, RawDims};
 use crate::method::Absent;
-use crate::object::{Object, text};
+use crate::object::{Object, call, call_optional, text};
 use crate::version::Version;
-use crate::{Event, Stream, tables};
+use crate::{Event, Stream};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
@@ -28,8 +28,6 @@ pub enum ShapeInference {
     Failed,
 }
 
-// SAFETY of every call below: the object is an IExecutionContext of the version that it carries,
-// and alive; strings that it returns live as long as it does.
 impl Context {
     pub(crate) fn new(object: Object) -> Self {
         Self { object, not_sync: PhantomData }
@@ -47,17 +45,19 @@ impl Context {
 
     /// The `ICudaEngine*` of the engine that made the context.
     pub fn engine_ptr(&self) -> *mut c_void {
-        unsafe { self.object.method(&tables::CONTEXT_ENGINE)(self.object.this()) }
+        call!(self.object, CONTEXT_ENGINE)
     }
 
     /// Names the context, for profilers and the log.
     pub fn set_name(&mut self, name: &CStr) {
-        unsafe { self.object.method(&tables::SET_CONTEXT_NAME)(self.object.this(), name.as_ptr()) }
+        call!(self.object, SET_CONTEXT_NAME, name.as_ptr())
     }
 
     /// The name that was set; may be empty.
     pub fn name(&self) -> Option<&CStr> {
-        unsafe { text(self.object.method(&tables::CONTEXT_NAME)(self.object.this())) }
+        let said = call!(self.object, CONTEXT_NAME);
+        // SAFETY: a string of the object, which lives as long as it.
+        unsafe { text(said) }
     }
 
     // ---- Running
@@ -70,7 +70,7 @@ impl Context {
     /// application's. All of it stays until the stream has passed the inference.
     #[inline]
     pub unsafe fn enqueue_v3(&mut self, stream: Stream) -> bool {
-        unsafe { self.object.method(&tables::ENQUEUE_V3)(self.object.this(), stream) }
+        call!(self.object, ENQUEUE_V3, stream)
     }
 
     /// Sets the event that is recorded once the inputs have been read; null for none.
@@ -79,7 +79,7 @@ impl Context {
     /// `event` is null or an event of the engine's device that outlives the inferences it is
     /// recorded for.
     pub unsafe fn set_input_consumed_event(&mut self, event: Event) -> bool {
-        unsafe { self.object.method(&tables::SET_INPUT_CONSUMED_EVENT)(self.object.this(), event) }
+        call!(self.object, SET_INPUT_CONSUMED_EVENT, event)
     }
 
     /// Gives the context the streams it may use besides the one it is enqueued on, instead of
@@ -88,11 +88,7 @@ impl Context {
     /// # Safety
     /// They are streams of the engine's device and outlive the context.
     pub unsafe fn set_aux_streams(&mut self, streams: &mut [Stream]) -> Result<(), Absent> {
-        unsafe {
-            let set = self.object.optional(&tables::SET_AUX_STREAMS)?;
-            set(self.object.this(), streams.as_mut_ptr(), streams.len() as i32);
-        }
-        Ok(())
+        call_optional!(self.object, SET_AUX_STREAMS, streams.as_mut_ptr(), streams.len() as i32)
     }
 
     // ---- Profiles and shapes
@@ -102,15 +98,12 @@ impl Context {
     /// # Safety
     /// `stream` is a stream of the engine's device.
     pub unsafe fn set_optimization_profile_async(&mut self, profile: i32, stream: Stream) -> bool {
-        unsafe {
-            let set = self.object.method(&tables::SET_OPTIMIZATION_PROFILE_ASYNC);
-            set(self.object.this(), profile, stream)
-        }
+        call!(self.object, SET_OPTIMIZATION_PROFILE_ASYNC, profile, stream)
     }
 
     /// The selected optimization profile; −1 if none is.
     pub fn optimization_profile(&self) -> i32 {
-        unsafe { self.object.method(&tables::OPTIMIZATION_PROFILE)(self.object.this()) }
+        call!(self.object, OPTIMIZATION_PROFILE)
     }
 
     /// Sets an input's shape; false if TensorRT refuses it or its layout cannot hold it.
@@ -118,27 +111,22 @@ impl Context {
         let Some(raw) = RawDims::write(self.version().generation, shape) else {
             return false;
         };
-        unsafe {
-            let set = self.object.method(&tables::SET_INPUT_SHAPE);
-            set(self.object.this(), tensor.as_ptr(), &raw)
-        }
+        call!(self.object, SET_INPUT_SHAPE, tensor.as_ptr(), &raw)
     }
 
     /// A tensor's shape with the inputs' shapes as they are set, −1 where it is still open; `None`
     /// if there is no such tensor.
     pub fn tensor_shape(&self, tensor: &CStr) -> Option<Dims> {
-        unsafe {
-            let get = self.object.method(&tables::CONTEXT_TENSOR_SHAPE);
-            get(self.object.this(), tensor.as_ptr()).read(self.version().generation)
-        }
+        let shape = call!(self.object, CONTEXT_TENSOR_SHAPE, tensor.as_ptr());
+        // SAFETY: the dimensions are of the generation that returned them.
+        unsafe { shape.read(self.version().generation) }
     }
 
     /// A tensor's strides in elements, or in vectors where it is vectorized.
     pub fn tensor_strides(&self, tensor: &CStr) -> Option<Dims> {
-        unsafe {
-            let get = self.object.method(&tables::TENSOR_STRIDES);
-            get(self.object.this(), tensor.as_ptr()).read(self.version().generation)
-        }
+        let shape = call!(self.object, TENSOR_STRIDES, tensor.as_ptr());
+        // SAFETY: the dimensions are of the generation that returned them.
+        unsafe { shape.read(self.version().generation) }
     }
 
     /// Infers the shapes of the outputs.
@@ -148,15 +136,13 @@ impl Context {
     pub unsafe fn infer_shapes(&mut self) -> ShapeInference {
         // More names than this are counted by TensorRT, not returned; the first ones will do.
         let mut names = [std::ptr::null::<c_char>(); 16];
-        let count = unsafe {
-            let infer = self.object.method(&tables::INFER_SHAPES);
-            infer(self.object.this(), names.len() as i32, names.as_mut_ptr())
-        };
+        let count = call!(self.object, INFER_SHAPES, names.len() as i32, names.as_mut_ptr());
         match usize::try_from(count) {
             Ok(0) => ShapeInference::Complete,
             Ok(count) => ShapeInference::Unspecified(
                 names[..count.min(names.len())]
                     .iter()
+                    // SAFETY: TensorRT set so many, to strings of the engine.
                     .filter_map(|&name| unsafe { text(name) })
                     .map(|name| name.to_string_lossy().into_owned())
                     .collect(),
@@ -167,15 +153,12 @@ impl Context {
 
     /// Whether every input's shape is known.
     pub fn all_input_dimensions_specified(&self) -> bool {
-        unsafe { self.object.method(&tables::ALL_INPUT_DIMENSIONS_SPECIFIED)(self.object.this()) }
+        call!(self.object, ALL_INPUT_DIMENSIONS_SPECIFIED)
     }
 
     /// Whether the values of every input that takes part in inferring shapes are known.
     pub fn all_input_shapes_specified(&self) -> Result<bool, Absent> {
-        unsafe {
-            let get = self.object.optional(&tables::ALL_INPUT_SHAPES_SPECIFIED)?;
-            Ok(get(self.object.this()))
-        }
+        call_optional!(self.object, ALL_INPUT_SHAPES_SPECIFIED)
     }
 
     // ---- Addresses
@@ -185,10 +168,7 @@ impl Context {
     /// # Safety
     /// See [`enqueue_v3`](Self::enqueue_v3) for what must be there, and until when.
     pub unsafe fn set_tensor_address(&mut self, tensor: &CStr, address: *mut c_void) -> bool {
-        unsafe {
-            let set = self.object.method(&tables::SET_TENSOR_ADDRESS);
-            set(self.object.this(), tensor.as_ptr(), address)
-        }
+        call!(self.object, SET_TENSOR_ADDRESS, tensor.as_ptr(), address)
     }
 
     /// Sets the address of an input that is only read; false if TensorRT refuses.
@@ -196,15 +176,12 @@ impl Context {
     /// # Safety
     /// See [`enqueue_v3`](Self::enqueue_v3) for what must be there, and until when.
     pub unsafe fn set_input_tensor_address(&mut self, tensor: &CStr, address: *const c_void) -> bool {
-        unsafe {
-            let set = self.object.method(&tables::SET_INPUT_TENSOR_ADDRESS);
-            set(self.object.this(), tensor.as_ptr(), address)
-        }
+        call!(self.object, SET_INPUT_TENSOR_ADDRESS, tensor.as_ptr(), address)
     }
 
     /// The address that was set, or null.
     pub fn tensor_address(&self, tensor: &CStr) -> *const c_void {
-        unsafe { self.object.method(&tables::TENSOR_ADDRESS)(self.object.this(), tensor.as_ptr()) }
+        call!(self.object, TENSOR_ADDRESS, tensor.as_ptr())
     }
 
     /// Lets an `IOutputAllocator*` provide an output's memory once its size is known; null for
@@ -214,16 +191,13 @@ impl Context {
     /// `allocator` is null or an `IOutputAllocator*` of this context's generation that outlives
     /// its use by the context.
     pub unsafe fn set_output_allocator(&mut self, tensor: &CStr, allocator: *mut c_void) -> bool {
-        unsafe {
-            let set = self.object.method(&tables::SET_OUTPUT_ALLOCATOR);
-            set(self.object.this(), tensor.as_ptr(), allocator)
-        }
+        call!(self.object, SET_OUTPUT_ALLOCATOR, tensor.as_ptr(), allocator)
     }
 
     /// An upper bound of an output's size in bytes with the inputs' shapes as they are set;
     /// negative if TensorRT cannot say.
     pub fn max_output_size(&self, tensor: &CStr) -> i64 {
-        unsafe { self.object.method(&tables::MAX_OUTPUT_SIZE)(self.object.this(), tensor.as_ptr()) }
+        call!(self.object, MAX_OUTPUT_SIZE, tensor.as_ptr())
     }
 
     // ---- Device memory of its own
@@ -235,7 +209,7 @@ impl Context {
     /// [`update_device_memory_size_for_shapes`](Self::update_device_memory_size_for_shapes) asks
     /// for, and used by nothing else while the context runs.
     pub unsafe fn set_device_memory(&mut self, memory: *mut c_void) {
-        unsafe { self.object.method(&tables::SET_DEVICE_MEMORY)(self.object.this(), memory) }
+        call!(self.object, SET_DEVICE_MEMORY, memory)
     }
 
     /// [`set_device_memory`](Self::set_device_memory) with the size in bytes, which TensorRT
@@ -244,20 +218,13 @@ impl Context {
     /// # Safety
     /// As for [`set_device_memory`](Self::set_device_memory).
     pub unsafe fn set_device_memory_v2(&mut self, memory: *mut c_void, size: i64) -> Result<(), Absent> {
-        unsafe {
-            let set = self.object.optional(&tables::SET_DEVICE_MEMORY_V2)?;
-            set(self.object.this(), memory, size);
-        }
-        Ok(())
+        call_optional!(self.object, SET_DEVICE_MEMORY_V2, memory, size)
     }
 
     /// Bytes of device memory that the context needs for the shapes as they are set; 0 if they are
     /// not all known.
     pub fn update_device_memory_size_for_shapes(&mut self) -> Result<usize, Absent> {
-        unsafe {
-            let update = self.object.optional(&tables::UPDATE_DEVICE_MEMORY_SIZE_FOR_SHAPES)?;
-            Ok(update(self.object.this()))
-        }
+        call_optional!(self.object, UPDATE_DEVICE_MEMORY_SIZE_FOR_SHAPES)
     }
 
     // ---- Profiling
@@ -268,16 +235,16 @@ impl Context {
     /// `profiler` is null or an `IProfiler*` of this context's generation that outlives its use by
     /// the context.
     pub unsafe fn set_profiler(&mut self, profiler: *mut c_void) {
-        unsafe { self.object.method(&tables::SET_PROFILER)(self.object.this(), profiler) }
+        call!(self.object, SET_PROFILER, profiler)
     }
 
     /// Whether each enqueue reports to the profiler by itself.
     pub fn set_enqueue_emits_profile(&mut self, emits: bool) {
-        unsafe { self.object.method(&tables::SET_ENQUEUE_EMITS_PROFILE)(self.object.this(), emits) }
+        call!(self.object, SET_ENQUEUE_EMITS_PROFILE, emits)
     }
 
     /// Reports the last inference to the profiler; false if there is nothing to report.
     pub fn report_to_profiler(&mut self) -> bool {
-        unsafe { self.object.method(&tables::REPORT_TO_PROFILER)(self.object.this()) }
+        call!(self.object, REPORT_TO_PROFILER)
     }
 }

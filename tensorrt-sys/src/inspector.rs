@@ -1,8 +1,8 @@
 //! `IEngineInspector`: what an engine's layers became.
 
+use crate::LayerInformationFormat;
 use crate::context::Context;
-use crate::object::{Object, text};
-use crate::{LayerInformationFormat, tables};
+use crate::object::{Object, call, text};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr;
@@ -13,8 +13,6 @@ pub struct Inspector {
     not_sync: PhantomData<Cell<()>>,
 }
 
-// SAFETY of every call below: the object is an IEngineInspector of the version that it carries, and
-// alive; its strings are copied before it is called again.
 impl Inspector {
     pub(crate) fn new(object: Object) -> Self {
         Self { object, not_sync: PhantomData }
@@ -26,24 +24,22 @@ impl Inspector {
     /// The context is one of the same engine, and outlives its use by the inspector.
     pub unsafe fn set_execution_context(&mut self, context: Option<&Context>) -> bool {
         let context = context.map_or(ptr::null_mut(), Context::as_ptr);
-        unsafe { self.object.method(&tables::SET_EXECUTION_CONTEXT)(self.object.this(), context) }
+        call!(self.object, SET_EXECUTION_CONTEXT, context)
     }
 
     /// What there is to know of one layer; `None` if there is no such layer.
     pub fn layer_information(&self, layer: i32, format: LayerInformationFormat) -> Option<String> {
-        unsafe {
-            let get = self.object.method(&tables::LAYER_INFORMATION);
-            let said = text(get(self.object.this(), layer, format as i32))?;
-            Some(said.to_string_lossy().into_owned())
-        }
+        let said = call!(self.object, LAYER_INFORMATION, layer, format as i32);
+        // SAFETY: a string of the inspector's, copied before it is called again.
+        let said = unsafe { text(said) }?;
+        Some(said.to_string_lossy().into_owned())
     }
 
     /// What there is to know of all layers.
     pub fn engine_information(&self, format: LayerInformationFormat) -> Option<String> {
-        unsafe {
-            let get = self.object.method(&tables::ENGINE_INFORMATION);
-            let said = text(get(self.object.this(), format as i32))?;
-            Some(said.to_string_lossy().into_owned())
-        }
+        let said = call!(self.object, ENGINE_INFORMATION, format as i32);
+        // SAFETY: a string of the inspector's, copied before it is called again.
+        let said = unsafe { text(said) }?;
+        Some(said.to_string_lossy().into_owned())
     }
 }

@@ -85,6 +85,26 @@ impl Object {
     }
 }
 
+/// Calls a method that every version has: `call!(object, METHOD, arguments…)`, a method of the interface that the type around the
+/// object stands for. A function that passes on pointers of its caller's is unsafe itself and says what they must be.
+macro_rules! call {
+    ($object:expr, $method:ident $(, $argument:expr)* $(,)?) => {
+        // SAFETY: the object is alive and of the version that it carries, and the method one of its interface. Arguments are
+        // values, strings and memory that live through the call, or what the caller vouches for.
+        unsafe { $object.method(&$crate::tables::$method)($object.this() $(, $argument)*) }
+    };
+}
+pub(crate) use call;
+
+/// [`call`] for a method that some versions lack.
+macro_rules! call_optional {
+    ($object:expr, $method:ident $(, $argument:expr)* $(,)?) => {
+        // SAFETY: as for `call`.
+        unsafe { $object.optional(&$crate::tables::$method).map(|function| function($object.this() $(, $argument)*)) }
+    };
+}
+pub(crate) use call_optional;
+
 impl Drop for Object {
     fn drop(&mut self) {
         let handle = self.handle.as_ptr();

@@ -25,7 +25,6 @@ unsafe impl Send for PluginRegistry {}
 // SAFETY: as above.
 unsafe impl Sync for PluginRegistry {}
 
-// SAFETY of every call below: the object is an IPluginRegistry of the version, and alive.
 impl PluginRegistry {
     /// # Safety
     /// `registry` is an `IPluginRegistry*` of a library of `version` that lives as long as `owner`
@@ -39,6 +38,7 @@ impl PluginRegistry {
     /// # Safety
     /// The file is a TensorRT plugin library: loading it runs its code.
     pub unsafe fn load_library(&self, path: &CStr) -> Result<Option<PluginLibraryHandle>, Absent> {
+        // SAFETY: the registry is alive and of the version; the file is the caller's to vouch for.
         unsafe {
             let load = tables::LOAD_LIBRARY.of(self.this, self.version)?;
             let handle = load(self.this, path.as_ptr());
@@ -51,6 +51,7 @@ impl PluginRegistry {
     /// # Safety
     /// The handle is of this registry and used once; nothing uses the plugins any more.
     pub unsafe fn deregister_library(&self, library: PluginLibraryHandle) -> Result<(), Absent> {
+        // SAFETY: the registry is alive and of the version; the handle is the caller's to vouch for.
         unsafe {
             let deregister = tables::DEREGISTER_LIBRARY.of(self.this, self.version)?;
             deregister(self.this, library.0.as_ptr());

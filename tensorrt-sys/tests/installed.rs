@@ -3,6 +3,8 @@
 //! `TENSORRT_LIBRARIES` names their files, separated by colons: `libnvinfer_lean.so.10` of the
 //! wheel `tensorrt-lean-cu13-libs`, `libtensorrt_rtx.so.1` of `tensorrt-rtx-cu13-libs`, …
 
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a test may")]
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use tensorrt_sys::{Flavor, Library, Logger, Severity};

@@ -1,5 +1,8 @@
 //! Holds every entry of every table against `vtables.tsv`, the order of virtual methods as a C++
-//! compiler lays it out for the official headers.
+//! compiler lays it out for the official headers (Itanium ABI; the two destructors count). The
+//! doubles in `double/`, compiled from headers themselves, hold the tables against a compiler for the versions that are at hand.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::HashMap;
 use tensorrt_sys::{Generation, Row, Version, methods};
@@ -107,14 +110,5 @@ fn later_methods_come_later() {
                 assert!(slot.index < later_slot.index, "{}", later.declaration);
             }
         }
-    }
-}
-
-/// The copy of `vtables.tsv` in this crate is the one that the team shares.
-#[test]
-fn the_copy_is_current() {
-    let shared = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tensorrt-abi/vtables.tsv");
-    if let Ok(shared) = std::fs::read_to_string(shared) {
-        assert_eq!(VTABLES, shared);
     }
 }

@@ -10,6 +10,7 @@ mod plan;
 mod resize;
 mod softmax;
 #[cfg(test)]
+#[allow(clippy::undocumented_unsafe_blocks, reason = "tests lend memory of their own, which outlives each call")]
 pub(crate) mod tests;
 mod threads;
 mod widen;

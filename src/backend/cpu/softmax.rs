@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 use tract_linalg::multithread::{Executor, current_tract_executor};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::internal::bail;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Softmax, SoftmaxKind};
 
 /// Voxels that are worked on together: few enough that all of a block's channels stay in the cache.
@@ -22,7 +23,7 @@ pub fn takes(node: &TypedNode, inputs: &[TValue]) -> bool {
 
 /// The node's output; [`takes`] holds for it.
 pub fn eval(node: &TypedNode, mut inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-    let op = node.op_as::<Softmax>().expect("asked before");
+    let Some(op) = node.op_as::<Softmax>() else { bail!("{} is not a softmax", node.name) };
     let mut tensor = inputs.remove(0).into_tensor();
     let (shape, axis) = (tensor.shape(), op.axes[0]);
     let (channels, voxels) = (shape[axis], shape[axis + 1..].iter().product());
