@@ -2,7 +2,7 @@
 # What BENCHMARKS.md says of a GPU, measured anew, five minutes:
 #     measure.sh PROGRAMS MODELS OUT
 # PROGRAMS holds gpu_overhead, gpu_throughput, gpu_devices and gpu_soak of this folder and throughput of examples/c, MODELS the
-# plans of ../shared/gpu/plans and unet32.onnx, OUT is where logs and CSV go. The libraries are found by LD_LIBRARY_PATH.
+# plans that README.md tells how to build and unet32.onnx, OUT is where logs and CSV go. The libraries are found by LD_LIBRARY_PATH.
 set -uo pipefail
 programs=$1 models=$2 out=$3 here=$(cd "$(dirname "$0")" && pwd)
 unet=$models/unet32-fp16-4profiles.plan

@@ -3,16 +3,19 @@
 
     torchscript.py unet32.onnx OUT.csv [SECONDS]
 
-Builds the network of ../shared/gpu/make_unet.py ("bn") from its ONNX weights, in half precision, traced and frozen, and asks
+Builds the network of make_unet.py ("bn") from its ONNX weights, in half precision, traced and frozen, and asks
 it as examples/c/throughput asks a session: so many threads, each with a request of one item in device memory and a stream of
 its own. Batching "on" is the best that a batcher could make of it, one that costs nothing: one batch of all threads' requests
 after the other. Once with PyTorch's defaults, once "tuned": cuDNN measures its algorithms instead of guessing. Needs PyTorch with a GPU,
 onnx and onnxruntime; the CSV is for plot_throughput.py.
 """
 
+import os
 import sys
 import threading
 import time
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported
 
 import numpy as np
 import onnx

@@ -281,6 +281,12 @@ def plan(version, compute_capability):
     return b"ptrt" + struct.pack("<IQQ", 0, 0xE8, len(header + body)) + header + body
 
 
+def whole(head):
+    """A plan of which only the beginning is kept (tests/plans), with a body of noise as long as its header says."""
+    size = 24 + struct.unpack_from("<Q", head, 16)[0]
+    return head + np.random.default_rng(9).bytes(size - len(head))
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -289,7 +295,10 @@ def main():
     for make in MODELS:
         make().save(folder)
     (folder / "synthetic.plan").write_bytes(plan((8, 5, 3, 1), (9, 0)))
-    print(f"{len(MODELS)} models and a plan in {folder}")
+    heads = sorted((Path(__file__).resolve().parent.parent / "plans").glob("*.head"))
+    for head in heads:
+        (folder / f"{head.stem}.plan").write_bytes(whole(head.read_bytes()))
+    print(f"{len(MODELS)} models and {1 + len(heads)} plans in {folder}")
 
 
 if __name__ == "__main__":
