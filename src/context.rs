@@ -146,7 +146,7 @@ impl Context {
     /// # Safety
     /// As for [`backend::Context::set_aux_streams`].
     pub unsafe fn set_aux_streams(&self, streams: &[&Stream]) -> Result<()> {
-        if let Some(number) = streams.iter().position(|stream| stream.native().is_null()) {
+        if let Some(number) = streams.iter().position(|stream| stream.is_default()) {
             return Err(Error::new(
                 Code::InvalidArgument,
                 format!("streams[{number}] is the default stream, which would wait for the others; make one"),

@@ -16,7 +16,7 @@ pub use event::Event;
 pub use graph::Graph;
 pub use memory::{DeviceMemory, PinnedMemory, copy_async, device_of, is_one_allocation, memory_kind};
 pub use pool::{Block, Blocks, Mark, Marks};
-pub use stream::Stream;
+pub use stream::{Stream, StreamId};
 
 use crate::error::{Code, Error, Result};
 use std::ffi::{CStr, c_char};

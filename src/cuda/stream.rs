@@ -4,12 +4,24 @@ use super::{Device, Event, check, sys};
 use crate::error::Result;
 use std::ffi::c_void;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub struct Stream {
     device: Arc<Device>,
     stream: sys::CUstream,
     owned: bool,
+    number: u64,
 }
+
+/// What two streams of one address do not share: a new stream may be where one that was destroyed lay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamId(u64);
+
+static STREAMS: AtomicU64 = AtomicU64::new(0);
+
+/// Handles that stand for default streams (`CU_STREAM_LEGACY`, `CU_STREAM_PER_THREAD`); null is the legacy one, too.
+const LEGACY: usize = 1;
+const PER_THREAD: usize = 2;
 
 // SAFETY: the driver's stream calls are thread-safe.
 unsafe impl Send for Stream {}
@@ -27,7 +39,7 @@ impl Stream {
         check(unsafe { sys::cuStreamCreateWithPriority(&mut stream, flags, priority) }, || {
             "creating a CUDA stream".to_owned()
         })?;
-        Ok(Self { device: device.clone(), stream, owned: true })
+        Ok(Self::around(device, stream, true))
     }
 
     /// The application's stream, which it keeps and destroys.
@@ -36,7 +48,30 @@ impl Stream {
     /// `stream` is a `CUstream` (or `cudaStream_t`) of the device's primary context that outlives the value returned;
     /// null is the legacy default stream.
     pub unsafe fn wrap(device: &Arc<Device>, stream: *mut c_void) -> Self {
-        Self { device: device.clone(), stream: stream.cast(), owned: false }
+        Self::around(device, stream.cast(), false)
+    }
+
+    fn around(device: &Arc<Device>, stream: sys::CUstream, owned: bool) -> Self {
+        Self { device: device.clone(), stream, owned, number: STREAMS.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Work that was given to the stream of an id runs before what is given to it later. `None` for the default stream of a
+    /// thread: in another thread it is another stream.
+    pub fn id(&self) -> Option<StreamId> {
+        (self.stream.addr() != PER_THREAD).then_some(StreamId(self.number))
+    }
+
+    /// Whether it is a default stream, under whichever name.
+    pub fn is_default(&self) -> bool {
+        self.stream.is_null() || [LEGACY, PER_THREAD].contains(&self.stream.addr())
+    }
+
+    /// Whether what it is given goes into a graph, to run when the application launches that.
+    pub fn is_capturing(&self) -> bool {
+        let mut status = 0u32;
+        // SAFETY: the handle is alive; a status is a number of four bytes, not zero while the stream captures.
+        let asked = unsafe { sys::cuStreamIsCapturing(self.stream, (&raw mut status).cast()) };
+        asked == sys::Status::SUCCESS && status != 0
     }
 
     pub fn device(&self) -> &Arc<Device> {

@@ -130,6 +130,7 @@ functions! {
     /// CUDA graphs, as a driver of CUDA 11.4 has them: without them work is given to its stream anew each time.
     missing_for_graphs {
         fn cuStreamBeginCapture_v2(stream: CUstream, mode: CUstreamCaptureMode);
+        fn cuStreamIsCapturing(stream: CUstream, status: *mut CUstreamCaptureStatus);
         fn cuStreamEndCapture(stream: CUstream, graph: *mut CUgraph);
         fn cuGraphInstantiateWithFlags(exec: *mut CUgraphExec, graph: CUgraph, flags: c_ulonglong);
         fn cuGraphLaunch(exec: CUgraphExec, stream: CUstream);

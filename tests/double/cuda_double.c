@@ -5,6 +5,9 @@
  * It is strict where the driver is: a call that needs a context current fails without one, a handle or an address that
  * is not alive is refused. Device memory is the C library's, so AddressSanitizer and valgrind watch over it.
  *
+ * Work is done at once, so nothing ever overlaps; what could on a GPU is told from the order that streams, events and waits
+ * give (cudaDoubleUse).
+ *
  * The environment, read at each call:
  *     CUDA_DOUBLE_COMPUTE_CAPABILITY  "9.0" if not set
  *     CUDA_DOUBLE_DEVICES             how many devices there are; 1 if not set
@@ -30,6 +33,7 @@ enum {
     INVALID_HANDLE = 400,
     NOT_SUPPORTED = 801,
     STREAM_CAPTURE_UNSUPPORTED = 900,
+    STREAM_CAPTURE_ISOLATION = 905,
     LAUNCH_FAILED = 719
 };
 
@@ -79,6 +83,7 @@ static int wanted(const char *call) {
 /* A lost device does nothing any more, but what was made of it can be let go of. */
 static atomic_bool lost[DEVICES];
 static int device_of_context(void);
+void cudaDoubleForget(const void *what);
 static bool is_lost(const char *call) {
     bool lets_go = strstr(call, "Free") || strstr(call, "Destroy") || strstr(call, "Pop") || strstr(call, "Unload");
     return !lets_go && lost[device_of_context()];
@@ -159,8 +164,10 @@ static bool find(const char *address, struct object *out) {
     return object != NULL;
 }
 
-/* The legacy default stream is always there. */
-static bool is_stream(const void *stream) { return !stream || is_alive(STREAM, stream); }
+/* Default streams, which are always there: the legacy one under both of its names, and the one of each thread. */
+enum { LEGACY = 1, PER_THREAD = 2 };
+static bool is_default(const void *stream) { return (uintptr_t)stream <= PER_THREAD; }
+static bool is_stream(const void *stream) { return is_default(stream) || is_alive(STREAM, stream); }
 
 /* A copy of pieces by planrt's kernel, or work of TensorRT's double. */
 struct piece { void *to; const void *from; size_t bytes; };
@@ -181,9 +188,84 @@ struct graph {
     struct node nodes[NODES];
     const void *last;
 };
-struct stream { struct graph *captured; };
+/* How far along each of some streams' work something comes after: a stream's next work, an event, what the host does next. */
+struct clock {
+    int count, room;
+    struct moment { int64_t stream, tick; } *moments;
+};
+struct stream { struct graph *captured; int64_t number; struct clock after; };
+struct event { struct clock after; };
 
-static struct graph *captured_by(void *stream) { return stream ? ((struct stream *)stream)->captured : NULL; }
+static struct graph *captured_by(void *stream) {
+    return is_default(stream) ? NULL : ((struct stream *)stream)->captured;
+}
+
+/* ---- What is ordered behind what ---- */
+
+static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
+static int64_t streams_made, ticks;
+static struct clock host;
+static struct stream legacy[DEVICES];
+static _Thread_local struct stream of_thread;
+
+static struct moment *moment_of(struct clock *clock, int64_t stream) {
+    for (int i = 0; i < clock->count; ++i)
+        if (clock->moments[i].stream == stream) return &clock->moments[i];
+    if (clock->count == clock->room) {
+        clock->room = clock->room ? 2 * clock->room : 4;
+        clock->moments = realloc(clock->moments, (size_t)clock->room * sizeof *clock->moments);
+        if (!clock->moments) abort();
+    }
+    clock->moments[clock->count] = (struct moment){stream, 0};
+    return &clock->moments[clock->count++];
+}
+
+static void join(struct clock *clock, const struct clock *other) {
+    for (int i = 0; i < other->count; ++i) {
+        struct moment *own = moment_of(clock, other->moments[i].stream);
+        if (own->tick < other->moments[i].tick) own->tick = other->moments[i].tick;
+    }
+}
+
+static void forget(struct clock *clock) {
+    free(clock->moments);
+    *clock = (struct clock){0, 0, NULL};
+}
+
+/* The order of a stream: a stream that is made anew is another one, even at the address of an old one. */
+static struct stream *order_of(void *stream) {
+    struct stream *found = stream;
+    if ((uintptr_t)stream == PER_THREAD) found = &of_thread;
+    else if (is_default(stream)) found = &legacy[device_of_context()];
+    if (found->number == 0) found->number = ++streams_made;
+    return found;
+}
+
+/* A stream is given work, which comes after what the host has waited for; its moment. */
+static struct moment work_on(void *stream) {
+    struct stream *of = order_of(stream);
+    join(&of->after, &host);
+    moment_of(&of->after, of->number)->tick = ++ticks;
+    return (struct moment){of->number, ticks};
+}
+
+static void mark(struct event *event, void *stream) {
+    pthread_mutex_lock(&order);
+    work_on(stream);
+    event->after.count = 0;
+    join(&event->after, &order_of(stream)->after);
+    pthread_mutex_unlock(&order);
+}
+
+static void wait_for(struct clock *clock, const struct clock *other) {
+    pthread_mutex_lock(&order);
+    join(clock, other);
+    pthread_mutex_unlock(&order);
+}
+
+/* What must not be used by two things at once, and its last use. */
+static struct use { struct use *next; const void *what; struct moment last; } *uses;
+static atomic_llong overlaps;
 
 static int copy_pieces(const struct piece *pieces, unsigned rows) {
     for (unsigned row = 0; row < rows; ++row) {
@@ -329,6 +411,9 @@ int cuCtxPopCurrent_v2(void **context) {
 
 int cuCtxSynchronize(void) {
     BEGIN_IN_CONTEXT;
+    pthread_mutex_lock(&order);
+    for (int64_t stream = 1; stream <= streams_made; ++stream) moment_of(&host, stream)->tick = ticks;
+    pthread_mutex_unlock(&order);
     return SUCCESS;
 }
 
@@ -353,8 +438,10 @@ int cuMemAlloc_v2(uintptr_t *address, size_t size) {
 int cuMemFree_v2(uintptr_t address) {
     BEGIN_IN_CONTEXT;
     int code = take_away(DEVICE_MEMORY, (void *)address);
-    if (code == SUCCESS) free((void *)address);
-    return code;
+    if (code != SUCCESS) return code;
+    cudaDoubleForget((void *)address);
+    free((void *)address);
+    return SUCCESS;
 }
 
 int cuMemHostAlloc(void **address, size_t size, unsigned flags) {
@@ -450,20 +537,32 @@ int cuStreamCreateWithPriority(void **stream, unsigned flags, int priority) {
     BEGIN_IN_CONTEXT;
     (void)flags, (void)priority;
     *stream = calloc(1, sizeof(struct stream));
+    if (!*stream) abort();
     return add(STREAM, *stream, 0, device_of_context());
 }
 
 int cuStreamDestroy_v2(void *stream) {
     BEGIN_IN_CONTEXT;
     int code = take_away(STREAM, stream);
-    if (code == SUCCESS) free(stream);
-    return code;
+    if (code != SUCCESS) return code;
+    forget(&((struct stream *)stream)->after);
+    free(stream);
+    return SUCCESS;
 }
 
 int cuStreamSynchronize(void *stream) {
     BEGIN_IN_CONTEXT;
     if (!is_stream(stream)) return INVALID_HANDLE;
-    return captured_by(stream) ? STREAM_CAPTURE_UNSUPPORTED : SUCCESS;
+    if (captured_by(stream)) return STREAM_CAPTURE_UNSUPPORTED;
+    wait_for(&host, &order_of(stream)->after);
+    return SUCCESS;
+}
+
+int cuStreamIsCapturing(void *stream, int *status) {
+    BEGIN_IN_CONTEXT;
+    if (!is_stream(stream)) return INVALID_HANDLE;
+    *status = captured_by(stream) != NULL;
+    return SUCCESS;
 }
 
 int cuStreamQuery(void *stream) {
@@ -474,31 +573,42 @@ int cuStreamQuery(void *stream) {
 int cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
     BEGIN_IN_CONTEXT;
     (void)flags;
-    return is_stream(stream) && is_alive(EVENT, event) ? SUCCESS : INVALID_HANDLE;
+    if (!is_stream(stream) || !is_alive(EVENT, event)) return INVALID_HANDLE;
+    if (captured_by(stream)) return STREAM_CAPTURE_ISOLATION;
+    wait_for(&order_of(stream)->after, &((struct event *)event)->after);
+    return SUCCESS;
 }
 
 int cuEventCreate(void **event, unsigned flags) {
     BEGIN_IN_CONTEXT;
     (void)flags;
-    *event = malloc(1);
+    *event = calloc(1, sizeof(struct event));
+    if (!*event) abort();
     return add(EVENT, *event, 0, device_of_context());
 }
 
 int cuEventRecord(void *event, void *stream) {
     BEGIN_IN_CONTEXT;
-    return is_stream(stream) && is_alive(EVENT, event) ? SUCCESS : INVALID_HANDLE;
+    if (!is_stream(stream) || !is_alive(EVENT, event)) return INVALID_HANDLE;
+    if (captured_by(stream)) return STREAM_CAPTURE_UNSUPPORTED;
+    mark(event, stream);
+    return SUCCESS;
 }
 
 int cuEventSynchronize(void *event) {
     BEGIN_IN_CONTEXT;
-    return is_alive(EVENT, event) ? SUCCESS : INVALID_HANDLE;
+    if (!is_alive(EVENT, event)) return INVALID_HANDLE;
+    wait_for(&host, &((struct event *)event)->after);
+    return SUCCESS;
 }
 
 int cuEventDestroy_v2(void *event) {
     BEGIN_IN_CONTEXT;
     int code = take_away(EVENT, event);
-    if (code == SUCCESS) free(event);
-    return code;
+    if (code != SUCCESS) return code;
+    forget(&((struct event *)event)->after);
+    free(event);
+    return SUCCESS;
 }
 
 /* ---- Graphs ---- */
@@ -506,7 +616,7 @@ int cuEventDestroy_v2(void *event) {
 int cuStreamBeginCapture_v2(void *stream, int mode) {
     BEGIN_IN_CONTEXT;
     (void)mode;
-    if (!stream || !is_stream(stream) || captured_by(stream)) return INVALID_HANDLE;
+    if (is_default(stream) || !is_stream(stream) || captured_by(stream)) return INVALID_HANDLE;
     struct graph *graph = calloc(1, sizeof *graph);
     ((struct stream *)stream)->captured = graph;
     return add(GRAPH, graph, 0, device_of_context());
@@ -564,6 +674,7 @@ int cuGraphExecDestroy(void *exec) {
 }
 
 static atomic_llong launches;
+static _Thread_local void *launched_on;
 int cuGraphLaunch(void *exec, void *stream) {
     BEGIN_IN_CONTEXT;
     ++launches;
@@ -573,6 +684,7 @@ int cuGraphLaunch(void *exec, void *stream) {
         const struct node *node = &graph->nodes[i];
         if (!node->enabled) continue;
         int code = SUCCESS;
+        launched_on = stream;
         if (node->work) node->work(node->argument);
         else code = copy_pieces(node->pieces, node->rows);
         if (code != SUCCESS) return code;
@@ -614,7 +726,52 @@ bool cudaDoubleCapture(void *stream, void (*work)(void *), void (*release)(void 
     return true;
 }
 
+/* For TensorRT's double: work on a stream uses this alone. Whether what used it last comes before. */
+bool cudaDoubleUse(const void *what, void *stream) {
+    pthread_mutex_lock(&order);
+    struct use *use = uses;
+    while (use && use->what != what) use = use->next;
+    if (!use) {
+        use = calloc(1, sizeof *use);
+        if (!use) abort();
+        *use = (struct use){uses, what, {0, 0}};
+        uses = use;
+    }
+    const struct moment now = work_on(stream);
+    struct stream *of = order_of(stream);
+    const bool ordered = use->last.tick == 0 || use->last.stream == now.stream ||
+                         moment_of(&of->after, use->last.stream)->tick >= use->last.tick;
+    if (!ordered) ++overlaps;
+    use->last = now;
+    pthread_mutex_unlock(&order);
+    return ordered;
+}
+
+/* The stream that a graph is launched on, for the work in it. */
+void *cudaDoubleLaunchedOn(void) { return launched_on; }
+
+/* And what was used so is gone. */
+void cudaDoubleForget(const void *what) {
+    pthread_mutex_lock(&order);
+    struct use **link = &uses;
+    while (*link && (*link)->what != what) link = &(*link)->next;
+    struct use *found = *link;
+    if (found) *link = found->next;
+    pthread_mutex_unlock(&order);
+    free(found);
+}
+
+/* Whether so many bytes of device or page-locked memory lie at an address. */
+bool cudaDoubleHolds(const void *address, size_t size) {
+    struct object object;
+    if (!find(address, &object)) return false;
+    return size <= object.size - (size_t)((const char *)address - (const char *)object.address);
+}
+
 /* ---- What tests ask the double ---- */
+
+/* How often work could have overlapped other work that uses the same. */
+int64_t cudaDoubleOverlaps(void) { return overlaps; }
 
 /* From now on the device is lost, as after a kernel that went wrong, or there again. */
 void cudaDoubleLose(int device, bool is) { lost[device] = is; }

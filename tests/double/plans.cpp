@@ -5,6 +5,7 @@
 #include <cstring>
 #include <mutex>
 #include <numeric>
+#include <thread>
 
 namespace {
 
@@ -101,6 +102,43 @@ void bound_memory(const Double& tensorrt) {
     context.bind("y", small);
     expect(planrt::ErrorCode::buffer_too_small, "has 44", [&] { context.enqueue(made); });
     expect(planrt::ErrorCode::shape, "nearest is profile 0", [&] { context.set_shape("x", {9, 4}); });
+}
+
+// Runs of one context share the memory that it computes in: wherever they are given, one comes after the other.
+void order(const Double& tensorrt) {
+    const auto overlaps = symbol<int64_t()>("libcuda.so.1", "cudaDoubleOverlaps");
+    const int64_t before = overlaps();
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, COPY);
+    planrt::Context context(engine);
+    const planrt::Buffer in(runtime, planrt::MemoryKind::device, 48), out(runtime, planrt::MemoryKind::device, 48);
+    context.set_shape("x", {3, 4});
+    context.bind("x", in);
+    context.bind("y", out);
+    planrt::Stream made(runtime), other(runtime);
+    // Null and 1 are the legacy default stream, 2 is that of the calling thread.
+    std::vector<planrt::Stream> streams;
+    for (const uintptr_t handle : {0, 1, 2}) streams.push_back(planrt::Stream::wrap(runtime, reinterpret_cast<void*>(handle)));
+    streams.push_back(planrt::Stream::wrap(runtime, made.native()));
+    streams.push_back(std::move(other));
+    for (planrt::Stream& first : streams) {
+        for (planrt::Stream& second : streams) {
+            context.enqueue(first);
+            context.enqueue(second);
+            context.enqueue(second);
+        }
+        context.enqueue(first);
+        CHECK(run(context, ramp(12)) == ramp(12));
+    }
+    // The default stream of one thread is not that of another.
+    for (int i = 0; i < 2; ++i) std::thread([&] { context.enqueue(streams[2]); }).join();
+    // A stream at the address of one that is gone is another stream.
+    for (int i = 0; i < 64; ++i) {
+        planrt::Stream passing(runtime);
+        planrt::Stream wrapped = planrt::Stream::wrap(runtime, passing.native());
+        context.enqueue(i % 2 == 0 ? passing : wrapped);
+    }
+    CHECK(overlaps() == before);
 }
 
 // Host to host: in one piece and in many, converted and not, from page-locked memory and from any.
@@ -255,6 +293,7 @@ int main(int argc, char** argv) {
         {"describes", describes},
         {"element types", element_types},
         {"bound memory", bound_memory},
+        {"order", order},
         {"host memory", host_memory},
         {"profiles", profiles},
         {"refusals", refusals},

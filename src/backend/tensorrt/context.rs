@@ -6,7 +6,7 @@ use super::profiles::Held;
 use super::runtime::failed;
 use super::transfer::Staging;
 use crate::backend::{self, Cancellation, Engine as _};
-use crate::cuda::{Device, Stream, memory_kind};
+use crate::cuda::{Device, Event, Stream, StreamId, memory_kind};
 use crate::engine::{Description, MemoryKind, Role};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{HostTensor, Shape};
@@ -33,8 +33,9 @@ pub struct Context {
     told: Vec<*mut c_void>,
     /// Whether these are the caller's bindings: a run from host memory puts its own in their place.
     bound_told: bool,
-    /// Where work may still run; null where none does.
-    last_stream: *mut c_void,
+    last_run: LastRun,
+    /// Behind the last run.
+    run: Event,
     /// Device memory to compute in; `None` where TensorRT allocated its own.
     lent: Option<Lent>,
     staging: Staging,
@@ -47,6 +48,17 @@ struct Lent {
     size: usize,
     /// Whether TensorRT knows of it, and it was found large enough for the shapes as TensorRT has them.
     told: bool,
+}
+
+/// Runs of one context share its memory, so that one has to come after the other.
+#[derive(Clone, Copy)]
+enum LastRun {
+    /// Nothing of the context's is at work.
+    Ended,
+    /// It was given to this stream, and the context's event lies behind it.
+    Marked(Option<StreamId>),
+    /// It may be at work, nobody knows where.
+    Unmarked,
 }
 
 // SAFETY: the raw pointers are the caller's memory, which this only hands to TensorRT; the rest is Send.
@@ -68,6 +80,7 @@ impl Context {
         let _one_at_a_time = creation.profiles().creation();
         let held = creation.profiles().take(profiles)?;
         let stream = Stream::new(&device, 0)?;
+        let run = Event::new(&device)?;
         let staging = Staging::new(&device, count);
         let context = engine.create_execution_context(strategy)?;
         let lent = (strategy == ExecutionContextAllocationStrategy::UserManaged).then_some(Lent {
@@ -86,7 +99,8 @@ impl Context {
             bound: vec![std::ptr::null_mut(); count],
             told: vec![std::ptr::null_mut(); count],
             bound_told: false,
-            last_stream: std::ptr::null_mut(),
+            last_run: LastRun::Ended,
+            run,
             lent,
             staging,
             cancellation: Arc::default(),
@@ -250,15 +264,31 @@ impl Context {
         Err(failed(Code::TensorRt, format!("TensorRT refuses the memory bound to \"{}\"", info.name()), &said))
     }
 
-    /// The device's context is current, shapes and addresses are told.
-    fn enqueue_on(&mut self, stream: *mut c_void) -> Result<()> {
-        if self.last_stream != stream && !self.last_stream.is_null() {
-            // Two runs of one context share its memory; on one stream they are ordered by it.
-            self.device.synchronize()?;
+    /// Has work that is given to a stream come after the last run.
+    fn order(&self, stream: &Stream) -> Result<()> {
+        match self.last_run {
+            LastRun::Ended => Ok(()),
+            LastRun::Marked(last) if last.is_some() && last == stream.id() => Ok(()),
+            LastRun::Marked(_) => self.run.hold_back(stream),
+            LastRun::Unmarked => self.device.synchronize(),
         }
-        self.last_stream = stream;
+    }
+
+    /// Starts a run on a stream of the caller's, or on this context's own, which is waited for before the next. The device's
+    /// context is current, shapes and addresses are told.
+    fn enqueue_on(&mut self, stream: Option<&Stream>) -> Result<()> {
+        let to = stream.unwrap_or(&self.stream);
+        // What goes into a graph is ordered by whoever launches that.
+        let captures = to.is_capturing();
+        if !captures {
+            self.order(to)?;
+            self.last_run = LastRun::Unmarked;
+        }
         // SAFETY: the addresses are valid as the caller of enqueue or run says, the stream is alive.
-        let (done, said) = lines::gather(|| unsafe { self.context.enqueue_v3(stream) });
+        let (done, said) = lines::gather(|| unsafe { self.context.enqueue_v3(to.native()) });
+        if !captures && stream.is_some() && self.run.record(to).is_ok() {
+            self.last_run = LastRun::Marked(to.id());
+        }
         if done {
             return Ok(());
         }
@@ -380,7 +410,7 @@ impl backend::Context for Context {
             }
             self.bound_told = true;
         }
-        self.enqueue_on(stream.native())
+        self.enqueue_on(Some(stream))
     }
 
     unsafe fn run(&mut self, inputs: &[HostTensor], outputs: &[HostTensor]) -> Result<()> {
@@ -395,13 +425,12 @@ impl backend::Context for Context {
             unsafe { self.tell_address(tensor, address) }?;
         }
         // SAFETY: the caller's views are valid during the call.
-        let outcome = unsafe { self.upload(inputs).and_then(|()| self.enqueue_on(self.stream.native())) }
+        let outcome = unsafe { self.upload(inputs).and_then(|()| self.enqueue_on(None)) }
             .and_then(|()| unsafe { self.download(outputs) });
-        if outcome.is_err() {
-            // Whatever failed, nothing may run on with the caller's memory.
-            let _ = self.stream.synchronize();
+        // Whatever failed, nothing may run on with the caller's memory.
+        if outcome.is_ok() || self.stream.synchronize().is_ok() {
+            self.last_run = LastRun::Ended;
         }
-        self.last_stream = std::ptr::null_mut();
         outcome
     }
 

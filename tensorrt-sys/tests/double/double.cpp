@@ -15,12 +15,14 @@
 //     profiles 2                      how many optimization profiles
 //     memory 1024                     bytes of device memory that a context needs
 //     input x 0 -1,4 1,4 2,4 8,4      name, DataType, shape; smallest, usual, largest shape
-//     output y 0 -1,4                 an open extent is that of the first input
+//     output y 0 -1,4                 an open extent is that of the first input; "/2" for half of it,
+//                                     rounded up, "9-" for 9 less it, "@0" for that of axis 0
 //     streamable 1000                 bytes of weights that can be streamed
 //     brings-host-code                loads only where that is allowed
 //     wants-lean-runtime              loads only in a runtime of loadRuntime
 //     needs-plugin Foo_TRT            does not load, for the lack of it
-//     copies                          enqueueV3 copies the first input to the outputs, on the host; in a
+//     copies                          enqueueV3 copies the first input to the outputs, over and over where
+//                                     they are larger, on the host; in a
 //                                     stream of the driver's double that captures, when the graph is
 //                                     launched, and nonsense if the context has run other shapes since
 //     refuses enqueueV3               that method logs an error and fails (also setInputShape and
@@ -30,7 +32,10 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -187,6 +192,7 @@ struct Tensor
     bool input;
     DataType type;
     Dims shape;
+    std::vector<std::string> extents;
     Dims bounds[3];
 };
 
@@ -269,7 +275,7 @@ struct Plan
                 words >> tensor.name >> type;
                 tensor.input = word == "input";
                 tensor.type = static_cast<DataType>(type);
-                tensor.shape = parseDims(words);
+                tensor.shape = parseDims(words, &tensor.extents);
                 for (auto& bound : tensor.bounds)
                 {
                     bound = tensor.input ? parseDims(words) : Dims{};
@@ -309,7 +315,7 @@ struct Plan
     }
 
 private:
-    static Dims parseDims(std::istream& words)
+    static Dims parseDims(std::istream& words, std::vector<std::string>* given = nullptr)
     {
         Dims dims{};
         std::string word;
@@ -318,7 +324,12 @@ private:
         std::string extent;
         while (std::getline(extents, extent, ',') && dims.nbDims < Dims::MAX_DIMS)
         {
-            dims.d[dims.nbDims++] = std::stol(extent);
+            bool const follows = extent[0] == '/' || extent[0] == '@' || extent.back() == '-';
+            dims.d[dims.nbDims++] = follows ? -1 : std::stol(extent);
+            if (given)
+            {
+                given->push_back(extent);
+            }
         }
         return dims;
     }
@@ -343,15 +354,22 @@ bool isOpen(Dims const& dims)
     return false;
 }
 
-// `dims` with the open extents of `like`.
-Dims close(Dims dims, Dims const& like)
+// A tensor's shape, its open extents as they follow from those of the first input.
+Dims close(Tensor const& tensor, Dims const& input)
 {
+    Dims dims = tensor.shape;
     for (int32_t i = 0; i < dims.nbDims; ++i)
     {
-        if (dims.d[i] < 0 && i < like.nbDims)
+        std::string const& rule = tensor.extents[i];
+        int32_t const axis = rule[0] == '@' ? std::stoi(rule.substr(1)) : i;
+        if (dims.d[i] >= 0 || axis >= input.nbDims || input.d[axis] < 0)
         {
-            dims.d[i] = like.d[i];
+            continue;
         }
+        int64_t const extent = input.d[axis];
+        dims.d[i] = rule[0] == '/' ? (extent + std::stol(rule.substr(1)) - 1) / std::stol(rule.substr(1))
+            : rule.back() == '-'   ? std::max<int64_t>(std::stol(rule) - extent, 0)
+                                   : extent;
     }
     return dims;
 }
@@ -451,6 +469,13 @@ public:
     {
     }
 
+    ~Context() override
+    {
+        if (auto const function = driver<void(void const*)>("cudaDoubleForget"))
+        {
+            function(this);
+        }
+    }
     ICudaEngine const& getEngine() const noexcept
     {
         RECORD();
@@ -470,11 +495,13 @@ public:
     {
         RECORD(memory);
         mHasMemory = memory != nullptr;
+        mMemory = memory;
     }
     void setDeviceMemoryV2(void* memory, int64_t size) noexcept
     {
         RECORD(memory, size);
         mHasMemory = memory != nullptr && size >= mPlan.memory;
+        mMemory = memory;
     }
     size_t updateDeviceMemorySizeForShapes() noexcept
     {
@@ -582,7 +609,7 @@ public:
         RECORD(name);
         Tensor const* tensor = mPlan.find(name);
         Tensor const* input = mPlan.firstInput();
-        return tensor && input ? bytes(tensor->type, close(tensor->shape, input->bounds[2])) : -1;
+        return tensor && input ? bytes(tensor->type, close(*tensor, input->bounds[2])) : -1;
     }
     bool setInputConsumedEvent(cudaEvent_t event) noexcept
     {
@@ -601,8 +628,10 @@ public:
         {
             return false;
         }
+        checkMemory();
         if (!mPlan.copies)
         {
+            use(stream);
             return true;
         }
         auto const before = *mRunShapes;
@@ -612,13 +641,14 @@ public:
             (*mRunShapes)[tensor.name].assign(dims.d, dims.d + dims.nbDims);
         }
         auto const copies = this->copies();
-        if (capture(stream, new Captured{copies, mRunShapes, *mRunShapes}))
+        if (capture(stream, new Captured{copies, mRunShapes, *mRunShapes, this}))
         {
             return before == *mRunShapes || error("shapes are new in a stream that captures");
         }
+        use(stream);
         for (auto const& copy : copies)
         {
-            std::memcpy(copy.to, copy.from, copy.bytes);
+            copy.run();
         }
         return true;
     }
@@ -705,8 +735,7 @@ private:
             return set->second;
         }
         Tensor const* input = mPlan.firstInput();
-        return tensor->input || !input ? tensor->shape
-                                       : close(tensor->shape, shape(input->name.c_str()));
+        return tensor->input || !input ? tensor->shape : close(*tensor, shape(input->name.c_str()));
     }
     std::vector<char const*> missing() const
     {
@@ -749,6 +778,15 @@ private:
         void* to;
         void const* from;
         size_t bytes;
+        size_t input;
+
+        void run() const
+        {
+            for (size_t done = 0; done < bytes && input > 0; done += input)
+            {
+                std::memcpy(static_cast<char*>(to) + done, from, std::min(input, bytes - done));
+            }
+        }
     };
     using Copies = std::vector<Copy>;
     using Shapes = std::map<std::string, std::vector<int64_t>>;
@@ -759,13 +797,15 @@ private:
         Copies copies;
         std::shared_ptr<Shapes> lastRun;
         Shapes captured;
+        Context const* context;
 
         static void run(void* self)
         {
             auto const& graph = *static_cast<Captured*>(self);
+            graph.context->use(driver<cudaStream_t()>("cudaDoubleLaunchedOn")());
             for (auto const& copy : graph.copies)
             {
-                std::memcpy(copy.to, copy.from, copy.bytes);
+                copy.run();
                 if (*graph.lastRun != graph.captured)
                 {
                     std::memset(copy.to, 0xa5, copy.bytes);
@@ -778,23 +818,57 @@ private:
         }
     };
 
-    // Whether the driver's double, if there is one, takes the work for a graph.
+    // A function of the driver's double, if there is one.
+    template <typename Function>
+    static Function* driver(char const* name)
+    {
+        void* const library = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+        auto const function = library ? reinterpret_cast<Function*>(dlsym(library, name)) : nullptr;
+        if (library)
+        {
+            dlclose(library);
+        }
+        return function;
+    }
+
+    // Whether the driver's double takes the work for a graph.
     static bool capture(cudaStream_t stream, Captured* graph)
     {
-        using Function = bool (*)(void*, void (*)(void*), void (*)(void*), void*);
-        void* const driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
-        auto const function
-            = driver ? reinterpret_cast<Function>(dlsym(driver, "cudaDoubleCapture")) : nullptr;
+        using Work = void (*)(void*);
+        auto const function = driver<bool(void*, Work, Work, void*)>("cudaDoubleCapture");
         bool const taken = function && function(stream, Captured::run, Captured::release, graph);
         if (!taken)
         {
             delete graph;
         }
-        if (driver)
-        {
-            dlclose(driver);
-        }
         return taken;
+    }
+
+    // A run has this context and the memory that it computes in to itself: the driver's double looks whether it comes
+    // after the last one.
+    void use(cudaStream_t stream) const
+    {
+        if (auto const function = driver<bool(void const*, void*)>("cudaDoubleUse"))
+        {
+            function(this, stream);
+            mMemory && function(mMemory, stream);
+        }
+    }
+
+    // TensorRT trusts that the memory is there. What it is given here has to hold each tensor.
+    void checkMemory() const
+    {
+        auto const holds = driver<bool(void const*, size_t)>("cudaDoubleHolds");
+        for (auto const& tensor : mPlan.tensors)
+        {
+            auto const size = bytes(tensor.type, shape(tensor.name.c_str()));
+            if (holds && size > 0 && !holds(mAddresses.at(tensor.name), static_cast<size_t>(size)))
+            {
+                std::fprintf(stderr, "the memory bound to %s does not hold its %lld bytes\n", tensor.name.c_str(),
+                    static_cast<long long>(size));
+                std::abort();
+            }
+        }
     }
     Copies copies() const
     {
@@ -806,7 +880,8 @@ private:
             {
                 copies.push_back({const_cast<void*>(mAddresses.at(tensor.name)),
                     mAddresses.at(input->name),
-                    static_cast<size_t>(bytes(tensor.type, shape(tensor.name.c_str())))});
+                    static_cast<size_t>(bytes(tensor.type, shape(tensor.name.c_str()))),
+                    static_cast<size_t>(bytes(input->type, shape(input->name.c_str())))});
             }
         }
         return copies;
@@ -816,6 +891,7 @@ private:
     Plan const& mPlan;
     ILogger* mLogger;
     bool mHasMemory;
+    void const* mMemory = nullptr;
     bool mReady = false;
     int32_t mProfile = 0;
     std::string mName;
