@@ -1,14 +1,19 @@
 //! What every engine offers, and the engines there are.
 
+pub mod admission;
+pub mod batch;
 #[cfg(feature = "cpu")]
 pub mod cpu;
-pub mod lane;
+pub mod instance;
+pub mod instance_group;
+pub mod job;
 pub mod tensorrt;
 
 use crate::cuda::Stream;
 use crate::engine::{Description, Statistic};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{HostTensor, Shape};
+use instance_group::{InstanceGroup, InstanceGroupOptions};
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +47,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// What a session runs its batches with.
-    fn crew(self: Arc<Self>, size: &lane::CrewSize) -> Result<lane::Crew>;
+    fn instance_group(self: Arc<Self>, options: &InstanceGroupOptions) -> Result<InstanceGroup>;
 }
 
 /// One execution context. Callers have checked tensor indexes, roles, ranks, extents and element types against the

@@ -12,20 +12,20 @@ use std::sync::Arc;
 /// Memory that a kernel on the device reaches, to be copied.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-pub struct Piece {
+pub struct CopySpan {
     pub to: *mut c_void,
     pub from: *const c_void,
     pub bytes: usize,
 }
 
-impl Piece {
+impl CopySpan {
     pub const NOTHING: Self = Self { to: std::ptr::null_mut(), from: std::ptr::null(), bytes: 0 };
 }
 
-/// What the kernel takes: `pieces` of copy.ptx.
+/// What the kernel takes: `spans` of copy.ptx.
 const PIECES: usize = 32;
 
-/// A larger piece is the driver's: what a copy of its own costs is nothing then, and the copy engines may have it.
+/// A larger span is the driver's: what a copy of its own costs is nothing then, and the copy engines may have it.
 const LARGE: usize = 1 << 20;
 
 const THREADS: usize = 256;
@@ -35,7 +35,7 @@ const BLOCK: usize = 16 * THREADS;
 
 pub struct Copier {
     device: Arc<Device>,
-    /// `None` where the driver does not take it: then no piece is wanted, and the driver copies everything itself.
+    /// `None` where the driver does not take it: then no span is wanted, and the driver copies everything itself.
     module: Option<sys::CUmodule>,
     kernel: Option<sys::CUfunction>,
     /// Whether the driver can leave a kernel of a graph out (CUDA 11.6).
@@ -48,20 +48,20 @@ pub struct Slot {
     enabled: bool,
 }
 
-/// The kernel's one parameter, and how many of the pieces count.
-struct Pieces([Piece; PIECES], usize);
+/// The kernel's one parameter, and how many of the spans count.
+struct Pieces([CopySpan; PIECES], usize);
 
 impl Pieces {
     /// Up to `PIECES` of them.
-    fn new(some: &[Piece]) -> Self {
-        let mut pieces = [Piece::NOTHING; PIECES];
-        pieces[..some.len()].copy_from_slice(some);
-        Self(pieces, some.len())
+    fn new(some: &[CopySpan]) -> Self {
+        let mut spans = [CopySpan::NOTHING; PIECES];
+        spans[..some.len()].copy_from_slice(some);
+        Self(spans, some.len())
     }
 
-    /// How the kernel is launched for them. The result points to `parameters`, which it makes point to the pieces.
+    /// How the kernel is launched for them. The result points to `parameters`, which it makes point to the spans.
     fn launch(&mut self, kernel: sys::CUfunction, parameters: &mut [*mut c_void; 1]) -> sys::CUDA_KERNEL_NODE_PARAMS {
-        let most = self.0.iter().map(|piece| piece.bytes).max().unwrap_or(0);
+        let most = self.0.iter().map(|span| span.bytes).max().unwrap_or(0);
         parameters[0] = self.0.as_mut_ptr().cast();
         sys::CUDA_KERNEL_NODE_PARAMS {
             func: kernel,
@@ -101,22 +101,22 @@ impl Copier {
         Ok(copier)
     }
 
-    /// Whether a piece is better copied among others than by the driver.
+    /// Whether a span is better copied among others than by the driver.
     pub fn wants(&self, bytes: usize) -> bool {
         self.kernel.is_some() && bytes <= LARGE
     }
 
-    /// Starts the copies of pieces that it wants, in the stream's order.
+    /// Starts the copies of spans that it wants, in the stream's order.
     ///
     /// # Safety
-    /// The device reaches each piece's memory, which stays valid until the stream has passed the copies; no target overlaps
-    /// another piece.
-    pub unsafe fn copy(&self, pieces: &[Piece], stream: &Stream) -> Result<()> {
+    /// The device reaches each span's memory, which stays valid until the stream has passed the copies; no target overlaps
+    /// another span.
+    pub unsafe fn copy(&self, spans: &[CopySpan], stream: &Stream) -> Result<()> {
         let Some(function) = self.kernel else { return Ok(()) };
         let _current = self.device.make_current()?;
-        for some in pieces.chunks(PIECES) {
-            let (mut pieces, mut parameters) = (Pieces::new(some), [std::ptr::null_mut()]);
-            let k = pieces.launch(function, &mut parameters);
+        for some in spans.chunks(PIECES) {
+            let (mut spans, mut parameters) = (Pieces::new(some), [std::ptr::null_mut()]);
+            let k = spans.launch(function, &mut parameters);
             // SAFETY: the kernel takes one parameter of this size, which is copied by the call; the rest as the caller says.
             let launched = unsafe {
                 sys::cuLaunchKernel(
@@ -133,7 +133,7 @@ impl Copier {
                     k.extra,
                 )
             };
-            check(launched, || format!("copying {} pieces", some.len()))?;
+            check(launched, || format!("copying {} spans", some.len()))?;
         }
         Ok(())
     }
@@ -144,24 +144,24 @@ impl Copier {
         if self.kernel.is_none() || !self.has_slots {
             return Ok(None);
         }
-        // SAFETY: a piece of no bytes is not touched.
-        unsafe { self.copy(&[Piece::NOTHING], stream) }?;
+        // SAFETY: a span of no bytes is not touched.
+        unsafe { self.copy(&[CopySpan::NOTHING], stream) }?;
         Ok(Some(Slot { node: Graph::last_node(stream)?, enabled: true }))
     }
 
-    /// Says what a slot copies in the next launch of its graph: the first of these pieces. Returns the others.
+    /// Says what a slot copies in the next launch of its graph: the first of these spans. Returns the others.
     ///
     /// # Safety
     /// As for `copy`; the slot is of that graph.
-    pub unsafe fn fill<'a>(&self, graph: &mut Graph, slot: &mut Slot, pieces: &'a [Piece]) -> Result<&'a [Piece]> {
-        let (own, others) = pieces.split_at(pieces.len().min(PIECES));
+    pub unsafe fn fill<'a>(&self, graph: &mut Graph, slot: &mut Slot, spans: &'a [CopySpan]) -> Result<&'a [CopySpan]> {
+        let (own, others) = spans.split_at(spans.len().min(PIECES));
         if slot.enabled == own.is_empty() {
             graph.enable(&slot.node, !own.is_empty())?;
             slot.enabled = !own.is_empty();
         }
         if let Some(function) = self.kernel.filter(|_| slot.enabled) {
-            let (mut pieces, mut parameters) = (Pieces::new(own), [std::ptr::null_mut()]);
-            let arguments = pieces.launch(function, &mut parameters);
+            let (mut spans, mut parameters) = (Pieces::new(own), [std::ptr::null_mut()]);
+            let arguments = spans.launch(function, &mut parameters);
             // SAFETY: the kernel takes one parameter of this size; the rest as the caller says.
             unsafe { graph.set_kernel(&slot.node, &arguments) }?;
         }
@@ -174,7 +174,7 @@ impl Drop for Copier {
         if let Some(module) = self.module
             && let Ok(_current) = self.device.make_current()
         {
-            // SAFETY: loaded in new; lanes have waited for their work, and let go of graphs with the kernel.
+            // SAFETY: loaded in new; instances have waited for their work, and let go of graphs with the kernel.
             unsafe { sys::cuModuleUnload(module) };
         }
     }

@@ -10,7 +10,7 @@ mod pool;
 mod stream;
 mod sys;
 
-pub use copy::{Copier, Piece, Slot};
+pub use copy::{Copier, CopySpan, Slot};
 pub use device::{Current, Device, DeviceInfo, devices, driver_gaps, driver_version};
 pub use event::Event;
 pub use graph::Graph;

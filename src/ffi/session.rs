@@ -7,7 +7,8 @@ use super::request::planrt_request;
 use super::stream::planrt_stream;
 use super::structs::{self, Extensible};
 use super::{Handle, PLANRT_MAX_RANK, delete, export, not_null, out, text};
-use crate::backend::lane::{After, Lent};
+use crate::backend::admission::Dependency;
+use crate::backend::job::CallerMemory;
 use crate::cuda::Event;
 use crate::engine::MemoryKind;
 use crate::error::{Code, Error, Result};
@@ -296,7 +297,7 @@ pub unsafe extern "C" fn planrt_session_options_set_contexts(
     contexts: i32,
 ) -> *mut planrt_error {
     export!(options => {
-        options.lock().crew.contexts = count(contexts.into(), 0, "the number of contexts")?;
+        options.lock().instance_group.contexts = count(contexts.into(), 0, "the number of contexts")?;
         Ok(())
     })
 }
@@ -312,7 +313,7 @@ pub unsafe extern "C" fn planrt_session_options_set_memory_budget(
     bytes: usize,
 ) -> *mut planrt_error {
     export!(options => {
-        options.lock().crew.memory_budget = bytes;
+        options.lock().instance_group.memory_budget = bytes;
         Ok(())
     })
 }
@@ -399,7 +400,7 @@ pub unsafe extern "C" fn planrt_session_delete(session: *mut planrt_session) {
 
 unsafe fn tensors<'a>(from: *const planrt_tensor, count: usize, name: &str) -> Result<Vec<Tensor<'a>>> {
     let one = |tensor: &planrt_tensor| {
-        let memory = match tensor.memory_kind {
+        let kind = match tensor.memory_kind {
             0 => MemoryKind::Host,
             code => memory_kind(code)?,
         };
@@ -409,8 +410,8 @@ unsafe fn tensors<'a>(from: *const planrt_tensor, count: usize, name: &str) -> R
         };
         let element_type = element_type(tensor.element_type)?;
         // SAFETY: the application's word, as the C interface asks for it.
-        let lent = unsafe { Lent::new(tensor.data.cast(), tensor.size, element_type, memory, shape) };
-        Ok(Tensor { name: unsafe { text::text(tensor.name, "name") }?, lent })
+        let memory = unsafe { CallerMemory::new(tensor.data.cast(), tensor.size, element_type, kind, shape) };
+        Ok(Tensor { name: unsafe { text::text(tensor.name, "name") }?, memory })
     };
     let given = unsafe { structs::read_array(from, count, name) }?;
     let named = |(i, tensor)| one(tensor).map_err(|error: Error| error.within(format_args!("{name}[{i}]")));
@@ -443,7 +444,7 @@ unsafe fn submission<'a>(
         outputs: unsafe { tensors(outputs.0, outputs.1, "outputs") }?,
         priority: 0,
         deadline: None,
-        after: After::Now,
+        after: Dependency::Now,
         callback: None,
     };
     if options.is_null() {
@@ -459,10 +460,10 @@ unsafe fn submission<'a>(
         submission.deadline = Some(Duration::from_micros(time));
     }
     submission.after = match unsafe { options.stream.as_ref() } {
-        Some(stream) => After::Stream(stream.0.get("stream")?),
-        None if options.event.is_null() => After::Now,
+        Some(stream) => Dependency::Stream(stream.0.get("stream")?),
+        None if options.event.is_null() => Dependency::Now,
         // SAFETY: the application's event, which outlives the request.
-        None => After::Event(unsafe { Event::wrap(options.event) }),
+        None => Dependency::Event(unsafe { Event::wrap(options.event) }),
     };
     submission.callback = options.callback.map(|callback| {
         let target = Target { callback, user_data: options.user_data };

@@ -1,6 +1,6 @@
 //! When a batch goes, and how large.
 
-use crate::backend::lane::Room;
+use crate::backend::batch::Capacity;
 use crate::error::{Code, Error, Result};
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delay {
     /// Only while other requests of its kind run, for a batch that is smaller than its share, and no longer than
-    /// [`COMPANY`] from the end of the last batch: the threads that were just answered come again. Nor ever longer than
-    /// [`PATIENCE`].
+    /// [`REGROUP_WAIT`] from the end of the last batch: the threads that were just answered come again. Nor ever longer than
+    /// [`MAX_SHARE_WAIT`].
     Share,
     /// So long, whether anything runs or not.
     Fixed(Duration),
 }
 
 /// About what it takes the threads of an answered batch to wake and to ask again.
-const COMPANY: Duration = Duration::from_micros(100);
+const REGROUP_WAIT: Duration = Duration::from_micros(100);
 
 /// Where batches of others end all the time.
-const PATIENCE: Duration = Duration::from_millis(1);
+const MAX_SHARE_WAIT: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
@@ -59,8 +59,8 @@ impl Default for Policy {
 pub struct Situation {
     /// Items that could go together.
     pub waiting: usize,
-    /// The most that the lane takes of them.
-    pub room: usize,
+    /// The most that the instance takes of them.
+    pub max_batch: usize,
     /// When the first of them was submitted.
     pub since: Instant,
     /// Whether anything of the kind runs.
@@ -95,21 +95,23 @@ impl Policy {
         Ok(())
     }
 
-    /// The most items that a batch shall have in a lane.
-    pub fn room(&self, lane: &Room) -> usize {
-        if self.largest > 0 { self.largest.min(lane.most) } else { lane.usual }
+    /// The most items that a batch shall have in an instance.
+    pub fn max_batch(&self, capacity: &Capacity) -> usize {
+        if self.largest > 0 { self.largest.min(capacity.max) } else { capacity.optimal }
     }
 
     pub fn judge(&self, s: &Situation) -> Verdict {
-        if s.waiting >= s.room {
-            return Verdict::Go(s.room);
+        if s.waiting >= s.max_batch {
+            return Verdict::Go(s.max_batch);
         }
         if let Some(size) = self.preferred.iter().rev().find(|size| **size <= s.waiting) {
             return Verdict::Go(*size);
         }
         let until = match self.delay {
             Delay::Fixed(delay) => s.since + delay,
-            Delay::Share if s.busy && s.waiting < s.share => (s.since.max(s.freed) + COMPANY).min(s.since + PATIENCE),
+            Delay::Share if s.busy && s.waiting < s.share => {
+                (s.since.max(s.freed) + REGROUP_WAIT).min(s.since + MAX_SHARE_WAIT)
+            }
             Delay::Share => s.now,
         };
         if until > s.now { Verdict::Wait(until) } else { Verdict::Go(s.waiting) }
@@ -120,10 +122,10 @@ impl Policy {
 mod tests {
     use super::*;
 
-    fn situation(waiting: usize, running: usize, lanes: usize) -> Situation {
+    fn situation(waiting: usize, running: usize, instances: usize) -> Situation {
         let now = Instant::now();
-        let share = (waiting + running).div_ceil(lanes);
-        Situation { waiting, room: 16, since: now, busy: running > 0, share, freed: now, now }
+        let share = (waiting + running).div_ceil(instances);
+        Situation { waiting, max_batch: 16, since: now, busy: running > 0, share, freed: now, now }
     }
 
     fn goes(policy: &Policy, s: Situation) -> Option<usize> {
@@ -146,11 +148,11 @@ mod tests {
         assert_eq!(goes(&policy, situation(1, 16, 2)), None);
         assert_eq!(goes(&policy, situation(8, 7, 2)), Some(8));
         let mut late = situation(1, 16, 2);
-        late.now = late.since + COMPANY;
+        late.now = late.since + REGROUP_WAIT;
         assert_eq!(goes(&policy, late), Some(1));
         late.freed = late.now;
         assert_eq!(goes(&policy, late), None);
-        late.now = late.since + PATIENCE;
+        late.now = late.since + MAX_SHARE_WAIT;
         late.freed = late.now;
         assert_eq!(goes(&policy, late), Some(1));
         assert_eq!(goes(&policy, situation(40, 16, 2)), Some(16));

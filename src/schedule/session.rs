@@ -1,13 +1,16 @@
 //! A session: the handle's side of the scheduler. What a request asks for is checked here, by the thread that asks.
 
-use super::calls::{Callback, Calls, Duty};
-use super::completion::{Delivery, Ticket};
+use super::callbacks::{Callback, Calls, Duty};
 use super::policy::{Policy, WhenFull};
 use super::queue::{Place, Waiting};
+use super::request::{Delivery, Ticket};
 use super::statistics::{Report, Statistics};
 use super::worker::{Assignment, Slot, State};
 use crate::backend::Engine;
-use crate::backend::lane::{After, CrewSize, Intake, Job, Kind, Lent, Part, Room};
+use crate::backend::admission::{Admission, Dependency};
+use crate::backend::batch::{BatchKey, Capacity};
+use crate::backend::instance_group::InstanceGroupOptions;
+use crate::backend::job::{CallerMemory, Job, RequestTensor};
 use crate::cuda;
 use crate::engine::{Description, MemoryKind, Role, given_twice, missing_input, too_small};
 use crate::error::{Code, Error, Result};
@@ -23,7 +26,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub policy: Policy,
-    pub crew: CrewSize,
+    pub instance_group: InstanceGroupOptions,
     /// Whether callbacks wait for a thread that the application lends, instead of one of the session's.
     pub pumped: bool,
 }
@@ -31,7 +34,7 @@ pub struct Options {
 /// Memory of a request's, under the tensor's name.
 pub struct Tensor<'a> {
     pub name: &'a str,
-    pub lent: Lent,
+    pub memory: CallerMemory,
 }
 
 /// What a request asks for.
@@ -41,16 +44,16 @@ pub struct Submission<'a> {
     pub priority: i32,
     /// From now on.
     pub deadline: Option<Duration>,
-    pub after: After<'a>,
+    pub after: Dependency<'a>,
     pub callback: Option<Callback>,
 }
 
 /// A kind of requests as the session knows it.
-pub(super) struct Known {
+pub(super) struct RegisteredKey {
     pub number: u64,
-    pub kind: Kind,
-    /// What each lane takes of it.
-    pub rooms: Vec<Room>,
+    pub key: BatchKey,
+    /// What each instance takes of it.
+    pub capacities: Vec<Capacity>,
 }
 
 /// A request on its way.
@@ -58,24 +61,24 @@ pub(super) struct Entry {
     pub ticket: Arc<Ticket<Job>>,
     pub job: Job,
     pub callback: Option<Callback>,
-    pub known: Arc<Known>,
+    pub known: Arc<RegisteredKey>,
 }
 
 /// One engine's part in a session.
-struct Crew {
+struct Group {
     engine: Arc<dyn Engine>,
-    intake: Arc<dyn Intake>,
-    lanes: usize,
+    admission: Arc<dyn Admission>,
+    instances: usize,
 }
 
 pub(super) struct Shared {
     pub policy: Policy,
     pumped: bool,
-    crews: Vec<Crew>,
-    /// The number of the crew that looks after requests which are for any device: one that has lost no lane, if there is one.
-    pub home: AtomicUsize,
+    groups: Vec<Group>,
+    /// The number of the group that looks after requests which are for any device: one that has lost no instance, if there is one.
+    pub default_group: AtomicUsize,
     /// The kinds of the last requests, newest last.
-    kinds: Mutex<Vec<Arc<Known>>>,
+    keys: Mutex<Vec<Arc<RegisteredKey>>>,
     pub state: Mutex<State>,
     /// For workers: something may be run.
     pub work: Condvar,
@@ -88,7 +91,7 @@ pub(super) struct Shared {
 }
 
 /// Kinds that are remembered: a new one costs the inference of its shapes.
-const KINDS: usize = 64;
+const REGISTERED_KEYS: usize = 64;
 
 /// Any thread may use it, several at once.
 pub struct Session {
@@ -118,30 +121,30 @@ impl Session {
         nvtx::look();
         let first =
             engines.first().ok_or_else(|| Error::new(Code::InvalidArgument, "a session needs at least one engine"))?;
-        let size = CrewSize {
+        let size = InstanceGroupOptions {
             largest: options.policy.largest,
             preferred: options.policy.preferred.clone(),
-            ..options.crew.clone()
+            ..options.instance_group.clone()
         };
-        let (mut crews, mut slots) = (Vec::new(), Vec::new());
+        let (mut groups, mut slots) = (Vec::new(), Vec::new());
         for engine in engines {
             check_same_model(first.description(), engine.description())?;
-            let crew = engine.clone().crew(&size)?;
-            let lanes = crew.lanes.len();
-            slots.extend(crew.lanes.into_iter().map(|lane| Slot::new(crews.len(), lane)));
-            crews.push(Crew { engine: engine.clone(), intake: crew.intake, lanes });
+            let group = engine.clone().instance_group(&size)?;
+            let instances = group.instances.len();
+            slots.extend(group.instances.into_iter().map(|instance| Slot::new(groups.len(), instance)));
+            groups.push(Group { engine: engine.clone(), admission: group.admission, instances });
         }
-        Self::start(crews, slots, options)
+        Self::start(groups, slots, options)
     }
 
-    fn start(crews: Vec<Crew>, slots: Vec<Slot>, options: &Options) -> Result<Self> {
-        let lanes = slots.len();
+    fn start(groups: Vec<Group>, slots: Vec<Slot>, options: &Options) -> Result<Self> {
+        let instances = slots.len();
         let shared = Arc::new(Shared {
             policy: options.policy.clone(),
             pumped: options.pumped,
-            crews,
-            home: AtomicUsize::new(0),
-            kinds: Mutex::default(),
+            groups,
+            default_group: AtomicUsize::new(0),
+            keys: Mutex::default(),
             state: Mutex::new(State::new(slots)),
             work: Condvar::new(),
             space: Condvar::new(),
@@ -150,7 +153,7 @@ impl Session {
             statistics: Mutex::default(),
         });
         let session = Self { shared, workers: Mutex::default(), attendant: Mutex::default() };
-        for number in 0..lanes {
+        for number in 0..instances {
             let shared = session.shared.clone();
             session.workers.lock().push(spawn(format!("planrt-worker-{number}"), move || shared.work())?);
         }
@@ -198,14 +201,14 @@ impl Session {
     }
 
     pub fn report(&self) -> Report {
-        let (waiting, running, lanes) = self.shared.load();
-        self.shared.statistics.lock().report(waiting, running, lanes)
+        let (waiting, running, instances) = self.shared.load();
+        self.shared.statistics.lock().report(waiting, running, instances)
     }
 
     pub fn prometheus(&self) -> String {
-        let (waiting, running, lanes) = self.shared.load();
+        let (waiting, running, instances) = self.shared.load();
         let name = self.shared.description().name.to_string_lossy();
-        self.shared.statistics.lock().prometheus(&name, waiting, running, lanes)
+        self.shared.statistics.lock().prometheus(&name, waiting, running, instances)
     }
 
     /// Ends the session: what waits is refused, what runs is finished, callbacks that are due are made, and then nothing
@@ -222,16 +225,16 @@ impl Session {
         shared.space.notify_all();
         shared.refuse(refused.into_iter().map(|waiting| (waiting, shut_down())).collect());
         for worker in std::mem::take(&mut *self.workers.lock()) {
-            // Workers catch what happens in a lane; there is nothing that a panic here could say.
+            // Workers catch what happens in an instance; there is nothing that a panic here could say.
             let _ = worker.join();
         }
         let mut state = shared.state.lock();
         while state.batches().next().is_some() || state.answering > 0 {
             shared.rest.wait(&mut state);
         }
-        let lanes: Vec<_> = state.slots.iter_mut().filter_map(|slot| slot.lane.take()).collect();
+        let instances: Vec<_> = state.slots.iter_mut().filter_map(|slot| slot.instance.take()).collect();
         drop(state);
-        drop(lanes);
+        drop(instances);
         let inside = shared.calls.is_calling();
         shared.calls.close();
         if let Some(attendant) = self.attendant.lock().take()
@@ -286,7 +289,7 @@ impl Request {
 
 impl Shared {
     fn description(&self) -> &Description {
-        self.crews[0].engine.description()
+        self.groups[0].engine.description()
     }
 
     fn load(&self) -> (usize, usize, usize) {
@@ -299,30 +302,33 @@ impl Shared {
     fn take_in(&self, submission: Submission<'_>) -> Result<(Waiting<Entry>, i32)> {
         let now = Instant::now();
         let deadline = submission.deadline.map(|deadline| now + deadline);
-        let (mut job, shapes) = self.gather_parts(submission.inputs)?;
+        let (mut job, shapes) = self.gather_inputs(submission.inputs)?;
         let device = self.device_of(&job, &submission.outputs)?;
         let known = self.known(&shapes, device)?;
-        if known.kind.batched {
+        if known.key.batched {
             job.items = shapes[0][0] as usize;
             if let Some(other) = shapes.iter().find(|shape| shape[0] != shapes[0][0]) {
                 let message = format!("the inputs' batches differ: {} and {other}", shapes[0]);
                 return Err(Error::new(Code::Shape, message));
             }
         }
-        let most = known.rooms.iter().map(|room| room.most).max().unwrap_or(0);
+        let most = known.capacities.iter().map(|capacity| capacity.max).max().unwrap_or(0);
         if job.items > most {
             return Err(Error::new(
                 Code::Shape,
                 format!("a batch of {} is more than the session's contexts take at once, {most}", job.items),
             ));
         }
-        self.add_outputs(&mut job, submission.outputs, &known.kind)?;
-        let here = self.crews.iter().find(|crew| device.is_some() && ordinal(crew) == device);
-        let anywhere = self.policy.retry && device.is_none() && matches!(submission.after, After::Now);
-        here.unwrap_or(self.home()).intake.admit(&mut job, submission.after).or_else(|error| {
-            // A device may be lost and no lane have noticed yet.
-            let others = self.crews.iter().filter(|_| anywhere && error.code() == Code::Cuda);
-            others.map(|crew| crew.intake.admit(&mut job, After::Now)).find(Result::is_ok).unwrap_or(Err(error))
+        self.add_outputs(&mut job, submission.outputs, &known.key)?;
+        let here = self.groups.iter().find(|group| device.is_some() && ordinal(group) == device);
+        let anywhere = self.policy.retry && device.is_none() && matches!(submission.after, Dependency::Now);
+        here.unwrap_or(self.default_group()).admission.admit(&mut job, submission.after).or_else(|error| {
+            // A device may be lost and no instance have noticed yet.
+            let others = self.groups.iter().filter(|_| anywhere && error.code() == Code::Cuda);
+            others
+                .map(|group| group.admission.admit(&mut job, Dependency::Now))
+                .find(Result::is_ok)
+                .unwrap_or(Err(error))
         })?;
         let items = job.items;
         let entry = Entry { ticket: Arc::new(Ticket::new()), job, callback: submission.callback, known };
@@ -330,36 +336,36 @@ impl Shared {
     }
 
     /// The inputs in the model's order, and their shapes.
-    fn gather_parts(&self, given: Vec<Tensor<'_>>) -> Result<(Job, Vec<Shape>)> {
+    fn gather_inputs(&self, given: Vec<Tensor<'_>>) -> Result<(Job, Vec<Shape>)> {
         let description = self.description();
         let count = description.indexes(Role::Input).count();
-        let mut inputs: Vec<Option<Part>> = (0..count).map(|_| None).collect();
-        for Tensor { name, lent } in given {
-            let tensor = description.find_for(name, Role::Input, lent.element_type, lent.address().is_null())?;
-            let info = &description.tensors[tensor];
-            self.check_shape(tensor, &lent.shape)?;
-            let needed = lent.shape.bytes(lent.element_type)?;
-            if lent.size < needed {
-                return Err(too_small(info, &lent.shape, lent.element_type, needed, lent.size));
+        let mut inputs: Vec<Option<RequestTensor>> = (0..count).map(|_| None).collect();
+        for Tensor { name, memory } in given {
+            let index = description.find_for(name, Role::Input, memory.element_type, memory.address().is_null())?;
+            let info = &description.tensors[index];
+            self.check_shape(index, &memory.shape)?;
+            let needed = memory.shape.bytes(memory.element_type)?;
+            if memory.size < needed {
+                return Err(too_small(info, &memory.shape, memory.element_type, needed, memory.size));
             }
-            let part = Part::new(lent, info.element_type);
-            if inputs[tensor].replace(part).is_some() {
+            let tensor = RequestTensor::new(memory, info.element_type);
+            if inputs[index].replace(tensor).is_some() {
                 return Err(given_twice(name));
             }
         }
         if let Some(missing) = inputs.iter().position(Option::is_none) {
             return Err(missing_input(&description.tensors[missing]));
         }
-        let inputs: Vec<Part> = inputs.into_iter().flatten().collect();
-        let shapes = inputs.iter().map(|part| part.lent.shape).collect();
+        let inputs: Vec<RequestTensor> = inputs.into_iter().flatten().collect();
+        let shapes = inputs.iter().map(|tensor| tensor.caller.shape).collect();
         Ok((Job { items: 1, inputs, outputs: Vec::new(), ready: None, failure: None }, shapes))
     }
 
     /// Some engine has to take the shape.
     fn check_shape(&self, tensor: usize, shape: &Shape) -> Result<()> {
         let mut outcome = Ok(());
-        for crew in &self.crews {
-            match crew.engine.description().check_shape(tensor, shape) {
+        for group in &self.groups {
+            match group.engine.description().check_shape(tensor, shape) {
                 Ok(()) => return Ok(()),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
@@ -367,44 +373,44 @@ impl Shared {
         outcome
     }
 
-    fn add_outputs(&self, job: &mut Job, given: Vec<Tensor<'_>>, kind: &Kind) -> Result<()> {
+    fn add_outputs(&self, job: &mut Job, given: Vec<Tensor<'_>>, key: &BatchKey) -> Result<()> {
         let description = self.description();
         let first = job.inputs.len();
-        job.outputs = kind.outputs.iter().map(|_| None).collect();
-        for Tensor { name, mut lent } in given {
-            let tensor = description.find_for(name, Role::Output, lent.element_type, lent.address().is_null())?;
-            let info = &description.tensors[tensor];
-            lent.shape = kind.whole(&kind.outputs[tensor - first], job.items);
-            let needed = lent.shape.bytes(lent.element_type)?;
-            if lent.size < needed {
-                return Err(too_small(info, &lent.shape, lent.element_type, needed, lent.size));
+        job.outputs = key.outputs.iter().map(|_| None).collect();
+        for Tensor { name, mut memory } in given {
+            let index = description.find_for(name, Role::Output, memory.element_type, memory.address().is_null())?;
+            let info = &description.tensors[index];
+            memory.shape = key.whole(&key.outputs[index - first], job.items);
+            let needed = memory.shape.bytes(memory.element_type)?;
+            if memory.size < needed {
+                return Err(too_small(info, &memory.shape, memory.element_type, needed, memory.size));
             }
-            let part = Part::new(lent, info.element_type);
-            if job.outputs[tensor - first].replace(part).is_some() {
+            let tensor = RequestTensor::new(memory, info.element_type);
+            if job.outputs[index - first].replace(tensor).is_some() {
                 return Err(given_twice(name));
             }
         }
         Ok(())
     }
 
-    fn home(&self) -> &Crew {
-        &self.crews[self.home.load(Ordering::Relaxed)]
+    fn default_group(&self) -> &Group {
+        &self.groups[self.default_group.load(Ordering::Relaxed)]
     }
 
     /// The device that all of a request's device memory is on.
     fn device_of(&self, job: &Job, outputs: &[Tensor<'_>]) -> Result<Option<i32>> {
-        let Some(device) = self.home().intake.device() else { return Ok(None) };
+        let Some(device) = self.default_group().admission.device() else { return Ok(None) };
         let mut found = None;
-        let lent = job.inputs.iter().map(|part| &part.lent).chain(outputs.iter().map(|tensor| &tensor.lent));
-        for lent in lent.filter(|lent| lent.memory == MemoryKind::Device) {
+        let given = job.inputs.iter().map(|tensor| &tensor.caller).chain(outputs.iter().map(|tensor| &tensor.memory));
+        for memory in given.filter(|memory| memory.kind == MemoryKind::Device) {
             let invalid = |message: String| Err(Error::new(Code::InvalidArgument, message));
-            let Some(ordinal) = cuda::device_of(device, lent.address()) else {
-                return invalid(format!("{:p} is said to be device memory, and is none (any more)", lent.address()));
+            let Some(ordinal) = cuda::device_of(device, memory.address()) else {
+                return invalid(format!("{:p} is said to be device memory, and is none (any more)", memory.address()));
             };
-            if !self.crews.iter().any(|crew| self::ordinal(crew) == Some(ordinal)) {
+            if !self.groups.iter().any(|group| self::ordinal(group) == Some(ordinal)) {
                 return invalid(format!(
                     "{:p} is memory of device {ordinal}, which the session does not use",
-                    lent.address()
+                    memory.address()
                 ));
             }
             if *found.get_or_insert(ordinal) != ordinal {
@@ -415,31 +421,31 @@ impl Shared {
     }
 
     /// The kind of requests with these inputs' shapes.
-    fn known(&self, shapes: &[Shape], device: Option<i32>) -> Result<Arc<Known>> {
-        let find = |kinds: &[Arc<Known>]| kinds.iter().find(|known| known.kind.admits(shapes, device)).cloned();
-        if let Some(known) = find(&self.kinds.lock()) {
+    fn known(&self, shapes: &[Shape], device: Option<i32>) -> Result<Arc<RegisteredKey>> {
+        let find = |keys: &[Arc<RegisteredKey>]| keys.iter().find(|known| known.key.admits(shapes, device)).cloned();
+        if let Some(known) = find(&self.keys.lock()) {
             return Ok(known);
         }
-        let mut kind = self.home().intake.kind(shapes)?;
-        kind.device = device;
-        let rooms = self.crews.iter().flat_map(|crew| {
-            let here = device.is_none() || ordinal(crew) == device;
-            let room = |lane| if here { crew.intake.room(lane, &kind) } else { Room::default() };
-            (0..crew.lanes).map(room).collect::<Vec<_>>()
+        let mut key = self.default_group().admission.batch_key(shapes)?;
+        key.device = device;
+        let capacities = self.groups.iter().flat_map(|group| {
+            let here = device.is_none() || ordinal(group) == device;
+            let capacity = |instance| if here { group.admission.capacity(instance, &key) } else { Capacity::default() };
+            (0..group.instances).map(capacity).collect::<Vec<_>>()
         });
-        let rooms = rooms.collect();
-        let mut kinds = self.kinds.lock();
+        let capacities = capacities.collect();
+        let mut keys = self.keys.lock();
         // Another thread may have been quicker.
-        if let Some(known) = find(&kinds) {
+        if let Some(known) = find(&keys) {
             return Ok(known);
         }
-        if kinds.len() == KINDS {
-            kinds.remove(0);
+        if keys.len() == REGISTERED_KEYS {
+            keys.remove(0);
         }
         let mut state = self.state.lock();
-        state.kinds += 1;
-        let known = Arc::new(Known { number: state.kinds, kind, rooms });
-        kinds.push(known.clone());
+        state.keys += 1;
+        let known = Arc::new(RegisteredKey { number: state.keys, key, capacities });
+        keys.push(known.clone());
         Ok(known)
     }
 
@@ -475,7 +481,7 @@ impl Shared {
         if state.closing {
             return Err(shut_down());
         }
-        if let Some(error) = state.no_lane_for(&waiting.request.known) {
+        if let Some(error) = state.no_instance_for(&waiting.request.known) {
             return Err(error);
         }
         let place = state.queue.push(waiting.request.known.number, priority, waiting);
@@ -483,7 +489,7 @@ impl Shared {
         let assignment = match leads {
             true => self.lead(&mut state, place, now),
             false => {
-                self.rouse(&state, now);
+                self.wake_worker(&state, now);
                 None
             }
         };
@@ -565,8 +571,8 @@ fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandl
     })
 }
 
-fn ordinal(crew: &Crew) -> Option<i32> {
-    crew.intake.device().map(|device| device.info.ordinal)
+fn ordinal(group: &Group) -> Option<i32> {
+    group.admission.device().map(|device| device.info.ordinal)
 }
 
 fn shut_down() -> Error {
@@ -599,15 +605,15 @@ fn check_same_model(first: &Description, other: &Description) -> Result<()> {
 
 #[cfg(test)]
 impl Session {
-    /// A session over lanes of a test's own.
-    pub(super) fn with_lanes(
+    /// A session over instances of a test's own.
+    pub(super) fn with_instances(
         engine: Arc<dyn Engine>,
-        intake: Arc<dyn Intake>,
-        lanes: Vec<Box<dyn crate::backend::lane::Lane>>,
+        admission: Arc<dyn Admission>,
+        instances: Vec<Box<dyn crate::backend::instance::Instance>>,
         options: &Options,
     ) -> Self {
-        let count = lanes.len();
-        let slots = lanes.into_iter().map(|lane| Slot::new(0, lane)).collect();
-        Self::start(vec![Crew { engine, intake, lanes: count }], slots, options).unwrap()
+        let count = instances.len();
+        let slots = instances.into_iter().map(|instance| Slot::new(0, instance)).collect();
+        Self::start(vec![Group { engine, admission, instances: count }], slots, options).unwrap()
     }
 }

@@ -21,7 +21,7 @@ pub struct Statistics {
     queue: Histogram,
     run: Histogram,
     total: Histogram,
-    /// Time that lanes were at work, summed.
+    /// Time that instances were at work, summed.
     at_work: Duration,
 }
 
@@ -70,7 +70,7 @@ pub struct Report {
     pub queue: Times,
     pub run: Times,
     pub total: Times,
-    /// The part of the time since the session was made that its lanes were at work: 0 to 1.
+    /// The part of the time since the session was made that its instances were at work: 0 to 1.
     pub utilization: f64,
 }
 
@@ -97,9 +97,9 @@ impl Statistics {
         }
     }
 
-    pub fn report(&self, waiting: usize, running: usize, lanes: usize) -> Report {
+    pub fn report(&self, waiting: usize, running: usize, instances: usize) -> Report {
         let times = |h: &Histogram| Times { p50: h.quantile(0.5), p90: h.quantile(0.9), p99: h.quantile(0.99) };
-        let possible = self.since.elapsed().as_secs_f64() * lanes.max(1) as f64;
+        let possible = self.since.elapsed().as_secs_f64() * instances.max(1) as f64;
         Report {
             submitted: self.submitted,
             refused: self.refused,
@@ -119,8 +119,8 @@ impl Statistics {
     }
 
     /// The same for Prometheus, in its text format. Times are in seconds there.
-    pub fn prometheus(&self, model: &str, waiting: usize, running: usize, lanes: usize) -> String {
-        let report = self.report(waiting, running, lanes);
+    pub fn prometheus(&self, model: &str, waiting: usize, running: usize, instances: usize) -> String {
+        let report = self.report(waiting, running, instances);
         let model = model.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let mut text = String::new();
         let mut metric = |name: &str, kind: &str, help: &str, samples: &[(String, f64)]| {

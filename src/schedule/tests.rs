@@ -1,11 +1,15 @@
-//! Sessions, on lanes that do what a test says (doubles: they copy the input to the output, when they are let), and on
+//! Sessions, on instances that do what a test says (doubles: they copy the input to the output, when they are let), and on
 //! the CPU engine.
 
 #![allow(unsafe_code)] // lends memory, and is careful with it
 
 use super::policy::Policy;
 use super::*;
-use crate::backend::lane::{After, Crew, CrewSize, Failure, Intake, Job, Kind, Lane, Lent, Room};
+use crate::backend::admission::{Admission, Dependency};
+use crate::backend::batch::{BatchKey, Capacity};
+use crate::backend::instance::{Failure, Instance};
+use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
+use crate::backend::job::{CallerMemory, Job};
 use crate::backend::{Context, Engine};
 use crate::cuda::Device;
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
@@ -51,36 +55,36 @@ impl Engine for DoubleEngine {
     fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>> {
         unimplemented!()
     }
-    fn crew(self: Arc<Self>, _: &CrewSize) -> Result<Crew> {
+    fn instance_group(self: Arc<Self>, _: &InstanceGroupOptions) -> Result<InstanceGroup> {
         unimplemented!()
     }
 }
 
-struct DoubleIntake;
+struct DoubleAdmission;
 
-/// Rows of this length are for the first lane only, as what lies on one device is for its lanes.
+/// Rows of this length are for the first instance only, as what lies on one device is for its instances.
 const BOUND: i64 = 9;
 
-impl Intake for DoubleIntake {
+impl Admission for DoubleAdmission {
     fn device(&self) -> Option<&Arc<Device>> {
         None
     }
-    fn kind(&self, inputs: &[Shape]) -> Result<Kind> {
+    fn batch_key(&self, inputs: &[Shape]) -> Result<BatchKey> {
         let item = Shape::new(&[1, inputs[0][1]])?;
-        Ok(Kind { inputs: vec![item], outputs: vec![item], batched: true, device: None })
+        Ok(BatchKey { inputs: vec![item], outputs: vec![item], batched: true, device: None })
     }
-    fn room(&self, lane: usize, kind: &Kind) -> Room {
-        if lane > 0 && kind.inputs[0][1] == BOUND {
-            return Room::default();
+    fn capacity(&self, instance: usize, key: &BatchKey) -> Capacity {
+        if instance > 0 && key.inputs[0][1] == BOUND {
+            return Capacity::default();
         }
-        Room { usual: 4, most: 8, ..Room::default() }
+        Capacity { optimal: 4, max: 8, ..Capacity::default() }
     }
-    fn admit(&self, _: &mut Job, _: After<'_>) -> Result<()> {
+    fn admit(&self, _: &mut Job, _: Dependency<'_>) -> Result<()> {
         Ok(())
     }
 }
 
-/// What lanes wait for and what they saw.
+/// What instances wait for and what they saw.
 #[derive(Default)]
 struct Stage {
     state: Mutex<StageState>,
@@ -93,7 +97,7 @@ struct StageState {
     permits: Option<usize>,
     /// The first value of each job of each batch that began.
     batches: Vec<Vec<f32>>,
-    /// Lanes that are to be lost.
+    /// Instances that are to be lost.
     losing: usize,
 }
 
@@ -125,13 +129,13 @@ impl Stage {
     }
 }
 
-struct DoubleLane(Arc<Stage>);
+struct DoubleInstance(Arc<Stage>);
 
-impl Lane for DoubleLane {
-    fn run(&mut self, _: &Kind, jobs: &mut [Job], _: &dyn Fn(usize) -> bool) -> std::result::Result<(), Failure> {
+impl Instance for DoubleInstance {
+    fn run(&mut self, _: &BatchKey, jobs: &mut [Job], _: &dyn Fn(usize) -> bool) -> std::result::Result<(), Failure> {
         let mut state = self.0.state.lock();
         // SAFETY: the test's own memory, of one element and more.
-        let first = |job: &Job| unsafe { job.inputs[0].lent.address().cast::<f32>().read() };
+        let first = |job: &Job| unsafe { job.inputs[0].caller.address().cast::<f32>().read() };
         state.batches.push(jobs.iter().map(first).collect());
         self.0.changed.notify_all();
         while state.permits == Some(0) {
@@ -151,19 +155,19 @@ impl Lane for DoubleLane {
                 continue;
             }
             if let Some(output) = &job.outputs[0] {
-                let (from, to) = (job.inputs[0].lent.address(), output.lent.address());
+                let (from, to) = (job.inputs[0].caller.address(), output.caller.address());
                 // SAFETY: the test's own memory, of the same shape both.
-                unsafe { from.copy_to_nonoverlapping(to, output.lent.shape.bytes(ElementType::Float32).unwrap()) };
+                unsafe { from.copy_to_nonoverlapping(to, output.caller.shape.bytes(ElementType::Float32).unwrap()) };
             }
         }
         Ok(())
     }
 }
 
-fn session_with(stage: &Arc<Stage>, lanes: usize, policy: Policy) -> Session {
-    let lanes = (0..lanes).map(|_| Box::new(DoubleLane(stage.clone())) as _).collect();
+fn session_with(stage: &Arc<Stage>, instances: usize, policy: Policy) -> Session {
+    let instances = (0..instances).map(|_| Box::new(DoubleInstance(stage.clone())) as _).collect();
     let options = Options { policy, ..Options::default() };
-    Session::with_lanes(double_engine(), Arc::new(DoubleIntake), lanes, &options)
+    Session::with_instances(double_engine(), Arc::new(DoubleAdmission), instances, &options)
 }
 
 fn session(stage: &Arc<Stage>) -> Session {
@@ -188,7 +192,7 @@ impl Memory {
             outputs: vec![lend("y", self.y, &[])],
             priority: 0,
             deadline: None,
-            after: After::Now,
+            after: Dependency::Now,
             callback: None,
         }
     }
@@ -198,7 +202,7 @@ fn lend(name: &'static str, data: &mut [f32], shape: &[i64]) -> Tensor<'static> 
     let (data, size) = (data.as_mut_ptr().cast(), size_of_val(data));
     let shape = Shape::new(shape).unwrap();
     // SAFETY: tests keep what they lend until its request is answered.
-    Tensor { name, lent: unsafe { Lent::new(data, size, ElementType::Float32, MemoryKind::Host, shape) } }
+    Tensor { name, memory: unsafe { CallerMemory::new(data, size, ElementType::Float32, MemoryKind::Host, shape) } }
 }
 
 fn request(value: f32) -> Submission<'static> {
@@ -447,9 +451,10 @@ fn the_end_answers_everything_once_and_then_is_silent() {
 fn a_callback_submits_again_and_one_ends_the_session() {
     for pumped in [false, true] {
         let stage = Arc::new(Stage::default());
-        let lanes: Vec<Box<dyn Lane>> = vec![Box::new(DoubleLane(stage.clone()))];
+        let instances: Vec<Box<dyn Instance>> = vec![Box::new(DoubleInstance(stage.clone()))];
         let options = Options { pumped, ..Options::default() };
-        let session = Arc::new(Session::with_lanes(double_engine(), Arc::new(DoubleIntake), lanes, &options));
+        let session =
+            Arc::new(Session::with_instances(double_engine(), Arc::new(DoubleAdmission), instances, &options));
         let ended = Arc::new(AtomicUsize::new(0));
         let (again, end) = (session.clone(), ended.clone());
         let callback = Box::new(move |outcome: &Result<()>| {
@@ -505,11 +510,11 @@ fn impossible_requests_are_refused_with_a_reason() {
     refused(&|s| s.inputs.clear(), Code::InvalidArgument, "missing");
     refused(&|s| s.inputs[0].name = "z", Code::NotFound, "\"x\"");
     refused(&|s| s.inputs[0].name = "y", Code::InvalidArgument, "output");
-    refused(&|s| s.inputs[0].lent.element_type = ElementType::Int8, Code::InvalidArgument, "int8");
-    refused(&|s| s.inputs[0].lent.size = 3, Code::BufferTooSmall, "24 bytes");
-    refused(&|s| s.outputs[0].lent.size = 3, Code::BufferTooSmall, "24 bytes");
-    refused(&|s| s.inputs[0].lent.shape = Shape::new(&[0, 3]).unwrap(), Code::Shape, "at least 1");
-    refused(&|s| s.inputs[0].lent.shape = Shape::new(&[3]).unwrap(), Code::Shape, "dimensions");
+    refused(&|s| s.inputs[0].memory.element_type = ElementType::Int8, Code::InvalidArgument, "int8");
+    refused(&|s| s.inputs[0].memory.size = 3, Code::BufferTooSmall, "24 bytes");
+    refused(&|s| s.outputs[0].memory.size = 3, Code::BufferTooSmall, "24 bytes");
+    refused(&|s| s.inputs[0].memory.shape = Shape::new(&[0, 3]).unwrap(), Code::Shape, "at least 1");
+    refused(&|s| s.inputs[0].memory.shape = Shape::new(&[3]).unwrap(), Code::Shape, "dimensions");
     let mut large = Memory::new(1.0, 9);
     let error = session.submit(large.submission()).err().unwrap();
     assert!(error.code() == Code::Shape && error.message().contains("at once, 8"), "{error}");

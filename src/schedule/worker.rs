@@ -1,11 +1,12 @@
-//! How a batch gets from the queue to a lane and its requests to their answers: by a thread for each lane, or by the
+//! How a batch gets from the queue to an instance and its requests to their answers: by a thread for each instance, or by the
 //! thread whose request completes the batch.
 
-use super::completion::Ticket;
 use super::policy::{Situation, Verdict};
 use super::queue::{Head, Place, Queue, Waiting};
-use super::session::{Entry, Known, Shared, cancelled, late};
-use crate::backend::lane::{Failure, Job, Lane};
+use super::request::Ticket;
+use super::session::{Entry, RegisteredKey, Shared, cancelled, late};
+use crate::backend::instance::{Failure, Instance};
+use crate::backend::job::Job;
 use crate::error::{Error, Result};
 use crate::nvtx;
 use crate::panic::catch;
@@ -22,33 +23,33 @@ pub(super) struct State {
     watched: Option<Instant>,
     pub closing: bool,
     /// How many kinds of requests there were.
-    pub kinds: u64,
+    pub keys: u64,
     /// When the last batch ended.
     freed: Instant,
-    /// Why the last lane that is lost was lost.
+    /// Why the last instance that is lost was lost.
     loss: Option<Error>,
 }
 
 pub(super) struct Slot {
-    pub crew: usize,
+    pub group: usize,
     /// `None` while a batch runs in it, and when it is lost.
-    pub lane: Option<Box<dyn Lane>>,
+    pub instance: Option<Box<dyn Instance>>,
     /// The kind and the items of the batch that runs in it.
     pub batch: Option<(u64, usize)>,
     pub lost: bool,
 }
 
 impl Slot {
-    pub fn new(crew: usize, lane: Box<dyn Lane>) -> Self {
-        Self { crew, lane: Some(lane), batch: None, lost: false }
+    pub fn new(group: usize, instance: Box<dyn Instance>) -> Self {
+        Self { group, instance: Some(instance), batch: None, lost: false }
     }
 }
 
-/// A batch, and the lane that it was given.
+/// A batch, and the instance that it was given.
 pub(super) struct Assignment {
     slot: usize,
-    lane: Box<dyn Lane>,
-    known: Arc<Known>,
+    instance: Box<dyn Instance>,
+    known: Arc<RegisteredKey>,
     batch: Vec<(Place, Waiting<Entry>)>,
     items: usize,
 }
@@ -61,13 +62,13 @@ impl State {
             answering: 0,
             watched: None,
             closing: false,
-            kinds: 0,
+            keys: 0,
             freed: Instant::now(),
             loss: None,
         }
     }
 
-    /// How many lanes are not lost.
+    /// How many instances are not lost.
     pub fn alive(&self) -> usize {
         self.slots.iter().filter(|slot| !slot.lost).count()
     }
@@ -82,33 +83,33 @@ impl State {
         self.slots.iter().filter_map(|slot| slot.batch)
     }
 
-    /// The lanes that take requests of a kind and are not lost.
-    fn lanes_for(&self, known: &Known) -> impl Iterator<Item = &Slot> {
-        let lanes = self.slots.iter().zip(&known.rooms);
-        lanes.filter(|(slot, room)| !slot.lost && room.most > 0).map(|(slot, _)| slot)
+    /// The instances that take requests of a kind and are not lost.
+    fn instances_for(&self, known: &RegisteredKey) -> impl Iterator<Item = &Slot> {
+        let instances = self.slots.iter().zip(&known.capacities);
+        instances.filter(|(slot, capacity)| !slot.lost && capacity.max > 0).map(|(slot, _)| slot)
     }
 
-    /// The error for a kind of requests that no lane is left for.
-    pub fn no_lane_for(&self, known: &Known) -> Option<Error> {
+    /// The error for a kind of requests that no instance is left for.
+    pub fn no_instance_for(&self, known: &RegisteredKey) -> Option<Error> {
         let loss = self.loss.as_ref()?;
-        let left = self.lanes_for(known).next().is_some();
+        let left = self.instances_for(known).next().is_some();
         (!left).then(|| loss.clone().within("every device of the session that could run this is lost"))
     }
 
-    /// A free lane that takes so many items of a kind, on the device with the least to do.
-    fn free_lane(&self, known: &Known, items: usize) -> Option<usize> {
-        let free = |i: &usize| self.slots[*i].lane.is_some() && known.rooms[*i].most >= items;
-        let busy = |crew| self.slots.iter().filter(|slot| slot.crew == crew && slot.lane.is_none()).count();
-        (0..self.slots.len()).filter(free).min_by_key(|i| busy(self.slots[*i].crew))
+    /// A free instance that takes so many items of a kind, on the device with the least to do.
+    fn free_instance(&self, known: &RegisteredKey, items: usize) -> Option<usize> {
+        let free = |i: &usize| self.slots[*i].instance.is_some() && known.capacities[*i].max >= items;
+        let busy = |group| self.slots.iter().filter(|slot| slot.group == group && slot.instance.is_none()).count();
+        (0..self.slots.len()).filter(free).min_by_key(|i| busy(self.slots[*i].group))
     }
 
-    /// Takes the first requests of a kind, up to so many items, for a free lane.
-    fn assign(&mut self, slot: usize, known: Arc<Known>, items: usize) -> Option<Assignment> {
-        let lane = self.slots[slot].lane.take()?;
+    /// Takes the first requests of a kind, up to so many items, for a free instance.
+    fn assign(&mut self, slot: usize, known: Arc<RegisteredKey>, items: usize) -> Option<Assignment> {
+        let instance = self.slots[slot].instance.take()?;
         let batch = self.queue.take(known.number, items);
         let items = batch.iter().map(|(_, waiting)| waiting.items).sum();
         self.slots[slot].batch = Some((known.number, items));
-        Some(Assignment { slot, lane, known, batch, items })
+        Some(Assignment { slot, instance, known, batch, items })
     }
 }
 
@@ -128,10 +129,10 @@ impl Shared {
             }
             match self.choose(&state, now) {
                 Choice::Go { slot, known, items } => {
-                    // A lane that was chosen is free.
+                    // An instance that was chosen is free.
                     let Some(assignment) = state.assign(slot, known, items) else { continue };
                     // What is left may go as well, by another thread.
-                    self.rouse(&state, now);
+                    self.wake_worker(&state, now);
                     drop(state);
                     self.space.notify_all();
                     self.drive(assignment);
@@ -151,11 +152,11 @@ impl Shared {
     }
 
     /// Wakes a worker if there is something for it to do.
-    pub fn rouse(&self, state: &State, now: Instant) {
-        self.rouse_for(state, &self.choose(state, now));
+    pub fn wake_worker(&self, state: &State, now: Instant) {
+        self.wake_worker_for(state, &self.choose(state, now));
     }
 
-    fn rouse_for(&self, state: &State, choice: &Choice) {
+    fn wake_worker_for(&self, state: &State, choice: &Choice) {
         match choice {
             Choice::Go { .. } => _ = self.work.notify_one(),
             Choice::Wait(until) if state.is_unwatched(*until) => _ = self.work.notify_one(),
@@ -168,8 +169,8 @@ impl Shared {
         let choice = self.choose(state, now);
         let assignment = self.assign_to_leader(state, place, now, &choice);
         match assignment {
-            Some(_) => self.rouse(state, now),
-            None => self.rouse_for(state, &choice),
+            Some(_) => self.wake_worker(state, now),
+            None => self.wake_worker_for(state, &choice),
         }
         assignment
     }
@@ -185,12 +186,12 @@ impl Shared {
 
     fn choose(&self, state: &State, now: Instant) -> Choice {
         let mut wait: Option<Instant> = None;
-        if state.slots.iter().all(|slot| slot.lane.is_none()) {
+        if state.slots.iter().all(|slot| slot.instance.is_none()) {
             return Choice::Nothing;
         }
         for head in state.queue.heads() {
             let known = &head.first.request.known;
-            let Some(slot) = state.free_lane(known, head.first.items) else { continue };
+            let Some(slot) = state.free_instance(known, head.first.items) else { continue };
             match self.judge(state, known, slot, head.items, head.first.since, now) {
                 Verdict::Go(items) => return Choice::Go { slot, known: known.clone(), items },
                 Verdict::Wait(until) => wait = Some(wait.map_or(until, |wait| wait.min(until))),
@@ -202,28 +203,28 @@ impl Shared {
     fn judge(
         &self,
         state: &State,
-        known: &Known,
+        known: &RegisteredKey,
         slot: usize,
         waiting: usize,
         since: Instant,
         now: Instant,
     ) -> Verdict {
-        let lane = &known.rooms[slot];
+        let capacity = &known.capacities[slot];
         let of_kind = state.batches().filter(|(kind, _)| *kind == known.number);
         let running: usize = of_kind.map(|(_, items)| items).sum();
-        let share = (waiting + running).div_ceil(state.lanes_for(known).count().max(1));
+        let share = (waiting + running).div_ceil(state.instances_for(known).count().max(1));
         let verdict = self.policy.judge(&Situation {
             waiting,
-            room: self.policy.room(lane),
+            max_batch: self.policy.max_batch(capacity),
             since,
             busy: running > 0,
-            share: lane.fill(share),
+            share: capacity.padded(share),
             freed: state.freed,
             now,
         });
         match verdict {
             // Where the application names sizes it knows better.
-            Verdict::Go(items) if self.policy.preferred.is_empty() => Verdict::Go(lane.take(items)),
+            Verdict::Go(items) if self.policy.preferred.is_empty() => Verdict::Go(capacity.take(items)),
             Verdict::Go(items) => Verdict::Go(items),
             wait @ Verdict::Wait(_) => wait,
         }
@@ -231,8 +232,8 @@ impl Shared {
 
     /// Runs a batch and answers its requests.
     pub fn drive(self: &Arc<Self>, assignment: Assignment) {
-        let Assignment { slot, lane, known, batch, items } = assignment;
-        let mut lane = Some(lane);
+        let Assignment { slot, instance, known, batch, items } = assignment;
+        let mut instance = Some(instance);
         let start = Instant::now();
         let mut since = Vec::with_capacity(batch.len());
         let mut places = Vec::with_capacity(batch.len());
@@ -246,11 +247,11 @@ impl Shared {
             rest.push((ticket, callback));
         }
         let unwanted = |i: usize| rest[i].0.is_cancelled();
-        let outcome = match lane.as_mut().filter(|_| !(0..jobs.len()).all(unwanted)) {
+        let outcome = match instance.as_mut().filter(|_| !(0..jobs.len()).all(unwanted)) {
             None => Ok(()),
-            Some(lane) => {
+            Some(instance) => {
                 let _range = nvtx::Range::new(|| format!("planrt: batch of {items}"));
-                let outcome = catch(|| lane.run(&known.kind, &mut jobs, &unwanted));
+                let outcome = catch(|| instance.run(&known.key, &mut jobs, &unwanted));
                 outcome.unwrap_or_else(|error| Err(Failure { error, lost: true }))
             }
         };
@@ -265,13 +266,13 @@ impl Shared {
 
         if lost {
             // What it may still be doing with the requests' memory is waited for before they are answered.
-            lane = None;
+            instance = None;
         }
 
         let mut state = self.state.lock();
         state.freed = end;
         state.slots[slot].batch = None;
-        state.slots[slot].lane = lane;
+        state.slots[slot].instance = instance;
         let mut again = false;
         let mut orphans = Vec::new();
         if let Err(failure) = &outcome
@@ -279,9 +280,9 @@ impl Shared {
         {
             state.slots[slot].lost = true;
             state.loss = Some(failure.error.clone());
-            self.move_home(&state);
+            self.move_default_group(&state);
             orphans = self.take_orphans(&mut state);
-            again = self.policy.retry && !state.closing && state.no_lane_for(&known).is_none();
+            again = self.policy.retry && !state.closing && state.no_instance_for(&known).is_none();
         }
         state.answering += 1;
         if again {
@@ -290,13 +291,13 @@ impl Shared {
                 let waiting = Waiting { items, since, deadline, request: entry };
                 state.queue.put(place, waiting);
             }
-            self.rouse(&state, end);
+            self.wake_worker(&state, end);
             drop(state);
             self.refuse(orphans);
             self.rest.notify_all();
             return;
         }
-        self.rouse(&state, end);
+        self.wake_worker(&state, end);
         drop(state);
 
         let answers: Vec<_> = entries
@@ -318,21 +319,21 @@ impl Shared {
         self.refuse(orphans);
     }
 
-    /// Lets a crew that has lost nothing look after requests for any device, if there is one.
-    fn move_home(&self, state: &State) {
-        let whole = |crew: &usize| !state.slots.iter().any(|slot| slot.crew == *crew && slot.lost);
-        let crews = || state.slots.iter().filter(|slot| !slot.lost).map(|slot| slot.crew);
-        if let Some(crew) = crews().find(whole).or_else(|| crews().next()) {
-            self.home.store(crew, Ordering::Relaxed);
+    /// Lets a group that has lost nothing look after requests for any device, if there is one.
+    fn move_default_group(&self, state: &State) {
+        let whole = |group: &usize| !state.slots.iter().any(|slot| slot.group == *group && slot.lost);
+        let groups = || state.slots.iter().filter(|slot| !slot.lost).map(|slot| slot.group);
+        if let Some(group) = groups().find(whole).or_else(|| groups().next()) {
+            self.default_group.store(group, Ordering::Relaxed);
         }
     }
 
-    /// Takes the requests out that no lane is left for.
+    /// Takes the requests out that no instance is left for.
     fn take_orphans(&self, state: &mut State) -> Vec<(Waiting<Entry>, Error)> {
         let mut orphans = Vec::new();
         let mut kinds = Vec::new();
         for head in state.queue.heads() {
-            kinds.extend(state.no_lane_for(&head.first.request.known).map(|error| (head.kind, error)));
+            kinds.extend(state.no_instance_for(&head.first.request.known).map(|error| (head.kind, error)));
         }
         for (kind, error) in kinds {
             let taken = state.queue.take(kind, usize::MAX);
@@ -343,7 +344,7 @@ impl Shared {
 }
 
 enum Choice {
-    Go { slot: usize, known: Arc<Known>, items: usize },
+    Go { slot: usize, known: Arc<RegisteredKey>, items: usize },
     Wait(Instant),
     Nothing,
 }
@@ -362,18 +363,18 @@ fn outcome_of(ticket: &Ticket<Job>, batch: &std::result::Result<(), Failure>, ow
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::lane::{Kind, Room};
+    use crate::backend::batch::{BatchKey, Capacity};
 
     #[test]
     fn only_lanes_that_take_a_kind_share_its_requests() {
-        let slot = |crew| Slot { crew, lane: None, batch: None, lost: false };
+        let slot = |group| Slot { group, instance: None, batch: None, lost: false };
         let mut state = State::new(vec![slot(0), slot(0), slot(1), slot(1)]);
-        let kind = Kind { inputs: Vec::new(), outputs: Vec::new(), batched: true, device: Some(0) };
-        let taken = || Room { usual: 4, most: 8, ..Room::default() };
-        let rooms = vec![taken(), taken(), Room::default(), Room::default()];
-        let known = Known { number: 1, kind, rooms };
-        assert_eq!(state.lanes_for(&known).count(), 2);
+        let key = BatchKey { inputs: Vec::new(), outputs: Vec::new(), batched: true, device: Some(0) };
+        let taken = || Capacity { optimal: 4, max: 8, ..Capacity::default() };
+        let capacities = vec![taken(), taken(), Capacity::default(), Capacity::default()];
+        let known = RegisteredKey { number: 1, key, capacities };
+        assert_eq!(state.instances_for(&known).count(), 2);
         state.slots[0].lost = true;
-        assert_eq!(state.lanes_for(&known).count(), 1);
+        assert_eq!(state.instances_for(&known).count(), 1);
     }
 }

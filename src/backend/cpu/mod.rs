@@ -4,7 +4,7 @@
 //! a few of them are kept (`plan`). A batch is run item by item, over the engine's threads (`threads`).
 
 mod context;
-mod lane;
+mod instance;
 mod model;
 mod plan;
 mod resize;
@@ -15,7 +15,7 @@ pub(crate) mod tests;
 mod threads;
 mod widen;
 
-use crate::backend::lane::{Crew, CrewSize};
+use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::backend::{Context, Engine};
 use crate::engine::Description;
 use crate::error::{Code, Error, Result};
@@ -84,8 +84,8 @@ impl Engine for CpuEngine {
         Ok(Box::new(CpuContext::new(self)))
     }
 
-    fn crew(self: Arc<Self>, size: &CrewSize) -> Result<Crew> {
-        Ok(lane::crew(&self, size))
+    fn instance_group(self: Arc<Self>, size: &InstanceGroupOptions) -> Result<InstanceGroup> {
+        Ok(instance::instance_group(&self, size))
     }
 }
 

@@ -1,12 +1,12 @@
-//! What a session runs a plan with: lanes, with contexts and memory, as many as are of use and fit.
+//! What a session runs a plan with: instances, with contexts and memory, as many as are of use and fit.
 
 use super::context::Context;
 use super::engine::Engine;
-use super::intake::TensorRtIntake;
-use super::lane::TensorRtLane;
+use super::intake::TensorRtAdmission;
+use super::lane::TensorRtInstance;
 use super::prepared::Captures;
 use super::sizes::{Group, pays};
-use crate::backend::lane::{Crew, CrewSize};
+use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::backend::{Context as _, Engine as _};
 use crate::cuda::Copier;
 use crate::engine::{Description, Role};
@@ -17,35 +17,35 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tensorrt_sys::{ExecutionContextAllocationStrategy, HostMemory};
 
-/// Lanes where the device has room for more than one small batch: while some are between two batches, the others keep it
+/// Instances where the device has room for more than one small batch: while some are between two batches, the others keep it
 /// busy.
-const LANES: usize = 4;
+const INSTANCES: usize = 4;
 
-/// Lanes where one batch fills the device, or nobody knows: what one computes and what the other copies overlap.
+/// Instances where one batch fills the device, or nobody knows: what one computes and what the other copies overlap.
 const FEW: usize = 2;
 
-/// Contexts of a lane whose shapes are not known beforehand: one for full batches and one for the rest.
+/// Contexts of an instance whose shapes are not known beforehand: one for full batches and one for the rest.
 const SPARE: usize = 2;
 
 /// The part of the free device memory that copies of the engine may take where the application sets no limits.
 const COPIES: usize = 8;
 
 /// No session takes longer than this and a few runs to be made ready. Until then batch sizes are tried.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TUNING_LIMIT: Duration = Duration::from_secs(3);
 
-/// Until then lanes are made ready, too, for what their first batches would find out by themselves.
-const EARLY: Duration = Duration::from_secs(1);
+/// Until then instances are made ready, too, for what their first batches would find out by themselves.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(1);
 
-pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
+pub fn instance_group(engine: &Arc<Engine>, size: &InstanceGroupOptions) -> Result<InstanceGroup> {
     let mut maker = Maker::new(engine, size)?;
     let groups = Group::all(engine, size);
-    let mut lanes: Vec<Vec<TensorRtLane>> = groups.iter().map(|_| Vec::new()).collect();
+    let mut instances: Vec<Vec<TensorRtInstance>> = groups.iter().map(|_| Vec::new()).collect();
     let mut count = 0;
-    while count < wanted(&maker, &mut lanes, size)? {
-        // Group by group, so that each has one lane before any has two.
+    while count < wanted(&maker, &mut instances, size)? {
+        // Group by group, so that each has one instance before any has two.
         let group = count % groups.len();
-        match maker.lane(&groups[group]) {
-            Ok(lane) => lanes[group].push(lane),
+        match maker.instance(&groups[group]) {
+            Ok(instance) => instances[group].push(instance),
             Err(error) if count == 0 && size.contexts == 0 => return Err(error),
             Err(error) => {
                 maker.go_without(&format!("context {}", count + 1), error, size)?;
@@ -54,65 +54,72 @@ pub fn crew(engine: &Arc<Engine>, size: &CrewSize) -> Result<Crew> {
         }
         count += 1;
     }
-    lanes.retain(|of_group| !of_group.is_empty());
-    let mut made = Vec::with_capacity(lanes.len());
-    for mut of_group in lanes {
+    instances.retain(|of_group| !of_group.is_empty());
+    let mut made = Vec::with_capacity(instances.len());
+    for mut of_group in instances {
         match maker.add_sizes(&mut of_group, size) {
             Ok(()) => made.push(of_group),
             Err(error) if made.is_empty() => return Err(error),
             Err(error) => maker.go_without("a context for each range of shapes", error, size)?,
         }
     }
-    let mut lanes = made;
-    if let [of_group] = lanes.as_mut_slice()
+    let mut instances = made;
+    if let [of_group] = instances.as_mut_slice()
         && of_group.len() > 1
         && of_group[0].group.costs.len() > 1
-        && maker.has_time()
+        && maker.has_tuning_time()
     {
         of_group[0].group.costs = loaded_costs(of_group)?;
     }
     // Those of sizes that did not pay go.
     maker.engines.retain(|copy| Arc::strong_count(copy) > 1);
-    let sizes: Vec<_> = lanes[0][0].group.sizes.iter().map(usize::to_string).collect();
+    let sizes: Vec<_> = instances[0][0].group.sizes.iter().map(usize::to_string).collect();
     let message = format!(
-        "session: {} lanes on {} engines, batches of {}, {} bytes of device memory, made in {:.0} ms",
-        lanes.iter().map(Vec::len).sum::<usize>(),
+        "session: {} instances on {} engines, batches of {}, {} bytes of device memory, made in {:.0} ms",
+        instances.iter().map(Vec::len).sum::<usize>(),
         maker.engines.len(),
         sizes.join(", "),
         maker.spent,
         maker.start.elapsed().as_secs_f64() * 1e3
     );
     engine.runtime().log().write(Level::Info, &message);
-    let groups = lanes.iter().map(|of_group| (of_group[0].group.clone(), of_group[0].any_context().clone())).collect();
-    let places = lanes.iter().enumerate().flat_map(|(group, lanes)| lanes.iter().map(move |_| group)).collect();
-    let intake = TensorRtIntake::new(engine, groups, places);
-    Ok(Crew { lanes: lanes.into_iter().flatten().map(|lane| Box::new(lane) as _).collect(), intake: Arc::new(intake) })
+    let groups =
+        instances.iter().map(|of_group| (of_group[0].group.clone(), of_group[0].any_context().clone())).collect();
+    let places =
+        instances.iter().enumerate().flat_map(|(group, instances)| instances.iter().map(move |_| group)).collect();
+    let admission = TensorRtAdmission::new(engine, groups, places);
+    Ok(InstanceGroup {
+        instances: instances.into_iter().flatten().map(|instance| Box::new(instance) as _).collect(),
+        admission: Arc::new(admission),
+    })
 }
 
-/// How many lanes there shall be, as far as the ones that there are tell.
-fn wanted(maker: &Maker<'_>, lanes: &mut [Vec<TensorRtLane>], size: &CrewSize) -> Result<usize> {
-    let [of_group] = lanes else { return Ok(if size.contexts == 0 { FEW * lanes.len() } else { size.contexts }) };
+/// How many instances there shall be, as far as the ones that there are tell.
+fn wanted(maker: &Maker<'_>, instances: &mut [Vec<TensorRtInstance>], size: &InstanceGroupOptions) -> Result<usize> {
+    let [of_group] = instances else {
+        return Ok(if size.contexts == 0 { FEW * instances.len() } else { size.contexts });
+    };
     Ok(match (size.contexts, of_group.as_mut_slice()) {
-        (0, [one, other]) if one.group.known && maker.is_early() => {
+        (0, [one, other]) if one.group.known && maker.has_warm_up_time() => {
             let least = one.group.sizes[0];
             let alone = one.time(least, &mut [])?;
             let both = one.time(least, std::slice::from_mut(other))?;
-            if pays(both, 2.0 * alone) { LANES } else { FEW }
+            if pays(both, 2.0 * alone) { INSTANCES } else { FEW }
         }
-        (0, [_, _, _, ..]) => LANES,
+        (0, [_, _, _, ..]) => INSTANCES,
         (0, _) => FEW,
         (count, _) => count,
     })
 }
 
-/// What the batch sizes cost where all lanes are at work. That is when it matters which is chosen.
-fn loaded_costs(lanes: &mut [TensorRtLane]) -> Result<Vec<(usize, f64)>> {
-    let [first, others @ ..] = lanes else { return Ok(Vec::new()) };
+/// What the batch sizes cost where all instances are at work. That is when it matters which is chosen.
+fn loaded_costs(instances: &mut [TensorRtInstance]) -> Result<Vec<(usize, f64)>> {
+    let [first, others @ ..] = instances else { return Ok(Vec::new()) };
     let sizes = first.group.costs.clone();
     sizes.into_iter().map(|(size, _)| Ok((size, first.time(size, others)?))).collect()
 }
 
-/// Makes contexts and lanes, and counts what they take.
+/// Makes contexts and instances, and counts what they take.
 struct Maker<'a> {
     engine: &'a Arc<Engine>,
     /// The engine and its copies.
@@ -135,7 +142,7 @@ struct Maker<'a> {
 }
 
 impl<'a> Maker<'a> {
-    fn new(engine: &'a Arc<Engine>, size: &CrewSize) -> Result<Self> {
+    fn new(engine: &'a Arc<Engine>, size: &InstanceGroupOptions) -> Result<Self> {
         let (free, _) = engine.runtime().device().memory()?;
         let (budget, limit) = match size.memory_budget {
             budget if (1..=free).contains(&budget) => (budget, "is left of the session's memory budget"),
@@ -159,12 +166,12 @@ impl<'a> Maker<'a> {
         })
     }
 
-    fn has_time(&self) -> bool {
-        self.start.elapsed() < PATIENCE
+    fn has_tuning_time(&self) -> bool {
+        self.start.elapsed() < TUNING_LIMIT
     }
 
-    fn is_early(&self) -> bool {
-        self.start.elapsed() < EARLY
+    fn has_warm_up_time(&self) -> bool {
+        self.start.elapsed() < WARM_UP_LIMIT
     }
 
     fn spend(&mut self, bytes: usize, purpose: &str) -> Result<()> {
@@ -191,8 +198,8 @@ impl<'a> Maker<'a> {
         Ok(made)
     }
 
-    /// A context on one of these profiles, for a lane's size of that number. Where a profile serves one context only there
-    /// are copies of the engine: one for each size, rather, since lanes that run the same kernels side by side share caches.
+    /// A context on one of these profiles, for an instance's size of that number. Where a profile serves one context only there
+    /// are copies of the engine: one for each size, rather, since instances that run the same kernels side by side share caches.
     fn context(&mut self, profiles: &[usize], number: usize) -> Result<Context> {
         let in_use = |outcome: &Result<Context>| matches!(outcome, Err(error) if error.code() == Code::InUse);
         let exclusive = self.engine.profiles().are_exclusive();
@@ -251,8 +258,8 @@ impl<'a> Maker<'a> {
         )
     }
 
-    /// A lane with one context, which is ready for the least size if the shapes are known.
-    fn lane(&mut self, group: &Group) -> Result<TensorRtLane> {
+    /// An instance with one context, which is ready for the least size if the shapes are known.
+    fn instance(&mut self, group: &Group) -> Result<TensorRtInstance> {
         let scratch = self.engine.profile_device_memory_size(group.profiles[0]);
         self.spend(scratch, "an execution context")?;
         let mut context = self.measured("an execution context", |maker| maker.context(&group.profiles, 0))?;
@@ -267,41 +274,42 @@ impl<'a> Maker<'a> {
             group.outputs = description.indexes(Role::Output).map(|tensor| least[tensor]).collect();
         }
         let (known, least) = (group.known, group.sizes[0]);
-        let mut lane = TensorRtLane::new(self.engine, group, context, &bytes, scratch, &self.captures, &self.copier)?;
-        if known && self.is_early() {
-            lane.settle(least)?;
+        let mut instance =
+            TensorRtInstance::new(self.engine, group, context, &bytes, scratch, &self.captures, &self.copier)?;
+        if known && self.has_warm_up_time() {
+            instance.warm_up(least)?;
         }
-        Ok(lane)
+        Ok(instance)
     }
 
-    /// Gives a lane one more context, if there is one to be had: without it the others change their shapes more often.
-    fn widen(&mut self, lane: &mut TensorRtLane, number: usize) -> bool {
-        let context = self.measured("an execution context", |maker| maker.context(&lane.group.profiles, number));
-        context.and_then(|context| lane.add(context)).is_ok()
+    /// Gives an instance one more context, if there is one to be had: without it the others change their shapes more often.
+    fn widen(&mut self, instance: &mut TensorRtInstance, number: usize) -> bool {
+        let context = self.measured("an execution context", |maker| maker.context(&instance.group.profiles, number));
+        context.and_then(|context| instance.add(context)).is_ok()
     }
 
-    /// Gives the lanes of a group a context for each batch size; which pay, the first lane finds out.
+    /// Gives the instances of a group a context for each batch size; which pay, the first instance finds out.
     ///
-    /// Size by size and not lane by lane: graphs that run side by side were then made one after the other, and are 2 % faster
-    /// (unet32 in batches of one on two to four lanes; not so where contexts alone were made in between).
-    fn add_sizes(&mut self, lanes: &mut Vec<TensorRtLane>, size: &CrewSize) -> Result<()> {
-        if !lanes[0].group.known {
+    /// Size by size and not instance by instance: graphs that run side by side were then made one after the other, and are 2 % faster
+    /// (unet32 in batches of one on two to four instances; not so where contexts alone were made in between).
+    fn add_sizes(&mut self, instances: &mut Vec<TensorRtInstance>, size: &InstanceGroupOptions) -> Result<()> {
+        if !instances[0].group.known {
             for number in 1..SPARE {
-                lanes.iter_mut().for_each(|lane| _ = self.widen(lane, number));
+                instances.iter_mut().for_each(|instance| _ = self.widen(instance, number));
             }
             return Ok(());
         }
         let asked_for = size.largest > 0 || !size.preferred.is_empty();
         let mut costs: Vec<(usize, f64)> = Vec::new();
-        for (i, candidate) in lanes[0].group.sizes.clone().into_iter().enumerate() {
-            let first = &mut lanes[0];
-            if i > 0 && !asked_for && !self.has_time() {
+        for (i, candidate) in instances[0].group.sizes.clone().into_iter().enumerate() {
+            let first = &mut instances[0];
+            if i > 0 && !asked_for && !self.has_tuning_time() {
                 first.group.sizes.truncate(i);
                 break;
             }
             let widened = i > 0 && self.widen(first, i);
-            let time = match self.has_time() {
-                true => first.settle(candidate).and_then(|()| first.time(candidate, &mut [])),
+            let time = match self.has_tuning_time() {
+                true => first.warm_up(candidate).and_then(|()| first.time(candidate, &mut [])),
                 false => Ok(f64::INFINITY),
             };
             let time = match (time, costs.last()) {
@@ -314,32 +322,32 @@ impl<'a> Maker<'a> {
                 // It does not pay, or not even run.
                 match widened {
                     true => first.remove_last(),
-                    false => first.settle(first.group.sizes[i - 1])?,
+                    false => first.warm_up(first.group.sizes[i - 1])?,
                 }
                 first.group.sizes.truncate(i);
                 break;
             };
             costs.push((candidate, time));
-            let others = if i > 0 { lanes.split_off(1) } else { Vec::new() };
+            let others = if i > 0 { instances.split_off(1) } else { Vec::new() };
             for mut other in others {
                 self.widen(&mut other, i);
-                let settled = if self.is_early() { other.settle(candidate) } else { Ok(()) };
+                let settled = if self.has_warm_up_time() { other.warm_up(candidate) } else { Ok(()) };
                 match settled {
-                    Ok(()) => lanes.push(other),
+                    Ok(()) => instances.push(other),
                     Err(error) => {
                         self.go_without(&format!("a context that runs batches of {candidate}"), error, size)?
                     }
                 }
             }
         }
-        lanes[0].group.costs = if costs.iter().all(|(_, time)| time.is_finite()) { costs } else { Vec::new() };
-        let group = lanes[0].group.clone();
-        lanes.iter_mut().for_each(|lane| lane.group = group.clone());
+        instances[0].group.costs = if costs.iter().all(|(_, time)| time.is_finite()) { costs } else { Vec::new() };
+        let group = instances[0].group.clone();
+        instances.iter_mut().for_each(|instance| instance.group = group.clone());
         Ok(())
     }
 
-    /// Where the application names no number there are as many lanes as fit.
-    fn go_without(&self, what: &str, error: Error, size: &CrewSize) -> Result<()> {
+    /// Where the application names no number there are as many instances as fit.
+    fn go_without(&self, what: &str, error: Error, size: &InstanceGroupOptions) -> Result<()> {
         if size.contexts > 0 {
             return Err(error.within(format_args!("{what}, one of {} that the session shall have", size.contexts)));
         }

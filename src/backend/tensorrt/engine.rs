@@ -5,7 +5,7 @@ use super::profiles::Profiles;
 use super::runtime::{Runtime, failed};
 use super::{crew, lines};
 use crate::backend;
-use crate::backend::lane::{Crew, CrewSize};
+use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, Statistic, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{ElementType, Shape};
@@ -115,8 +115,8 @@ impl backend::Engine for Engine {
         Ok(Box::new(self.any_context(ExecutionContextAllocationStrategy::UserManaged)?))
     }
 
-    fn crew(self: Arc<Self>, size: &CrewSize) -> Result<Crew> {
-        crew::crew(&self, size)
+    fn instance_group(self: Arc<Self>, size: &InstanceGroupOptions) -> Result<InstanceGroup> {
+        crew::instance_group(&self, size)
     }
 }
 

@@ -1,10 +1,12 @@
 //! What the thread that submits a request for a plan does with it: shapes, memory, and copies from ordinary memory.
 
 use super::engine::Engine;
-use super::prepared::Prepared;
+use super::prepared::GraphContext;
 use super::sizes::Group;
 use crate::backend::Engine as _;
-use crate::backend::lane::{After, Intake, Job, Kind, Room};
+use crate::backend::admission::{Admission, Dependency};
+use crate::backend::batch::{BatchKey, Capacity};
+use crate::backend::job::Job;
 use crate::cuda::{Blocks, Device, Mark, Marks, is_one_allocation, memory_kind};
 use crate::engine::{MemoryKind, Role};
 use crate::error::{Code, Error, Result};
@@ -15,20 +17,20 @@ use std::sync::Arc;
 /// Page-locked memory that is kept for requests from ordinary memory.
 const KEEP: usize = 256 << 20;
 
-pub struct TensorRtIntake {
+pub struct TensorRtAdmission {
     engine: Arc<Engine>,
     /// Each with a context that can be asked for shapes.
-    groups: Vec<(Group, Arc<Mutex<Prepared>>)>,
-    /// The group of each lane.
-    lanes: Vec<usize>,
+    groups: Vec<(Group, Arc<Mutex<GraphContext>>)>,
+    /// The group of each instance.
+    instances: Vec<usize>,
     blocks: Arc<Blocks>,
     marks: Arc<Marks>,
 }
 
-impl TensorRtIntake {
-    pub fn new(engine: &Arc<Engine>, groups: Vec<(Group, Arc<Mutex<Prepared>>)>, lanes: Vec<usize>) -> Self {
+impl TensorRtAdmission {
+    pub fn new(engine: &Arc<Engine>, groups: Vec<(Group, Arc<Mutex<GraphContext>>)>, instances: Vec<usize>) -> Self {
         let device = engine.runtime().device();
-        Self { engine: engine.clone(), groups, lanes, blocks: Blocks::new(device, KEEP), marks: Marks::new(device) }
+        Self { engine: engine.clone(), groups, instances, blocks: Blocks::new(device, KEEP), marks: Marks::new(device) }
     }
 
     /// Whether a group's profiles take an item of these shapes.
@@ -39,12 +41,12 @@ impl TensorRtIntake {
     }
 }
 
-impl Intake for TensorRtIntake {
+impl Admission for TensorRtAdmission {
     fn device(&self) -> Option<&Arc<Device>> {
         Some(self.engine.runtime().device())
     }
 
-    fn kind(&self, inputs: &[Shape]) -> Result<Kind> {
+    fn batch_key(&self, inputs: &[Shape]) -> Result<BatchKey> {
         let description = self.engine.description();
         for (group, context) in &self.groups {
             if !self.admits(group, inputs) {
@@ -62,7 +64,7 @@ impl Intake for TensorRtIntake {
                     format!("an output of shape {output} for a batch of {least}: its items cannot be told apart");
                 return Err(Error::new(Code::Unsupported, message));
             }
-            return Ok(Kind {
+            return Ok(BatchKey {
                 inputs: group.with_batch(inputs, 1),
                 outputs: group.with_batch(&outputs, 1),
                 batched: group.batched,
@@ -74,22 +76,22 @@ impl Intake for TensorRtIntake {
         Err(Error::new(Code::Shape, message))
     }
 
-    fn room(&self, lane: usize, kind: &Kind) -> Room {
-        let (group, _) = &self.groups[self.lanes[lane]];
-        match self.admits(group, &kind.inputs) {
-            true => Room { usual: group.usual(), most: group.most, costs: group.costs.as_slice().into() },
-            false => Room::default(),
+    fn capacity(&self, instance: usize, key: &BatchKey) -> Capacity {
+        let (group, _) = &self.groups[self.instances[instance]];
+        match self.admits(group, &key.inputs) {
+            true => Capacity { optimal: group.optimal(), max: group.most, costs: group.costs.as_slice().into() },
+            false => Capacity::default(),
         }
     }
 
-    fn admit(&self, job: &mut Job, after: After<'_>) -> Result<()> {
-        let tensors = &self.engine.description().tensors;
+    fn admit(&self, job: &mut Job, after: Dependency<'_>) -> Result<()> {
+        let infos = &self.engine.description().tensors;
         let outputs = job.outputs.iter_mut();
-        let parts = job.inputs.iter_mut().map(Some).chain(outputs.map(Option::as_mut));
-        for (info, part) in tensors.iter().zip(parts) {
-            let Some(part) = part else { continue };
-            let alike = part.lent.element_type == part.element_type;
-            let direct = match part.lent.memory {
+        let tensors = job.inputs.iter_mut().map(Some).chain(outputs.map(Option::as_mut));
+        for (info, tensor) in infos.iter().zip(tensors) {
+            let Some(tensor) = tensor else { continue };
+            let alike = tensor.caller.element_type == tensor.element_type;
+            let direct = match tensor.caller.kind {
                 MemoryKind::Device if !alike => {
                     return Err(Error::new(
                         Code::InvalidArgument,
@@ -98,27 +100,27 @@ impl Intake for TensorRtIntake {
                 }
                 MemoryKind::Device => true,
                 MemoryKind::Pinned => {
-                    alike && memory_kind(self.engine.runtime().device(), part.lent.address())? == MemoryKind::Pinned
+                    alike && memory_kind(self.engine.runtime().device(), tensor.caller.address())? == MemoryKind::Pinned
                 }
                 MemoryKind::Host => false,
             };
-            let bytes = part.lent.shape.bytes(part.element_type)?;
+            let bytes = tensor.caller.shape.bytes(tensor.element_type)?;
             if direct {
                 // An application's page-locked memory may have another address on the device.
                 let device = self.engine.runtime().device();
-                part.reachable =
-                    part.lent.memory == MemoryKind::Device && is_one_allocation(device, part.lent.address(), bytes);
+                tensor.reachable = tensor.caller.kind == MemoryKind::Device
+                    && is_one_allocation(device, tensor.caller.address(), bytes);
             } else {
-                part.block = Some(self.blocks.take(bytes)?);
+                tensor.block = Some(self.blocks.take(bytes)?);
                 if info.role == Role::Input {
-                    part.stage()?;
+                    tensor.stage()?;
                 }
             }
         }
         job.ready = match after {
-            After::Now => None,
-            After::Stream(stream) => Some(self.marks.mark(stream)?),
-            After::Event(event) => Some(Mark::foreign(event)),
+            Dependency::Now => None,
+            Dependency::Stream(stream) => Some(self.marks.mark(stream)?),
+            Dependency::Event(event) => Some(Mark::foreign(event)),
         };
         Ok(())
     }

@@ -1,14 +1,16 @@
-//! A lane of a session on a plan: batches are gathered by copies on the device (or straight from page-locked memory), run
-//! by one of the lane's contexts, and scattered to where requests want them, all on the lane's stream.
+//! An instance of a session on a plan: batches are gathered by copies on the device (or straight from page-locked memory), run
+//! by one of the instance's contexts, and scattered to where requests want them, all on the instance's stream.
 //!
-//! The contexts of a lane take turns, and share the memory that they read, write and compute in. Lanes run side by side.
+//! The contexts of an instance take turns, and share the memory that they read, write and compute in. Instances run side by side.
 
 use super::context::Context;
 use super::engine::Engine;
-use super::prepared::{Captures, Prepared, Work};
+use super::prepared::{Captures, GraphContext, Work};
 use super::sizes::Group;
-use crate::backend::lane::{Failure, Job, Kind, Lane, Part};
-use crate::cuda::{Copier, DeviceMemory, Piece, Stream, copy_async};
+use crate::backend::batch::BatchKey;
+use crate::backend::instance::{Failure, Instance};
+use crate::backend::job::{Job, RequestTensor};
+use crate::cuda::{Copier, CopySpan, DeviceMemory, Stream, copy_async};
 use crate::error::Result;
 use crate::tensor::Shape;
 use parking_lot::Mutex;
@@ -16,12 +18,12 @@ use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub struct TensorRtLane {
+pub struct TensorRtInstance {
     engine: Arc<Engine>,
     pub group: Group,
     /// Each at the shapes that it ran with last; the one that ran last is at the end. They use the memory below, and run
     /// nowhere else.
-    contexts: Vec<Arc<Mutex<Prepared>>>,
+    contexts: Vec<Arc<Mutex<GraphContext>>>,
     captures: Arc<Captures>,
     copier: Arc<Copier>,
     stream: Stream,
@@ -34,8 +36,8 @@ pub struct TensorRtLane {
 /// A short batch is timed over so long.
 const TIMING: Duration = Duration::from_millis(10);
 
-impl TensorRtLane {
-    /// A lane with one context. `largest` are the bytes of each tensor at its largest, `scratch` those to compute in.
+impl TensorRtInstance {
+    /// An instance with one context. `largest` are the bytes of each tensor at its largest, `scratch` those to compute in.
     pub fn new(
         engine: &Arc<Engine>,
         group: Group,
@@ -51,7 +53,7 @@ impl TensorRtLane {
         // What is computed before the first batch, and in places of a batch that nobody asked for, is computed of this.
         memory.iter().try_for_each(|memory| memory.clear(&stream))?;
         stream.synchronize()?;
-        let mut lane = Self {
+        let mut instance = Self {
             engine: engine.clone(),
             group,
             contexts: Vec::new(),
@@ -61,20 +63,20 @@ impl TensorRtLane {
             memory,
             scratch: DeviceMemory::new(device, scratch)?,
         };
-        lane.add(context)?;
-        Ok(lane)
+        instance.add(context)?;
+        Ok(instance)
     }
 
     /// Takes one more context, which is the first to be used for new shapes.
     pub fn add(&mut self, context: Context) -> Result<()> {
-        // SAFETY: contexts run in their lane only, where they take turns.
-        let prepared = unsafe { Prepared::new(context, &self.scratch, &self.captures) }?;
+        // SAFETY: contexts run in their instance only, where they take turns.
+        let prepared = unsafe { GraphContext::new(context, &self.scratch, &self.captures) }?;
         self.contexts.insert(0, Arc::new(Mutex::new(prepared)));
         Ok(())
     }
 
     /// One of its contexts, to be asked for shapes.
-    pub fn any_context(&self) -> &Arc<Mutex<Prepared>> {
+    pub fn any_context(&self) -> &Arc<Mutex<GraphContext>> {
         &self.contexts[0]
     }
 
@@ -84,15 +86,15 @@ impl TensorRtLane {
     }
 
     /// Makes one of the contexts ready for a batch of that size, of a group whose shapes are known.
-    pub fn settle(&mut self, size: usize) -> Result<()> {
+    pub fn warm_up(&mut self, size: usize) -> Result<()> {
         let shapes = &self.group.shapes(size);
         let context = self.context(shapes);
         // SAFETY: as in `compute`.
-        unsafe { context.lock().settle(shapes, &self.work(&[], &[])) }?;
+        unsafe { context.lock().warm_up(shapes, &self.work(&[], &[])) }?;
         self.stream.synchronize()
     }
 
-    /// Seconds that a batch of that size takes at the least, beside one of each other lane.
+    /// Seconds that a batch of that size takes at the least, beside one of each other instance.
     pub fn time(&mut self, size: usize, others: &mut [Self]) -> Result<f64> {
         let shapes = &self.group.shapes(size);
         let start = Instant::now();
@@ -109,65 +111,67 @@ impl TensorRtLane {
     }
 
     /// The context that is at these shapes, or else the one that has not been used for longest.
-    fn context(&mut self, shapes: &[Shape]) -> Arc<Mutex<Prepared>> {
+    fn context(&mut self, shapes: &[Shape]) -> Arc<Mutex<GraphContext>> {
         let i = self.contexts.iter().rposition(|context| context.lock().is_at(shapes)).unwrap_or(0);
         self.contexts[i..].rotate_left(1);
         self.contexts[self.contexts.len() - 1].clone()
     }
 
-    fn work<'a>(&'a self, gather: &'a [Piece], scatter: &'a [Piece]) -> Work<'a> {
+    fn work<'a>(&'a self, gather: &'a [CopySpan], scatter: &'a [CopySpan]) -> Work<'a> {
         let log = self.engine.runtime().log();
         Work { memory: &self.memory, stream: &self.stream, copier: &self.copier, log, gather, scatter }
     }
 
-    fn compute(&mut self, shapes: &[Shape], gather: &[Piece], scatter: &[Piece]) -> Result<()> {
+    fn compute(&mut self, shapes: &[Shape], gather: &[CopySpan], scatter: &[CopySpan]) -> Result<()> {
         let context = self.context(shapes);
-        // SAFETY: the memory has room for the largest shapes, and outlives the contexts; a batch is waited for. For pieces see
+        // SAFETY: the memory has room for the largest shapes, and outlives the contexts; a batch is waited for. For spans see
         // `gather`.
         unsafe { context.lock().run(shapes, &self.work(gather, scatter)) }
     }
 
     /// What is copied to the jobs' inputs' places in the batch: by a kernel what is returned; the driver's copies are started.
-    fn gather(&self, kind: &Kind, jobs: &mut [Job]) -> Vec<Piece> {
-        let mut pieces = Vec::with_capacity(jobs.len());
+    fn gather(&self, key: &BatchKey, jobs: &mut [Job]) -> Vec<CopySpan> {
+        let mut spans = Vec::with_capacity(jobs.len());
         for_each(jobs, |_, job, first| {
             if let Some(mark) = &job.ready {
                 mark.hold_back(&self.stream)?;
             }
-            for (tensor, part) in job.inputs.iter().enumerate() {
-                let to = self.place(tensor, &kind.inputs[tensor], part, first)?;
-                let piece = Piece { to, from: address(part), bytes: part.lent.shape.bytes(part.element_type)? };
-                match self.is_for_kernel(&piece, part) {
-                    true => pieces.push(piece),
+            for (index, tensor) in job.inputs.iter().enumerate() {
+                let to = self.place(index, &key.inputs[index], tensor, first)?;
+                let span =
+                    CopySpan { to, from: address(tensor), bytes: tensor.caller.shape.bytes(tensor.element_type)? };
+                match self.is_for_kernel(&span, tensor) {
+                    true => spans.push(span),
                     // SAFETY: the memory is lent until the job is answered, or its own; the places have room for the
-                    // largest batch, and the lane's last batch has ended.
-                    false => unsafe { copy_async(piece.to, piece.from, piece.bytes, &self.stream) }?,
+                    // largest batch, and the instance's last batch has ended.
+                    false => unsafe { copy_async(span.to, span.from, span.bytes, &self.stream) }?,
                 }
             }
             Ok(())
         });
-        pieces
+        spans
     }
 
-    /// What is copied from the jobs' outputs' places in the batch: pieces for a kernel, and returned those for the driver, with
+    /// What is copied from the jobs' outputs' places in the batch: spans for a kernel, and returned those for the driver, with
     /// the number of their job.
     fn scatter(
         &self,
-        kind: &Kind,
+        key: &BatchKey,
         jobs: &mut [Job],
         unwanted: &dyn Fn(usize) -> bool,
-        pieces: &mut Vec<Piece>,
-    ) -> Vec<(usize, Piece)> {
+        spans: &mut Vec<CopySpan>,
+    ) -> Vec<(usize, CopySpan)> {
         let mut others = Vec::new();
         for_each(jobs, |number, job, first| {
             let wanted = if unwanted(number) { &[][..] } else { &job.outputs };
-            for (output, part) in wanted.iter().enumerate() {
-                let Some(part) = part else { continue };
-                let from = self.place(job.inputs.len() + output, &kind.outputs[output], part, first)?;
-                let piece = Piece { to: address(part), from, bytes: part.lent.shape.bytes(part.element_type)? };
-                match self.is_for_kernel(&piece, part) {
-                    true => pieces.push(piece),
-                    false => others.push((number, piece)),
+            for (output, tensor) in wanted.iter().enumerate() {
+                let Some(tensor) = tensor else { continue };
+                let from = self.place(job.inputs.len() + output, &key.outputs[output], tensor, first)?;
+                let span =
+                    CopySpan { to: address(tensor), from, bytes: tensor.caller.shape.bytes(tensor.element_type)? };
+                match self.is_for_kernel(&span, tensor) {
+                    true => spans.push(span),
+                    false => others.push((number, span)),
                 }
             }
             Ok(())
@@ -175,29 +179,29 @@ impl TensorRtLane {
         others
     }
 
-    fn is_for_kernel(&self, piece: &Piece, part: &Part) -> bool {
-        part.reachable && self.copier.wants(piece.bytes)
+    fn is_for_kernel(&self, span: &CopySpan, tensor: &RequestTensor) -> bool {
+        tensor.reachable && self.copier.wants(span.bytes)
     }
 
     /// Where the items from the first one on of a tensor are.
-    fn place(&self, tensor: usize, item: &Shape, part: &Part, first: usize) -> Result<*mut c_void> {
-        let offset = first * item.bytes(part.element_type)?;
-        Ok(self.memory[tensor].address().wrapping_byte_add(offset))
+    fn place(&self, index: usize, item: &Shape, tensor: &RequestTensor, first: usize) -> Result<*mut c_void> {
+        let offset = first * item.bytes(tensor.element_type)?;
+        Ok(self.memory[index].address().wrapping_byte_add(offset))
     }
 
-    fn batch(&mut self, kind: &Kind, jobs: &mut [Job], unwanted: &dyn Fn(usize) -> bool) -> Result<()> {
+    fn batch(&mut self, key: &BatchKey, jobs: &mut [Job], unwanted: &dyn Fn(usize) -> bool) -> Result<()> {
         let device = self.engine.runtime().device().clone();
         let _current = device.make_current()?;
-        let gather = self.gather(kind, jobs);
+        let gather = self.gather(key, jobs);
         let mut scatter = Vec::with_capacity(jobs.len());
-        let others = self.scatter(kind, jobs, unwanted, &mut scatter);
+        let others = self.scatter(key, jobs, unwanted, &mut scatter);
         let items = self.group.size(jobs.iter().map(|job| job.items).sum());
-        let shapes = self.group.with_batch(&kind.inputs, items);
+        let shapes = self.group.with_batch(&key.inputs, items);
         self.compute(&shapes, &gather, &scatter)?;
-        for (number, piece) in others {
+        for (number, span) in others {
             if jobs[number].failure.is_none() {
                 // SAFETY: as in `gather`.
-                jobs[number].failure = unsafe { copy_async(piece.to, piece.from, piece.bytes, &self.stream) }.err();
+                jobs[number].failure = unsafe { copy_async(span.to, span.from, span.bytes, &self.stream) }.err();
             }
         }
         self.stream.synchronize()
@@ -216,19 +220,19 @@ fn for_each(jobs: &mut [Job], mut work: impl FnMut(usize, &Job, usize) -> Result
     }
 }
 
-/// Where a part is while the device works with it.
-fn address(part: &Part) -> *mut c_void {
-    part.block.as_ref().map_or(part.lent.address(), |block| block.address())
+/// Where a tensor is while the device works with it.
+fn address(tensor: &RequestTensor) -> *mut c_void {
+    tensor.block.as_ref().map_or(tensor.caller.address(), |block| block.address())
 }
 
-impl Lane for TensorRtLane {
+impl Instance for TensorRtInstance {
     fn run(
         &mut self,
-        kind: &Kind,
+        key: &BatchKey,
         jobs: &mut [Job],
         unwanted: &dyn Fn(usize) -> bool,
     ) -> std::result::Result<(), Failure> {
-        self.batch(kind, jobs, unwanted).map_err(|error| {
+        self.batch(key, jobs, unwanted).map_err(|error| {
             // Whatever failed, the device must have let go of the jobs' memory; if it cannot even be waited for, it
             // will not do anything any more.
             let lost = self.stream.synchronize().is_err();
@@ -238,9 +242,9 @@ impl Lane for TensorRtLane {
     }
 }
 
-impl Drop for TensorRtLane {
+impl Drop for TensorRtInstance {
     fn drop(&mut self) {
-        // What is in the stream uses the memory. Graphs hold the copier's kernel, and a context may live on in the intake.
+        // What is in the stream uses the memory. Graphs hold the copier's kernel, and a context may live on in the admission.
         let _ = self.stream.synchronize();
         self.contexts.iter().for_each(|context| context.lock().forget());
     }

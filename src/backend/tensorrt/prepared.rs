@@ -6,7 +6,7 @@
 
 use super::context::Context;
 use crate::backend::Context as _;
-use crate::cuda::{Copier, DeviceMemory, Graph, Piece, Slot, Stream};
+use crate::cuda::{Copier, CopySpan, DeviceMemory, Graph, Slot, Stream};
 use crate::engine::{Description, Role};
 use crate::error::Result;
 use crate::log::{Level, Log};
@@ -59,8 +59,8 @@ pub struct Work<'a> {
     pub copier: &'a Copier,
     pub log: &'a Log,
     /// What is copied before the network runs, and what after.
-    pub gather: &'a [Piece],
-    pub scatter: &'a [Piece],
+    pub gather: &'a [CopySpan],
+    pub scatter: &'a [CopySpan],
 }
 
 /// A run as a graph: copies, the network, copies. Launches of their own would cost 4 µs of each batch.
@@ -74,18 +74,18 @@ impl Captured {
     /// Says what is copied in the next launch; returns what has no place in the graph of the gather and of the scatter.
     ///
     /// # Safety
-    /// As for `Prepared::run`.
-    unsafe fn fill<'a>(&mut self, work: &Work<'a>) -> Result<[&'a [Piece]; 2]> {
-        let mut fill = |slot: &mut Option<Slot>, pieces| match slot {
+    /// As for `GraphContext::run`.
+    unsafe fn fill<'a>(&mut self, work: &Work<'a>) -> Result<[&'a [CopySpan]; 2]> {
+        let mut fill = |slot: &mut Option<Slot>, spans| match slot {
             // SAFETY: the slots are of this graph; the rest as the caller says.
-            Some(slot) => unsafe { work.copier.fill(&mut self.graph, slot, pieces) },
-            None => Ok(pieces),
+            Some(slot) => unsafe { work.copier.fill(&mut self.graph, slot, spans) },
+            None => Ok(spans),
         };
         Ok([fill(&mut self.gather, work.gather)?, fill(&mut self.scatter, work.scatter)?])
     }
 
     /// # Safety
-    /// As for `Prepared::run`.
+    /// As for `GraphContext::run`.
     unsafe fn launch(&mut self, work: &Work<'_>) -> Result<()> {
         // SAFETY: as the caller says.
         unsafe {
@@ -97,7 +97,7 @@ impl Captured {
     }
 }
 
-pub struct Prepared {
+pub struct GraphContext {
     /// Before the context that it was captured from, to be dropped first.
     graph: Option<Captured>,
     context: Context,
@@ -108,7 +108,7 @@ pub struct Prepared {
     captures: Arc<Captures>,
 }
 
-impl Prepared {
+impl GraphContext {
     /// The context computes in `scratch`.
     ///
     /// # Safety
@@ -140,7 +140,7 @@ impl Prepared {
     /// Starts a run on the stream: as a graph where these shapes were there before, else as it is.
     ///
     /// # Safety
-    /// The memory holds the shapes' elements and is the same each time, as is the stream; the device reaches the pieces'
+    /// The memory holds the shapes' elements and is the same each time, as is the stream; the device reaches the spans'
     /// memory, of which no target overlaps another. All of it stays until the stream has passed the run.
     pub unsafe fn run(&mut self, shapes: &[Shape], work: &Work<'_>) -> Result<()> {
         if self.shapes != shapes {
@@ -170,7 +170,7 @@ impl Prepared {
     ///
     /// # Safety
     /// As for `run`.
-    pub unsafe fn settle(&mut self, shapes: &[Shape], work: &Work<'_>) -> Result<()> {
+    pub unsafe fn warm_up(&mut self, shapes: &[Shape], work: &Work<'_>) -> Result<()> {
         // SAFETY: as the caller says.
         unsafe {
             if self.graph.is_none() || !self.is_at(shapes) {
@@ -227,9 +227,9 @@ impl Prepared {
         })?;
         let mut captured = Captured { graph, gather, scatter };
         // A driver that does not do this shall say so now.
-        for pieces in [&[Piece::NOTHING][..], &[]] {
+        for spans in [&[CopySpan::NOTHING][..], &[]] {
             // SAFETY: nothing is copied.
-            unsafe { captured.fill(&Work { gather: pieces, scatter: pieces, ..*work }) }?;
+            unsafe { captured.fill(&Work { gather: spans, scatter: spans, ..*work }) }?;
         }
         Ok(captured)
     }

@@ -6,7 +6,8 @@
 
 use super::engine::Engine;
 use crate::backend::Engine as _;
-use crate::backend::lane::{CrewSize, holding};
+use crate::backend::batch::holding;
+use crate::backend::instance_group::InstanceGroupOptions;
 use crate::engine::{Description, Role};
 use crate::tensor::Shape;
 
@@ -42,7 +43,7 @@ pub fn pays(at_once: f64, one_after_the_other: f64) -> bool {
 
 impl Group {
     /// The profiles of an engine by what they take, with the sizes that could be computed.
-    pub fn all(engine: &Engine, size: &CrewSize) -> Vec<Self> {
+    pub fn all(engine: &Engine, size: &InstanceGroupOptions) -> Vec<Self> {
         let description = engine.description();
         let mut groups: Vec<Self> = Vec::new();
         for profile in 0..description.profiles.len().max(1) {
@@ -58,7 +59,7 @@ impl Group {
         groups
     }
 
-    fn new(description: &Description, profile: usize, size: &CrewSize) -> Self {
+    fn new(description: &Description, profile: usize, size: &InstanceGroupOptions) -> Self {
         let ranges: Vec<_> = description
             .indexes(Role::Input)
             .map(|tensor| {
@@ -103,12 +104,12 @@ impl Group {
     }
 
     /// The largest batch that is of use.
-    pub fn usual(&self) -> usize {
+    pub fn optimal(&self) -> usize {
         self.sizes.last().copied().unwrap_or(1)
     }
 }
 
-fn candidates(least: usize, most: usize, size: &CrewSize) -> Vec<usize> {
+fn candidates(least: usize, most: usize, size: &InstanceGroupOptions) -> Vec<usize> {
     let largest = if size.largest == 0 { most } else { size.largest.clamp(least, most.max(least)) };
     let powers = std::iter::successors(Some(1usize), |power| power.checked_mul(2)).take_while(|power| *power < largest);
     let mut sizes: Vec<_> = powers.chain(size.preferred.iter().copied()).chain([least, largest]).collect();
@@ -124,8 +125,11 @@ mod tests {
 
     #[test]
     fn few_sizes_and_what_the_application_prefers() {
-        let size =
-            |largest, preferred: &[usize]| CrewSize { largest, preferred: preferred.into(), ..CrewSize::default() };
+        let size = |largest, preferred: &[usize]| InstanceGroupOptions {
+            largest,
+            preferred: preferred.into(),
+            ..InstanceGroupOptions::default()
+        };
         assert_eq!(candidates(1, 16, &size(0, &[])), [1, 2, 4, 8, 16]);
         assert_eq!(candidates(1, 12, &size(0, &[6])), [1, 2, 4, 6, 8, 12]);
         assert_eq!(candidates(1, 16, &size(1, &[])), [1]);

@@ -2,10 +2,10 @@
 
 #![allow(dead_code)]
 
-#[path = "../../../src/schedule/calls.rs"]
-pub mod calls;
-#[path = "../../../src/schedule/completion.rs"]
-pub mod completion;
+#[path = "../../../src/schedule/callbacks.rs"]
+pub mod callbacks;
+#[path = "../../../src/schedule/request.rs"]
+pub mod request;
 #[path = "../../../src/error.rs"]
 pub mod error;
 #[path = "../../../src/schedule/queue.rs"]

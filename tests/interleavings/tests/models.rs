@@ -1,7 +1,7 @@
 //! What has to hold however the threads of a session interleave.
 
-use interleavings::calls::{Calls, Duty};
-use interleavings::completion::{Delivery, Ticket};
+use interleavings::callbacks::{Calls, Duty};
+use interleavings::request::{Delivery, Ticket};
 use interleavings::error::{Code, Error, Result};
 use interleavings::queue::{Place, Queue, Waiting};
 use interleavings::sync::{Condvar, Mutex};
