@@ -39,14 +39,16 @@
 #define PLANRT_BATCH_SIZES 66
 
 /**
- * Major version of the interface that this header describes. It changes when something is removed or changed.
+ * Major version of the interface that this header describes. It changes when something is removed or changed; 0 as long
+ * as nothing is promised.
  */
 #define PLANRT_API_MAJOR 0
 
 /**
- * Minor version of the interface that this header describes. It changes when something is added.
+ * Minor version of the interface that this header describes. It changes when something is added; while the major is 0,
+ * also when something is removed or changed.
  */
-#define PLANRT_API_MINOR 1
+#define PLANRT_API_MINOR 2
 
 /**
  * Memory of one kind, made here or wrapped from the application's. The handle may be used from any thread; what is in
@@ -131,41 +133,51 @@ typedef int32_t planrt_memory_kind;
 typedef int32_t planrt_element_type;
 
 /**
- * A tensor in host memory, lent to `planrt_context_run` for the time of the call. Fill it with zeros first, then set
- * `struct_size` to `sizeof(planrt_host_tensor)`.
+ * An input or output with the memory that the application lends for it: for `planrt_context_run` until it returns, for
+ * `planrt_session_submit` until the request is answered. Fill it with zeros first, then set `struct_size` to
+ * `sizeof(planrt_tensor)`.
  */
-typedef struct planrt_host_tensor {
+typedef struct planrt_tensor {
   /**
    * Bytes of this struct, as the caller knows it; the same in all elements of an array.
    */
   size_t struct_size;
   /**
-   * The tensor's name in the model, in UTF-8.
+   * The tensor's name in the model, in UTF-8; read during the call only.
    */
   const char *name;
   /**
-   * Read for inputs, written for outputs. Elements are dense, the last dimension runs fastest; no alignment is
-   * asked for.
+   * For inputs, and null for outputs: where the elements are read from, a host address or a `CUdeviceptr`. They are
+   * dense, the last dimension runs fastest; in host memory no alignment is asked for.
    */
-  void *data;
+  const void *input_data;
   /**
-   * Bytes behind `data`.
+   * For outputs, and null for inputs: where the elements are written to.
    */
-  size_t size;
+  void *output_data;
   /**
-   * The type of the elements in `data`: the model's, or `PLANRT_FLOAT32` where the model's is float16 or bfloat16 (and
-   * the other way round): planrt then converts, rounding to nearest even.
+   * Bytes behind `input_data` or `output_data`: at least what the tensor takes.
+   */
+  size_t size_bytes;
+  /**
+   * The type of the elements there: the model's. In host memory also `PLANRT_FLOAT32` where the model's is float16 or
+   * bfloat16 (and the other way round): planrt then converts, rounding to nearest even.
    */
   planrt_element_type element_type;
+  /**
+   * Where the memory is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`. `planrt_context_run` takes
+   * host memory and page-locked memory only.
+   */
+  planrt_memory_kind memory_kind;
   /**
    * For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
    */
   int32_t rank;
   /**
-   * For inputs: the extents in elements, outermost first.
+   * For inputs: the extents in elements, outermost first. Where the model has a batch it is the first one.
    */
   int64_t shape[PLANRT_MAX_RANK];
-} planrt_host_tensor;
+} planrt_tensor;
 
 /**
  * The engine that runs a model: one of the `PLANRT_BACKEND_` constants.
@@ -268,46 +280,6 @@ typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, con
 typedef int32_t planrt_when_full;
 
 /**
- * A tensor of a request. Fill it with zeros first, then set `struct_size` to `sizeof(planrt_tensor)`.
- */
-typedef struct planrt_tensor {
-  /**
-   * Bytes of this struct, as the caller knows it; the same in all elements of an array.
-   */
-  size_t struct_size;
-  /**
-   * The tensor's name in the model, in UTF-8; read during the call only.
-   */
-  const char *name;
-  /**
-   * Read for inputs, written for outputs: a host address, or a `CUdeviceptr`. Elements are dense, the last dimension
-   * runs fastest.
-   */
-  void *data;
-  /**
-   * Bytes behind `data`.
-   */
-  size_t size;
-  /**
-   * The type of the elements in `data`: the model's. In host memory also `PLANRT_FLOAT32` where the model's is float16
-   * or bfloat16 (and the other way round): planrt then converts, rounding to nearest even.
-   */
-  planrt_element_type element_type;
-  /**
-   * Where `data` is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`.
-   */
-  planrt_memory_kind memory_kind;
-  /**
-   * For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
-   */
-  int32_t rank;
-  /**
-   * For inputs: the extents in elements, outermost first. Where the model has a batch it is the first one.
-   */
-  int64_t shape[PLANRT_MAX_RANK];
-} planrt_tensor;
-
-/**
  * Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
  * throw. It may submit requests, wait for others, and delete the session; a long one holds up other callbacks only.
  */
@@ -324,9 +296,9 @@ typedef struct planrt_request_options {
   size_t struct_size;
   /**
    * Microseconds from the call after which the request is not run any more, but answered with
-   * `PLANRT_ERROR_DEADLINE`; 0 for none. One that is negative has passed already, which is an error.
+   * `PLANRT_ERROR_DEADLINE`; 0 for none. A negative one has passed already: the request is refused with that error.
    */
-  int64_t deadline;
+  int64_t timeout_us;
   /**
    * Higher ones go first; equals, in the order in which they came.
    */
@@ -380,17 +352,17 @@ typedef struct planrt_session_statistics {
    */
   uint64_t cancelled;
   /**
-   * Requests whose deadline passed.
+   * Requests whose time-out passed.
    */
-  uint64_t deadline_passed;
+  uint64_t timed_out;
   /**
    * Requests that wait now.
    */
-  uint64_t waiting;
+  uint64_t waiting_requests;
   /**
    * Items of the batches that run now.
    */
-  uint64_t running;
+  uint64_t running_items;
   /**
    * Items of all batches.
    */
@@ -399,21 +371,21 @@ typedef struct planrt_session_statistics {
    * From submission to the start of the batch: the time that half of the requests stayed below, nine in ten, and 99
    * in 100.
    */
-  double queue_p50;
-  double queue_p90;
-  double queue_p99;
+  double queue_p50_us;
+  double queue_p90_us;
+  double queue_p99_us;
   /**
    * From the start of the batch to its end, copies included.
    */
-  double run_p50;
-  double run_p90;
-  double run_p99;
+  double run_p50_us;
+  double run_p90_us;
+  double run_p99_us;
   /**
    * From submission to the end of the batch.
    */
-  double total_p50;
-  double total_p90;
-  double total_p99;
+  double total_p50_us;
+  double total_p90_us;
+  double total_p99_us;
   /**
    * The part of the time that contexts were at work: 0 to 1.
    */
@@ -433,71 +405,6 @@ typedef struct planrt_session_statistics {
  * The CPU engine inside planrt: runs ONNX models.
  */
 #define PLANRT_BACKEND_CPU 2
-
-/**
- * IEEE 754 binary32.
- */
-#define PLANRT_FLOAT32 1
-
-/**
- * IEEE 754 binary16.
- */
-#define PLANRT_FLOAT16 2
-
-/**
- * The upper half of a binary32.
- */
-#define PLANRT_BFLOAT16 3
-
-/**
- * Signed, 8 bits.
- */
-#define PLANRT_INT8 4
-
-/**
- * Unsigned, 8 bits.
- */
-#define PLANRT_UINT8 5
-
-/**
- * Signed, 32 bits.
- */
-#define PLANRT_INT32 6
-
-/**
- * Signed, 64 bits.
- */
-#define PLANRT_INT64 7
-
-/**
- * One byte, 0 or 1.
- */
-#define PLANRT_BOOL 8
-
-/**
- * The model reads it.
- */
-#define PLANRT_INPUT 1
-
-/**
- * The model writes it.
- */
-#define PLANRT_OUTPUT 2
-
-/**
- * Ordinary host memory.
- */
-#define PLANRT_MEMORY_HOST 1
-
-/**
- * Page-locked host memory, which the GPU copies from and to directly.
- */
-#define PLANRT_MEMORY_PINNED 2
-
-/**
- * Memory on the CUDA device.
- */
-#define PLANRT_MEMORY_DEVICE 3
 
 /**
  * Bytes of all weights. TensorRT 10.14 and later, TensorRT-RTX.
@@ -659,6 +566,71 @@ typedef struct planrt_session_statistics {
  */
 #define PLANRT_WHEN_FULL_BLOCK 2
 
+/**
+ * IEEE 754 binary32.
+ */
+#define PLANRT_FLOAT32 1
+
+/**
+ * IEEE 754 binary16.
+ */
+#define PLANRT_FLOAT16 2
+
+/**
+ * The upper half of a binary32.
+ */
+#define PLANRT_BFLOAT16 3
+
+/**
+ * Signed, 8 bits.
+ */
+#define PLANRT_INT8 4
+
+/**
+ * Unsigned, 8 bits.
+ */
+#define PLANRT_UINT8 5
+
+/**
+ * Signed, 32 bits.
+ */
+#define PLANRT_INT32 6
+
+/**
+ * Signed, 64 bits.
+ */
+#define PLANRT_INT64 7
+
+/**
+ * One byte, 0 or 1.
+ */
+#define PLANRT_BOOL 8
+
+/**
+ * The model reads it.
+ */
+#define PLANRT_INPUT 1
+
+/**
+ * The model writes it.
+ */
+#define PLANRT_OUTPUT 2
+
+/**
+ * Ordinary host memory.
+ */
+#define PLANRT_MEMORY_HOST 1
+
+/**
+ * Page-locked host memory, which the GPU copies from and to directly.
+ */
+#define PLANRT_MEMORY_PINNED 2
+
+/**
+ * Memory on the CUDA device.
+ */
+#define PLANRT_MEMORY_DEVICE 3
+
 
 
 #ifdef __cplusplus
@@ -666,7 +638,7 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Allocates `size` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
+ * Allocates `size_bytes` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
  * device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
  *
  * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, for device memory with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
@@ -675,19 +647,19 @@ extern "C" {
  */
 struct planrt_error *planrt_buffer_new(const struct planrt_runtime *runtime,
                                        planrt_memory_kind kind,
-                                       size_t size,
+                                       size_t size_bytes,
                                        struct planrt_buffer **buffer_out);
 
 /**
  * Wraps memory of the application's, which stays its own and must outlive the handle. `*buffer_out` is the caller's, for
  * `planrt_buffer_delete`. Any thread.
  *
- * Requires: `runtime` is alive, `address` is memory of that kind, `size` bytes; `buffer_out` is writable.
+ * Requires: `runtime` is alive, `address` is memory of that kind, `size_bytes` bytes; `buffer_out` is writable.
  */
 struct planrt_error *planrt_buffer_wrap(const struct planrt_runtime *runtime,
                                         planrt_memory_kind kind,
                                         void *address,
-                                        size_t size,
+                                        size_t size_bytes,
                                         struct planrt_buffer **buffer_out);
 
 /**
@@ -793,22 +765,24 @@ struct planrt_error *planrt_context_get_shape(struct planrt_context *context,
 /**
  * The bytes that an input or output takes with the inputs' shapes as set.
  *
- * Requires: `context` is alive, `tensor` a string, `size_out` writable.
+ * Requires: `context` is alive, `tensor` a string, `size_bytes_out` writable.
  */
-struct planrt_error *planrt_context_get_size(struct planrt_context *context, const char *tensor, size_t *size_out);
+struct planrt_error *planrt_context_get_size(struct planrt_context *context,
+                                             const char *tensor,
+                                             size_t *size_bytes_out);
 
 /**
  * Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names
  * (device memory for TensorRT, where page-locked memory will do and ordinary memory is refused; host memory on the CPU),
- * `size` bytes. It stays the caller's, and must stay valid until
+ * `size_bytes` bytes. It stays the caller's, and must stay valid until
  * another is bound and the enqueued work has ended. Its size is checked when work is enqueued.
  *
- * Requires: `context` is alive, `tensor` a string, `address` valid for `size` bytes.
+ * Requires: `context` is alive, `tensor` a string, `address` valid for `size_bytes` bytes.
  */
 struct planrt_error *planrt_context_bind(struct planrt_context *context,
                                          const char *tensor,
                                          void *address,
-                                         size_t size);
+                                         size_t size_bytes);
 
 /**
  * The bytes of device memory that a run takes besides its inputs and outputs, with the inputs' shapes as set; 0 on the
@@ -816,23 +790,23 @@ struct planrt_error *planrt_context_bind(struct planrt_context *context,
  *
  * Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing.
  *
- * Requires: `context` is alive, `size_out` writable.
+ * Requires: `context` is alive, `size_bytes_out` writable.
  */
-struct planrt_error *planrt_context_get_device_memory_size(struct planrt_context *context, size_t *size_out);
+struct planrt_error *planrt_context_get_device_memory_size(struct planrt_context *context, size_t *size_bytes_out);
 
 /**
- * Lends device memory to a context that was made without: `size` bytes from a multiple of 256 on. It stays the caller's,
+ * Lends device memory to a context that was made without: `size_bytes` bytes from a multiple of 256 on. It stays the caller's,
  * and must stay valid until other memory is lent and the enqueued work has ended. Contexts may share it whose work does
  * not overlap: one stream, or one stream behind another, sees to that. Its size is checked when work is enqueued
  * (`PLANRT_ERROR_BUFFER_TOO_SMALL`). On the CPU it is not used.
  *
  * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a context with memory of its own.
  *
- * Requires: `context` is alive, `address` device memory, valid for `size` bytes.
+ * Requires: `context` is alive, `address` device memory, valid for `size_bytes` bytes.
  */
 struct planrt_error *planrt_context_set_device_memory(struct planrt_context *context,
                                                       void *address,
-                                                      size_t size);
+                                                      size_t size_bytes);
 
 /**
  * Gives a context the application's streams for the parts of a run that may go beside one another, instead of TensorRT's
@@ -863,19 +837,19 @@ struct planrt_error *planrt_context_set_aux_streams(struct planrt_context *conte
 struct planrt_error *planrt_context_enqueue(struct planrt_context *context, struct planrt_stream *stream);
 
 /**
- * Runs from host memory to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
+ * Runs from host memory, pageable or page-locked, to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
  * (through page-locked memory of its own, unless the memory given is page-locked), runs, copies back. Every input must
  * be given; an output that is not given is computed and dropped. On an error the outputs hold what they held, unless the
  * device itself fails while they are copied; the shapes stay set.
  *
  * Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`; `PLANRT_ERROR_OUT_OF_MEMORY`.
  *
- * Requires: `context` is alive, the arrays readable, each element's `data` valid for its `size`.
+ * Requires: `context` is alive, the arrays readable, each element's memory valid for its `size_bytes`.
  */
 struct planrt_error *planrt_context_run(struct planrt_context *context,
-                                        const struct planrt_host_tensor *inputs,
+                                        const struct planrt_tensor *inputs,
                                         size_t input_count,
-                                        const struct planrt_host_tensor *outputs,
+                                        const struct planrt_tensor *outputs,
                                         size_t output_count);
 
 /**
@@ -901,17 +875,6 @@ struct planrt_error *planrt_doctor(const struct planrt_runtime_options *options,
                                    const char *model,
                                    char **report_out,
                                    bool *usable_out);
-
-/**
- * The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant. Any
- * thread.
- */
-const char *planrt_element_type_get_name(planrt_element_type element_type);
-
-/**
- * Bytes of one element; 0 for an unknown constant. Any thread.
- */
-size_t planrt_element_type_get_size(planrt_element_type element_type);
 
 /**
  * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_engine_options_delete`.
@@ -963,7 +926,7 @@ struct planrt_error *planrt_engine_options_set_lean_runtime(struct planrt_engine
  * Requires: `options` is alive.
  */
 struct planrt_error *planrt_engine_options_set_weight_streaming_budget(struct planrt_engine_options *options,
-                                                                       int64_t bytes);
+                                                                       int64_t budget_bytes);
 
 /**
  * Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may shorten
@@ -983,11 +946,11 @@ struct planrt_error *planrt_engine_load_file(const struct planrt_runtime *runtim
 /**
  * Loads a model from memory: as `planrt_engine_load_file`. `data` is read during the call only.
  *
- * Requires: As for `planrt_engine_load_file`; `data` is readable for `size` bytes.
+ * Requires: As for `planrt_engine_load_file`; `data` is readable for `size_bytes` bytes.
  */
 struct planrt_error *planrt_engine_load_memory(const struct planrt_runtime *runtime,
                                                const void *data,
-                                               size_t size,
+                                               size_t size_bytes,
                                                const struct planrt_engine_options *options,
                                                struct planrt_engine **engine_out);
 
@@ -1079,11 +1042,11 @@ size_t planrt_engine_get_device_memory_size(const struct planrt_engine *engine);
  *
  * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where there is no such profile.
  *
- * Requires: `engine` is alive, `size_out` writable.
+ * Requires: `engine` is alive, `size_bytes_out` writable.
  */
 struct planrt_error *planrt_engine_get_profile_device_memory_size(const struct planrt_engine *engine,
                                                                   int32_t profile,
-                                                                  size_t *size_out);
+                                                                  size_t *size_bytes_out);
 
 /**
  * A number that TensorRT knows of a plan. Any thread.
@@ -1148,7 +1111,7 @@ void planrt_error_delete(struct planrt_error *error);
  *
  * Requires: `request` is alive, `done_out` writable.
  */
-struct planrt_error *planrt_request_wait(const struct planrt_request *request, int64_t timeout, bool *done_out);
+struct planrt_error *planrt_request_wait(const struct planrt_request *request, int64_t timeout_us, bool *done_out);
 
 /**
  * Whether the request is answered; its outputs are written then, if it succeeded. False for a bad handle.
@@ -1329,7 +1292,7 @@ struct planrt_error *planrt_session_options_set_preferred_batches(struct planrt_
  * Requires: `options` is alive.
  */
 struct planrt_error *planrt_session_options_set_max_delay(struct planrt_session_options *options,
-                                                          int64_t microseconds);
+                                                          int64_t delay_us);
 
 /**
  * The most requests that wait, and what happens to one more. Default 1024 and `PLANRT_WHEN_FULL_REFUSE`.
@@ -1364,7 +1327,7 @@ struct planrt_error *planrt_session_options_set_contexts(struct planrt_session_o
  * Requires: `options` is alive.
  */
 struct planrt_error *planrt_session_options_set_memory_budget(struct planrt_session_options *options,
-                                                              size_t bytes);
+                                                              size_t budget_bytes);
 
 /**
  * Whether requests that were running on a device that is lost run again on another one of the session's, instead of
@@ -1424,7 +1387,7 @@ void planrt_session_delete(struct planrt_session *session);
  * Errors: `PLANRT_ERROR_QUEUE_FULL`, `_DEADLINE`, `_SHAPE`, `_BUFFER_TOO_SMALL`, `_NOT_FOUND`, `_INVALID_ARGUMENT`,
  * `_SHUT_DOWN`, and where every device is lost the error of that. The callback is not called then.
  *
- * Requires: `session` is alive; the arrays are readable; each element's `data` is valid for its `size`, and stays so
+ * Requires: `session` is alive; the arrays are readable; each element's memory is valid for its `size_bytes`, and stays so
  * until the request is answered.
  */
 struct planrt_error *planrt_session_submit(const struct planrt_session *session,
@@ -1458,7 +1421,7 @@ struct planrt_error *planrt_session_run(const struct planrt_session *session,
  *
  * Requires: `session` is alive, `calls_out` null or writable.
  */
-struct planrt_error *planrt_session_pump(const struct planrt_session *session, int64_t timeout, size_t *calls_out);
+struct planrt_error *planrt_session_pump(const struct planrt_session *session, int64_t timeout_us, size_t *calls_out);
 
 /**
  * What the session has done so far. Any thread.
@@ -1541,9 +1504,20 @@ struct planrt_error *planrt_stream_wait_for(struct planrt_stream *stream, struct
  * Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
  * passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
  *
- * Requires: `stream` is alive, `to` writable and `from` readable for `size` bytes.
+ * Requires: `stream` is alive, `to` writable and `from` readable for `size_bytes` bytes.
  */
-struct planrt_error *planrt_stream_copy(struct planrt_stream *stream, void *to, const void *from, size_t size);
+struct planrt_error *planrt_stream_copy(struct planrt_stream *stream, void *to, const void *from, size_t size_bytes);
+
+/**
+ * The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant. Any
+ * thread.
+ */
+const char *planrt_element_type_get_name(planrt_element_type element_type);
+
+/**
+ * Bytes of one element; 0 for an unknown constant. Any thread.
+ */
+size_t planrt_element_type_get_size(planrt_element_type element_type);
 
 /**
  * Frees a string that planrt gave. Null is accepted.
@@ -1554,14 +1528,16 @@ void planrt_string_delete(char *string);
 
 /**
  * The version of the interface that the loaded library offers. A program may use it if the major is the one of its
- * header and the minor at least the one of its header. Null arguments are accepted. Any thread.
+ * header and the minor at least the one of its header; while the major is 0, the minor too must be the same. Null arguments
+ * are accepted. Any thread.
  *
  * Requires: Each pointer is null or writable.
  */
-void planrt_api_version(uint32_t *major, uint32_t *minor);
+void planrt_api_version(uint32_t *major,
+                        uint32_t *minor);
 
 /**
- * The library's release, "0.1.0"; it lives as long as the process. Any thread.
+ * The library's release, "0.2.0"; it lives as long as the process. Any thread.
  */
 const char *planrt_version(void);
 

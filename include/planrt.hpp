@@ -7,8 +7,8 @@
 ///     planrt::Runtime runtime;
 ///     auto engine = planrt::Engine::from_file(runtime, "model.onnx");
 ///     planrt::Context context(engine);
-///     context.run({planrt::HostTensor::input("image", voxels, {1, 1, 128, 128, 128})},
-///                 {planrt::HostTensor::output("prob", probability)});
+///     context.run({planrt::Tensor::input("image", voxels, {1, 1, 128, 128, 128})},
+///                 {planrt::Tensor::output("prob", probability)});
 
 #ifndef PLANRT_HPP
 #define PLANRT_HPP
@@ -266,7 +266,7 @@ inline void check_api_version() {
     uint32_t major = 0;
     uint32_t minor = 0;
     planrt_api_version(&major, &minor);
-    if (major != PLANRT_API_MAJOR || minor < PLANRT_API_MINOR) {
+    if (major != PLANRT_API_MAJOR || minor != PLANRT_API_MINOR) {
         throw Error(ErrorCode::unsupported,
                     "libplanrt has interface " + std::to_string(major) + "." + std::to_string(minor) +
                         "; this program was compiled for " + std::to_string(PLANRT_API_MAJOR) + "." +
@@ -510,57 +510,69 @@ private:
     }
 };
 
-/// A named view of elements in host memory, for Context::run. A value that does not own the elements: they must outlive
-/// it. They are dense, and of the model's type; float for a model's 16-bit type is converted.
-class HostTensor {
+/// A named view of elements, for Context::run in host or pinned memory, for a request of a Session in device memory too. A
+/// value that does not own the elements: they must outlive the run or request. They are dense, and of the model's type; in
+/// host memory float for a model's 16-bit type is converted.
+class Tensor {
 public:
-    /// Elements that the model reads: a std::vector, std::array, std::span or any other contiguous container.
+    /// Elements in host memory that the model reads: a std::vector or any other contiguous container.
     template <class Container>
-    static HostTensor input(std::string name, const Container& elements, Shape shape) {
+    static Tensor input(std::string name, const Container& elements, Shape shape) {
         using Element = std::remove_pointer_t<decltype(std::data(elements))>;
         return input(std::move(name), std::data(elements), std::size(elements) * sizeof(Element),
-                     element_type_of<Element>, std::move(shape));
+                     element_type_of<Element>, std::move(shape), MemoryKind::host);
+    }
+    static Tensor input(std::string name, const Buffer& buffer, ElementType type, Shape shape) {
+        return input(std::move(name), buffer.data(), buffer.size(), type, std::move(shape), buffer.kind());
+    }
+    static Tensor input(std::string name, const void* data, size_t bytes, ElementType type, Shape shape,
+                        MemoryKind kind = MemoryKind::host) {
+        return Tensor(std::move(name), data, nullptr, bytes, type, std::move(shape), kind);
     }
 
-    static HostTensor input(std::string name, const void* data, size_t bytes, ElementType type, Shape shape) {
-        // The C interface has one struct for both directions; the data of an input is only read.
-        return HostTensor(std::move(name), const_cast<void*>(data), bytes, type, std::move(shape));
-    }
-
-    /// Elements that the model writes, from the first one on; the container may be larger than the output.
+    /// Elements in host memory that the model writes, from the first one on; the container may be larger than the output.
     template <class Container>
-    static HostTensor output(std::string name, Container&& elements) {
+    static Tensor output(std::string name, Container&& elements) {
         using Element = std::remove_pointer_t<decltype(std::data(elements))>;
         return output(std::move(name), std::data(elements), std::size(elements) * sizeof(Element),
-                      element_type_of<Element>);
+                      element_type_of<Element>, MemoryKind::host);
     }
-
-    static HostTensor output(std::string name, void* data, size_t bytes, ElementType type) {
-        return HostTensor(std::move(name), data, bytes, type, {});
+    static Tensor output(std::string name, const Buffer& buffer, ElementType type) {
+        return output(std::move(name), buffer.data(), buffer.size(), type, buffer.kind());
+    }
+    static Tensor output(std::string name, void* data, size_t bytes, ElementType type,
+                         MemoryKind kind = MemoryKind::host) {
+        return Tensor(std::move(name), nullptr, data, bytes, type, {}, kind);
     }
 
     /// Borrows from this object.
-    planrt_host_tensor get() const {
-        planrt_host_tensor tensor{};
+    planrt_tensor get() const {
+        planrt_tensor tensor{};
         tensor.struct_size = sizeof tensor;
         tensor.name = name_.c_str();
-        tensor.data = data_;
-        tensor.size = bytes_;
+        tensor.input_data = input_data_;
+        tensor.output_data = output_data_;
+        tensor.size_bytes = bytes_;
         tensor.element_type = static_cast<planrt_element_type>(type_);
+        tensor.memory_kind = static_cast<planrt_memory_kind>(kind_);
         tensor.rank = detail::rank_of(shape_);
         std::copy(shape_.begin(), shape_.end(), tensor.shape);
         return tensor;
     }
 
 private:
-    HostTensor(std::string name, void* data, size_t bytes, ElementType type, Shape shape)
-        : name_(std::move(name)), data_(data), bytes_(bytes), type_(type), shape_(std::move(shape)) {}
+    Tensor(std::string name, const void* input_data, void* output_data, size_t bytes, ElementType type, Shape shape,
+           MemoryKind kind)
+        : name_(std::move(name)), input_data_(input_data), output_data_(output_data), bytes_(bytes), type_(type),
+          shape_(std::move(shape)), kind_(kind) {}
 
     std::string name_;
-    void* data_;
+    const void* input_data_;
+    void* output_data_;
     size_t bytes_;
     ElementType type_;
     Shape shape_;
+    MemoryKind kind_;
 };
 
 /// One execution context: shapes, addresses, runs. Owns its handle; one thread at a time, except for cancel().
@@ -606,9 +618,9 @@ public:
 
     /// Runs from host memory to host memory, and returns when the outputs are written. Every input must be given, and
     /// its shape is set; an output that is not given is dropped. On an error the outputs hold what they held.
-    void run(const std::vector<HostTensor>& inputs, const std::vector<HostTensor>& outputs) {
-        const std::vector<planrt_host_tensor> c_inputs = views(inputs);
-        const std::vector<planrt_host_tensor> c_outputs = views(outputs);
+    void run(const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs) {
+        const std::vector<planrt_tensor> c_inputs = views(inputs);
+        const std::vector<planrt_tensor> c_outputs = views(outputs);
         detail::check(planrt_context_run(get(), c_inputs.data(), c_inputs.size(), c_outputs.data(), c_outputs.size()));
     }
 
@@ -659,75 +671,14 @@ private:
         return context;
     }
 
-    static std::vector<planrt_host_tensor> views(const std::vector<HostTensor>& tensors) {
-        std::vector<planrt_host_tensor> views;
+    static std::vector<planrt_tensor> views(const std::vector<Tensor>& tensors) {
+        std::vector<planrt_tensor> views;
         views.reserve(tensors.size());
-        for (const HostTensor& tensor : tensors) {
+        for (const Tensor& tensor : tensors) {
             views.push_back(tensor.get());
         }
         return views;
     }
-};
-
-/// A named view of elements for a request of a Session, in host, pinned or device memory. A value that does not own the
-/// elements: they must outlive the request. They are dense, and of the model's type; in host memory float for a model's
-/// 16-bit type is converted.
-class Tensor {
-public:
-    /// Elements in host memory that the model reads: a std::vector or any other contiguous container.
-    template <class Container>
-    static Tensor input(std::string name, const Container& elements, Shape shape) {
-        using Element = std::remove_pointer_t<decltype(std::data(elements))>;
-        return input(std::move(name), std::data(elements), std::size(elements) * sizeof(Element),
-                     element_type_of<Element>, std::move(shape), MemoryKind::host);
-    }
-    static Tensor input(std::string name, const Buffer& buffer, ElementType type, Shape shape) {
-        return input(std::move(name), buffer.data(), buffer.size(), type, std::move(shape), buffer.kind());
-    }
-    static Tensor input(std::string name, const void* data, size_t bytes, ElementType type, Shape shape,
-                        MemoryKind kind) {
-        // The C interface has one struct for both directions; the data of an input is only read.
-        return Tensor(std::move(name), const_cast<void*>(data), bytes, type, std::move(shape), kind);
-    }
-
-    /// Elements in host memory that the model writes, from the first one on; the container may be larger than the output.
-    template <class Container>
-    static Tensor output(std::string name, Container&& elements) {
-        using Element = std::remove_pointer_t<decltype(std::data(elements))>;
-        return output(std::move(name), std::data(elements), std::size(elements) * sizeof(Element),
-                      element_type_of<Element>, MemoryKind::host);
-    }
-    static Tensor output(std::string name, const Buffer& buffer, ElementType type) {
-        return output(std::move(name), buffer.data(), buffer.size(), type, buffer.kind());
-    }
-    static Tensor output(std::string name, void* data, size_t bytes, ElementType type, MemoryKind kind) {
-        return Tensor(std::move(name), data, bytes, type, {}, kind);
-    }
-
-    /// Borrows from this object.
-    planrt_tensor get() const {
-        planrt_tensor tensor{};
-        tensor.struct_size = sizeof tensor;
-        tensor.name = name_.c_str();
-        tensor.data = data_;
-        tensor.size = bytes_;
-        tensor.element_type = static_cast<planrt_element_type>(type_);
-        tensor.memory_kind = static_cast<planrt_memory_kind>(kind_);
-        tensor.rank = detail::rank_of(shape_);
-        std::copy(shape_.begin(), shape_.end(), tensor.shape);
-        return tensor;
-    }
-
-private:
-    Tensor(std::string name, void* data, size_t bytes, ElementType type, Shape shape, MemoryKind kind)
-        : name_(std::move(name)), data_(data), bytes_(bytes), type_(type), shape_(std::move(shape)), kind_(kind) {}
-
-    std::string name_;
-    void* data_;
-    size_t bytes_;
-    ElementType type_;
-    Shape shape_;
-    MemoryKind kind_;
 };
 
 enum class WhenFull : planrt_when_full {
@@ -754,7 +705,7 @@ using RequestCallback = std::function<void(const Error* error)>;
 /// How a request is treated. A value.
 struct RequestOptions {
     int32_t priority = 0;       ///< higher ones go first
-    int64_t deadline = 0;       ///< in microseconds from now; 0: none
+    int64_t timeout_us = 0;     ///< in microseconds from now; 0: none
     Stream* stream = nullptr;   ///< what it holds now is waited for
     void* event = nullptr;      ///< a CUevent instead
     RequestCallback callback;
@@ -882,7 +833,7 @@ private:
         planrt_request_options c_options{};
         c_options.struct_size = sizeof c_options;
         c_options.priority = options.priority;
-        c_options.deadline = options.deadline;
+        c_options.timeout_us = options.timeout_us;
         c_options.stream = options.stream != nullptr ? options.stream->get() : nullptr;
         c_options.event = options.event;
         if (callback != nullptr) {

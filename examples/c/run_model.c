@@ -320,18 +320,19 @@ static void print_time(int32_t run, double ms)
 /* From host memory to host memory, in one call. */
 static bool run_on_host(planrt_context *context, const struct tensor *tensors, int32_t count, int32_t repeat)
 {
-    planrt_host_tensor *views = calloc((size_t)count, sizeof *views);
+    planrt_tensor *views = calloc((size_t)count, sizeof *views);
     if (views == NULL)
         return false;
     /* Inputs from the front, outputs from the back. */
     size_t input_count = 0, output_count = 0;
     for (int32_t i = 0; i < count; ++i) {
-        planrt_host_tensor *view = tensors[i].info.role == PLANRT_INPUT ? &views[input_count++]
-                                                                        : &views[(size_t)count - ++output_count];
+        const bool is_input = tensors[i].info.role == PLANRT_INPUT;
+        planrt_tensor *view = is_input ? &views[input_count++] : &views[(size_t)count - ++output_count];
         view->struct_size = sizeof *view;
         view->name = tensors[i].info.name;
-        view->data = tensors[i].data;
-        view->size = tensors[i].bytes;
+        view->input_data = is_input ? tensors[i].data : NULL;
+        view->output_data = is_input ? NULL : tensors[i].data;
+        view->size_bytes = tensors[i].bytes;
         view->element_type = tensors[i].info.element_type;
         view->rank = tensors[i].rank;
         memcpy(view->shape, tensors[i].shape, sizeof view->shape);
@@ -526,7 +527,7 @@ int main(int argc, char **argv)
     }
     uint32_t major, minor;
     planrt_api_version(&major, &minor);
-    if (major != PLANRT_API_MAJOR || minor < PLANRT_API_MINOR) {
+    if (major != PLANRT_API_MAJOR || minor != PLANRT_API_MINOR) {
         fprintf(stderr, "run_model: this program was not compiled for libplanrt %s\n", planrt_version());
         return 1;
     }

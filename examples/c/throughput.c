@@ -81,9 +81,9 @@ static void describe(struct model *model, const char *path, planrt_memory_kind k
         }
     }
     for (size_t i = 0; i < model->input_count; ++i)
-        stop_if(planrt_context_get_size(context, model->inputs[i].name, &model->inputs[i].size));
+        stop_if(planrt_context_get_size(context, model->inputs[i].name, &model->inputs[i].size_bytes));
     for (size_t i = 0; i < model->output_count; ++i)
-        stop_if(planrt_context_get_size(context, model->outputs[i].name, &model->outputs[i].size));
+        stop_if(planrt_context_get_size(context, model->outputs[i].name, &model->outputs[i].size_bytes));
     planrt_context_delete(context);
 }
 
@@ -138,9 +138,12 @@ static void prepare(struct caller *caller, const struct model *model)
     memcpy(caller->inputs, model->inputs, sizeof caller->inputs);
     memcpy(caller->outputs, model->outputs, sizeof caller->outputs);
     for (size_t i = 0; i < model->input_count + model->output_count; ++i) {
-        planrt_tensor *tensor = i < model->input_count ? &caller->inputs[i] : &caller->outputs[i - model->input_count];
-        stop_if(planrt_buffer_new(model->runtime, tensor->memory_kind, tensor->size, &caller->buffers[i]));
-        tensor->data = planrt_buffer_get_data(caller->buffers[i]);
+        const bool is_input = i < model->input_count;
+        planrt_tensor *tensor = is_input ? &caller->inputs[i] : &caller->outputs[i - model->input_count];
+        stop_if(planrt_buffer_new(model->runtime, tensor->memory_kind, tensor->size_bytes, &caller->buffers[i]));
+        void *data = planrt_buffer_get_data(caller->buffers[i]);
+        tensor->input_data = is_input ? data : NULL;
+        tensor->output_data = is_input ? NULL : data;
     }
     caller->times = malloc(MAX_TIMES * sizeof *caller->times);
     if (caller->times == NULL)

@@ -30,7 +30,7 @@ from functools import cache
 
 import numpy as np
 
-API_VERSION = (0, 1)  # the interface that this module was written for
+API_VERSION = (0, 2)  # the interface that this module was written for
 MAX_RANK = 8
 
 BACKENDS = {1: "TensorRT", 2: "CPU"}
@@ -73,13 +73,15 @@ class TensorInfo(ctypes.Structure):
     ]
 
 
-class HostTensor(ctypes.Structure):
+class LentTensor(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_size_t),
         ("name", c_char_p),
-        ("data", c_void_p),
-        ("size", c_size_t),
+        ("input_data", c_void_p),
+        ("output_data", c_void_p),
+        ("size_bytes", c_size_t),
         ("element_type", c_int32),
+        ("memory_kind", c_int32),
         ("rank", c_int32),
         ("shape", c_int64 * MAX_RANK),
     ]
@@ -109,7 +111,7 @@ FALLIBLE = {
     "planrt_context_new": [c_void_p, POINTER(c_void_p)],
     "planrt_context_set_shape": [c_void_p, c_char_p, POINTER(c_int64), c_int32],
     "planrt_context_get_shape": [c_void_p, c_char_p, POINTER(c_int64), POINTER(c_int32)],
-    "planrt_context_run": [c_void_p, POINTER(HostTensor), c_size_t, POINTER(HostTensor), c_size_t],
+    "planrt_context_run": [c_void_p, POINTER(LentTensor), c_size_t, POINTER(LentTensor), c_size_t],
 }
 
 # The others: name, result and arguments.
@@ -161,7 +163,7 @@ def load_library(path: str | None = None) -> ctypes.CDLL:
 
     major, minor = c_uint32(), c_uint32()
     library.planrt_api_version(byref(major), byref(minor))
-    if major.value != API_VERSION[0] or minor.value < API_VERSION[1]:
+    if (major.value, minor.value) != API_VERSION:
         found, wanted = f"{major.value}.{minor.value}", ".".join(map(str, API_VERSION))
         raise ImportError(f"libplanrt has interface {found}; this module was written for {wanted}")
     return library
@@ -177,13 +179,14 @@ class Tensor:
     shape: tuple[int, ...]
     element_type: int
 
-    def host_tensor(self, array: np.ndarray) -> HostTensor:
+    def lent(self, array: np.ndarray) -> LentTensor:
         """A view of the array, which must outlive it."""
-        return HostTensor(
-            struct_size=sizeof(HostTensor),
+        return LentTensor(
+            struct_size=sizeof(LentTensor),
             name=self.name.encode(),
-            data=array.ctypes.data,
-            size=array.nbytes,
+            input_data=array.ctypes.data if self.is_input else None,
+            output_data=None if self.is_input else array.ctypes.data,
+            size_bytes=array.nbytes,
             element_type=FLOAT32 if self.element_type == BFLOAT16 else self.element_type,
             rank=array.ndim,
             shape=(c_int64 * MAX_RANK)(*array.shape),
@@ -229,13 +232,13 @@ class Model:
             arrays[name] = array
         results = {name: np.empty(self._shape(name), tensor.dtype) for name, tensor in self.outputs.items()}
 
-        views_in = [self.inputs[name].host_tensor(array) for name, array in arrays.items()]
-        views_out = [self.outputs[name].host_tensor(array) for name, array in results.items()]
+        views_in = [self.inputs[name].lent(array) for name, array in arrays.items()]
+        views_out = [self.outputs[name].lent(array) for name, array in results.items()]
         self._library.planrt_context_run(
             self._context,
-            (HostTensor * len(views_in))(*views_in),
+            (LentTensor * len(views_in))(*views_in),
             len(views_in),
-            (HostTensor * len(views_out))(*views_out),
+            (LentTensor * len(views_out))(*views_out),
             len(views_out),
         )
         return results

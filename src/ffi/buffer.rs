@@ -1,8 +1,8 @@
 //! `planrt_buffer`.
 
-use super::engine::{memory_kind, planrt_memory_kind};
 use super::error::planrt_error;
 use super::runtime::planrt_runtime;
+use super::tensor::{memory_kind, planrt_memory_kind};
 use super::{Handle, delete, export, not_null, out};
 use crate::buffer::Buffer;
 use std::ffi::c_void;
@@ -16,7 +16,7 @@ fn hand_out(buffer: Buffer) -> *mut planrt_buffer {
     Box::into_raw(Box::new(planrt_buffer(Handle::new(buffer))))
 }
 
-/// Allocates `size` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
+/// Allocates `size_bytes` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
 /// device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
 ///
 /// Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, for device memory with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
@@ -26,12 +26,12 @@ fn hand_out(buffer: Buffer) -> *mut planrt_buffer {
 pub unsafe extern "C" fn planrt_buffer_new(
     runtime: *const planrt_runtime,
     kind: planrt_memory_kind,
-    size: usize,
+    size_bytes: usize,
     buffer_out: *mut *mut planrt_buffer,
 ) -> *mut planrt_error {
     export!(runtime => {
         let place = out(buffer_out, "buffer_out")?;
-        *place = hand_out(Buffer::new(runtime, memory_kind(kind)?, size)?);
+        *place = hand_out(Buffer::new(runtime, memory_kind(kind)?, size_bytes)?);
         Ok(())
     })
 }
@@ -39,20 +39,20 @@ pub unsafe extern "C" fn planrt_buffer_new(
 /// Wraps memory of the application's, which stays its own and must outlive the handle. `*buffer_out` is the caller's, for
 /// `planrt_buffer_delete`. Any thread.
 ///
-/// Requires: `runtime` is alive, `address` is memory of that kind, `size` bytes; `buffer_out` is writable.
+/// Requires: `runtime` is alive, `address` is memory of that kind, `size_bytes` bytes; `buffer_out` is writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_buffer_wrap(
     runtime: *const planrt_runtime,
     kind: planrt_memory_kind,
     address: *mut c_void,
-    size: usize,
+    size_bytes: usize,
     buffer_out: *mut *mut planrt_buffer,
 ) -> *mut planrt_error {
     export!(runtime => {
         let _ = runtime;
         let place = out(buffer_out, "buffer_out")?;
         let address = not_null(address, "address")?.cast_mut();
-        *place = hand_out(Buffer::wrap(memory_kind(kind)?, address, size));
+        *place = hand_out(Buffer::wrap(memory_kind(kind)?, address, size_bytes));
         Ok(())
     })
 }

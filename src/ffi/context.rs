@@ -1,81 +1,18 @@
 //! `planrt_context`.
 
-use super::engine::{element_type, extents, planrt_element_type, planrt_engine};
+use super::engine::planrt_engine;
 use super::error::planrt_error;
 use super::stream::planrt_stream;
-use super::structs::{self, Extensible};
+use super::tensor::{self, extents, planrt_tensor};
 use super::{Handle, PLANRT_MAX_RANK, delete, export, not_null, out, text};
-use crate::context::{Context, NamedTensor};
-use crate::error::{Code, Error, Result};
-use crate::tensor::Shape;
+use crate::context::Context;
+use crate::engine::Role;
 use std::ffi::{c_char, c_void};
 
 /// One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`, and
 /// only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
 #[allow(non_camel_case_types)]
 pub struct planrt_context(Handle<Context>);
-
-/// A tensor in host memory, lent to `planrt_context_run` for the time of the call. Fill it with zeros first, then set
-/// `struct_size` to `sizeof(planrt_host_tensor)`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types)]
-pub struct planrt_host_tensor {
-    /// Bytes of this struct, as the caller knows it; the same in all elements of an array.
-    pub struct_size: usize,
-    /// The tensor's name in the model, in UTF-8.
-    pub name: *const c_char,
-    /// Read for inputs, written for outputs. Elements are dense, the last dimension runs fastest; no alignment is
-    /// asked for.
-    pub data: *mut c_void,
-    /// Bytes behind `data`.
-    pub size: usize,
-    /// The type of the elements in `data`: the model's, or `PLANRT_FLOAT32` where the model's is float16 or bfloat16 (and
-    /// the other way round): planrt then converts, rounding to nearest even.
-    pub element_type: planrt_element_type,
-    /// For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
-    pub rank: i32,
-    /// For inputs: the extents in elements, outermost first.
-    pub shape: [i64; PLANRT_MAX_RANK],
-}
-
-// SAFETY: repr(C), the size first, and no field for which zero is not a value.
-unsafe impl Extensible for planrt_host_tensor {
-    const FIRST_SIZE: usize = 104;
-    const NAME: &'static str = "planrt_host_tensor";
-}
-
-/// A shape from a C array.
-pub(super) unsafe fn shape(extents: *const i64, rank: i32) -> Result<Shape> {
-    let rank = usize::try_from(rank).ok().filter(|rank| *rank <= PLANRT_MAX_RANK).ok_or_else(|| {
-        Error::new(Code::InvalidArgument, format!("a rank of {rank}; tensors have 0 to {PLANRT_MAX_RANK} dimensions"))
-    })?;
-    if rank == 0 {
-        return Shape::new(&[]);
-    }
-    Shape::new(unsafe { std::slice::from_raw_parts(not_null(extents, "shape")?, rank) })
-}
-
-unsafe fn tensors<'a>(from: *const planrt_host_tensor, count: usize, name: &str) -> Result<Vec<NamedTensor<'a>>> {
-    let given = unsafe { structs::read_array(from, count, name) }?;
-    given
-        .iter()
-        .enumerate()
-        .map(|(i, tensor)| {
-            let within = |error: Error| error.within(format_args!("{name}[{i}]"));
-            Ok(NamedTensor {
-                name: unsafe { text::text(tensor.name, "name") }.map_err(within)?,
-                data: tensor.data.cast(),
-                size: tensor.size,
-                element_type: element_type(tensor.element_type).map_err(within)?,
-                shape: match name {
-                    "inputs" => unsafe { shape(tensor.shape.as_ptr(), tensor.rank) }.map_err(within)?,
-                    _ => Shape::new(&[])?,
-                },
-            })
-        })
-        .collect()
-}
 
 /// Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile; a new
 /// context has the first free one until its shapes want another.
@@ -161,7 +98,7 @@ pub unsafe extern "C" fn planrt_context_set_shape(
     shape: *const i64,
     rank: i32,
 ) -> *mut planrt_error {
-    export!(context => context.set_shape(text::text(input, "input")?, &self::shape(shape, rank)?))
+    export!(context => context.set_shape(text::text(input, "input")?, &tensor::shape(shape, rank)?))
 }
 
 /// The shape of an input or output as it follows from the inputs' shapes as set: outputs too, before the run.
@@ -189,15 +126,15 @@ pub unsafe extern "C" fn planrt_context_get_shape(
 
 /// The bytes that an input or output takes with the inputs' shapes as set.
 ///
-/// Requires: `context` is alive, `tensor` a string, `size_out` writable.
+/// Requires: `context` is alive, `tensor` a string, `size_bytes_out` writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_get_size(
     context: *mut planrt_context,
     tensor: *const c_char,
-    size_out: *mut usize,
+    size_bytes_out: *mut usize,
 ) -> *mut planrt_error {
     export!(context => {
-        let place = out(size_out, "size_out")?;
+        let place = out(size_bytes_out, "size_bytes_out")?;
         *place = context.size(text::text(tensor, "tensor")?)?;
         Ok(())
     })
@@ -205,20 +142,20 @@ pub unsafe extern "C" fn planrt_context_get_size(
 
 /// Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names
 /// (device memory for TensorRT, where page-locked memory will do and ordinary memory is refused; host memory on the CPU),
-/// `size` bytes. It stays the caller's, and must stay valid until
+/// `size_bytes` bytes. It stays the caller's, and must stay valid until
 /// another is bound and the enqueued work has ended. Its size is checked when work is enqueued.
 ///
-/// Requires: `context` is alive, `tensor` a string, `address` valid for `size` bytes.
+/// Requires: `context` is alive, `tensor` a string, `address` valid for `size_bytes` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_bind(
     context: *mut planrt_context,
     tensor: *const c_char,
     address: *mut c_void,
-    size: usize,
+    size_bytes: usize,
 ) -> *mut planrt_error {
     export!(context => {
         not_null(address, "address")?;
-        context.bind(text::text(tensor, "tensor")?, address, size)
+        context.bind(text::text(tensor, "tensor")?, address, size_bytes)
     })
 }
 
@@ -227,36 +164,36 @@ pub unsafe extern "C" fn planrt_context_bind(
 ///
 /// Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing.
 ///
-/// Requires: `context` is alive, `size_out` writable.
+/// Requires: `context` is alive, `size_bytes_out` writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_get_device_memory_size(
     context: *mut planrt_context,
-    size_out: *mut usize,
+    size_bytes_out: *mut usize,
 ) -> *mut planrt_error {
     export!(context => {
-        let place = out(size_out, "size_out")?;
+        let place = out(size_bytes_out, "size_bytes_out")?;
         *place = context.device_memory_size()?;
         Ok(())
     })
 }
 
-/// Lends device memory to a context that was made without: `size` bytes from a multiple of 256 on. It stays the caller's,
+/// Lends device memory to a context that was made without: `size_bytes` bytes from a multiple of 256 on. It stays the caller's,
 /// and must stay valid until other memory is lent and the enqueued work has ended. Contexts may share it whose work does
 /// not overlap: one stream, or one stream behind another, sees to that. Its size is checked when work is enqueued
 /// (`PLANRT_ERROR_BUFFER_TOO_SMALL`). On the CPU it is not used.
 ///
 /// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a context with memory of its own.
 ///
-/// Requires: `context` is alive, `address` device memory, valid for `size` bytes.
+/// Requires: `context` is alive, `address` device memory, valid for `size_bytes` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_set_device_memory(
     context: *mut planrt_context,
     address: *mut c_void,
-    size: usize,
+    size_bytes: usize,
 ) -> *mut planrt_error {
     export!(context => {
         not_null(address, "address")?;
-        context.lend_device_memory(address, size)
+        context.lend_device_memory(address, size_bytes)
     })
 }
 
@@ -308,25 +245,25 @@ pub unsafe extern "C" fn planrt_context_enqueue(
     })
 }
 
-/// Runs from host memory to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
+/// Runs from host memory, pageable or page-locked, to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
 /// (through page-locked memory of its own, unless the memory given is page-locked), runs, copies back. Every input must
 /// be given; an output that is not given is computed and dropped. On an error the outputs hold what they held, unless the
 /// device itself fails while they are copied; the shapes stay set.
 ///
 /// Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`; `PLANRT_ERROR_OUT_OF_MEMORY`.
 ///
-/// Requires: `context` is alive, the arrays readable, each element's `data` valid for its `size`.
+/// Requires: `context` is alive, the arrays readable, each element's memory valid for its `size_bytes`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_run(
     context: *mut planrt_context,
-    inputs: *const planrt_host_tensor,
+    inputs: *const planrt_tensor,
     input_count: usize,
-    outputs: *const planrt_host_tensor,
+    outputs: *const planrt_tensor,
     output_count: usize,
 ) -> *mut planrt_error {
     export!(context => {
-        let inputs = tensors(inputs, input_count, "inputs")?;
-        let outputs = tensors(outputs, output_count, "outputs")?;
+        let inputs = tensor::on_host(&tensor::read(inputs, input_count, Role::Input)?)?;
+        let outputs = tensor::on_host(&tensor::read(outputs, output_count, Role::Output)?)?;
         context.run(&inputs, &outputs)
     })
 }

@@ -3,13 +3,13 @@
 use super::error::planrt_error;
 use super::runtime::planrt_runtime;
 use super::structs::{self, Extensible};
+use super::tensor::{extents, planrt_element_type, planrt_memory_kind, planrt_tensor_role};
 use super::{Handle, PLANRT_MAX_RANK, delete, export, not_null, out, text};
 use crate::backend::Engine;
 use crate::backend::tensorrt::WeightBudget;
-use crate::engine::{Backend, MemoryKind, Role, Statistic};
+use crate::engine::{Backend, Statistic};
 use crate::error::{Code, Error, Result};
 use crate::runtime::EngineOptions;
-use crate::tensor::{ElementType, Shape};
 use parking_lot::Mutex;
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -22,47 +22,6 @@ pub type planrt_backend = i32;
 pub const PLANRT_BACKEND_TENSORRT: planrt_backend = 1;
 /// The CPU engine inside planrt: runs ONNX models.
 pub const PLANRT_BACKEND_CPU: planrt_backend = 2;
-
-/// The type of one element of a tensor: one of the constants below.
-#[allow(non_camel_case_types)]
-pub type planrt_element_type = i32;
-
-/// IEEE 754 binary32.
-pub const PLANRT_FLOAT32: planrt_element_type = 1;
-/// IEEE 754 binary16.
-pub const PLANRT_FLOAT16: planrt_element_type = 2;
-/// The upper half of a binary32.
-pub const PLANRT_BFLOAT16: planrt_element_type = 3;
-/// Signed, 8 bits.
-pub const PLANRT_INT8: planrt_element_type = 4;
-/// Unsigned, 8 bits.
-pub const PLANRT_UINT8: planrt_element_type = 5;
-/// Signed, 32 bits.
-pub const PLANRT_INT32: planrt_element_type = 6;
-/// Signed, 64 bits.
-pub const PLANRT_INT64: planrt_element_type = 7;
-/// One byte, 0 or 1.
-pub const PLANRT_BOOL: planrt_element_type = 8;
-
-/// Whether a tensor is read or written: `PLANRT_INPUT` or `PLANRT_OUTPUT`.
-#[allow(non_camel_case_types)]
-pub type planrt_tensor_role = i32;
-
-/// The model reads it.
-pub const PLANRT_INPUT: planrt_tensor_role = 1;
-/// The model writes it.
-pub const PLANRT_OUTPUT: planrt_tensor_role = 2;
-
-/// Where memory lies: one of the `PLANRT_MEMORY_` constants.
-#[allow(non_camel_case_types)]
-pub type planrt_memory_kind = i32;
-
-/// Ordinary host memory.
-pub const PLANRT_MEMORY_HOST: planrt_memory_kind = 1;
-/// Page-locked host memory, which the GPU copies from and to directly.
-pub const PLANRT_MEMORY_PINNED: planrt_memory_kind = 2;
-/// Memory on the CUDA device.
-pub const PLANRT_MEMORY_DEVICE: planrt_memory_kind = 3;
 
 /// A number that TensorRT knows of a plan: one of the `PLANRT_STATISTIC_` constants.
 #[allow(non_camel_case_types)]
@@ -87,51 +46,7 @@ const _: () = assert!(
         && PLANRT_STATISTIC_AUX_STREAMS == Statistic::AuxStreams as i32
 );
 
-const _: () = assert!(
-    PLANRT_BACKEND_TENSORRT == Backend::TensorRt as i32
-        && PLANRT_BACKEND_CPU == Backend::Cpu as i32
-        && PLANRT_FLOAT32 == ElementType::Float32 as i32
-        && PLANRT_FLOAT16 == ElementType::Float16 as i32
-        && PLANRT_BFLOAT16 == ElementType::BFloat16 as i32
-        && PLANRT_INT8 == ElementType::Int8 as i32
-        && PLANRT_UINT8 == ElementType::Uint8 as i32
-        && PLANRT_INT32 == ElementType::Int32 as i32
-        && PLANRT_INT64 == ElementType::Int64 as i32
-        && PLANRT_BOOL == ElementType::Bool as i32
-        && PLANRT_INPUT == Role::Input as i32
-        && PLANRT_OUTPUT == Role::Output as i32
-        && PLANRT_MEMORY_HOST == MemoryKind::Host as i32
-        && PLANRT_MEMORY_PINNED == MemoryKind::Pinned as i32
-        && PLANRT_MEMORY_DEVICE == MemoryKind::Device as i32
-);
-
-/// The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant. Any
-/// thread.
-#[unsafe(no_mangle)]
-pub extern "C" fn planrt_element_type_get_name(element_type: planrt_element_type) -> *const c_char {
-    ElementType::from_code(element_type).map_or(std::ptr::null(), |t| t.name().as_ptr())
-}
-
-/// Bytes of one element; 0 for an unknown constant. Any thread.
-#[unsafe(no_mangle)]
-pub extern "C" fn planrt_element_type_get_size(element_type: planrt_element_type) -> usize {
-    ElementType::from_code(element_type).map_or(0, ElementType::size)
-}
-
-pub(super) fn element_type(code: planrt_element_type) -> Result<ElementType> {
-    ElementType::from_code(code).ok_or_else(|| {
-        Error::new(
-            Code::InvalidArgument,
-            format!("{code} is no element type; take a constant such as PLANRT_FLOAT32 ({PLANRT_FLOAT32})"),
-        )
-    })
-}
-
-pub(super) fn memory_kind(code: planrt_memory_kind) -> Result<MemoryKind> {
-    MemoryKind::from_code(code).ok_or_else(|| {
-        Error::new(Code::InvalidArgument, format!("{code} is no kind of memory; take a PLANRT_MEMORY_ constant"))
-    })
-}
+const _: () = assert!(PLANRT_BACKEND_TENSORRT == Backend::TensorRt as i32 && PLANRT_BACKEND_CPU == Backend::Cpu as i32);
 
 /// How a model is to be loaded. One thread at a time. Made by `planrt_engine_options_new`, owned by the caller, free to
 /// be deleted as soon as the engine is loaded.
@@ -191,13 +106,6 @@ unsafe impl Extensible for planrt_tensor_info {
 unsafe impl Extensible for planrt_profile_shape {
     const FIRST_SIZE: usize = 208;
     const NAME: &'static str = "planrt_profile_shape";
-}
-
-/// Extents as the C structs hold them.
-pub(super) fn extents(shape: &Shape) -> [i64; PLANRT_MAX_RANK] {
-    let mut extents = [0; PLANRT_MAX_RANK];
-    extents[..shape.len()].copy_from_slice(shape);
-    extents
 }
 
 /// Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_engine_options_delete`.
@@ -285,13 +193,13 @@ pub const PLANRT_WEIGHT_STREAMING_AUTOMATIC: i64 = -1;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_options_set_weight_streaming_budget(
     options: *mut planrt_engine_options,
-    bytes: i64,
+    budget_bytes: i64,
 ) -> *mut planrt_error {
     export!(options => {
-        options.lock().plan.weight_budget = Some(match bytes {
+        options.lock().plan.weight_budget = Some(match budget_bytes {
             PLANRT_WEIGHT_STREAMING_AUTOMATIC => WeightBudget::Automatic,
-            0.. => WeightBudget::Fixed(bytes),
-            _ => return Err(Error::new(Code::InvalidArgument, format!("a budget of {bytes} bytes; take 0 or more"))),
+            0.. => WeightBudget::Fixed(budget_bytes),
+            _ => return Err(Error::new(Code::InvalidArgument, format!("a budget of {budget_bytes} bytes; take 0 or more"))),
         });
         Ok(())
     })
@@ -334,21 +242,21 @@ pub unsafe extern "C" fn planrt_engine_load_file(
 
 /// Loads a model from memory: as `planrt_engine_load_file`. `data` is read during the call only.
 ///
-/// Requires: As for `planrt_engine_load_file`; `data` is readable for `size` bytes.
+/// Requires: As for `planrt_engine_load_file`; `data` is readable for `size_bytes` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_load_memory(
     runtime: *const planrt_runtime,
     data: *const c_void,
-    size: usize,
+    size_bytes: usize,
     options: *const planrt_engine_options,
     engine_out: *mut *mut planrt_engine,
 ) -> *mut planrt_error {
     export!(runtime => {
         let place = out(engine_out, "engine_out")?;
-        if isize::try_from(size).is_err() {
-            return Err(Error::new(Code::InvalidArgument, format!("a model of {size} bytes: no memory is that large")));
+        if isize::try_from(size_bytes).is_err() {
+            return Err(Error::new(Code::InvalidArgument, format!("a model of {size_bytes} bytes: no memory is that large")));
         }
-        let data = std::slice::from_raw_parts(not_null(data, "data")?.cast::<u8>(), size);
+        let data = std::slice::from_raw_parts(not_null(data, "data")?.cast::<u8>(), size_bytes);
         let engine = runtime.load_memory(data, &options_or_default(options)?)?;
         *place = hand_out(engine);
         Ok(())
@@ -493,15 +401,15 @@ pub unsafe extern "C" fn planrt_engine_get_device_memory_size(engine: *const pla
 ///
 /// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where there is no such profile.
 ///
-/// Requires: `engine` is alive, `size_out` writable.
+/// Requires: `engine` is alive, `size_bytes_out` writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_get_profile_device_memory_size(
     engine: *const planrt_engine,
     profile: i32,
-    size_out: *mut usize,
+    size_bytes_out: *mut usize,
 ) -> *mut planrt_error {
     export!(engine => {
-        let place = out(size_out, "size_out")?;
+        let place = out(size_bytes_out, "size_bytes_out")?;
         engine.description().profile(profile)?;
         *place = engine.profile_device_memory_size(profile as usize);
         Ok(())

@@ -14,6 +14,7 @@ mod runtime;
 mod session;
 mod stream;
 mod structs;
+mod tensor;
 mod text;
 mod version;
 

@@ -24,11 +24,11 @@ impl planrt_request {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_request_wait(
     request: *const planrt_request,
-    timeout: i64,
+    timeout_us: i64,
     done_out: *mut bool,
 ) -> *mut planrt_error {
     export!(request => {
-        let timeout = u64::try_from(timeout).ok().map(Duration::from_micros);
+        let timeout = u64::try_from(timeout_us).ok().map(Duration::from_micros);
         if timeout.is_some() {
             out(done_out, "done_out")?;
         }

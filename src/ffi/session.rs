@@ -1,19 +1,17 @@
 //! `planrt_session_options` and `planrt_session`.
 
-use super::context::shape;
-use super::engine::{element_type, memory_kind, planrt_element_type, planrt_engine, planrt_memory_kind};
+use super::engine::planrt_engine;
 use super::error::{lend, planrt_error};
 use super::request::planrt_request;
 use super::stream::planrt_stream;
 use super::structs::{self, Extensible};
-use super::{Handle, PLANRT_MAX_RANK, delete, export, not_null, out, text};
+use super::tensor::{self, planrt_tensor};
+use super::{Handle, delete, export, not_null, out, text};
 use crate::backend::admission::Dependency;
-use crate::backend::job::CallerMemory;
 use crate::cuda::Event;
-use crate::engine::MemoryKind;
+use crate::engine::Role;
 use crate::error::{Code, Error, Result};
-use crate::schedule::{BATCH_SIZES, Callback, Delay, Options, Report, Session, Submission, Tensor, Times, WhenFull};
-use crate::tensor::Shape;
+use crate::schedule::{BATCH_SIZES, Callback, Delay, Options, Report, Session, Submission, Times, WhenFull};
 use parking_lot::Mutex;
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
@@ -47,31 +45,6 @@ pub struct planrt_session_options(Handle<Mutex<Options>>);
 #[allow(non_camel_case_types)]
 pub struct planrt_session(Handle<Arc<Session>>);
 
-/// A tensor of a request. Fill it with zeros first, then set `struct_size` to `sizeof(planrt_tensor)`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types)]
-pub struct planrt_tensor {
-    /// Bytes of this struct, as the caller knows it; the same in all elements of an array.
-    pub struct_size: usize,
-    /// The tensor's name in the model, in UTF-8; read during the call only.
-    pub name: *const c_char,
-    /// Read for inputs, written for outputs: a host address, or a `CUdeviceptr`. Elements are dense, the last dimension
-    /// runs fastest.
-    pub data: *mut c_void,
-    /// Bytes behind `data`.
-    pub size: usize,
-    /// The type of the elements in `data`: the model's. In host memory also `PLANRT_FLOAT32` where the model's is float16
-    /// or bfloat16 (and the other way round): planrt then converts, rounding to nearest even.
-    pub element_type: planrt_element_type,
-    /// Where `data` is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`.
-    pub memory_kind: planrt_memory_kind,
-    /// For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
-    pub rank: i32,
-    /// For inputs: the extents in elements, outermost first. Where the model has a batch it is the first one.
-    pub shape: [i64; PLANRT_MAX_RANK],
-}
-
 /// Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
 /// throw. It may submit requests, wait for others, and delete the session; a long one holds up other callbacks only.
 #[allow(non_camel_case_types)]
@@ -86,8 +59,8 @@ pub struct planrt_request_options {
     /// Bytes of this struct, as the caller knows it.
     pub struct_size: usize,
     /// Microseconds from the call after which the request is not run any more, but answered with
-    /// `PLANRT_ERROR_DEADLINE`; 0 for none. One that is negative has passed already, which is an error.
-    pub deadline: i64,
+    /// `PLANRT_ERROR_DEADLINE`; 0 for none. A negative one has passed already: the request is refused with that error.
+    pub timeout_us: i64,
     /// Higher ones go first; equals, in the order in which they came.
     pub priority: i32,
     /// Null, or the stream whose work as of now the request's device memory waits for.
@@ -119,27 +92,27 @@ pub struct planrt_session_statistics {
     pub failed: u64,
     /// Requests that were cancelled.
     pub cancelled: u64,
-    /// Requests whose deadline passed.
-    pub deadline_passed: u64,
+    /// Requests whose time-out passed.
+    pub timed_out: u64,
     /// Requests that wait now.
-    pub waiting: u64,
+    pub waiting_requests: u64,
     /// Items of the batches that run now.
-    pub running: u64,
+    pub running_items: u64,
     /// Items of all batches.
     pub items: u64,
     /// From submission to the start of the batch: the time that half of the requests stayed below, nine in ten, and 99
     /// in 100.
-    pub queue_p50: f64,
-    pub queue_p90: f64,
-    pub queue_p99: f64,
+    pub queue_p50_us: f64,
+    pub queue_p90_us: f64,
+    pub queue_p99_us: f64,
     /// From the start of the batch to its end, copies included.
-    pub run_p50: f64,
-    pub run_p90: f64,
-    pub run_p99: f64,
+    pub run_p50_us: f64,
+    pub run_p90_us: f64,
+    pub run_p99_us: f64,
     /// From submission to the end of the batch.
-    pub total_p50: f64,
-    pub total_p90: f64,
-    pub total_p99: f64,
+    pub total_p50_us: f64,
+    pub total_p90_us: f64,
+    pub total_p99_us: f64,
     /// The part of the time that contexts were at work: 0 to 1.
     pub utilization: f64,
     /// How many batches had so many items; the last count is of all that had more.
@@ -147,11 +120,6 @@ pub struct planrt_session_statistics {
 }
 
 // SAFETY: repr(C), the size first, and no field for which zero is not a value.
-unsafe impl Extensible for planrt_tensor {
-    const FIRST_SIZE: usize = 112;
-    const NAME: &'static str = "planrt_tensor";
-}
-// SAFETY: as above.
 unsafe impl Extensible for planrt_request_options {
     const FIRST_SIZE: usize = 56;
     const NAME: &'static str = "planrt_request_options";
@@ -162,8 +130,7 @@ unsafe impl Extensible for planrt_session_statistics {
     const NAME: &'static str = "planrt_session_statistics";
 }
 const _: () = assert!(
-    size_of::<planrt_tensor>() == planrt_tensor::FIRST_SIZE
-        && size_of::<planrt_request_options>() == planrt_request_options::FIRST_SIZE
+    size_of::<planrt_request_options>() == planrt_request_options::FIRST_SIZE
         && size_of::<planrt_session_statistics>() == planrt_session_statistics::FIRST_SIZE
 );
 
@@ -244,10 +211,10 @@ pub unsafe extern "C" fn planrt_session_options_set_preferred_batches(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_options_set_max_delay(
     options: *mut planrt_session_options,
-    microseconds: i64,
+    delay_us: i64,
 ) -> *mut planrt_error {
     export!(options => {
-        options.lock().policy.delay = match microseconds {
+        options.lock().policy.delay = match delay_us {
             -1 => Delay::Share,
             time => Delay::Fixed(Duration::from_micros(count(time, 0, "the delay")? as u64)),
         };
@@ -310,10 +277,10 @@ pub unsafe extern "C" fn planrt_session_options_set_contexts(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_options_set_memory_budget(
     options: *mut planrt_session_options,
-    bytes: usize,
+    budget_bytes: usize,
 ) -> *mut planrt_error {
     export!(options => {
-        options.lock().instance_group.memory_budget = bytes;
+        options.lock().instance_group.memory_budget = budget_bytes;
         Ok(())
     })
 }
@@ -398,26 +365,6 @@ pub unsafe extern "C" fn planrt_session_delete(session: *mut planrt_session) {
     delete!(session);
 }
 
-unsafe fn tensors<'a>(from: *const planrt_tensor, count: usize, name: &str) -> Result<Vec<Tensor<'a>>> {
-    let one = |tensor: &planrt_tensor| {
-        let kind = match tensor.memory_kind {
-            0 => MemoryKind::Host,
-            code => memory_kind(code)?,
-        };
-        let shape = match name {
-            "inputs" => unsafe { shape(tensor.shape.as_ptr(), tensor.rank) }?,
-            _ => Shape::new(&[])?,
-        };
-        let element_type = element_type(tensor.element_type)?;
-        // SAFETY: the application's word, as the C interface asks for it.
-        let memory = unsafe { CallerMemory::new(tensor.data.cast(), tensor.size, element_type, kind, shape) };
-        Ok(Tensor { name: unsafe { text::text(tensor.name, "name") }?, memory })
-    };
-    let given = unsafe { structs::read_array(from, count, name) }?;
-    let named = |(i, tensor)| one(tensor).map_err(|error: Error| error.within(format_args!("{name}[{i}]")));
-    given.iter().enumerate().map(named).collect()
-}
-
 /// What an application wants called.
 struct Target {
     callback: unsafe extern "C" fn(*mut c_void, *const planrt_error),
@@ -440,8 +387,8 @@ unsafe fn submission<'a>(
     options: *const planrt_request_options,
 ) -> Result<Submission<'a>> {
     let mut submission = Submission {
-        inputs: unsafe { tensors(inputs.0, inputs.1, "inputs") }?,
-        outputs: unsafe { tensors(outputs.0, outputs.1, "outputs") }?,
+        inputs: unsafe { tensor::lent(tensor::read(inputs.0, inputs.1, Role::Input)?) },
+        outputs: unsafe { tensor::lent(tensor::read(outputs.0, outputs.1, Role::Output)?) },
         priority: 0,
         deadline: None,
         after: Dependency::Now,
@@ -452,10 +399,10 @@ unsafe fn submission<'a>(
     }
     let options = unsafe { structs::read(options) }?;
     submission.priority = options.priority;
-    if options.deadline != 0 {
-        let time = u64::try_from(options.deadline).map_err(|_| {
-            let late = options.deadline.unsigned_abs();
-            Error::new(Code::Deadline, format!("the deadline passed {late} microseconds before the request was made"))
+    if options.timeout_us != 0 {
+        let time = u64::try_from(options.timeout_us).map_err(|_| {
+            let late = options.timeout_us.unsigned_abs();
+            Error::new(Code::Deadline, format!("the time-out passed {late} microseconds before the request was made"))
         })?;
         submission.deadline = Some(Duration::from_micros(time));
     }
@@ -482,7 +429,7 @@ unsafe fn submission<'a>(
 /// Errors: `PLANRT_ERROR_QUEUE_FULL`, `_DEADLINE`, `_SHAPE`, `_BUFFER_TOO_SMALL`, `_NOT_FOUND`, `_INVALID_ARGUMENT`,
 /// `_SHUT_DOWN`, and where every device is lost the error of that. The callback is not called then.
 ///
-/// Requires: `session` is alive; the arrays are readable; each element's `data` is valid for its `size`, and stays so
+/// Requires: `session` is alive; the arrays are readable; each element's memory is valid for its `size_bytes`, and stays so
 /// until the request is answered.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_submit(
@@ -540,12 +487,12 @@ pub unsafe extern "C" fn planrt_session_run(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_pump(
     session: *const planrt_session,
-    timeout: i64,
+    timeout_us: i64,
     calls_out: *mut usize,
 ) -> *mut planrt_error {
     export!(session => {
         let session = session.clone();
-        let calls = session.pump(u64::try_from(timeout).ok().map(Duration::from_micros))?;
+        let calls = session.pump(u64::try_from(timeout_us).ok().map(Duration::from_micros))?;
         if let Some(place) = calls_out.as_mut() {
             *place = calls;
         }
@@ -570,9 +517,9 @@ pub unsafe extern "C" fn planrt_session_get_statistics(
 impl From<Report> for planrt_session_statistics {
     fn from(report: Report) -> Self {
         let times = |Times { p50, p90, p99 }: Times| [p50, p90, p99].map(|time| time.as_secs_f64() * 1e6);
-        let [queue_p50, queue_p90, queue_p99] = times(report.queue);
-        let [run_p50, run_p90, run_p99] = times(report.run);
-        let [total_p50, total_p90, total_p99] = times(report.total);
+        let [queue_p50_us, queue_p90_us, queue_p99_us] = times(report.queue);
+        let [run_p50_us, run_p90_us, run_p99_us] = times(report.run);
+        let [total_p50_us, total_p90_us, total_p99_us] = times(report.total);
         Self {
             struct_size: 0,
             submitted: report.submitted,
@@ -580,19 +527,19 @@ impl From<Report> for planrt_session_statistics {
             succeeded: report.succeeded,
             failed: report.failed,
             cancelled: report.cancelled,
-            deadline_passed: report.late,
-            waiting: report.waiting as u64,
-            running: report.running as u64,
+            timed_out: report.late,
+            waiting_requests: report.waiting as u64,
+            running_items: report.running as u64,
             items: report.items,
-            queue_p50,
-            queue_p90,
-            queue_p99,
-            run_p50,
-            run_p90,
-            run_p99,
-            total_p50,
-            total_p90,
-            total_p99,
+            queue_p50_us,
+            queue_p90_us,
+            queue_p99_us,
+            run_p50_us,
+            run_p90_us,
+            run_p99_us,
+            total_p50_us,
+            total_p90_us,
+            total_p99_us,
             utilization: report.utilization,
             batches: report.batches,
         }

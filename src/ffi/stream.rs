@@ -104,17 +104,17 @@ pub unsafe extern "C" fn planrt_stream_wait_for(
 /// Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
 /// passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
 ///
-/// Requires: `stream` is alive, `to` writable and `from` readable for `size` bytes.
+/// Requires: `stream` is alive, `to` writable and `from` readable for `size_bytes` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_stream_copy(
     stream: *mut planrt_stream,
     to: *mut c_void,
     from: *const c_void,
-    size: usize,
+    size_bytes: usize,
 ) -> *mut planrt_error {
     export!(stream => {
         not_null(to, "to")?;
         not_null(from, "from")?;
-        copy_async(to, from, size, stream)
+        copy_async(to, from, size_bytes, stream)
     })
 }

@@ -4,7 +4,7 @@
 
 static void run(planrt_context *context) {
     static float image[IMAGE], prob[PROB];
-    planrt_host_tensor in = small_image(image, 1), out = small_prob(prob, 1);
+    planrt_tensor in = small_image(image, 1), out = small_prob(prob, 1);
     OK(planrt_context_run(context, &in, 1, &out, 1));
     CHECK(sums_to_one(prob, 1));
 }

@@ -43,11 +43,10 @@ SPECIMENS = {
     "planrt_buffer *": "buffer",
     "planrt_tensor_info *": "&info",
     "planrt_profile_shape *": "&profile_shape",
-    "planrt_host_tensor *": "&tensor",
     "planrt_session_options *": "session_options",
     "planrt_session *": "session",
     "planrt_request *": "request",
-    "planrt_tensor *": "&lent",
+    "planrt_tensor *": "&tensor",
     "planrt_request_options *": "NULL",
     "planrt_engine * *": "(const planrt_engine *const *)&engine",
     "planrt_log_callback": "NULL",
@@ -82,16 +81,14 @@ int main(void) {{
     planrt_context *context = new_context(engine);
     planrt_tensor_info info = {{0}};
     planrt_profile_shape profile_shape = {{0}};
-    planrt_host_tensor tensor = {{0}};
-    info.struct_size = sizeof info, profile_shape.struct_size = sizeof profile_shape, tensor.struct_size = sizeof tensor;
-    tensor.name = "image", tensor.data = bytes, tensor.element_type = PLANRT_FLOAT32;
+    info.struct_size = sizeof info, profile_shape.struct_size = sizeof profile_shape;
     static float image[IMAGE];
-    planrt_tensor lent = image_tensor(image, 1);
+    planrt_tensor tensor = small_image(image, 1);
     planrt_session_options *session_options = NULL;
     planrt_request *request = NULL;
     planrt_session *session = new_session(engine, NULL);
     OK(planrt_session_options_new(&session_options));
-    OK(planrt_session_submit(session, &lent, 1, NULL, 0, NULL, &request));
+    OK(planrt_session_submit(session, &tensor, 1, NULL, 0, NULL, &request));
     OK(planrt_runtime_options_new(&runtime_options));
     OK(planrt_engine_options_new(&engine_options));
     OK(planrt_buffer_new(runtime, PLANRT_MEMORY_HOST, 64, &buffer));

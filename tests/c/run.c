@@ -6,7 +6,7 @@ static float image[3 * IMAGE], prob[3 * PROB];
 
 static void from_host_to_host(planrt_context *context) {
     for (int64_t batch = 3; batch >= 1; batch -= 2) {
-        planrt_host_tensor in = small_image(image, batch), out = small_prob(prob, batch);
+        planrt_tensor in = small_image(image, batch), out = small_prob(prob, batch);
         memset(prob, 0, sizeof prob);
         OK(planrt_context_run(context, &in, 1, &out, 1));
         CHECK(sums_to_one(prob, batch));
@@ -16,7 +16,7 @@ static void from_host_to_host(planrt_context *context) {
 /* A batch is its items: each comes out as it does alone. */
 static void batch_and_items(planrt_context *context) {
     static float alone[PROB];
-    planrt_host_tensor in = small_image(image, 3), out = small_prob(prob, 3);
+    planrt_tensor in = small_image(image, 3), out = small_prob(prob, 3);
     OK(planrt_context_run(context, &in, 1, &out, 1));
     for (int item = 0; item < 3; item++) {
         in = small_image(image + item * IMAGE, 1), out = small_prob(alone, 1);
@@ -29,7 +29,7 @@ static void batch_and_items(planrt_context *context) {
 static void bound_memory(planrt_runtime *runtime, planrt_engine *engine) {
     static float expected[2 * PROB];
     planrt_context *context = new_context(engine);
-    planrt_host_tensor in = small_image(image, 2), out = small_prob(expected, 2);
+    planrt_tensor in = small_image(image, 2), out = small_prob(expected, 2);
     OK(planrt_context_run(context, &in, 1, &out, 1));
 
     planrt_buffer *input = NULL, *output = NULL;
@@ -107,8 +107,8 @@ static void shapes(planrt_engine *engine) {
 
 /* One thing wrong at a time with an otherwise good call. */
 static void wrong_calls(planrt_context *context) {
-    const planrt_host_tensor good_in = small_image(image, 1), good_out = small_prob(prob, 1);
-    planrt_host_tensor in[2] = {good_in, good_in}, out[2] = {good_out, good_out};
+    const planrt_tensor good_in = small_image(image, 1), good_out = small_prob(prob, 1);
+    planrt_tensor in[2] = {good_in, good_in}, out[2] = {good_out, good_out};
     memset(prob, UNTOUCHED, sizeof prob);
 #define WRONG(code, text, ...)                                                    \
     do {                                                                          \
@@ -124,8 +124,12 @@ static void wrong_calls(planrt_context *context) {
     WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "null", in[0].name = NULL);
     WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "null", out[0].name = NULL);
     WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "UTF-8", in[0].name = "\xff");
-    WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "null", in[0].data = NULL);
-    WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "null", out[0].data = NULL);
+    WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "null", in[0].input_data = NULL);
+    WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "null", out[0].output_data = NULL);
+    WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "inputs[0]: output_data", in[0].output_data = image);
+    WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "outputs[0]: input_data", out[0].input_data = image);
+    WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "device memory", in[0].memory_kind = PLANRT_MEMORY_DEVICE);
+    WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "99", out[0].memory_kind = 99);
     WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "struct_size", in[0].struct_size = 0);
     WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "struct_size", out[0].struct_size = sizeof out[0] - 1);
     WRONG(PLANRT_ERROR_SHAPE, "image", in[0].rank = 4);
@@ -133,11 +137,11 @@ static void wrong_calls(planrt_context *context) {
     WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "-1", in[0].rank = -1);
     WRONG(PLANRT_ERROR_SHAPE, "image", in[0].shape[2] = 9);
     WRONG(PLANRT_ERROR_SHAPE, "image", in[0].shape[0] = 0);
-    WRONG(PLANRT_ERROR_BUFFER_TOO_SMALL, "image", in[0].size -= 1);
+    WRONG(PLANRT_ERROR_BUFFER_TOO_SMALL, "image", in[0].size_bytes -= 1);
     WRONG(PLANRT_ERROR_BUFFER_TOO_SMALL, "image", in[0].shape[0] = 2);
-    WRONG(PLANRT_ERROR_BUFFER_TOO_SMALL, "prob", out[0].size -= 1);
+    WRONG(PLANRT_ERROR_BUFFER_TOO_SMALL, "prob", out[0].size_bytes -= 1);
     WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "99", in[0].element_type = 99);
-    WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "int64", in[0].element_type = PLANRT_INT64, in[0].size *= 2);
+    WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "int64", in[0].element_type = PLANRT_INT64, in[0].size_bytes *= 2);
     WRONG(PLANRT_ERROR_INVALID_ARGUMENT, "int32", out[0].element_type = PLANRT_INT32);
 #undef WRONG
     in[0] = in[1] = good_in, out[0] = out[1] = good_out;
@@ -154,20 +158,20 @@ static void wrong_calls(planrt_context *context) {
 /* A struct of a later version of the header: its unknown tail must be zero. */
 static void later_struct(planrt_context *context) {
     struct {
-        planrt_host_tensor known;
+        planrt_tensor known;
         int64_t unknown;
     } in = {small_image(image, 1), 0}, out = {small_prob(prob, 1), 0};
     in.known.struct_size = out.known.struct_size = sizeof in;
     OK(planrt_context_run(context, &in.known, 1, &out.known, 1));
     in.unknown = 1;
-    FAILS(PLANRT_ERROR_UNSUPPORTED, "planrt_host_tensor", planrt_context_run(context, &in.known, 1, &out.known, 1));
+    FAILS(PLANRT_ERROR_UNSUPPORTED, "planrt_tensor", planrt_context_run(context, &in.known, 1, &out.known, 1));
 }
 
 static void float16(planrt_runtime *runtime) {
     planrt_engine *engine = load(runtime, MODELS "/half.onnx");
     planrt_context *context = new_context(engine);
     size_t bytes = 0;
-    planrt_host_tensor in = small_image(image, 1), out = small_prob(prob, 1);
+    planrt_tensor in = small_image(image, 1), out = small_prob(prob, 1);
     OK(planrt_context_run(context, &in, 1, &out, 1)); /* converted on the way in and out */
     for (int voxel = 0; voxel < IMAGE; voxel++) {
         float sum = prob[voxel] + prob[IMAGE + voxel];
@@ -177,7 +181,7 @@ static void float16(planrt_runtime *runtime) {
     CHECK(bytes == PROB * 2);
 
     static uint16_t halves[PROB];
-    out.data = halves, out.size = sizeof halves, out.element_type = PLANRT_FLOAT16;
+    out.output_data = halves, out.size_bytes = sizeof halves, out.element_type = PLANRT_FLOAT16;
     OK(planrt_context_run(context, &in, 1, &out, 1));
     CHECK(halves[0] > 0 && halves[0] <= 0x3C00); /* between 0 and 1 */
     planrt_context_delete(context);

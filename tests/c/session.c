@@ -16,7 +16,7 @@ static planrt_engine *engine;
 /* What comes without a session. */
 static void run_context(float *out, int64_t batch) {
     planrt_context *context = new_context(engine);
-    planrt_host_tensor in = small_image(image, batch), to = small_prob(out, batch);
+    planrt_tensor in = small_image(image, batch), to = small_prob(out, batch);
     OK(planrt_context_run(context, &in, 1, &to, 1));
     planrt_context_delete(context);
 }
@@ -28,7 +28,7 @@ static void as_expected(int64_t batch) {
 
 static void waits_and_polls(void) {
     planrt_session *session = new_session(engine, NULL);
-    planrt_tensor in = image_tensor(image, BATCH), out = prob_tensor(prob, BATCH);
+    planrt_tensor in = small_image(image, BATCH), out = small_prob(prob, BATCH);
     OK(planrt_session_run(session, &in, 1, &out, 1, NULL));
     as_expected(BATCH);
 
@@ -72,7 +72,7 @@ static void calls_back(void) {
         planrt_session *session = new_session(engine, options);
         planrt_session_options_delete(options);
         struct call call = {0, -1};
-        planrt_tensor in = image_tensor(image, 1), out = prob_tensor(prob, 1);
+        planrt_tensor in = small_image(image, 1), out = small_prob(prob, 1);
         planrt_request_options how = {.struct_size = sizeof how, .callback = called, .user_data = &call};
         OK(planrt_session_submit(session, &in, 1, &out, 1, &how, NULL));
         size_t calls = 0;
@@ -101,7 +101,7 @@ static atomic_int ended;
 static void ends_session(void *user_data, const planrt_error *error) {
     struct call *call = user_data;
     called(call, error);
-    planrt_tensor in = image_tensor(image, 1);
+    planrt_tensor in = small_image(image, 1);
     planrt_request_options how = {.struct_size = sizeof how, .callback = called, .user_data = call};
     OK(planrt_session_submit(to_end, &in, 1, NULL, 0, &how, NULL));
     planrt_session_delete(to_end);
@@ -114,7 +114,7 @@ static void ends_in_a_callback(void) {
         struct call call = {0, -1};
         atomic_store(&ended, 0);
         to_end = new_session(engine, NULL);
-        planrt_tensor in = image_tensor(image, 1);
+        planrt_tensor in = small_image(image, 1);
         planrt_request_options how = {.struct_size = sizeof how, .callback = ends_session, .user_data = &call};
         OK(planrt_session_submit(to_end, &in, 1, NULL, 0, &how, NULL));
         while (!atomic_load(&ended)) {
@@ -124,7 +124,7 @@ static void ends_in_a_callback(void) {
 
 static void refuses(void) {
     planrt_session *session = new_session(engine, NULL);
-    planrt_tensor in = image_tensor(image, 1), out = prob_tensor(prob, 1), bad;
+    planrt_tensor in = small_image(image, 1), out = small_prob(prob, 1), bad;
     planrt_request_options how = {.struct_size = sizeof how};
     planrt_request *request = NULL;
     memset(prob, UNTOUCHED, sizeof prob);
@@ -142,13 +142,13 @@ static void refuses(void) {
     FAILS(PLANRT_ERROR_NOT_FOUND, "image", planrt_session_run(session, &bad, 1, &out, 1, NULL));
     bad = in, bad.struct_size = 8;
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "struct_size", planrt_session_run(session, &bad, 1, &out, 1, NULL));
-    bad = out, bad.size--;
+    bad = out, bad.size_bytes--;
     FAILS(PLANRT_ERROR_BUFFER_TOO_SMALL, "prob", planrt_session_run(session, &in, 1, &bad, 1, NULL));
     planrt_tensor twice[] = {in, in};
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "twice", planrt_session_run(session, twice, 2, &out, 1, NULL));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "missing", planrt_session_run(session, NULL, 0, &out, 1, NULL));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "null", planrt_session_submit(session, &in, 1, &out, 1, NULL, NULL));
-    how.deadline = -5;
+    how.timeout_us = -5;
     FAILS(PLANRT_ERROR_DEADLINE, "5 microseconds", planrt_session_submit(session, &in, 1, &out, 1, &how, &request));
     CHECK(!request && untouched(prob, sizeof prob));
     OK(planrt_session_run(session, &in, 1, &out, 1, NULL));
@@ -189,8 +189,8 @@ static void cost(void) {
     static double bare[ROUNDS], ours[ROUNDS];
     planrt_context *context = new_context(engine);
     planrt_session *session = new_session(engine, NULL);
-    planrt_host_tensor host_in = small_image(image, 1), host_out = small_prob(prob, 1);
-    planrt_tensor in = image_tensor(image, 1), out = prob_tensor(prob, 1);
+    planrt_tensor host_in = small_image(image, 1), host_out = small_prob(prob, 1);
+    planrt_tensor in = small_image(image, 1), out = small_prob(prob, 1);
     for (int i = 0; i < ROUNDS; i++) {
         double start = microseconds();
         OK(planrt_context_run(context, &host_in, 1, &host_out, 1));
@@ -209,12 +209,12 @@ static void cost(void) {
 
 static void tells(void) {
     planrt_session *session = new_session(engine, NULL);
-    planrt_tensor in = image_tensor(image, 2), out = prob_tensor(prob, 2);
+    planrt_tensor in = small_image(image, 2), out = small_prob(prob, 2);
     OK(planrt_session_run(session, &in, 1, &out, 1, NULL));
     planrt_session_statistics statistics = {.struct_size = sizeof statistics};
     OK(planrt_session_get_statistics(session, &statistics));
     CHECK(statistics.submitted == 1 && statistics.succeeded == 1 && statistics.batches[2] == 1);
-    CHECK(statistics.total_p50 >= statistics.run_p50 * 0.9 && statistics.utilization > 0);
+    CHECK(statistics.total_p50_us >= statistics.run_p50_us * 0.9 && statistics.utilization > 0);
     char *text = NULL;
     OK(planrt_session_get_metrics_text(session, &text));
     CHECK(strstr(text, "planrt_requests_total{model=\"small\",outcome=\"succeeded\"} 1\n"));

@@ -66,9 +66,9 @@ static void *work(void *seed) {
         slot->batch = 1 + dice(&random, 8) % LARGEST;
         slot->calls = dice(&random, 3) == 0;
         atomic_store(&slot->calls_made, 0);
-        planrt_tensor in = image_tensor(image, slot->batch), out = prob_tensor(slot->prob, slot->batch);
+        planrt_tensor in = small_image(image, slot->batch), out = small_prob(slot->prob, slot->batch);
         planrt_request_options options = {.struct_size = sizeof options, .priority = (int32_t)dice(&random, 3)};
-        if (dice(&random, 4) == 0) options.deadline = 1 + dice(&random, 2000);
+        if (dice(&random, 4) == 0) options.timeout_us = 1 + dice(&random, 2000);
         if (slot->calls) options.callback = on_answer, options.user_data = slot;
         planrt_error *error = planrt_session_submit(session, &in, 1, &out, 1, &options, &slot->request);
         if (error) {
@@ -111,7 +111,7 @@ int main(int argc, char **argv) {
     planrt_engine *engine = load(runtime, MODELS "/tiny.onnx");
     for (int item = 0; item < LARGEST; item++) fill(image + item * IMAGE, IMAGE);
     planrt_context *context = new_context(engine);
-    planrt_host_tensor in = small_image(image, LARGEST), out = small_prob(expected, LARGEST);
+    planrt_tensor in = small_image(image, LARGEST), out = small_prob(expected, LARGEST);
     OK(planrt_context_run(context, &in, 1, &out, 1));
     planrt_context_delete(context);
 
@@ -142,7 +142,7 @@ int main(int argc, char **argv) {
            atomic_load(&refused), atomic_load(&called), before, after);
     CHECK(atomic_load(&called) == atomic_load(&with_callback));
     CHECK(statistics.succeeded == (uint64_t)atomic_load(&succeeded));
-    CHECK(statistics.submitted == statistics.succeeded + statistics.cancelled + statistics.deadline_passed);
+    CHECK(statistics.submitted == statistics.succeeded + statistics.cancelled + statistics.timed_out);
     CHECK(statistics.cancelled == (uint64_t)atomic_load(&cancelled));
     if (getenv("PLANRT_TEST_MEASURES")) CHECK(after - before < 4096);
     return 0;

@@ -9,15 +9,16 @@
 
 enum { IMAGE = 8 * 8 * 8, PROB = 2 * IMAGE };
 
-static inline planrt_host_tensor small_image(const float *data, int64_t batch) {
-    planrt_host_tensor tensor = {sizeof tensor, "image", (void *)data, (size_t)batch * IMAGE * sizeof *data,
-                                 PLANRT_FLOAT32, 5, {batch, 1, 8, 8, 8}};
+static inline planrt_tensor small_image(const float *data, int64_t batch) {
+    planrt_tensor tensor = {.struct_size = sizeof tensor, .name = "image", .input_data = data,
+                            .size_bytes = (size_t)batch * IMAGE * sizeof *data, .element_type = PLANRT_FLOAT32,
+                            .rank = 5, .shape = {batch, 1, 8, 8, 8}};
     return tensor;
 }
 
-static inline planrt_host_tensor small_prob(float *data, int64_t batch) {
-    planrt_host_tensor tensor = {sizeof tensor, "prob", data, (size_t)batch * PROB * sizeof *data,
-                                 PLANRT_FLOAT32, 0, {0}};
+static inline planrt_tensor small_prob(float *data, int64_t batch) {
+    planrt_tensor tensor = {.struct_size = sizeof tensor, .name = "prob", .output_data = data,
+                            .size_bytes = (size_t)batch * PROB * sizeof *data, .element_type = PLANRT_FLOAT32};
     return tensor;
 }
 

@@ -8,9 +8,11 @@
 enum { SLOW_VOXELS = 64 * 64 * 64, THREADS = 4, RUNS = 20 };
 
 static float slow_image[SLOW_VOXELS], slow_prob[SLOW_VOXELS];
-static planrt_host_tensor slow_in = {sizeof slow_in, "image", slow_image, sizeof slow_image,
-                                     PLANRT_FLOAT32, 5, {1, 1, 64, 64, 64}};
-static planrt_host_tensor slow_out = {sizeof slow_out, "prob", slow_prob, sizeof slow_prob, PLANRT_FLOAT32, 0, {0}};
+static planrt_tensor slow_in = {.struct_size = sizeof slow_in, .name = "image", .input_data = slow_image,
+                                .size_bytes = sizeof slow_image, .element_type = PLANRT_FLOAT32,
+                                .rank = 5, .shape = {1, 1, 64, 64, 64}};
+static planrt_tensor slow_out = {.struct_size = sizeof slow_out, .name = "prob", .output_data = slow_prob,
+                                 .size_bytes = sizeof slow_prob, .element_type = PLANRT_FLOAT32};
 static atomic_bool finished;
 
 static void *run_slow(void *context) {
@@ -71,7 +73,7 @@ static void *work(void *argument) {
     planrt_context *context = new_context(worker->engine);
     float *prob = malloc(PROB * sizeof *prob);
     for (int run = 0; run < RUNS; run++) {
-        planrt_host_tensor in = small_image(worker->image, 1), out = small_prob(prob, 1);
+        planrt_tensor in = small_image(worker->image, 1), out = small_prob(prob, 1);
         OK(planrt_context_run(context, &in, 1, &out, 1));
         CHECK(memcmp(prob, worker->expected, PROB * sizeof *prob) == 0);
     }
@@ -85,7 +87,7 @@ static void many_contexts(planrt_engine *engine) {
     static float image[THREADS * IMAGE], expected[THREADS * PROB];
     fill(image, sizeof image / sizeof *image);
     planrt_context *context = new_context(engine);
-    planrt_host_tensor in = small_image(image, THREADS), out = small_prob(expected, THREADS);
+    planrt_tensor in = small_image(image, THREADS), out = small_prob(expected, THREADS);
     OK(planrt_context_run(context, &in, 1, &out, 1));
     planrt_context_delete(context);
 

@@ -35,7 +35,7 @@ planrt::Error thrown(Call call) {
 
 static std::vector<float> run(planrt::Context& context) {
     std::vector<float> prob(2 * image.size());
-    context.run({planrt::HostTensor::input("image", image, image_shape)}, {planrt::HostTensor::output("prob", prob)});
+    context.run({planrt::Tensor::input("image", image, image_shape)}, {planrt::Tensor::output("prob", prob)});
     for (size_t item = 0; item < 2; item++)
         for (size_t voxel = 0; voxel < 512; voxel++)
             CHECK(std::fabs(prob[item * 1024 + voxel] + prob[item * 1024 + 512 + voxel] - 1) < 1e-4);
@@ -112,8 +112,8 @@ static void throws() {
     CHECK(thrown([&] { context.shape("mask"); }).code() == planrt::ErrorCode::not_found);
     std::vector<float> short_of_room(7);
     const planrt::Error too_small = thrown([&] {
-        context.run({planrt::HostTensor::input("image", image, image_shape)},
-                    {planrt::HostTensor::output("prob", short_of_room)});
+        context.run({planrt::Tensor::input("image", image, image_shape)},
+                    {planrt::Tensor::output("prob", short_of_room)});
     });
     CHECK(too_small.code() == planrt::ErrorCode::buffer_too_small);
     CHECK(short_of_room == std::vector<float>(7));
@@ -128,7 +128,7 @@ static void cancels() {
     const std::vector<float> voxels(planrt::element_count(shape));
     std::vector<float> prob(voxels.size());
     const planrt::Error error = thrown([&] {
-        context.run({planrt::HostTensor::input("image", voxels, shape)}, {planrt::HostTensor::output("prob", prob)});
+        context.run({planrt::Tensor::input("image", voxels, shape)}, {planrt::Tensor::output("prob", prob)});
     });
     canceller.join();
     CHECK(error.code() == planrt::ErrorCode::cancelled);

@@ -8,7 +8,7 @@ static void run_on_the_cpu(planrt_runtime *runtime) {
     planrt_engine *engine = load(runtime, SMALL);
     planrt_context *context = new_context(engine);
     fill(image, IMAGE);
-    const planrt_host_tensor input = small_image(image, 1), output = small_prob(prob, 1);
+    const planrt_tensor input = small_image(image, 1), output = small_prob(prob, 1);
     OK(planrt_context_run(context, &input, 1, &output, 1));
     CHECK(sums_to_one(prob, 1));
     planrt_context_delete(context);

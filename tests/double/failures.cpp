@@ -15,7 +15,7 @@ void everything(const Double& tensorrt) {
     planrt::Context context(engine);
     const std::vector<float> x(1024 * 4, 0.5f);
     std::vector<float> y(x.size());
-    context.run({planrt::HostTensor::input("x", x, {1024, 4})}, {planrt::HostTensor::output("y", y)});
+    context.run({planrt::Tensor::input("x", x, {1024, 4})}, {planrt::Tensor::output("y", y)});
     CHECK(x == y);
     planrt::Stream stream(runtime), other(runtime);
     const planrt::Buffer in(runtime, planrt::MemoryKind::device, 8192), out(runtime, planrt::MemoryKind::device, 8192);
@@ -72,7 +72,7 @@ void out_of_memory(const Double& tensorrt) {
     const std::vector<float> x(1024 * 4, 0.5f);
     std::vector<float> y(x.size());
     const auto run = [&] {
-        context.run({planrt::HostTensor::input("x", x, {1024, 4})}, {planrt::HostTensor::output("y", y)});
+        context.run({planrt::Tensor::input("x", x, {1024, 4})}, {planrt::Tensor::output("y", y)});
     };
     for (const int kib : {0, 4, 8, 12}) {
         const Setting memory("CUDA_DOUBLE_MEMORY", std::to_string(kib * 1024));

@@ -26,7 +26,7 @@ std::string hex(const void* address) {
 bool runs(planrt::Context& context) {
     const std::vector<float> x = {1, 2, 3, 4, 5, 6, 7, 8};
     std::vector<float> y(8);
-    context.run({planrt::HostTensor::input("x", x, {2, 4})}, {planrt::HostTensor::output("y", y)});
+    context.run({planrt::Tensor::input("x", x, {2, 4})}, {planrt::Tensor::output("y", y)});
     return x == y;
 }
 

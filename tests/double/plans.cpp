@@ -21,8 +21,8 @@ std::vector<float> ramp(size_t count) {
 
 std::vector<float> run(planrt::Context& context, const std::vector<float>& x) {
     std::vector<float> y(x.size());
-    context.run({planrt::HostTensor::input("x", x, {static_cast<int64_t>(x.size() / 4), 4})},
-                {planrt::HostTensor::output("y", y)});
+    context.run({planrt::Tensor::input("x", x, {static_cast<int64_t>(x.size() / 4), 4})},
+                {planrt::Tensor::output("y", y)});
     return y;
 }
 
@@ -157,13 +157,13 @@ void host_memory(const Double& tensorrt) {
         const planrt::Buffer in(runtime, planrt::MemoryKind::pinned, 32), out(runtime, planrt::MemoryKind::pinned, 32);
         const auto x = ramp(8);
         std::memcpy(in.data(), x.data(), 32);
-        using planrt::HostTensor;
-        context.run({HostTensor::input("x", in.data(), 32, planrt::ElementType::float32, {2, 4})},
-                    {HostTensor::output("z", out.data(), 32, planrt::ElementType::float32)});
+        using planrt::Tensor;
+        context.run({Tensor::input("x", in.data(), 32, planrt::ElementType::float32, {2, 4})},
+                    {Tensor::output("z", out.data(), 32, planrt::ElementType::float32)});
         CHECK(std::memcmp(out.data(), x.data(), 32) == 0);
         expect(planrt::ErrorCode::buffer_too_small, "\"y\"", [&] {
-            context.run({HostTensor::input("x", x, {2, 4})},
-                        {HostTensor::output("y", out.data(), 8, planrt::ElementType::float32)});
+            context.run({Tensor::input("x", x, {2, 4})},
+                        {Tensor::output("y", out.data(), 8, planrt::ElementType::float32)});
         });
         context.cancel();
         expect(planrt::ErrorCode::cancelled, "cancelled", [&] { run(context, x); });

@@ -67,10 +67,10 @@ struct Caller {
         in.struct_size = out.struct_size = sizeof in;
         in.name = model.input.c_str();
         out.name = model.output.c_str();
-        in.data = input.data();
-        out.data = output.data();
-        in.size = input.size();
-        out.size = output.size();
+        in.input_data = input.data();
+        out.output_data = output.data();
+        in.size_bytes = input.size();
+        out.size_bytes = output.size();
         in.element_type = out.element_type = PLANRT_FLOAT32;
         in.memory_kind = out.memory_kind = static_cast<planrt_memory_kind>(kind);
         resize(model, batch);

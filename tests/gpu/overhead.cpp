@@ -127,8 +127,8 @@ int main(int argc, char** argv) try {
         cuda.copy(reinterpret_cast<plain::DeviceAddress>(pinned_output), device_output, output_bytes, stream);
         cuda.synchronize(stream);
     };
-    const std::vector<planrt::HostTensor> inputs = {planrt::HostTensor::input(input, from, shape)};
-    const std::vector<planrt::HostTensor> outputs = {planrt::HostTensor::output(output, to)};
+    const std::vector<planrt::Tensor> inputs = {planrt::Tensor::input(input, from, shape)};
+    const std::vector<planrt::Tensor> outputs = {planrt::Tensor::output(output, to)};
     compare("host to host, ordinary memory", rounds / 4,
             [&] {
                 return microseconds([&] {
@@ -141,8 +141,8 @@ int main(int argc, char** argv) try {
 
     // The same from memory that is page-locked already.
     const auto element = planrt::ElementType::float32;
-    const std::vector<planrt::HostTensor> pinned_inputs = {planrt::HostTensor::input(input, pinned_input, input_bytes, element, shape)};
-    const std::vector<planrt::HostTensor> pinned_outputs = {planrt::HostTensor::output(output, pinned_output, output_bytes, element)};
+    const std::vector<planrt::Tensor> pinned_inputs = {planrt::Tensor::input(input, pinned_input, input_bytes, element, shape)};
+    const std::vector<planrt::Tensor> pinned_outputs = {planrt::Tensor::output(output, pinned_output, output_bytes, element)};
     compare("host to host, page-locked memory", rounds / 4, [&] { return microseconds(transfer); },
             [&] { return microseconds([&] { context.run(pinned_inputs, pinned_outputs); }); });
     for (plain::Handle* each : {plain_context, other_context, plain_engine, other_engine}) each->destroy();

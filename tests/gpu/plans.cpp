@@ -65,8 +65,8 @@ planrt::Shape shape32(int64_t batch) { return {batch, 1, 32, 32, 32}; }
 
 std::vector<float> run32(planrt::Context& context, const std::vector<float>& input, int64_t batch) {
     std::vector<float> output(batch * 2 * VOXELS);
-    context.run({planrt::HostTensor::input("INPUT__0", input, shape32(batch))},
-                {planrt::HostTensor::output("OUTPUT__0", output)});
+    context.run({planrt::Tensor::input("INPUT__0", input, shape32(batch))},
+                {planrt::Tensor::output("OUTPUT__0", output)});
     return output;
 }
 
@@ -152,8 +152,8 @@ void profiles(planrt::Runtime& runtime) {
     for (int i = 0; i < 2; ++i) {
         threads.emplace_back([&, i] {
             for (int round = 0; round < 10; ++round) {
-                both[i]->run({planrt::HostTensor::input("image", head, {1, 1, 128, 128, 128})},
-                             {planrt::HostTensor::output("prob", results[i])});
+                both[i]->run({planrt::Tensor::input("image", head, {1, 1, 128, 128, 128})},
+                             {planrt::Tensor::output("prob", results[i])});
             }
         });
     }

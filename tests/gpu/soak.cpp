@@ -89,7 +89,7 @@ void ask(const planrt::Runtime& runtime, const Network& network, planrt::Session
         shape[0] = items;
         planrt::RequestOptions options;
         options.priority = static_cast<int32_t>(dice(3));
-        if (dice(8) == 0) options.deadline = 1 + dice(2000);
+        if (dice(8) == 0) options.timeout_us = 1 + dice(2000);
         std::atomic<int> calls{0};
         const bool calls_back = dice(3) == 0;
         if (calls_back) {
@@ -153,8 +153,8 @@ int main(int argc, char** argv) try {
             const std::vector<float> x(network.x.begin() + static_cast<ptrdiff_t>(i * network.in),
                                        network.x.begin() + static_cast<ptrdiff_t>((i + 1) * network.in));
             std::vector<float> y(network.out);
-            context.run({planrt::HostTensor::input(network.input, x, network.item)},
-                        {planrt::HostTensor::output(network.output, y)});
+            context.run({planrt::Tensor::input(network.input, x, network.item)},
+                        {planrt::Tensor::output(network.output, y)});
             std::copy(y.begin(), y.end(), network.expected.begin() + static_cast<ptrdiff_t>(i * network.out));
         }
     }

@@ -61,8 +61,8 @@ Volume::Pointer infer(planrt::Context& context, const Volume* image) {
     const std::size_t bytes = image->GetPixelContainer()->Size() * sizeof(float);
     const auto type = planrt::element_type_of<float>;
     const planrt::Shape shape = {1, 1, network_side, network_side, network_side};
-    const auto input = planrt::HostTensor::input("image", image->GetBufferPointer(), bytes, type, shape);
-    const auto output = planrt::HostTensor::output("prob", probability->GetBufferPointer(), bytes, type);
+    const auto input = planrt::Tensor::input("image", image->GetBufferPointer(), bytes, type, shape);
+    const auto output = planrt::Tensor::output("prob", probability->GetBufferPointer(), bytes, type);
     run_interruptibly([&] { context.run({input}, {output}); }, [&] { context.cancel(); });
     return probability;
 }
