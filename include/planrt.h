@@ -9,6 +9,13 @@
  *
  * Threads. A handle in a const parameter may be used by several threads at once; its type says more.
  *
+ * The calling thread. A call computes in the default floating-point mode and gives the caller's back, with errno and the
+ * floating-point exceptions as they were; a pthread_cancel waits until the call has returned. A callback on a thread of the
+ * application's has that thread's mode. Threads of planrt's take no signals but those of their own faults.
+ *
+ * Fork. In the child of a fork, calls with handles of the parent's fail with PLANRT_ERROR_FORKED, and deletes of them free
+ * nothing: begin with planrt_runtime_new there. The GPU is out of the child's reach where the parent has used it.
+ *
  * Units. Strings are UTF-8, sizes are in bytes, shapes in elements, outermost dimension first.
  *
  * Values. Constants are never renumbered. Structs begin with struct_size, set by the caller, and grow at their end.
@@ -267,8 +274,14 @@ typedef int32_t planrt_log_level;
 
 /**
  * Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
- * long as the runtime, or an engine or context made from it, is alive, and not any more when the last of these has been
- * deleted. It must not throw. It may call planrt, but not with the handle that the call it comes from is about.
+ * long as the runtime, or an engine, context or session made from it, is alive. The delete of the last of these returns
+ * when no callback is under way but one that it is called from itself, and none comes after it, wherever it is called from.
+ * The callback must return: neither throw nor end its thread.
+ *
+ * Inside it calls that return a `planrt_error` fail with `PLANRT_ERROR_IN_USE`, since whoever logs may hold what they
+ * would wait for; other calls work. A delete ends the log as said above where it is the last one; everything else that it
+ * does is put off to the end of the call that the line came from, or left to a thread of planrt's where it came from none
+ * of the application's: work of a session and its callbacks may then go on for a while after the delete.
  *
  * Lines that differ in numbers only come at most once a second; the next one says how many were left out.
  */
@@ -492,7 +505,8 @@ typedef struct planrt_session_statistics {
 #define PLANRT_ERROR_OUT_OF_MEMORY 12
 
 /**
- * A context was used from two threads at once, or its profile is taken by another context.
+ * A context was used from two threads at once, or its profile is taken by another context; or planrt was called from
+ * inside its log callback.
  */
 #define PLANRT_ERROR_IN_USE 13
 
@@ -535,6 +549,12 @@ typedef struct planrt_session_statistics {
  * The session was deleted before the request ran.
  */
 #define PLANRT_ERROR_SHUT_DOWN 21
+
+/**
+ * The handle was made before the process forked: load anew in the child. Or the parent has used CUDA, which its children
+ * cannot.
+ */
+#define PLANRT_ERROR_FORKED 22
 
 /**
  * Something failed.
@@ -1540,6 +1560,8 @@ void planrt_api_version(uint32_t *major,
  * The library's release, "0.2.0"; it lives as long as the process. Any thread.
  */
 const char *planrt_version(void);
+
+extern int pthread_setcancelstate(int state, int *old);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -5,12 +5,14 @@ use crate::engine::MemoryKind;
 use crate::error::{Code, Error, Result};
 use crate::runtime::Runtime;
 use std::ffi::c_void;
+use std::ptr::with_exposed_provenance_mut;
 
 enum Memory {
     Host(Vec<CacheLine>),
     Pinned(PinnedMemory),
     Device(DeviceMemory),
-    Wrapped(*mut c_void),
+    /// An address as a number: a handle may go from thread to thread.
+    Wrapped(usize),
 }
 
 /// The alignment that vector units like best.
@@ -37,7 +39,7 @@ impl Buffer {
 
     /// Memory that the application keeps and frees.
     pub fn wrap(kind: MemoryKind, address: *mut c_void, size: usize) -> Self {
-        Self { memory: Memory::Wrapped(address), kind, size }
+        Self { memory: Memory::Wrapped(address.expose_provenance()), kind, size }
     }
 
     pub fn address(&self) -> *mut c_void {
@@ -45,7 +47,7 @@ impl Buffer {
             Memory::Host(memory) => memory.as_ptr().cast_mut().cast(),
             Memory::Pinned(memory) => memory.address(),
             Memory::Device(memory) => memory.address(),
-            Memory::Wrapped(address) => *address,
+            Memory::Wrapped(address) => with_exposed_provenance_mut(*address),
         }
     }
 

@@ -29,6 +29,7 @@ pub enum Code {
     Deadline = 19,
     QueueFull = 20,
     ShutDown = 21,
+    Forked = 22,
 }
 
 /// An error: one sentence of ours, and what the libraries underneath said.

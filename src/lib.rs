@@ -26,6 +26,8 @@ mod model;
 #[allow(unsafe_code)] // calls NVIDIA's tools
 mod nvtx;
 mod panic;
+#[allow(unsafe_code)] // registers and threads as the C library has them
+mod process;
 mod runtime;
 mod schedule;
 mod shared_library;

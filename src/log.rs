@@ -1,8 +1,12 @@
-//! The log of one runtime: the application's callback, and the folding of lines that repeat.
+//! The log of one runtime: the application's callback, when it ends, and the folding of lines that repeat.
 
-use parking_lot::Mutex;
+use crate::process::as_application;
+use crate::process::fork::PerProcess;
+use crate::sync::{Condvar, Mutex, this_thread};
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How serious a line is, as the C interface numbers it.
@@ -42,10 +46,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many kinds are remembered at once.
 const KINDS: usize = 64;
 
-thread_local! {
-    static TELLING: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Lines are of one kind when they differ in numbers only.
 struct Kind {
     level: Level,
@@ -56,27 +56,29 @@ struct Kind {
     last: String,
 }
 
-/// The log of one runtime. Any thread may write.
-#[derive(Default)]
+/// The log of one runtime. Any thread may write, until the last [`User`] is gone: then it is closed.
 pub struct Log {
     sink: Option<Sink>,
     kinds: Mutex<Vec<Kind>>,
+    users: AtomicUsize,
+    /// Set under the lock of [`CALLBACKS`].
+    closed: AtomicBool,
 }
 
 impl Log {
     pub fn new(sink: Option<Sink>) -> Self {
-        Self { sink, kinds: Mutex::default() }
+        Self { sink, kinds: Mutex::default(), users: AtomicUsize::new(0), closed: AtomicBool::new(false) }
     }
 
     pub fn admits(&self, level: Level) -> bool {
-        self.sink.is_some_and(|sink| level <= sink.most_verbose)
+        self.sink.is_some_and(|sink| level <= sink.most_verbose) && !self.closed.load(Ordering::Relaxed)
     }
 
     pub fn write(&self, level: Level, message: &str) {
         if !self.admits(level) {
             return;
         }
-        // The callback runs outside the lock: it may call back into planrt, which may log.
+        // The callback runs outside the lock: other threads may log meanwhile.
         for (level, line) in self.fold(level, message, Instant::now()) {
             self.tell(level, &line);
         }
@@ -111,18 +113,153 @@ impl Log {
 
     fn tell(&self, level: Level, line: &str) {
         let Some(sink) = self.sink else { return };
+        let Some(_telling) = Telling::begin(self) else { return };
         // A NUL inside would end the line early for the application; TensorRT quotes plan bytes at times.
         let line = CString::new(line.replace('\0', "\u{fffd}")).unwrap_or_default();
-        let outer = TELLING.replace(true);
-        // SAFETY: the C interface asks for a callback that is callable with these for as long as the runtime lives.
-        unsafe { (sink.callback)(sink.user_data, level as i32, line.as_ptr()) };
-        TELLING.set(outer);
+        // SAFETY: the C interface asks for a callback that is callable with these until the log is closed, which waits for
+        // this call.
+        as_application(|| unsafe { (sink.callback)(sink.user_data, level as i32, line.as_ptr()) });
     }
 
-    /// Whether the calling thread is inside an application's callback.
-    pub fn is_telling() -> bool {
-        TELLING.get()
+    /// Ends the log: no callback begins any more, and those under way on other threads have returned.
+    fn close(&self) {
+        if self.sink.is_none() || self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        // Inside a callback another one would find its locks taken.
+        if !is_telling() {
+            let kinds = std::mem::take(&mut *self.kinds.lock());
+            kinds.into_iter().filter_map(Kind::rest).for_each(|(level, line)| self.tell(level, &line));
+        }
+        let Callbacks { state, returned } = CALLBACKS.get();
+        let (log, me) = (self.id(), this_thread());
+        let mut state = state.lock();
+        self.closed.store(true, Ordering::Release);
+        state.closing.push((log, me));
+        while state.told(log).any(|thread| thread != me && !state.waits_for(thread, me)) {
+            returned.wait(&mut state);
+        }
+        state.closing.retain(|closing| *closing != (log, me));
     }
+
+    /// A number that no other log has.
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Whoever may cause lines of a log to be told: a handle that the application has. With the last one the log ends, even
+/// where threads of ours still hold things that log when they go.
+pub struct User(Arc<Log>);
+
+impl User {
+    pub fn new(log: &Arc<Log>) -> Self {
+        log.users.fetch_add(1, Ordering::Relaxed);
+        Self(log.clone())
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        if self.0.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.close();
+        }
+    }
+}
+
+/// The callbacks of all logs, since a thread in one's callback may end another.
+static CALLBACKS: PerProcess<Callbacks> = PerProcess::new();
+
+#[derive(Default)]
+struct Callbacks {
+    state: Mutex<CallbacksState>,
+    returned: Condvar,
+}
+
+/// Pairs of a log and a thread.
+#[derive(Default)]
+struct CallbacksState {
+    /// The thread is in the log's callback.
+    telling: Vec<(usize, usize)>,
+    /// The thread waits until no other is in the log's callback.
+    closing: Vec<(usize, usize)>,
+}
+
+impl CallbacksState {
+    /// The threads that are in a log's callback.
+    fn told(&self, log: usize) -> impl Iterator<Item = usize> {
+        self.telling.iter().filter(move |(of, _)| *of == log).map(|(_, thread)| *thread)
+    }
+
+    /// Whether a thread waits, by whatever way around, for a callback that the other is in: then the other must not wait
+    /// for it.
+    fn waits_for(&self, thread: usize, other: usize) -> bool {
+        let mut reached = vec![thread];
+        let mut next = 0;
+        while let Some(thread) = reached.get(next).copied() {
+            next += 1;
+            for (log, _) in self.closing.iter().filter(|(_, waiting)| *waiting == thread) {
+                for told in self.told(*log).filter(|told| *told != thread) {
+                    if told == other {
+                        return true;
+                    }
+                    if !reached.contains(&told) {
+                        reached.push(told);
+                    }
+                }
+            }
+        }
+        false
+    }
+}
+
+thread_local! {
+    /// The callbacks that this thread is in.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// While it lives its thread is in a log's callback.
+struct Telling {
+    log: usize,
+}
+
+impl Telling {
+    /// None where the log is closed.
+    fn begin(log: &Log) -> Option<Self> {
+        let mut state = CALLBACKS.get().state.lock();
+        if log.closed.load(Ordering::Acquire) {
+            return None;
+        }
+        state.telling.push((log.id(), this_thread()));
+        DEPTH.set(DEPTH.get() + 1);
+        Some(Self { log: log.id() })
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+        let Callbacks { state, returned } = CALLBACKS.get();
+        let mut state = state.lock();
+        let me = (self.log, this_thread());
+        if let Some(place) = state.telling.iter().rposition(|telling| *telling == me) {
+            state.telling.remove(place);
+        }
+        if !state.closing.is_empty() {
+            returned.notify_all();
+        }
+    }
+}
+
+/// Whether the calling thread is inside a log callback.
+pub fn is_telling() -> bool {
+    DEPTH.get() > 0
 }
 
 impl Kind {
@@ -132,20 +269,12 @@ impl Kind {
     }
 }
 
-impl Drop for Log {
-    fn drop(&mut self) {
-        for kind in std::mem::take(self.kinds.get_mut()) {
-            if let Some((level, line)) = kind.rest() {
-                self.tell(level, &line);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::ffi::CStr;
+    use std::sync::Barrier;
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     unsafe extern "C" fn collect(lines: *mut c_void, _: i32, message: *const c_char) {
         // SAFETY: the log gives a string.
@@ -189,6 +318,100 @@ mod tests {
         assert!(log.fold(Level::Info, "line 2", start + PAUSE / 2).is_empty());
         assert_eq!(log.fold(Level::Info, "line 3", start + PAUSE), told("line 3 (… 1 more like it)"));
         assert_eq!(log.fold(Level::Info, "line 4", start + PAUSE * 2), told("line 4"));
+    }
+
+    #[test]
+    fn the_log_ends_with_its_last_user() {
+        let lines = Mutex::default();
+        let log = Arc::new(log_into(&lines));
+        let (first, second) = (User::new(&log), User::new(&log));
+        drop(first);
+        log.write(Level::Info, "still here");
+        drop(second);
+        log.write(Level::Info, "nobody is to hear this");
+        drop(log);
+        assert_eq!(*lines.lock(), ["still here"]);
+    }
+
+    /// A log whose callback says that it was reached, and returns when it may.
+    struct Slow {
+        log: Arc<Log>,
+        reached: Receiver<()>,
+        go: Sender<()>,
+        _ends: Box<Ends>,
+    }
+
+    type Ends = Mutex<(Sender<()>, Receiver<()>)>;
+
+    impl Slow {
+        fn new() -> Self {
+            unsafe extern "C" fn wait(ends: *mut c_void, _: i32, _: *const c_char) {
+                // SAFETY: the test's, which waits for its threads.
+                let ends = unsafe { &*ends.cast::<Ends>() }.lock();
+                ends.0.send(()).unwrap();
+                ends.1.recv().unwrap();
+            }
+            let ((said, reached), (go, may)) = (channel(), channel());
+            let ends = Box::new(Mutex::new((said, may)));
+            let user_data = std::ptr::from_ref(&*ends).cast_mut().cast();
+            let sink = Sink { callback: wait, user_data, most_verbose: Level::Info };
+            Self { log: Arc::new(Log::new(Some(sink))), reached, go, _ends: ends }
+        }
+    }
+
+    #[test]
+    fn the_end_waits_for_other_threads_callbacks() {
+        let slow = Slow::new();
+        let user = User::new(&slow.log);
+        let log = slow.log.clone();
+        let telling = std::thread::spawn(move || log.write(Level::Info, "a line"));
+        slow.reached.recv().unwrap();
+        let (done, ended) = channel();
+        let ending = std::thread::spawn(move || {
+            drop(user);
+            done.send(()).unwrap();
+        });
+        assert!(ended.recv_timeout(Duration::from_millis(50)).is_err());
+        slow.go.send(()).unwrap();
+        ended.recv().unwrap();
+        telling.join().unwrap();
+        ending.join().unwrap();
+    }
+
+    unsafe extern "C" fn end(users: *mut c_void, _: i32, _: *const c_char) {
+        // SAFETY: the test's, which waits for its threads.
+        let (others, user) = unsafe { &*users.cast::<(Arc<Barrier>, Mutex<Option<User>>)>() };
+        others.wait();
+        drop(user.lock().take());
+    }
+
+    #[test]
+    fn two_that_end_each_other_do_not_wait_for_each_other() {
+        // Both callbacks are under way before one ends the other's log.
+        let both = Arc::new(Barrier::new(2));
+        let ends = [(); 2].map(|()| (both.clone(), Mutex::new(None)));
+        let logs = [0, 1].map(|i| {
+            let user_data = std::ptr::from_ref(&ends[i]).cast_mut().cast();
+            Arc::new(Log::new(Some(Sink { callback: end, user_data, most_verbose: Level::Info })))
+        });
+        *ends[0].1.lock() = Some(User::new(&logs[1]));
+        *ends[1].1.lock() = Some(User::new(&logs[0]));
+        std::thread::scope(|scope| {
+            for log in &logs {
+                scope.spawn(|| log.write(Level::Info, "a line"));
+            }
+        });
+        assert!(logs.iter().all(|log| log.closed.load(Ordering::Relaxed)));
+    }
+
+    #[test]
+    fn a_callback_may_end_its_own_log() {
+        let ends = (Arc::new(Barrier::new(1)), Mutex::new(None));
+        let user_data = std::ptr::from_ref(&ends).cast_mut().cast();
+        let log = Arc::new(Log::new(Some(Sink { callback: end, user_data, most_verbose: Level::Info })));
+        *ends.1.lock() = Some(User::new(&log));
+        log.write(Level::Info, "a line");
+        assert!(log.closed.load(Ordering::Relaxed));
     }
 
     #[test]

@@ -50,6 +50,10 @@ impl Runtime {
         Self { options, log, device: OnceCell::new(), tensorrt: OnceCell::new() }
     }
 
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
     /// The CUDA device, opened at the first call.
     pub fn device(&self) -> Result<&Arc<Device>> {
         let mut is_new = false;

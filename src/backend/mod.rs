@@ -12,6 +12,7 @@ pub mod tensorrt;
 use crate::cuda::Stream;
 use crate::engine::{Description, Statistic};
 use crate::error::{Code, Error, Result};
+use crate::log::Log;
 use crate::tensor::{HostTensor, Shape};
 use instance_group::{InstanceGroup, InstanceGroupOptions};
 use std::ffi::c_void;
@@ -21,6 +22,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// A loaded model. Any thread may use it.
 pub trait Engine: Send + Sync {
     fn description(&self) -> &Description;
+
+    /// Where what runs on it is told; none where nothing is.
+    fn log(&self) -> Option<&Arc<Log>> {
+        None
+    }
 
     /// The layers as JSON, in the form of TensorRT's engine inspector: `{"Layers": […]}`.
     fn layers_json(&self) -> Result<String>;

@@ -3,16 +3,27 @@
 use super::sys::Functions;
 use super::{check, library, sys};
 use crate::error::{Code, Error, Result};
+use crate::process::fork::Process;
 use std::ffi::CStr;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Loads and initializes the driver. A failure is not remembered: a driver may be installed while we run.
 fn driver() -> Result<&'static Functions> {
+    // The driver does not survive a fork, and what it says of that is "not initialized".
+    static STARTED: OnceLock<Process> = OnceLock::new();
+    if STARTED.get().is_some_and(|process| !process.is_current()) {
+        return Err(Error::new(
+            Code::Forked,
+            "this process was forked from one that had used CUDA, which its children cannot use; fork before the first use \
+             of the GPU, or start the child as a new program (Python's multiprocessing calls that \"spawn\")",
+        ));
+    }
     let functions = library::load()?;
     // SAFETY: may be called any number of times, from any thread.
     check(unsafe { sys::cuInit(0) }, || "the CUDA driver is installed but does not start".to_owned())
         .map_err(|error| Error::new(Code::NoCuda, error.message()).with_cuda_code(error.cuda_code()))?;
+    let _ = STARTED.set(Process::current());
     Ok(functions)
 }
 

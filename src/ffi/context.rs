@@ -29,7 +29,7 @@ pub unsafe extern "C" fn planrt_context_new(
     export!(engine => {
         let place = out(context_out, "context_out")?;
         let context = Context::new(engine.clone())?;
-        *place = Box::into_raw(Box::new(planrt_context(Handle::new(context))));
+        *place = Box::into_raw(Box::new(planrt_context(Handle::logging(context, engine.log()))));
         Ok(())
     })
 }
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn planrt_context_new_without_memory(
     export!(engine => {
         let place = out(context_out, "context_out")?;
         let context = Context::without_memory(engine.clone())?;
-        *place = Box::into_raw(Box::new(planrt_context(Handle::new(context))));
+        *place = Box::into_raw(Box::new(planrt_context(Handle::logging(context, engine.log()))));
         Ok(())
     })
 }

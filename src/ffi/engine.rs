@@ -214,7 +214,8 @@ unsafe fn options_or_default(options: *const planrt_engine_options) -> Result<En
 }
 
 fn hand_out(engine: Arc<dyn Engine>) -> *mut planrt_engine {
-    Box::into_raw(Box::new(planrt_engine(Handle::new(engine))))
+    let handle = Handle::logging(engine.clone(), engine.log());
+    Box::into_raw(Box::new(planrt_engine(handle)))
 }
 
 /// Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may shorten

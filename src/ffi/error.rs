@@ -1,6 +1,5 @@
 //! `planrt_error`.
 
-use super::delete;
 use crate::error::{Code, Error, Result};
 use std::ffi::{CString, c_char};
 
@@ -44,7 +43,8 @@ pub const PLANRT_ERROR_SHAPE: planrt_error_code = 10;
 pub const PLANRT_ERROR_BUFFER_TOO_SMALL: planrt_error_code = 11;
 /// Host or device memory is used up.
 pub const PLANRT_ERROR_OUT_OF_MEMORY: planrt_error_code = 12;
-/// A context was used from two threads at once, or its profile is taken by another context.
+/// A context was used from two threads at once, or its profile is taken by another context; or planrt was called from
+/// inside its log callback.
 pub const PLANRT_ERROR_IN_USE: planrt_error_code = 13;
 /// The run was ended by `planrt_context_cancel`, or the request by `planrt_request_cancel`.
 pub const PLANRT_ERROR_CANCELLED: planrt_error_code = 14;
@@ -62,6 +62,9 @@ pub const PLANRT_ERROR_DEADLINE: planrt_error_code = 19;
 pub const PLANRT_ERROR_QUEUE_FULL: planrt_error_code = 20;
 /// The session was deleted before the request ran.
 pub const PLANRT_ERROR_SHUT_DOWN: planrt_error_code = 21;
+/// The handle was made before the process forked: load anew in the child. Or the parent has used CUDA, which its children
+/// cannot.
+pub const PLANRT_ERROR_FORKED: planrt_error_code = 22;
 
 // The header shows the numbers; the library's own list is the one that is used.
 const _: () = assert!(
@@ -86,6 +89,7 @@ const _: () = assert!(
         && PLANRT_ERROR_DEADLINE == Code::Deadline as i32
         && PLANRT_ERROR_QUEUE_FULL == Code::QueueFull as i32
         && PLANRT_ERROR_SHUT_DOWN == Code::ShutDown as i32
+        && PLANRT_ERROR_FORKED == Code::Forked as i32
 );
 
 /// Success is null; an error is handed to the caller.
@@ -154,5 +158,8 @@ pub unsafe extern "C" fn planrt_error_get_cuda_code(error: *const planrt_error) 
 /// Requires: `error` is null, or came from planrt and is deleted once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_error_delete(error: *mut planrt_error) {
-    delete!(error);
+    if !error.is_null() {
+        // SAFETY: as the caller says.
+        drop(unsafe { Box::from_raw(error) });
+    }
 }

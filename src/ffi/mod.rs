@@ -19,6 +19,10 @@ mod text;
 mod version;
 
 use crate::error::{Code, Error, Result};
+use crate::log::{self, Log, User};
+use crate::process::fork::Process;
+use crate::process::{Entry, defer};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The most dimensions a tensor has.
@@ -26,19 +30,38 @@ pub const PLANRT_MAX_RANK: usize = 8;
 const _: () = assert!(PLANRT_MAX_RANK == crate::tensor::MAX_RANK);
 
 /// What every handle is made of. A panic in a call poisons the handle that the call was about: its state may be half
-/// changed, so later calls refuse it.
+/// changed, so later calls refuse it. In a child of the process that made it a handle is not touched: threads that it needs
+/// are not there, and locks may be held for ever.
 pub(crate) struct Handle<T> {
     value: T,
     poisoned: AtomicBool,
+    process: Process,
+    /// The logs that tell what is done with it. After the value: what goes may have something to say.
+    logs: Vec<User>,
 }
 
 impl<T> Handle<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { value, poisoned: AtomicBool::new(false) }
+        Self::logging(value, [])
     }
 
-    /// The value, unless a panic left it in an unknown state.
+    /// One whose use may cause lines of these logs.
+    fn logging<'a>(value: T, logs: impl IntoIterator<Item = &'a Arc<Log>>) -> Self {
+        let logs = logs.into_iter().map(User::new).collect();
+        Self { value, poisoned: AtomicBool::new(false), process: Process::current(), logs }
+    }
+
+    /// The value, unless a panic left it in an unknown state, or a fork did.
     fn get(&self, name: &str) -> Result<&T> {
+        if !self.process.is_current() {
+            return Err(Error::new(
+                Code::Forked,
+                format!(
+                    "{name} was made before this process was forked, and works in the parent only; make a runtime, load and \
+                     go on from there in the child"
+                ),
+            ));
+        }
         if self.poisoned.load(Ordering::Acquire) {
             return Err(Error::new(
                 Code::Poisoned,
@@ -71,18 +94,40 @@ fn attempt<R>(call: impl FnOnce() -> Result<R>) -> Result<R> {
     call()
 }
 
+/// Frees a handle. A panic on the way is swallowed: there is nobody left to tell.
+///
+/// Inside a log callback its logs end here, if it was the last that they had; the rest is put off, since whoever logs may
+/// hold what it needs. In the child of a fork nothing is freed.
+fn free<H: Send + 'static, T>(mut owner: Box<H>, handle: impl FnOnce(&mut H) -> &mut Handle<T>) {
+    let _entry = Entry::always();
+    let handle = handle(&mut owner);
+    if !handle.process.is_current() {
+        std::mem::forget(owner);
+    } else if log::is_telling() {
+        handle.logs.clear();
+        defer(move || drop(owner));
+    } else {
+        let _ = crate::panic::catch(move || drop(owner));
+    }
+}
+
 /// The one road into the library. Names the handles that the call is about and gives the body references to what is in
 /// them; a null or poisoned handle is an error, a panic becomes one and poisons the handles.
 ///
-/// `export!(engine, stream => body)` returns `*mut planrt_error`, for a body of type `Result<()>`.
-/// `export!(engine; else value => body)` is for functions that cannot fail: a bad handle gives `value`.
+/// `export!(engine, stream => body)` returns `*mut planrt_error`, for a body of type `Result<()>`. Inside a log callback it
+/// fails.
+/// `export!(engine; else value => body)` is for functions that cannot fail: a bad handle gives `value`. They neither wait
+/// for anything nor log.
 macro_rules! export {
     ($($handle:ident),* => $body:expr) => {
-        $crate::ffi::error::into_raw($crate::ffi::export!(@guarded $($handle),* => $body))
+        $crate::ffi::error::into_raw(
+            $crate::process::Entry::new().and_then(|_entry| $crate::ffi::export!(@guarded $($handle),* => $body)),
+        )
     };
-    ($($handle:ident),*; else $value:expr => $body:expr) => {
+    ($($handle:ident),*; else $value:expr => $body:expr) => {{
+        let _entry = $crate::process::Entry::always();
         $crate::ffi::export!(@guarded $($handle),* => Ok($body)).unwrap_or_else(|_| $value)
-    };
+    }};
     (@guarded $($handle:ident),* => $body:expr) => {
         // SAFETY: the C interface asks for handles that are null or alive.
         $crate::ffi::attempt(|| unsafe {
@@ -99,12 +144,12 @@ macro_rules! export {
     };
 }
 
-/// Frees a handle; null is fine. A panic on the way is swallowed: there is nobody left to tell.
+/// Frees a handle; null is fine.
 macro_rules! delete {
     ($handle:ident) => {
         if !$handle.is_null() {
             // SAFETY: the C interface asks for a handle that came from here and is deleted once.
-            let _ = $crate::panic::catch(|| drop(unsafe { Box::from_raw($handle) }));
+            $crate::ffi::free(unsafe { Box::from_raw($handle) }, |owner| &mut owner.0);
         }
     };
 }

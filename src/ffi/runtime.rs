@@ -30,8 +30,14 @@ const _: () = assert!(
 );
 
 /// Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
-/// long as the runtime, or an engine or context made from it, is alive, and not any more when the last of these has been
-/// deleted. It must not throw. It may call planrt, but not with the handle that the call it comes from is about.
+/// long as the runtime, or an engine, context or session made from it, is alive. The delete of the last of these returns
+/// when no callback is under way but one that it is called from itself, and none comes after it, wherever it is called from.
+/// The callback must return: neither throw nor end its thread.
+///
+/// Inside it calls that return a `planrt_error` fail with `PLANRT_ERROR_IN_USE`, since whoever logs may hold what they
+/// would wait for; other calls work. A delete ends the log as said above where it is the last one; everything else that it
+/// does is put off to the end of the call that the line came from, or left to a thread of planrt's where it came from none
+/// of the application's: work of a session and its callbacks may then go on for a while after the delete.
 ///
 /// Lines that differ in numbers only come at most once a second; the next one says how many were left out.
 #[allow(non_camel_case_types)]
@@ -188,7 +194,8 @@ pub unsafe extern "C" fn planrt_runtime_new(
             Some(options) => options.0.get("options")?.lock().clone(),
             None => Options::default(),
         };
-        *place = Box::into_raw(Box::new(planrt_runtime(Handle::new(Arc::new(Runtime::new(options))))));
+        let runtime = Arc::new(Runtime::new(options));
+        *place = Box::into_raw(Box::new(planrt_runtime(Handle::logging(runtime.clone(), [runtime.log()]))));
         Ok(())
     })
 }

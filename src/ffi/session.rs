@@ -11,6 +11,7 @@ use crate::backend::admission::Dependency;
 use crate::cuda::Event;
 use crate::engine::Role;
 use crate::error::{Code, Error, Result};
+use crate::process::as_application;
 use crate::schedule::{BATCH_SIZES, Callback, Delay, Options, Report, Session, Submission, Times, WhenFull};
 use parking_lot::Mutex;
 use std::ffi::{c_char, c_void};
@@ -43,7 +44,16 @@ pub struct planrt_session_options(Handle<Mutex<Options>>);
 /// at first. Inputs must not be written and outputs not be used until then. A request that is refused, by an error of
 /// `planrt_session_submit` itself, leaves its memory alone from the return on.
 #[allow(non_camel_case_types)]
-pub struct planrt_session(Handle<Arc<Session>>);
+pub struct planrt_session(Handle<Open>);
+
+/// Ends the session when the handle goes: calls of other threads that wait on it keep what they need until they are back.
+struct Open(Arc<Session>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
 
 /// Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
 /// throw. It may submit requests, wait for others, and delete the session; a long one holds up other callbacks only.
@@ -345,7 +355,8 @@ pub unsafe extern "C" fn planrt_session_new(
             Some(options) => Session::new(&engines, &options.0.get("options")?.lock().clone())?,
             None => Session::new(&engines, &Options::default())?,
         };
-        *place = Box::into_raw(Box::new(planrt_session(Handle::new(Arc::new(session)))));
+        let logs = engines.iter().filter_map(|engine| engine.log());
+        *place = Box::into_raw(Box::new(planrt_session(Handle::logging(Open(Arc::new(session)), logs))));
         Ok(())
     })
 }
@@ -359,9 +370,6 @@ pub unsafe extern "C" fn planrt_session_new(
 /// Requires: `session` is null, or alive and deleted once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_delete(session: *mut planrt_session) {
-    if let Some(session) = unsafe { session.as_ref() } {
-        let _ = crate::panic::catch(|| session.0.get("session").map(|session| session.close()));
-    }
     delete!(session);
 }
 
@@ -377,7 +385,7 @@ unsafe impl Send for Target {}
 impl Target {
     fn call(&self, outcome: &Result<()>) {
         // SAFETY: the application's function, called as it was declared.
-        lend(outcome, |error| unsafe { (self.callback)(self.user_data, error) });
+        lend(outcome, |error| as_application(|| unsafe { (self.callback)(self.user_data, error) }));
     }
 }
 
@@ -446,7 +454,7 @@ pub unsafe extern "C" fn planrt_session_submit(
         if submission.callback.is_none() {
             out(request_out, "request_out")?;
         }
-        let session = session.clone();
+        let session = session.0.clone();
         let request = session.submit(submission)?;
         if let Some(place) = request_out.as_mut() {
             *place = planrt_request::hand_out(request);
@@ -473,7 +481,7 @@ pub unsafe extern "C" fn planrt_session_run(
     export!(session => {
         let submission = submission((inputs, input_count), (outputs, output_count), options)?;
         // The session may be deleted while this call waits.
-        let session = session.clone();
+        let session = session.0.clone();
         session.run(submission)
     })
 }
@@ -491,7 +499,7 @@ pub unsafe extern "C" fn planrt_session_pump(
     calls_out: *mut usize,
 ) -> *mut planrt_error {
     export!(session => {
-        let session = session.clone();
+        let session = session.0.clone();
         let calls = session.pump(u64::try_from(timeout_us).ok().map(Duration::from_micros))?;
         if let Some(place) = calls_out.as_mut() {
             *place = calls;
@@ -510,7 +518,7 @@ pub unsafe extern "C" fn planrt_session_get_statistics(
 ) -> *mut planrt_error {
     export!(session => {
         let place = out(statistics_out, "statistics_out")?;
-        structs::write(place, session.report().into())
+        structs::write(place, session.0.report().into())
     })
 }
 
@@ -557,7 +565,7 @@ pub unsafe extern "C" fn planrt_session_get_metrics_text(
 ) -> *mut planrt_error {
     export!(session => {
         let place = out(text_out, "text_out")?;
-        *place = text::give(session.prometheus());
+        *place = text::give(session.0.prometheus());
         Ok(())
     })
 }

@@ -15,11 +15,12 @@ use crate::cuda;
 use crate::engine::{Description, MemoryKind, Role, given_twice, missing_input, too_small};
 use crate::error::{Code, Error, Result};
 use crate::nvtx;
+use crate::process;
 use crate::sync::{Arc, Condvar, Mutex};
 use crate::tensor::Shape;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How a session is made.
@@ -566,7 +567,7 @@ impl Shared {
 }
 
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
-    thread::Builder::new().name(name).spawn(work).map_err(|error| {
+    process::thread::spawn(name, work).map_err(|error| {
         Error::new(Code::OutOfMemory, "a thread for the session could not be started").with_detail(error.to_string())
     })
 }

@@ -92,7 +92,7 @@ impl Engine for CpuEngine {
 /// Calls tract, which means to return errors but has assertions left, and makes of either an [`Error`] of ours.
 ///
 /// A caught panic has gone through the process's panic hook by then; keeping it off the terminal is the C interface's
-/// matter. Threads of ours are named `planrt-cpu-N`.
+/// matter.
 fn guard<T>(call: impl FnOnce() -> TractResult<T>, error: impl FnOnce() -> Error) -> Result<T> {
     let failure = match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => return Ok(value),

@@ -1,6 +1,7 @@
 //! The threads of one engine, and how a batch is spread over them.
 
 use crate::error::{Code, Error, Result};
+use crate::process;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ impl Threads {
                 // rayon does not wait for its threads to end when a pool is dropped: they are ours, so that we can.
                 .spawn_handler(|worker| {
                     let name = format!("planrt-cpu-{}", worker.index());
-                    handles.push(thread::Builder::new().name(name).spawn(|| worker.run())?);
+                    handles.push(process::thread::spawn(name, || worker.run())?);
                     Ok(())
                 })
                 .build()

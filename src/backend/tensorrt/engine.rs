@@ -8,6 +8,7 @@ use crate::backend;
 use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, Statistic, TensorInfo};
 use crate::error::{Code, Error, Result};
+use crate::log::Log;
 use crate::tensor::{ElementType, Shape};
 use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
@@ -79,6 +80,10 @@ impl Engine {
 impl backend::Engine for Engine {
     fn description(&self) -> &Description {
         &self.description
+    }
+
+    fn log(&self) -> Option<&Arc<Log>> {
+        Some(self.runtime.log())
     }
 
     fn layers_json(&self) -> Result<String> {

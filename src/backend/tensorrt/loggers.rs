@@ -5,31 +5,28 @@
 
 use super::lines::{self, Lines};
 use crate::log::{Level, Log};
-use parking_lot::Mutex;
-use std::sync::{Arc, Weak};
-use tensorrt_sys::{Logger, Severity, Sink};
+use crate::process::fork::PerProcess;
+use crate::sync::Mutex;
+use std::sync::Arc;
+use tensorrt_sys::{Logger, Severity};
 
-static POOL: Mutex<Vec<&'static Logger>> = Mutex::new(Vec::new());
+static POOL: PerProcess<Mutex<Vec<&'static Logger>>> = PerProcess::new();
 
 /// A logger for one runtime, which goes back to the pool, silent, when the runtime goes.
 pub struct Lease {
     logger: &'static Logger,
-    /// Alive while a line is on its way to the application.
-    sink: Weak<Sink>,
 }
 
 impl Lease {
     pub fn new(log: &Arc<Log>) -> Self {
-        let logger = POOL.lock().pop().unwrap_or_else(Logger::new);
+        let logger = POOL.get().lock().pop().unwrap_or_else(Logger::new);
         let log = Arc::clone(log);
-        let sink: Arc<Sink> = Arc::new(move |severity, line: &str| {
+        logger.set_sink(Some(Arc::new(move |severity, line: &str| {
             if lines::add(severity, line) {
                 write(&log, severity, line);
             }
-        });
-        let lease = Self { logger, sink: Arc::downgrade(&sink) };
-        logger.set_sink(Some(sink));
-        lease
+        })));
+        Self { logger }
     }
 
     pub fn logger(&self) -> &'static Logger {
@@ -39,13 +36,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        // A thread of TensorRT's may be telling a line just now. That is the log's to look after: once it is closed nothing
+        // reaches the application.
         self.logger.set_sink(None);
-        // A thread of TensorRT's may be telling a line just now, and the application's callback ends with its runtime.
-        // If it is this thread that tells it, the application lets go of the runtime inside its own callback.
-        while self.sink.strong_count() > 0 && !Log::is_telling() {
-            std::thread::yield_now();
-        }
-        POOL.lock().push(self.logger);
+        POOL.get().lock().push(self.logger);
     }
 }
 

@@ -81,7 +81,7 @@ impl Runtime {
         &self.device
     }
 
-    pub fn log(&self) -> &Log {
+    pub fn log(&self) -> &Arc<Log> {
         &self.log
     }
 

@@ -1,0 +1,10 @@
+//! planrt as a guest in somebody else's process: what a call changes of the calling thread and gives back ([`Entry`]),
+//! threads of ours, and what a fork leaves behind.
+
+mod cancellation;
+mod entry;
+mod floating_point;
+pub mod fork;
+pub mod thread;
+
+pub use entry::{Entry, as_application, defer};
