@@ -41,7 +41,7 @@ pub struct Runtime {
     log: Arc<Log>,
     // A failure is not remembered: what was missing may be installed, or freed, by the next call.
     device: OnceCell<Arc<Device>>,
-    tensorrt: OnceCell<Arc<tensorrt::Runtime>>,
+    tensorrt: OnceCell<Arc<tensorrt::Library>>,
 }
 
 impl Runtime {
@@ -70,7 +70,7 @@ impl Runtime {
     }
 
     /// TensorRT on that device, loaded at the first call.
-    pub fn tensorrt(&self) -> Result<&Arc<tensorrt::Runtime>> {
+    pub fn tensorrt(&self) -> Result<&Arc<tensorrt::Library>> {
         if let Some(tensorrt) = self.tensorrt.get() {
             return Ok(tensorrt);
         }
@@ -79,7 +79,7 @@ impl Runtime {
         let (tensorrt, said) = tensorrt::withhold(|| {
             self.tensorrt.get_or_try_init(|| {
                 is_new = true;
-                tensorrt::Runtime::load(&self.options.tensorrt, device, &self.log)
+                tensorrt::Library::load(&self.options.tensorrt, device, &self.log)
             })
         });
         said.tell(&self.log);
@@ -104,7 +104,7 @@ impl Runtime {
             Format::Plan => {
                 // What the plan says of itself is checked first: a damaged file is one on every machine.
                 let plan = tensorrt::Plan::parse(data)?;
-                self.tensorrt()?.load_plan(&plan, &options.plan)?
+                tensorrt::Engine::load(self.tensorrt()?, &plan, &options.plan)?
             }
             Format::Onnx => load_on_cpu(data, options)?,
         };

@@ -1,11 +1,10 @@
 //! One execution context of a plan: profile, shapes, addresses, runs.
 
+use super::diagnostics::{failed, gather};
 use super::engine::{Engine, shape};
-use super::lines;
 use super::profiles::Held;
-use super::runtime::failed;
 use super::transfer::Staging;
-use crate::backend::{self, Cancellation, Engine as _};
+use crate::backend::{self, Cancellation};
 use crate::cuda::{Device, Event, Stream, StreamId, memory_kind};
 use crate::engine::{Description, MemoryKind, Role};
 use crate::error::{Code, Error, Result};
@@ -72,7 +71,7 @@ impl Context {
         profiles: impl IntoIterator<Item = usize>,
     ) -> Result<Self> {
         let count = engine.description().tensors.len();
-        let device = engine.runtime().device().clone();
+        let device = engine.library().device().clone();
         let _current = device.make_current()?;
         // TensorRT gives a context profile 0 of its own accord if no other has it: one after the other, so that what it gives
         // is what is counted here.
@@ -125,7 +124,7 @@ impl Context {
         self.device.synchronize()?;
         let stream = self.stream.native();
         // SAFETY: the stream is this context's own and alive.
-        let (done, said) = lines::gather(|| unsafe { self.context.set_optimization_profile_async(number, stream) });
+        let (done, said) = gather(|| unsafe { self.context.set_optimization_profile_async(number, stream) });
         if !done {
             return Err(failed(Code::TensorRt, format!("TensorRT does not switch to profile {number}"), &said));
         }
@@ -176,7 +175,7 @@ impl Context {
             let info = &self.engine.description().tensors[input];
             let Some(wanted) = self.shapes[input] else { continue };
             let dims = Dims::new(&wanted).unwrap_or_default();
-            let (done, said) = lines::gather(|| self.context.set_input_shape(&info.name, &dims));
+            let (done, said) = gather(|| self.context.set_input_shape(&info.name, &dims));
             if !done {
                 return Err(failed(
                     Code::Shape,
@@ -256,7 +255,7 @@ impl Context {
         }
         let info = &self.engine.description().tensors[tensor];
         // SAFETY: as the caller says.
-        let (done, said) = lines::gather(|| unsafe { self.context.set_tensor_address(&info.name, address) });
+        let (done, said) = gather(|| unsafe { self.context.set_tensor_address(&info.name, address) });
         if done {
             self.told[tensor] = address;
             return Ok(());
@@ -285,7 +284,7 @@ impl Context {
             self.last_run = LastRun::Unmarked;
         }
         // SAFETY: the addresses are valid as the caller of enqueue or run says, the stream is alive.
-        let (done, said) = lines::gather(|| unsafe { self.context.enqueue_v3(to.native()) });
+        let (done, said) = gather(|| unsafe { self.context.enqueue_v3(to.native()) });
         if !captures && stream.is_some() && self.run.record(to).is_ok() {
             self.last_run = LastRun::Marked(to.id());
         }

@@ -1,14 +1,11 @@
 //! A deserialized plan and what it says of itself.
 
-use super::context::Context;
+use super::diagnostics::{failed, gather};
+use super::library::Library;
 use super::profiles::Profiles;
-use super::runtime::{Runtime, failed};
-use super::{crew, lines};
-use crate::backend;
-use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
+use super::{Plan, PlanOptions};
 use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, Statistic, TensorInfo};
 use crate::error::{Code, Error, Result};
-use crate::log::Log;
 use crate::tensor::{ElementType, Shape};
 use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
@@ -22,21 +19,26 @@ pub struct Engine {
     engine: ManuallyDrop<tensorrt_sys::Engine>,
     description: Description,
     profiles: Arc<Profiles>,
-    runtime: Arc<Runtime>,
+    library: Arc<Library>,
 }
 
 impl Engine {
-    /// The device's context is current.
-    pub fn new(engine: tensorrt_sys::Engine, runtime: Arc<Runtime>) -> Result<Self> {
-        let description = describe(&engine, &runtime)?;
-        let dynamic = description.tensors.iter().any(|t| t.role == Role::Input && t.shape.is_dynamic());
-        let exclusive = dynamic && runtime.version().generation == Generation::V8;
-        let profiles = Profiles::new(description.profiles.len(), exclusive, runtime.version());
-        Ok(Self { engine: ManuallyDrop::new(engine), description, profiles, runtime })
+    pub fn load(library: &Arc<Library>, plan: &Plan<'_>, options: &PlanOptions) -> Result<Arc<Self>> {
+        let _current = library.device().make_current()?;
+        Self::new(library.load_plan(plan, options)?, library.clone()).map(Arc::new)
     }
 
-    pub fn runtime(&self) -> &Arc<Runtime> {
-        &self.runtime
+    /// The device's context is current.
+    fn new(engine: tensorrt_sys::Engine, library: Arc<Library>) -> Result<Self> {
+        let description = describe(&engine, &library)?;
+        let dynamic = description.tensors.iter().any(|t| t.role == Role::Input && t.shape.is_dynamic());
+        let exclusive = dynamic && library.version().generation == Generation::V8;
+        let profiles = Profiles::new(description.profiles.len(), exclusive, library.version());
+        Ok(Self { engine: ManuallyDrop::new(engine), description, profiles, library })
+    }
+
+    pub fn library(&self) -> &Arc<Library> {
+        &self.library
     }
 
     pub fn profiles(&self) -> &Arc<Profiles> {
@@ -45,20 +47,19 @@ impl Engine {
 
     /// The plan that it was made from, for a copy. Takes longer than loading it does.
     pub fn serialize(&self) -> Result<HostMemory> {
-        let _current = self.runtime.device().make_current()?;
-        let (plan, said) = lines::gather(|| self.engine.serialize());
+        let _current = self.library.device().make_current()?;
+        let (plan, said) = gather(|| self.engine.serialize());
         plan.ok_or_else(|| failed(Code::TensorRt, "TensorRT does not serialize the engine".to_owned(), &said))
     }
 
     /// The same engine once more, with weights of its own.
     pub fn copy(&self, plan: &HostMemory) -> Result<Arc<Self>> {
-        let _current = self.runtime.device().make_current()?;
-        self.runtime.load_again(plan).map(Arc::new)
+        let _current = self.library.device().make_current()?;
+        Self::new(self.library.load_again(plan)?, self.library.clone()).map(Arc::new)
     }
 
-    fn any_context(self: Arc<Self>, strategy: ExecutionContextAllocationStrategy) -> Result<Context> {
-        let profiles = 0..self.description.profiles.len().max(1);
-        Context::new(self, strategy, profiles)
+    pub fn description(&self) -> &Description {
+        &self.description
     }
 
     /// The device's context is current.
@@ -66,7 +67,7 @@ impl Engine {
         &self,
         strategy: ExecutionContextAllocationStrategy,
     ) -> Result<tensorrt_sys::Context> {
-        let (context, said) = lines::gather(|| self.engine.create_execution_context(strategy));
+        let (context, said) = gather(|| self.engine.create_execution_context(strategy));
         context?.ok_or_else(|| {
             let takes = match strategy {
                 ExecutionContextAllocationStrategy::UserManaged => String::new(),
@@ -75,25 +76,17 @@ impl Engine {
             failed(Code::TensorRt, format!("TensorRT makes no execution context{takes}"), &said)
         })
     }
-}
 
-impl backend::Engine for Engine {
-    fn description(&self) -> &Description {
-        &self.description
-    }
-
-    fn log(&self) -> Option<&Arc<Log>> {
-        Some(self.runtime.log())
-    }
-
-    fn layers_json(&self) -> Result<String> {
-        let _current = self.runtime.device().make_current()?;
+    /// The layers as JSON.
+    pub fn layers_json(&self) -> Result<String> {
+        let _current = self.library.device().make_current()?;
         let (json, said) =
-            lines::gather(|| self.engine.create_engine_inspector()?.engine_information(LayerInformationFormat::Json));
+            gather(|| self.engine.create_engine_inspector()?.engine_information(LayerInformationFormat::Json));
         json.ok_or_else(|| failed(Code::TensorRt, "TensorRT's engine inspector gives nothing".to_owned(), &said))
     }
 
-    fn statistic(&self, statistic: Statistic) -> Result<i64> {
+    /// A number that the engine knows of itself.
+    pub fn statistic(&self, statistic: Statistic) -> Result<i64> {
         let engine = &self.engine;
         Ok(match statistic {
             Statistic::WeightsSize => engine.engine_stat(EngineStat::TotalWeightsSize)?,
@@ -104,37 +97,26 @@ impl backend::Engine for Engine {
         })
     }
 
-    fn profile_device_memory_size(&self, profile: usize) -> usize {
+    /// Bytes of device memory that a context takes under that profile.
+    pub fn profile_device_memory_size(&self, profile: usize) -> usize {
         let profile = profile as i32;
         let v2 = self.engine.device_memory_size_for_profile_v2(profile).map(|size| usize::try_from(size).unwrap_or(0));
         // TensorRT 8 knows of the largest profile only.
         v2.or_else(|_| self.engine.device_memory_size_for_profile(profile))
             .unwrap_or(self.description.device_memory_size)
     }
-
-    fn new_context(self: Arc<Self>) -> Result<Box<dyn backend::Context>> {
-        Ok(Box::new(self.any_context(ExecutionContextAllocationStrategy::Static)?))
-    }
-
-    fn new_context_without_memory(self: Arc<Self>) -> Result<Box<dyn backend::Context>> {
-        Ok(Box::new(self.any_context(ExecutionContextAllocationStrategy::UserManaged)?))
-    }
-
-    fn instance_group(self: Arc<Self>, size: &InstanceGroupOptions) -> Result<InstanceGroup> {
-        crew::instance_group(&self, size)
-    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Ok(_current) = self.runtime.device().make_current() {
+        if let Ok(_current) = self.library.device().make_current() {
             // SAFETY: dropped here and nowhere else.
             unsafe { ManuallyDrop::drop(&mut self.engine) };
         }
     }
 }
 
-fn describe(engine: &tensorrt_sys::Engine, runtime: &Runtime) -> Result<Description> {
+fn describe(engine: &tensorrt_sys::Engine, library: &Library) -> Result<Description> {
     if engine.has_implicit_batch_dimension().unwrap_or(false) {
         return Err(unsupported(
             "the plan has an implicit batch dimension; build it from a network with explicit batch",
@@ -159,7 +141,7 @@ fn describe(engine: &tensorrt_sys::Engine, runtime: &Runtime) -> Result<Descript
     Ok(Description {
         backend: Backend::TensorRt,
         name: engine.name().unwrap_or_default().to_owned(),
-        device_name: CString::new(runtime.device().info.name.clone()).unwrap_or_default(),
+        device_name: CString::new(library.device().info.name.clone()).unwrap_or_default(),
         tensors,
         profiles,
         device_memory_size,

@@ -1,30 +1,32 @@
 //! TensorRT, whichever of its versions is found at run time.
 
 mod context;
-mod crew;
+mod diagnostics;
 mod engine;
 mod find;
-mod intake;
-mod lane;
-mod lines;
-mod loggers;
+mod library;
 mod plan;
 mod plugins;
-mod prepared;
 mod profiles;
-mod runtime;
-mod sizes;
+mod session;
 mod transfer;
 
+pub use diagnostics::withhold;
+pub use engine::Engine;
 pub use find::{Found, every_library};
-pub use lines::withhold;
+pub use library::Library;
 pub use plan::Plan;
 pub use plugins::probe as probe_plugins;
-pub use runtime::Runtime;
 
-use crate::error::{Code, Error};
+use super::instance_group::{InstanceGroup, InstanceGroupOptions};
+use crate::backend;
+use crate::engine::{Description, Statistic};
+use crate::error::{Code, Error, Result};
+use crate::log::Log;
+use context::Context;
 use std::path::PathBuf;
-use tensorrt_sys::Absent;
+use std::sync::Arc;
+use tensorrt_sys::{Absent, ExecutionContextAllocationStrategy};
 
 /// What TensorRT is looked for and what is loaded beside it.
 #[derive(Clone)]
@@ -60,6 +62,45 @@ pub enum WeightBudget {
     Automatic,
     /// Bytes.
     Fixed(i64),
+}
+
+impl backend::Engine for Engine {
+    fn description(&self) -> &Description {
+        self.description()
+    }
+
+    fn log(&self) -> Option<&Arc<Log>> {
+        Some(self.library().log())
+    }
+
+    fn layers_json(&self) -> Result<String> {
+        self.layers_json()
+    }
+
+    fn statistic(&self, statistic: Statistic) -> Result<i64> {
+        self.statistic(statistic)
+    }
+
+    fn profile_device_memory_size(&self, profile: usize) -> usize {
+        self.profile_device_memory_size(profile)
+    }
+
+    fn new_context(self: Arc<Self>) -> Result<Box<dyn backend::Context>> {
+        any_context(self, ExecutionContextAllocationStrategy::Static)
+    }
+
+    fn new_context_without_memory(self: Arc<Self>) -> Result<Box<dyn backend::Context>> {
+        any_context(self, ExecutionContextAllocationStrategy::UserManaged)
+    }
+
+    fn instance_group(self: Arc<Self>, options: &InstanceGroupOptions) -> Result<InstanceGroup> {
+        session::instance_group(&self, options)
+    }
+}
+
+fn any_context(engine: Arc<Engine>, strategy: ExecutionContextAllocationStrategy) -> Result<Box<dyn backend::Context>> {
+    let profiles = 0..engine.description().profiles.len().max(1);
+    Ok(Box::new(Context::new(engine, strategy, profiles)?))
 }
 
 /// What this TensorRT lacks, and which have it.

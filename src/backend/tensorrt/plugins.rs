@@ -1,7 +1,7 @@
 //! Plugin libraries: the application's, and TensorRT's own.
 
 use super::Options;
-use super::lines::Lines;
+use super::diagnostics::Lines;
 use crate::error::{Code, Error, Result};
 use crate::shared_library;
 use once_cell::sync::OnceCell;
@@ -155,12 +155,12 @@ pub fn probe(library: &Library) -> std::result::Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lines;
+    use super::super::diagnostics::{add, gather};
     use super::*;
     use tensorrt_sys::Severity;
 
     fn said(line: &str) -> Lines {
-        lines::gather(|| lines::add(Severity::Info, line)).1
+        gather(|| add(Severity::Info, line)).1
     }
 
     #[test]

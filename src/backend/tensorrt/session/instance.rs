@@ -3,10 +3,10 @@
 //!
 //! The contexts of an instance take turns, and share the memory that they read, write and compute in. Instances run side by side.
 
-use super::context::Context;
-use super::engine::Engine;
-use super::prepared::{Captures, GraphContext, Work};
-use super::sizes::Group;
+use super::super::context::Context;
+use super::super::engine::Engine;
+use super::batch_sizes::Group;
+use super::graph_context::{Captures, GraphContext, Work};
 use crate::backend::batch::BatchKey;
 use crate::backend::instance::{Failure, Instance};
 use crate::backend::job::{Job, RequestTensor};
@@ -47,7 +47,7 @@ impl TensorRtInstance {
         captures: &Arc<Captures>,
         copier: &Arc<Copier>,
     ) -> Result<Self> {
-        let device = engine.runtime().device();
+        let device = engine.library().device();
         let stream = Stream::new(device, 0)?;
         let memory = largest.iter().map(|bytes| DeviceMemory::new(device, *bytes)).collect::<Result<Vec<_>>>()?;
         // What is computed before the first batch, and in places of a batch that nobody asked for, is computed of this.
@@ -118,7 +118,7 @@ impl TensorRtInstance {
     }
 
     fn work<'a>(&'a self, gather: &'a [CopySpan], scatter: &'a [CopySpan]) -> Work<'a> {
-        let log = self.engine.runtime().log();
+        let log = self.engine.library().log();
         Work { memory: &self.memory, stream: &self.stream, copier: &self.copier, log, gather, scatter }
     }
 
@@ -190,7 +190,7 @@ impl TensorRtInstance {
     }
 
     fn batch(&mut self, key: &BatchKey, jobs: &mut [Job], unwanted: &dyn Fn(usize) -> bool) -> Result<()> {
-        let device = self.engine.runtime().device().clone();
+        let device = self.engine.library().device().clone();
         let _current = device.make_current()?;
         let gather = self.gather(key, jobs);
         let mut scatter = Vec::with_capacity(jobs.len());

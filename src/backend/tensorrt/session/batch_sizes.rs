@@ -4,8 +4,7 @@
 //! and the largest. A batch is computed at the smallest of them that holds it; what is computed for the places that nobody
 //! asked for is not looked at.
 
-use super::engine::Engine;
-use crate::backend::Engine as _;
+use super::super::engine::Engine;
 use crate::backend::batch::holding;
 use crate::backend::instance_group::InstanceGroupOptions;
 use crate::engine::{Description, Role};

@@ -1,9 +1,8 @@
 //! What the thread that submits a request for a plan does with it: shapes, memory, and copies from ordinary memory.
 
-use super::engine::Engine;
-use super::prepared::GraphContext;
-use super::sizes::Group;
-use crate::backend::Engine as _;
+use super::super::engine::Engine;
+use super::batch_sizes::Group;
+use super::graph_context::GraphContext;
 use crate::backend::admission::{Admission, Dependency};
 use crate::backend::batch::{BatchKey, Capacity};
 use crate::backend::job::Job;
@@ -29,7 +28,7 @@ pub struct TensorRtAdmission {
 
 impl TensorRtAdmission {
     pub fn new(engine: &Arc<Engine>, groups: Vec<(Group, Arc<Mutex<GraphContext>>)>, instances: Vec<usize>) -> Self {
-        let device = engine.runtime().device();
+        let device = engine.library().device();
         Self { engine: engine.clone(), groups, instances, blocks: Blocks::new(device, KEEP), marks: Marks::new(device) }
     }
 
@@ -43,7 +42,7 @@ impl TensorRtAdmission {
 
 impl Admission for TensorRtAdmission {
     fn device(&self) -> Option<&Arc<Device>> {
-        Some(self.engine.runtime().device())
+        Some(self.engine.library().device())
     }
 
     fn batch_key(&self, inputs: &[Shape]) -> Result<BatchKey> {
@@ -100,14 +99,14 @@ impl Admission for TensorRtAdmission {
                 }
                 MemoryKind::Device => true,
                 MemoryKind::Pinned => {
-                    alike && memory_kind(self.engine.runtime().device(), tensor.caller.address())? == MemoryKind::Pinned
+                    alike && memory_kind(self.engine.library().device(), tensor.caller.address())? == MemoryKind::Pinned
                 }
                 MemoryKind::Host => false,
             };
             let bytes = tensor.caller.shape.bytes(tensor.element_type)?;
             if direct {
                 // An application's page-locked memory may have another address on the device.
-                let device = self.engine.runtime().device();
+                let device = self.engine.library().device();
                 tensor.reachable = tensor.caller.kind == MemoryKind::Device
                     && is_one_allocation(device, tensor.caller.address(), bytes);
             } else {

@@ -4,7 +4,7 @@
 //! Graphs"): replayed after its context ran with another shape it computes nonsense. A change of shapes costs about an
 //! enqueue, and the graph three. So there is a context for each batch size, and none changes as long as sizes come again.
 
-use super::context::Context;
+use super::super::context::Context;
 use crate::backend::Context as _;
 use crate::cuda::{Copier, CopySpan, DeviceMemory, Graph, Slot, Stream};
 use crate::engine::{Description, Role};

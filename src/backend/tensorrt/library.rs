@@ -1,12 +1,9 @@
 //! One TensorRT library on one device: loads plans.
 
-use super::engine::Engine;
+use super::diagnostics::{Lease, Lines, failed, gather, withhold};
 use super::find::{self, Found};
-use super::lines::Lines;
-use super::loggers::Lease;
 use super::plugins::{self, Plugins};
-use super::{Options, Plan, PlanOptions, WeightBudget, lines, plan};
-use crate::backend;
+use super::{Options, Plan, PlanOptions, WeightBudget, plan};
 use crate::cuda::{Device, driver_version};
 use crate::error::{Code, Error, Result};
 use crate::log::{Level, Log};
@@ -18,7 +15,7 @@ use std::sync::Arc;
 use tensorrt_sys::{Flavor, Version};
 
 /// Engines keep it. Any thread may use it.
-pub struct Runtime {
+pub struct Library {
     runtime: ManuallyDrop<tensorrt_sys::Runtime>,
     found: Found,
     plugins: Plugins,
@@ -28,7 +25,7 @@ pub struct Runtime {
     lease: Lease,
 }
 
-impl Runtime {
+impl Library {
     /// Finds and loads TensorRT, and the application's plugin libraries.
     pub fn load(options: &Options, device: &Arc<Device>, log: &Arc<Log>) -> Result<Arc<Self>> {
         let found = find::find(options.path.as_deref())?;
@@ -36,7 +33,7 @@ impl Runtime {
         let plugins = Plugins::load(options, library)?;
         let lease = Lease::new(log);
         let _current = device.make_current()?;
-        let (runtime, said) = lines::gather(|| library.create_runtime(lease.logger()));
+        let (runtime, said) = gather(|| library.create_runtime(lease.logger()));
         let runtime = runtime.ok_or_else(|| {
             let speaks =
                 driver_version().map_or_else(|_| "unknown".to_owned(), |(major, minor)| format!("{major}.{minor}"));
@@ -85,9 +82,9 @@ impl Runtime {
         &self.log
     }
 
-    pub fn load_plan(self: &Arc<Self>, plan: &Plan<'_>, options: &PlanOptions) -> Result<Arc<dyn backend::Engine>> {
+    /// TensorRT's engine for a plan. The device's context is current.
+    pub fn load_plan(&self, plan: &Plan<'_>, options: &PlanOptions) -> Result<tensorrt_sys::Engine> {
         plan::check(plan, self.version(), &self.device.info)?;
-        let _current = self.device.make_current()?;
         let engine = match &options.lean_runtime {
             Some(path) => self.deserialize(plan, &self.load_lean(path)?)?,
             None => self.deserialize(plan, &self.runtime)?,
@@ -95,23 +92,21 @@ impl Runtime {
         if let Some(budget) = options.weight_budget {
             stream_weights(&engine, budget)?;
         }
-        Ok(Arc::new(Engine::new(engine, Arc::clone(self))?))
+        Ok(engine)
     }
 
     /// An engine from what another one of this runtime was serialized to. The device's context is current.
-    pub fn load_again(self: &Arc<Self>, plan: &[u8]) -> Result<Engine> {
+    pub fn load_again(&self, plan: &[u8]) -> Result<tensorrt_sys::Engine> {
         // SAFETY: TensorRT wrote it.
-        let (engine, said) = lines::gather(|| unsafe { self.runtime.deserialize_cuda_engine(plan) });
-        let engine = engine
-            .ok_or_else(|| failed(Code::TensorRt, "TensorRT does not load the engine once more".to_owned(), &said))?;
-        Engine::new(engine, Arc::clone(self))
+        let (engine, said) = gather(|| unsafe { self.runtime.deserialize_cuda_engine(plan) });
+        engine.ok_or_else(|| failed(Code::TensorRt, "TensorRT does not load the engine once more".to_owned(), &said))
     }
 
     /// Another version's lean runtime behind this version's interface.
     fn load_lean(&self, path: &Path) -> Result<tensorrt_sys::Runtime> {
         let name = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
         // SAFETY: the application says that this file is a lean runtime.
-        let (lean, said) = lines::gather(|| unsafe { self.runtime.load_runtime(&name) });
+        let (lean, said) = gather(|| unsafe { self.runtime.load_runtime(&name) });
         let lean = lean?.ok_or_else(|| {
             failed(Code::NoTensorRt, format!("{} loads no lean runtime from {}", self.version(), path.display()), &said)
         })?;
@@ -125,18 +120,18 @@ impl Runtime {
         // SAFETY: the header was looked at; what lies behind it is for TensorRT to judge, which is all that any program
         // can do with a plan.
         let attempt = || unsafe { runtime.deserialize_cuda_engine(plan.data) };
-        let (engine, said) = lines::withhold(attempt);
+        let (engine, said) = withhold(attempt);
         let wanted = plugins::missing(&said, plan.data).filter(|_| engine.is_none());
         let Some(wanted) = wanted else {
             said.tell(&self.log);
             return engine.ok_or_else(|| self.explain(plan, &said));
         };
         let load = || self.plugins.load_standard(&wanted, &self.found.library, self.lease.logger());
-        let (loaded, more) = lines::withhold(load);
+        let (loaded, more) = withhold(load);
         more.tell(&self.log);
         let library = loaded.map_err(|error| error.with_detail(said.text()))?;
         self.log.write(Level::Info, &format!("{library} is loaded: {wanted}"));
-        let (engine, said) = lines::gather(attempt);
+        let (engine, said) = gather(attempt);
         engine.ok_or_else(|| match plugins::missing(&said, plan.data) {
             Some(wanted) => wanted.nowhere().with_detail(said.text()),
             None => self.explain(plan, &said),
@@ -196,7 +191,7 @@ fn stream_weights(engine: &tensorrt_sys::Engine, budget: WeightBudget) -> Result
         WeightBudget::Automatic => engine.weight_streaming_automatic_budget()?,
         WeightBudget::Fixed(bytes) => bytes,
     };
-    let (done, said) = lines::gather(|| engine.set_weight_streaming_budget_v2(bytes));
+    let (done, said) = gather(|| engine.set_weight_streaming_budget_v2(bytes));
     if !done? {
         let message = format!("TensorRT refuses {bytes} bytes for weights of which {streamable} bytes can be streamed");
         return Err(failed(Code::TensorRt, message, &said));
@@ -204,19 +199,11 @@ fn stream_weights(engine: &tensorrt_sys::Engine, budget: WeightBudget) -> Result
     Ok(())
 }
 
-impl Drop for Runtime {
+impl Drop for Library {
     fn drop(&mut self) {
         if let Ok(_current) = self.device.make_current() {
             // SAFETY: dropped here and nowhere else. Without the device's context TensorRT could not free what it holds.
             unsafe { ManuallyDrop::drop(&mut self.runtime) };
         }
     }
-}
-
-/// An error with TensorRT's lines; where these say that memory ran out, that is its code.
-pub fn failed(code: Code, message: String, said: &Lines) -> Error {
-    let out_of_memory = said.mention(&["out of memory", "Out of memory", "OutOfMemory"]);
-    let code = if out_of_memory { Code::OutOfMemory } else { code };
-    let message = if out_of_memory { format!("{message}: out of memory") } else { message };
-    Error::new(code, message).with_detail(said.text())
 }

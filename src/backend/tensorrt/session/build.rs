@@ -1,13 +1,13 @@
 //! What a session runs a plan with: instances, with contexts and memory, as many as are of use and fit.
 
-use super::context::Context;
-use super::engine::Engine;
-use super::intake::TensorRtAdmission;
-use super::lane::TensorRtInstance;
-use super::prepared::Captures;
-use super::sizes::{Group, pays};
+use super::super::context::Context;
+use super::super::engine::Engine;
+use super::admission::TensorRtAdmission;
+use super::batch_sizes::{Group, pays};
+use super::graph_context::Captures;
+use super::instance::TensorRtInstance;
+use crate::backend::Context as _;
 use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
-use crate::backend::{Context as _, Engine as _};
 use crate::cuda::Copier;
 use crate::engine::{Description, Role};
 use crate::error::{Code, Error, Result};
@@ -82,7 +82,7 @@ pub fn instance_group(engine: &Arc<Engine>, size: &InstanceGroupOptions) -> Resu
         maker.spent,
         maker.start.elapsed().as_secs_f64() * 1e3
     );
-    engine.runtime().log().write(Level::Info, &message);
+    engine.library().log().write(Level::Info, &message);
     let groups =
         instances.iter().map(|of_group| (of_group[0].group.clone(), of_group[0].any_context().clone())).collect();
     let places =
@@ -143,7 +143,7 @@ struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     fn new(engine: &'a Arc<Engine>, size: &InstanceGroupOptions) -> Result<Self> {
-        let (free, _) = engine.runtime().device().memory()?;
+        let (free, _) = engine.library().device().memory()?;
         let (budget, limit) = match size.memory_budget {
             budget if (1..=free).contains(&budget) => (budget, "is left of the session's memory budget"),
             _ => (free, "is free on the device"),
@@ -154,7 +154,7 @@ impl<'a> Maker<'a> {
             engines: vec![engine.clone()],
             plan: None,
             captures: Arc::default(),
-            copier: Arc::new(Copier::new(engine.runtime().device())?),
+            copier: Arc::new(Copier::new(engine.library().device())?),
             budget,
             limit,
             spent: 0,
@@ -188,7 +188,7 @@ impl<'a> Maker<'a> {
 
     /// Makes what TensorRT does not say the memory of beforehand: it is measured, with what others take meanwhile.
     fn measured<T>(&mut self, purpose: &str, make: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let device = self.engine.runtime().device();
+        let device = self.engine.library().device();
         let (before, _) = device.memory()?;
         let spent = self.spent;
         let made = make(self)?;
@@ -351,7 +351,7 @@ impl<'a> Maker<'a> {
         if size.contexts > 0 {
             return Err(error.within(format_args!("{what}, one of {} that the session shall have", size.contexts)));
         }
-        self.engine.runtime().log().write(Level::Info, &format!("the session goes without {what}: {error}"));
+        self.engine.library().log().write(Level::Info, &format!("the session goes without {what}: {error}"));
         Ok(())
     }
 }

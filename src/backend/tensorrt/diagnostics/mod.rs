@@ -1,0 +1,20 @@
+//! What TensorRT says: to the application's log, and in the errors that it explains.
+
+mod lines;
+mod loggers;
+
+pub use lines::{Lines, gather, withhold};
+pub use loggers::Lease;
+
+#[cfg(test)]
+pub use lines::add;
+
+use crate::error::{Code, Error};
+
+/// An error with TensorRT's lines; where these say that memory ran out, that is its code.
+pub fn failed(code: Code, message: String, said: &Lines) -> Error {
+    let out_of_memory = said.mention(&["out of memory", "Out of memory", "OutOfMemory"]);
+    let code = if out_of_memory { Code::OutOfMemory } else { code };
+    let message = if out_of_memory { format!("{message}: out of memory") } else { message };
+    Error::new(code, message).with_detail(said.text())
+}
