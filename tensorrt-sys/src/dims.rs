@@ -52,9 +52,20 @@ impl fmt::Debug for Dims {
 /// `nvinfer1::Dims` of TensorRT 8.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Dims32 {
+pub struct Dims32 {
     rank: i32,
     extents: [i32; Dims::MAX_RANK],
+}
+
+impl Dims32 {
+    /// `None` if an extent does not fit.
+    pub(crate) fn new(dims: &Dims) -> Option<Self> {
+        let mut extents = [0; Dims::MAX_RANK];
+        for (narrow, &wide) in extents.iter_mut().zip(dims.as_slice()) {
+            *narrow = i32::try_from(wide).ok()?;
+        }
+        Some(Self { rank: dims.rank as i32, extents })
+    }
 }
 
 /// `nvinfer1::Dims` since TensorRT 10.
@@ -81,16 +92,9 @@ pub union RawDims {
 impl RawDims {
     /// `dims` as `generation` lays it out; `None` if an extent does not fit (32 bits up to 8).
     pub(crate) fn write(generation: Generation, dims: &Dims) -> Option<Self> {
-        let rank = dims.rank as i32;
         Some(match generation {
-            Generation::V8 => {
-                let mut extents = [0; Dims::MAX_RANK];
-                for (narrow, &wide) in extents.iter_mut().zip(dims.as_slice()) {
-                    *narrow = i32::try_from(wide).ok()?;
-                }
-                Self { narrow: Dims32 { rank, extents } }
-            }
-            _ => Self { wide: Dims64 { rank, extents: dims.extents } },
+            Generation::V8 => Self { narrow: Dims32::new(dims)? },
+            _ => Self { wide: Dims64 { rank: dims.rank as i32, extents: dims.extents } },
         })
     }
 

@@ -195,6 +195,18 @@ enumerations! {
         Max = 2,
     }
 
+    /// What a limit of memory is for.
+    MemoryPoolType {
+        /// What layers need while they run.
+        Workspace = 0,
+    }
+
+    /// How the ONNX parser reads a model.
+    OnnxParserFlag {
+        /// InstanceNormalization becomes TensorRT's own layers, not a plugin. On by default from 10.
+        NativeInstanceNorm = 0,
+    }
+
     /// A number that an engine knows about itself.
     EngineStat {
         /// Bytes of all weights.

@@ -28,7 +28,8 @@
 //! - [`Runtime`], [`Engine`], [`Context`], [`Inspector`], [`HostMemory`], [`PluginRegistry`]: the
 //!   objects. Each deletes its TensorRT object when it is dropped and keeps the one that made it,
 //!   so any order of dropping is right.
-//! - [`Logger`]: what TensorRT calls.
+//! - [`Builder`], [`BuilderConfig`], [`Network`], [`Parser`]: from an ONNX model to a plan.
+//! - [`Logger`], [`ProgressMonitor`]: what TensorRT calls.
 //! - [`methods`]: the tables.
 //!
 //! # Methods that not every version has
@@ -40,6 +41,8 @@
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("the tables are those of TensorRT for Linux on x86-64 and aarch64");
 
+mod builder;
+mod builder_flag;
 mod context;
 mod dims;
 mod engine;
@@ -50,21 +53,26 @@ mod inspector;
 mod library;
 mod logger;
 mod method;
+mod network;
 mod object;
+mod parser;
 mod plugin_library;
 mod plugin_registry;
+mod progress;
 mod runtime;
 mod shared_object;
 mod tables;
 mod version;
 
+pub use builder::{Builder, BuilderConfig, OptimizationProfile};
+pub use builder_flag::BuilderFlag;
 pub use context::{Context, ShapeInference};
 pub use dims::Dims;
 pub use engine::Engine;
 pub use enums::{
     DataType, EngineCapability, EngineStat, EngineValidity, ExecutionContextAllocationStrategy,
-    HardwareCompatibilityLevel, LayerInformationFormat, OptProfileSelector, ProfilingVerbosity, Severity, TensorFormat,
-    TensorIoMode, TensorLocation, Unknown,
+    HardwareCompatibilityLevel, LayerInformationFormat, MemoryPoolType, OnnxParserFlag, OptProfileSelector,
+    ProfilingVerbosity, Severity, TensorFormat, TensorIoMode, TensorLocation, Unknown,
 };
 pub use error::Error;
 pub use host_memory::HostMemory;
@@ -72,8 +80,11 @@ pub use inspector::Inspector;
 pub use library::{CANDIDATES, Flavor, Library, OpenError};
 pub use logger::{Logger, Sink};
 pub use method::{Absent, Row, Slot};
+pub use network::{Layer, Network, Tensor};
+pub use parser::{Parser, ParserError, ParserLibrary};
 pub use plugin_library::PluginLibrary;
 pub use plugin_registry::{PluginLibraryHandle, PluginRegistry};
+pub use progress::{Progress, ProgressMonitor};
 pub use runtime::Runtime;
 pub use tables::methods;
 pub use version::{Generation, Version};
@@ -95,4 +106,8 @@ const _: () = {
     shared::<Logger>();
     moved::<Context>();
     moved::<Inspector>();
+    moved::<Builder>();
+    moved::<BuilderConfig>();
+    moved::<Parser>();
+    shared::<ProgressMonitor>();
 };

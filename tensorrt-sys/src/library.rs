@@ -1,5 +1,6 @@
 //! Finding and loading a TensorRT.
 
+use crate::builder::Builder;
 use crate::logger::Logger;
 use crate::object::Object;
 use crate::plugin_registry::PluginRegistry;
@@ -118,6 +119,8 @@ pub struct Library {
     version: Version,
     flavor: Flavor,
     create_infer_runtime: CreateInferRuntime,
+    /// Of the same form.
+    create_infer_builder: Option<CreateInferRuntime>,
     get_plugin_registry: Option<GetPluginRegistry>,
 }
 
@@ -149,14 +152,14 @@ impl Library {
         let lacks = |missing| OpenError::NotTensorRt { name: name.into(), missing };
         // SAFETY: in a library that has these symbols they are TensorRT's, with these signatures,
         // which have not changed since 8.
-        let (get_version, create, registry, builds) = unsafe {
+        let (get_version, create, registry, builder) = unsafe {
             (
                 shared_object::symbol::<GetInferLibVersion>(&library, c"getInferLibVersion")
                     .ok_or_else(|| lacks("getInferLibVersion"))?,
                 shared_object::symbol(&library, c"createInferRuntime_INTERNAL")
                     .ok_or_else(|| lacks("createInferRuntime_INTERNAL"))?,
                 shared_object::symbol(&library, c"getPluginRegistry"),
-                shared_object::symbol::<CreateInferRuntime>(&library, c"createInferBuilder_INTERNAL").is_some(),
+                shared_object::symbol::<CreateInferRuntime>(&library, c"createInferBuilder_INTERNAL"),
             )
         };
         // It is a TensorRT: from here on it stays, as the type's documentation says.
@@ -168,10 +171,11 @@ impl Library {
             return Err(OpenError::Unsupported { path, reported });
         };
         Ok(Self {
-            flavor: flavor(&path, version, builds),
+            flavor: flavor(&path, version, builder.is_some()),
             path,
             version,
             create_infer_runtime: create,
+            create_infer_builder: builder,
             get_plugin_registry: registry,
         })
     }
@@ -201,6 +205,23 @@ impl Library {
             Object::adopt(raw, self.version, None)
         };
         object.map(|object| Runtime(Arc::new(object)))
+    }
+
+    /// Whether there is a builder in it. The lean and the dispatch runtime have none.
+    pub fn builds(&self) -> bool {
+        self.create_infer_builder.is_some()
+    }
+
+    /// Creates a builder; `None` if the library has none, or TensorRT refuses, which it does where there is no CUDA driver.
+    /// (TensorRT-RTX builds without one.)
+    pub fn create_builder(&self, logger: &'static Logger) -> Option<Builder> {
+        let logger = logger.as_ptr(self.version.generation);
+        // SAFETY: as for a runtime.
+        let object = unsafe {
+            let raw = self.create_infer_builder?(logger, self.version.encode());
+            Object::adopt(raw, self.version, None)
+        };
+        object.map(|object| Builder(Arc::new(object)))
     }
 
     /// The registry of the plugins that all of the library's runtimes find; `None` if the library

@@ -1,6 +1,6 @@
 //! `ILogger`: TensorRT's log, received in Rust.
 //!
-//! The one interface that TensorRT calls and this crate implements. Up to TensorRT 10 its virtual
+//! An interface that TensorRT calls and this crate implements, as `progress` does another. Up to TensorRT 10 its virtual
 //! table is `log` and the destructors; from 11 (and in TensorRT-RTX) it begins with the versioned
 //! interface's two methods.
 
@@ -65,6 +65,13 @@ pub(crate) struct InterfaceInfo {
     minor: i32,
 }
 
+impl InterfaceInfo {
+    /// The first version of an interface.
+    pub(crate) fn new(kind: &'static CStr) -> Self {
+        Self { kind: kind.as_ptr(), major: 1, minor: 0 }
+    }
+}
+
 static PLAIN: VirtualTable<Plain> =
     VirtualTable { offset_to_top: 0, type_info: 0, methods: Plain { log, destructors: [keep, keep] } };
 
@@ -83,7 +90,7 @@ extern "C" fn api_language(_this: *const Face<Versioned>) -> i32 {
 }
 
 extern "C" fn interface_info(_this: *const Face<Versioned>) -> InterfaceInfo {
-    InterfaceInfo { kind: c"ILogger".as_ptr(), major: 1, minor: 0 }
+    InterfaceInfo::new(c"ILogger")
 }
 
 unsafe extern "C" fn log<T>(this: *mut Face<T>, severity: i32, message: *const c_char) {

@@ -41,7 +41,7 @@ impl Row {
 
     /// `ICudaEngine::getNbAuxStreams`, the name by which the documentation knows the method.
     fn name(&self) -> String {
-        let head = self.declaration.split('(').next().unwrap_or_default();
+        let head = self.declaration.split('(').next().unwrap_or_default().trim_end();
         let name = head.rsplit([' ', '*', '&']).next().unwrap_or_default();
         match name.strip_prefix('V') {
             Some(rest) => format!("I{rest}"),

@@ -85,6 +85,65 @@ impl Object {
     }
 }
 
+/// An object that another one owns and deletes: a tensor or layer of a network, a profile of a builder.
+pub(crate) struct Part {
+    this: This,
+    handle: *mut c_void,
+    version: Version,
+    _owner: Arc<Object>,
+}
+
+// SAFETY: as for `Object`.
+unsafe impl Send for Part {}
+// SAFETY: as for `Object`.
+unsafe impl Sync for Part {}
+
+impl Part {
+    /// What a method returned; `None` where that is null.
+    ///
+    /// # Safety
+    /// `raw` is null or a pointer to an `I…` object that lives as long as `owner`.
+    pub(crate) unsafe fn borrow(raw: *mut c_void, owner: &Arc<Object>) -> Option<Self> {
+        let handle = NonNull::new(raw.cast::<Handle>())?;
+        // SAFETY: by contract it is an object with the two words of all of them.
+        let this = unsafe { (*handle.as_ptr()).implementation };
+        Some(Self { this, handle: raw, version: owner.version(), _owner: Arc::clone(owner) })
+    }
+
+    /// As [`Object::version`].
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// As [`Object::as_ptr`].
+    pub(crate) fn as_ptr(&self) -> *mut c_void {
+        self.handle
+    }
+
+    /// As [`Object::this`].
+    pub(crate) fn this(&self) -> This {
+        self.this
+    }
+
+    /// As [`Object::method`].
+    ///
+    /// # Safety
+    /// The method is one of this object's interface.
+    pub(crate) unsafe fn method<F: Copy>(&self, method: &Method<F>) -> F {
+        // SAFETY: by contract; `borrow` took the owner's version.
+        unsafe { method.of(self.this, self.version) }
+    }
+
+    /// As [`Object::optional`].
+    ///
+    /// # Safety
+    /// The method is one of this object's interface.
+    pub(crate) unsafe fn optional<F: Copy>(&self, method: &Optional<F>) -> Result<F, Absent> {
+        // SAFETY: by contract; `borrow` took the owner's version.
+        unsafe { method.of(self.this, self.version) }
+    }
+}
+
 /// Calls a method that every version has: `call!(object, METHOD, arguments…)`, a method of the interface that the type around the
 /// object stands for. A function that passes on pointers of its caller's is unsafe itself and says what they must be.
 macro_rules! call {

@@ -1,4 +1,4 @@
-//! The virtual tables, as data: hold this page beside `vtables.tsv`.
+//! The virtual tables, as data: hold this page beside `vtables.tsv` and `vlayer.tsv`, which has `ILayer` in the same form.
 //!
 //! Each method has its declaration as `vtables.tsv` writes it, its Rust name and signature, and
 //! its index in TensorRT 8, TensorRT 10, TensorRT 11 and TensorRT-RTX, in this order. A method of
@@ -10,7 +10,7 @@
 //! came are those of the official headers' history (<https://github.com/NVIDIA/TensorRT>). The
 //! tests hold every entry against `vtables.tsv`.
 
-use crate::dims::RawDims;
+use crate::dims::{Dims32, RawDims};
 use crate::logger::InterfaceInfo;
 use crate::method::{Method, Optional, Row, Slot, This};
 use crate::{Event, Stream};
@@ -25,20 +25,33 @@ pub(crate) type Text = *const c_char;
 
 /// Every method that this crate knows.
 pub fn methods() -> impl Iterator<Item = &'static Row> {
-    [RUNTIME, HOST_MEMORY, ENGINE, CONTEXT, INSPECTOR, PLUGIN_REGISTRY, LOGGER].into_iter().flatten()
+    let run = [RUNTIME, HOST_MEMORY, ENGINE, CONTEXT, INSPECTOR, PLUGIN_REGISTRY, LOGGER];
+    let build = [
+        BUILDER,
+        BUILDER_CONFIG,
+        NETWORK,
+        TENSOR,
+        LAYER,
+        PROFILE,
+        TIMING_CACHE,
+        PARSER,
+        PARSER_ERROR,
+        PROGRESS_MONITOR,
+    ];
+    run.into_iter().chain(build).flatten()
 }
 
 /// In the virtual table of every release of the generation.
-const fn at(index: u16) -> Option<Slot> {
+pub(crate) const fn at(index: u16) -> Option<Slot> {
     since(index, 0, 0)
 }
 
 /// In the virtual table since a minor and patch release.
-const fn since(index: u16, minor: u16, patch: u16) -> Option<Slot> {
+pub(crate) const fn since(index: u16, minor: u16, patch: u16) -> Option<Slot> {
     Some(Slot { index, since: (minor, patch) })
 }
 
-const NONE: Option<Slot> = None;
+pub(crate) const NONE: Option<Slot> = None;
 
 /// Defines a static for each method and a list of them all.
 macro_rules! methods {
@@ -266,4 +279,139 @@ methods! { LOGGER:
     INTERFACE_INFO: Optional<fn(This) -> InterfaceInfo> = [NONE, NONE, at(1), at(1)];
     "void ILogger::log(ILogger::Severity, const AsciiChar *)"
     LOG: Method<fn(This, i32, Text)> = [0, 0, 4, 4];
+}
+
+methods! { BUILDER:
+    "IBuilderConfig *VBuilder::createBuilderConfig()"
+    CREATE_BUILDER_CONFIG: Method<fn(This) -> Owned> = [9, 7, 5, 5];
+    "INetworkDefinition *VBuilder::createNetworkV2(NetworkDefinitionCreationFlags)"
+    CREATE_NETWORK_V2: Method<fn(This, u32) -> Owned> = [11, 8, 6, 6];
+    "IOptimizationProfile *VBuilder::createOptimizationProfile()"
+    CREATE_OPTIMIZATION_PROFILE: Method<fn(This) -> Borrowed> = [12, 9, 7, 7];
+    "IHostMemory *VBuilder::buildSerializedNetwork(INetworkDefinition &, IBuilderConfig &)"
+    BUILD_SERIALIZED_NETWORK: Method<fn(This, Borrowed, Borrowed) -> Owned> = [17, 14, 11, 11];
+}
+
+methods! { BUILDER_CONFIG:
+    "void VBuilderConfig::clearFlag(BuilderFlag)"
+    CLEAR_FLAG: Method<fn(This, i32)> = [14, 10, 8, 8];
+    "void VBuilderConfig::setFlag(BuilderFlag)"
+    SET_FLAG: Method<fn(This, i32)> = [15, 11, 9, 9];
+    "int32_t VBuilderConfig::addOptimizationProfile(const IOptimizationProfile *)"
+    ADD_OPTIMIZATION_PROFILE: Method<fn(This, Borrowed) -> i32> = [29, 25, 23, 23];
+    "void VBuilderConfig::setProfilingVerbosity(ProfilingVerbosity)"
+    SET_PROFILING_VERBOSITY: Method<fn(This, i32)> = [31, 27, 25, 25];
+    "ITimingCache *VBuilderConfig::createTimingCache(const void *, std::size_t) const"
+    CREATE_TIMING_CACHE: Method<fn(This, *const c_void, usize) -> Owned> = [44, 40, 29, 29];
+    "bool VBuilderConfig::setTimingCache(const ITimingCache &, bool)"
+    SET_TIMING_CACHE: Method<fn(This, Borrowed, bool) -> bool> = [45, 41, 30, 30];
+    "const ITimingCache *VBuilderConfig::getTimingCache() const"
+    TIMING_CACHE_OF_CONFIG: Method<fn(This) -> Borrowed> = [46, 42, 31, 31];
+    "void VBuilderConfig::setMemoryPoolLimit(MemoryPoolType, std::size_t)"
+    SET_MEMORY_POOL_LIMIT: Method<fn(This, i32, usize)> = [47, 43, 32, 32];
+    "void VBuilderConfig::setBuilderOptimizationLevel(int32_t)"
+    SET_BUILDER_OPTIMIZATION_LEVEL: Optional<fn(This, i32)> = [since(51, 6, 0), at(47), at(36), at(36)];
+    "void VBuilderConfig::setHardwareCompatibilityLevel(HardwareCompatibilityLevel)"
+    SET_HARDWARE_COMPATIBILITY_LEVEL: Optional<fn(This, i32)> = [since(53, 6, 0), at(49), at(38), at(38)];
+    "void VBuilderConfig::setProgressMonitor(IProgressMonitor *)"
+    SET_PROGRESS_MONITOR: Optional<fn(This, Borrowed)> = [NONE, at(56), at(45), at(45)];
+}
+
+methods! { NETWORK:
+    "int32_t VNetworkDefinition::getNbLayers() const"
+    NB_NETWORK_LAYERS: Method<fn(This) -> i32> = [17, 12, 12, 12];
+    "ILayer *VNetworkDefinition::getLayer(int32_t) const"
+    NETWORK_LAYER: Method<fn(This, i32) -> Borrowed> = [18, 13, 13, 13];
+    "int32_t VNetworkDefinition::getNbInputs() const"
+    NB_NETWORK_INPUTS: Method<fn(This) -> i32> = [19, 14, 14, 14];
+    "ITensor *VNetworkDefinition::getInput(int32_t) const"
+    NETWORK_INPUT: Method<fn(This, i32) -> Borrowed> = [20, 15, 15, 15];
+    "int32_t VNetworkDefinition::getNbOutputs() const"
+    NB_NETWORK_OUTPUTS: Method<fn(This) -> i32> = [21, 16, 16, 16];
+    "ITensor *VNetworkDefinition::getOutput(int32_t) const"
+    NETWORK_OUTPUT: Method<fn(This, i32) -> Borrowed> = [22, 17, 17, 17];
+}
+
+methods! { TENSOR:
+    "const char *VTensor::getName() const"
+    TENSOR_NAME: Method<fn(This) -> Text> = [3, 3, 3, 3];
+    "Dims VTensor::getDimensions() const"
+    TENSOR_DIMENSIONS: Method<fn(This) -> RawDims> = [5, 5, 5, 5];
+    "DataType VTensor::getType() const"
+    TENSOR_TYPE: Method<fn(This) -> i32> = [7, 7, 6, 6];
+    "bool VTensor::isShapeTensor() const"
+    IS_SHAPE_TENSOR: Method<fn(This) -> bool> = [21, 21, 15, 11];
+}
+
+methods! { LAYER:
+    "const char *VLayer::getName() const"
+    LAYER_NAME: Method<fn(This) -> Text> = [4, 4, 4, 4];
+    "int32_t VLayer::getNbOutputs() const"
+    NB_LAYER_OUTPUTS: Method<fn(This) -> i32> = [7, 7, 7, 7];
+    "ITensor *VLayer::getOutput(int32_t) const"
+    LAYER_OUTPUT: Method<fn(This, i32) -> Borrowed> = [8, 8, 8, 8];
+    "void VLayer::setPrecision(DataType)"
+    SET_PRECISION: Optional<fn(This, i32)> = [at(10), at(10), NONE, NONE];
+    "void VLayer::setOutputType(int32_t, DataType)"
+    SET_OUTPUT_TYPE: Optional<fn(This, i32, i32)> = [at(14), at(14), NONE, NONE];
+    "const char *VLayer::getMetadata() const"
+    LAYER_METADATA: Optional<fn(This) -> Text> = [since(19, 6, 0), at(19), at(12), at(12)];
+}
+
+methods! { PROFILE:
+    // 8 takes the shape by value.
+    "bool VOptimizationProfile::setDimensions(const char *, OptProfileSelector, Dims)"
+    SET_DIMENSIONS_8: Optional<fn(This, Text, i32, Dims32) -> bool> = [at(2), NONE, NONE, NONE];
+    "bool VOptimizationProfile::setDimensions(const char *, OptProfileSelector, const Dims &)"
+    SET_DIMENSIONS: Optional<fn(This, Text, i32, *const RawDims) -> bool> = [NONE, at(2), at(2), at(2)];
+    "bool VOptimizationProfile::setShapeValues(const char *, OptProfileSelector, const int32_t *, int32_t)"
+    SET_SHAPE_VALUES: Optional<fn(This, Text, i32, *const i32, i32) -> bool> = [at(4), at(4), NONE, NONE];
+    "bool VOptimizationProfile::setShapeValuesV2(const char *, OptProfileSelector, const int64_t *, int32_t)"
+    SET_SHAPE_VALUES_V2: Optional<fn(This, Text, i32, *const i64, i32) -> bool> = [NONE, since(10, 11, 0), at(8), at(8)];
+    "bool VOptimizationProfile::isValid() const"
+    IS_VALID: Method<fn(This) -> bool> = [9, 9, 7, 7];
+}
+
+methods! { TIMING_CACHE:
+    "IHostMemory *VTimingCache::serialize() const"
+    SERIALIZE_TIMING_CACHE: Method<fn(This) -> Owned> = [2, 2, 2, 2];
+}
+
+// IParser and IParserError are called on the object itself.
+methods! { PARSER:
+    "bool IParser::parse(const void *, size_t, const char *)"
+    PARSE: Method<fn(This, *const c_void, usize, Text) -> bool> = [0, 0, 0, 0];
+    "int IParser::getNbErrors() const"
+    NB_ERRORS: Method<fn(This) -> i32> = [6, 5, 3, 3];
+    "const IParserError *IParser::getError(int) const"
+    PARSER_ERROR_AT: Method<fn(This, i32) -> Borrowed> = [7, 6, 4, 4];
+    "IParser::~ (deleting destructor)"
+    DELETE_PARSER: Method<fn(This)> = [10, 9, 7, 7];
+    "void IParser::clearFlag(OnnxParserFlag)"
+    CLEAR_PARSER_FLAG: Optional<fn(This, i32)> = [since(14, 6, 0), at(13), at(11), at(11)];
+    "void IParser::setFlag(OnnxParserFlag)"
+    SET_PARSER_FLAG: Optional<fn(This, i32)> = [since(15, 6, 0), at(14), at(12), at(12)];
+}
+
+methods! { PARSER_ERROR:
+    "const char *IParserError::desc() const"
+    ERROR_DESCRIPTION: Method<fn(This) -> Text> = [1, 1, 1, 1];
+    "int IParserError::node() const"
+    ERROR_NODE: Method<fn(This) -> i32> = [5, 5, 5, 5];
+    "const char *IParserError::nodeName() const"
+    ERROR_NODE_NAME: Optional<fn(This) -> Text> = [NONE, at(6), at(6), at(6)];
+    "const char *IParserError::nodeOperator() const"
+    ERROR_NODE_OPERATOR: Optional<fn(This) -> Text> = [NONE, at(7), at(7), at(7)];
+}
+
+// IProgressMonitor is called by TensorRT and implemented in `progress`; its layout there follows these.
+methods! { PROGRESS_MONITOR:
+    "InterfaceInfo IProgressMonitor::getInterfaceInfo() const"
+    MONITOR_INTERFACE_INFO: Optional<fn(This) -> InterfaceInfo> = [NONE, at(1), at(1), at(1)];
+    "void IProgressMonitor::phaseStart(const char *, const char *, int32_t)"
+    PHASE_START: Optional<fn(This, Text, Text, i32)> = [NONE, at(4), at(4), at(4)];
+    "bool IProgressMonitor::stepComplete(const char *, int32_t)"
+    STEP_COMPLETE: Optional<fn(This, Text, i32) -> bool> = [NONE, at(5), at(5), at(5)];
+    "void IProgressMonitor::phaseFinish(const char *)"
+    PHASE_FINISH: Optional<fn(This, Text)> = [NONE, at(6), at(6), at(6)];
 }

@@ -25,10 +25,13 @@
 //                                     they are larger, on the host; in a
 //                                     stream of the driver's double that captures, when the graph is
 //                                     launched, and nonsense if the context has run other shapes since
+//     built flags=kFP16 …             how the double's builder made it (builder.hpp)
 //     refuses enqueueV3               that method logs an error and fails (also setInputShape and
 //                                     createExecutionContext)
 
-#include "NvInferRuntime.h"
+#include "NvInfer.h"
+
+#include "record.hpp"
 
 #include <dlfcn.h>
 
@@ -74,89 +77,10 @@ using TempfileControlFlags = uint32_t;
 #define HAS_STREAM_READER_V2 1
 #endif
 
-using namespace nvinfer1;
-
 namespace
 {
-// ---- The record
-
-std::mutex gMutex;
-bool gRecording = false;
-std::string gRecord;
 int64_t gAlive = 0;
 ILogger* gFirstLogger = nullptr;
-
-void put(std::ostream& out, char const* text)
-{
-    text ? out << '"' << text << '"' : out << "null";
-}
-
-void put(std::ostream& out, void const* pointer)
-{
-    out << "0x" << std::hex << reinterpret_cast<uintptr_t>(pointer) << std::dec;
-}
-
-void put(std::ostream& out, bool value)
-{
-    out << (value ? "true" : "false");
-}
-
-void put(std::ostream& out, Dims const& dims)
-{
-    out << '[';
-    for (int32_t i = 0; i < dims.nbDims; ++i)
-    {
-        out << (i ? ", " : "") << dims.d[i];
-    }
-    out << ']';
-}
-
-template <typename T>
-void put(std::ostream& out, T* pointer)
-{
-    put(out, static_cast<void const*>(pointer));
-}
-
-template <typename T>
-void put(std::ostream& out, T value)
-{
-    out << static_cast<int64_t>(value);
-}
-
-// A call that is to be recorded: `Call{interface, method}(arguments…)`.
-struct Call
-{
-    char const* interface;
-    char const* method;
-
-    template <typename... Arguments>
-    void operator()(Arguments const&... arguments) const
-    {
-        if (!gRecording)
-        {
-            return;
-        }
-        std::ostringstream line;
-        line << interface << "::" << method << '(';
-        [[maybe_unused]] char const* separator = "";
-        ((line << separator, put(line, arguments), separator = ", "), ...);
-        line << ")\n";
-        std::lock_guard<std::mutex> lock(gMutex);
-        gRecord += line.str();
-    }
-};
-
-// Records a method that the binding never calls.
-template <typename Result>
-Result never(char const* interface, char const* method)
-{
-    Call{interface, method}();
-    return Result();
-}
-
-#define RECORD Call{kSELF, __func__}
-#define NEVER(result, name, parameters)                                                            \
-    result name parameters noexcept { return never<result>(kSELF, #name); }
 
 // ---- Handles: two words, as the headers' classes have them, and counted
 
@@ -262,6 +186,9 @@ struct Plan
             else if (word == "copies")
             {
                 copies = true;
+            }
+            else if (word == "built")
+            {
             }
             else if (word == "refuses")
             {
@@ -1396,6 +1323,8 @@ private:
 };
 } // namespace
 
+#include "builder.hpp"
+
 // ---- What libnvinfer exports
 
 #pragma GCC visibility push(default)
@@ -1428,10 +1357,10 @@ void* createInferRuntime_INTERNAL(void* opaque, int32_t version) noexcept
     return new Handle<IRuntime, Runtime>(logger);
 }
 
-void* createInferBuilder_INTERNAL(void*, int32_t version) noexcept
+void* createInferBuilder_INTERNAL(void* logger, int32_t version) noexcept
 {
     Call{"", "createInferBuilder_INTERNAL"}(version);
-    return nullptr;
+    return new Handle<IBuilder, Builder>(static_cast<ILogger*>(logger));
 }
 
 IPluginRegistry* getPluginRegistry() noexcept

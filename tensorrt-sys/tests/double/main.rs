@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a test may")]
 
+mod building;
 mod cost;
 mod double;
 
@@ -44,6 +45,8 @@ fn every_method_arrives() {
         engine_methods(double, &runtime);
         context_methods(double, &runtime);
         drop(runtime);
+        double.stop();
+        building::builder_methods(double);
         double.finish();
     }
 }
