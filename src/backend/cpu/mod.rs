@@ -4,6 +4,7 @@
 //! a few of them are kept (`plan`). A batch is run item by item, over the engine's threads (`threads`).
 
 mod context;
+mod convolution;
 mod instance;
 mod model;
 mod plan;

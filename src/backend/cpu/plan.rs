@@ -1,5 +1,6 @@
 //! Plans: the model made ready for inputs of known shapes, and the few of them that are kept.
 
+use super::convolution;
 use super::guard;
 use super::model::{Model, datum_type};
 use super::softmax;
@@ -25,7 +26,14 @@ impl Plan {
     fn build(model: &Model, shapes: &[Shape]) -> Result<Self> {
         let graph = guard(|| model.typed(shapes), || model.refuses(shapes))?;
         check_memory(&graph)?;
-        let graph = guard(|| graph.into_optimized()?.into_runnable(), || model.refuses(shapes))?;
+        let graph = guard(
+            || {
+                let mut graph = graph.into_decluttered()?;
+                convolution::replace(&mut graph)?;
+                graph.into_optimized()?.into_runnable()
+            },
+            || model.refuses(shapes),
+        )?;
         Ok(Self { graph })
     }
 

@@ -1,0 +1,170 @@
+//! [`Convolution`] as an operator of tract's, and how it takes the places of tract's own.
+
+use super::{Convolution, Geometry, Triple};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::tract_core::ops::cnn::deconv::Deconv;
+use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
+use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
+
+/// A convolution over three axes of one item.
+#[derive(Clone, Debug)]
+struct DirectConvolution(Arc<Convolution>);
+
+// One operator is another where it is the same one: comparing weights would cost more than it could save.
+impl PartialEq for DirectConvolution {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for DirectConvolution {}
+
+impl Hash for DirectConvolution {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.geometry.hash(state);
+    }
+}
+
+impl Op for DirectConvolution {
+    fn name(&self) -> StaticName {
+        "DirectConvolution".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for DirectConvolution {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let input = args_1!(inputs);
+        let mut shape: TVec<usize> = input.shape().into();
+        let channels = shape.len() - 4;
+        shape[channels] = self.0.geometry.output_channels;
+        shape[channels + 1..].copy_from_slice(&self.0.geometry.output);
+        // SAFETY: each element is written below, or the tensor dropped without having been read.
+        let mut output = unsafe { Tensor::uninitialized::<f32>(&shape)? };
+        self.0.run(input.try_as_plain_ram()?.as_slice()?, output.try_as_plain_ram_mut()?.as_slice_mut()?)?;
+        Ok(tvec![output.into_tvalue()])
+    }
+}
+
+impl TypedOp for DirectConvolution {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let mut shape = inputs[0].shape.clone();
+        let channels = shape.rank() - 4;
+        shape.set(channels, self.0.geometry.output_channels.into());
+        for (axis, extent) in self.0.geometry.output.into_iter().enumerate() {
+            shape.set(channels + 1 + axis, extent.into());
+        }
+        Ok(tvec![f32::fact(shape)])
+    }
+
+    as_op!();
+}
+
+/// Puts [`Convolution`]s in the places of those that they can take, in a graph that is decluttered.
+pub fn replace(graph: &mut TypedModel) -> TractResult<()> {
+    for id in graph.eval_order()? {
+        let Some(convolution) = direct(graph, graph.node(id))? else { continue };
+        let node = graph.node(id);
+        let mut patch = TypedModelPatch::default();
+        let input = patch.tap_model(graph, node.inputs[0])?;
+        let output = patch.wire_node(&node.name, DirectConvolution(Arc::new(convolution)), &[input])?;
+        patch.shunt_outside(graph, id.into(), output[0])?;
+        patch.apply(graph)?;
+    }
+    graph.compact()
+}
+
+/// What a node computes as a [`Convolution`], if it is one over three axes of one item in float32 with constant weights.
+fn direct(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Convolution>> {
+    let (pool, format, transposed) = if let Some(op) = node.op_as::<Conv>() {
+        if op.q_params.is_some() || op.group != 1 {
+            return Ok(None);
+        }
+        (&op.pool_spec, op.kernel_fmt, None)
+    } else if let Some(op) = node.op_as::<Deconv>() {
+        if op.group != 1 {
+            return Ok(None);
+        }
+        (&op.pool_spec, op.kernel_format, Some(&op.adjustments))
+    } else {
+        return Ok(None);
+    };
+    let [input, weights, bias] = node.inputs[..] else { return Ok(None) };
+    let (input, output) = (graph.outlet_fact(input)?, &node.outputs[0].fact);
+    let (Some(from), Some(to)) = (input.shape.as_concrete(), output.shape.as_concrete()) else { return Ok(None) };
+    let of_one_item = match pool.data_format {
+        DataFormat::NCHW => from[0] == 1,
+        DataFormat::CHW => true,
+        _ => false,
+    };
+    if !of_one_item || pool.rank() != 3 || input.datum_type != f32::datum_type() {
+        return Ok(None);
+    }
+    let (Some(weights), Some(bias)) = (&graph.outlet_fact(weights)?.konst, &graph.outlet_fact(bias)?.konst) else {
+        return Ok(None);
+    };
+    let (Some(weights), Some(bias)) = (plain_weights(format, weights), plain_bias(bias, pool.output_channels)) else {
+        return Ok(None);
+    };
+    let spatial = |shape: &[usize]| last_three(shape);
+    let padding = padding(pool, spatial(from), transposed)?;
+    let geometry = Geometry {
+        input_channels: pool.input_channels,
+        output_channels: pool.output_channels,
+        input: spatial(from),
+        output: spatial(to),
+        kernel: last_three(&pool.kernel_shape),
+        stride: last_three(&pool.strides()),
+        dilation: last_three(&pool.dilations()),
+        padding,
+        transposed: transposed.is_some(),
+    };
+    Ok(Convolution::new(geometry, &weights, &bias))
+}
+
+fn last_three(extents: &[usize]) -> Triple {
+    let mut triple = [1; 3];
+    let count = extents.len().min(3);
+    triple[3 - count..].copy_from_slice(&extents[extents.len() - count..]);
+    triple
+}
+
+fn padding(pool: &PoolSpec, input: Triple, adjustments: Option<&TVec<usize>>) -> TractResult<Triple> {
+    let before: Vec<usize> = match adjustments {
+        None => pool.computed_padding(&input).into_iter().map(|axis| axis.pad_before).collect(),
+        Some(adjustments) => {
+            let (dilations, strides) = (pool.dilations(), pool.strides());
+            let axes =
+                pool.padding.compute_for_deconv(&input, &pool.kernel_shape, &dilations, &strides, adjustments)?;
+            axes.into_iter().map(|axis| axis.pad_before).collect()
+        }
+    };
+    Ok(last_three(&before))
+}
+
+/// The weights as (output channels, input channels, kernel); `None` where they are stored in another way.
+fn plain_weights(format: KernelFormat, weights: &Arc<Tensor>) -> Option<Vec<f32>> {
+    if weights.datum_type() != f32::datum_type() || !weights.has_plain_ram_storage() {
+        return None;
+    }
+    let ordered = format.kernel_as_group_o_i_hw(weights, 1).ok()?;
+    Some(ordered.try_as_plain_ram().ok()?.as_slice::<f32>().ok()?.to_vec())
+}
+
+fn plain_bias(bias: &Arc<Tensor>, channels: usize) -> Option<Vec<f32>> {
+    if bias.datum_type() != f32::datum_type() || !bias.has_plain_ram_storage() {
+        return None;
+    }
+    let bias = bias.try_as_plain_ram().ok()?;
+    match bias.as_slice::<f32>().ok()? {
+        [uniform] => Some(vec![*uniform; channels]),
+        each if each.len() == channels => Some(each.to_vec()),
+        _ => None,
+    }
+}
