@@ -6,7 +6,7 @@ BUILD := build
 PYTHON := $(BUILD)/venv/bin/python
 DEEPBRAIN := $(BUILD)/models/deepbrain.onnx
 CBINDGEN := $(BUILD)/tools/bin/cbindgen
-WRITE_HEADER = $(CBINDGEN) --quiet --config cbindgen.toml --output include/planrt.h
+WRITE_HEADER = python3 src/ffi/header.py $(CBINDGEN)
 
 .DELETE_ON_ERROR:
 .PHONY: help library install demo test header clean setup-library setup-demo setup-test

@@ -20,7 +20,7 @@
  *
  * Values. Constants are never renumbered. Structs begin with struct_size, set by the caller, and grow at their end.
  *
- * This file is generated from src/ffi by cbindgen (`make header`).
+ * This file is generated from src/ffi (`make header`).
  */
 
 #ifndef PLANRT_H
@@ -31,19 +31,24 @@
 #include <stdint.h>
 
 /**
- * The most dimensions a tensor has.
+ * On each function that returns an error: the compiler warns where it is dropped, which would leak it.
  */
-#define PLANRT_MAX_RANK 8
+#if defined(__cplusplus) && (__cplusplus >= 201703L || (defined(_MSVC_LANG) && _MSVC_LANG >= 201703L))
+#define PLANRT_WARN_UNUSED [[nodiscard]]
+#elif defined(__GNUC__)
+#define PLANRT_WARN_UNUSED __attribute__((warn_unused_result))
+#elif defined(_MSC_VER)
+#include <sal.h>
+#define PLANRT_WARN_UNUSED _Check_return_
+#else
+#define PLANRT_WARN_UNUSED
+#endif
 
-/**
- * As a budget for weight streaming: what TensorRT recommends for the memory that is free when the plan is loaded.
- */
-#define PLANRT_WEIGHT_STREAMING_AUTOMATIC -1
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
 
-/**
- * How many counts `planrt_session_statistics` has for batches by their size.
- */
-#define PLANRT_BATCH_SIZES 66
+/* ---- Version ------------------------------------------------------------------------------------------------------- */
 
 /**
  * Major version of the interface that this header describes. It changes when something is removed or changed; 0 as long
@@ -58,28 +63,30 @@
 #define PLANRT_API_MINOR 2
 
 /**
- * Memory of one kind, made here or wrapped from the application's. The handle may be used from any thread; what is in
- * the memory is its users' to arrange.
+ * The version of the interface that the loaded library offers. A program may use it if the major is the one of its
+ * header and the minor at least the one of its header; while the major is 0, the minor too must be the same. Null arguments
+ * are accepted. Any thread.
+ *
+ * Requires: Each pointer is null or writable.
  */
-typedef struct planrt_buffer planrt_buffer;
+void planrt_api_version(uint32_t *major,
+                        uint32_t *minor);
 
 /**
- * One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`, and
- * only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
+ * The library's release, "0.2.0"; it lives as long as the process. Any thread.
  */
-typedef struct planrt_context planrt_context;
+const char *planrt_version(void);
+
+/* ---- Strings ------------------------------------------------------------------------------------------------------- */
 
 /**
- * A loaded model: a plan on the GPU, or an ONNX model on the CPU, and what it says of itself. Any thread may use it,
- * several at once. Contexts keep it: it may be deleted before them.
+ * Frees a string that planrt gave. Null is accepted.
+ *
+ * Requires: `string` is null, or came from a planrt function that says so and is deleted once.
  */
-typedef struct planrt_engine planrt_engine;
+void planrt_string_delete(char *string);
 
-/**
- * How a model is to be loaded. One thread at a time. Made by `planrt_engine_options_new`, owned by the caller, free to
- * be deleted as soon as the engine is loaded.
- */
-typedef struct planrt_engine_options planrt_engine_options;
+/* ---- Errors -------------------------------------------------------------------------------------------------------- */
 
 /**
  * What went wrong: a code for programs, a message for people, and what TensorRT and CUDA said.
@@ -90,359 +97,9 @@ typedef struct planrt_engine_options planrt_engine_options;
 typedef struct planrt_error planrt_error;
 
 /**
- * A request that was submitted. Any thread may use it, several at once. It outlives its session.
- */
-typedef struct planrt_request planrt_request;
-
-/**
- * What was found and loaded: the CUDA driver, the device, the TensorRT library, and the log they share. Any thread may
- * use it, several at once. Engines, streams and buffers keep what they need of it: it may be deleted before them.
- */
-typedef struct planrt_runtime planrt_runtime;
-
-/**
- * How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free to
- * be deleted as soon as the runtime is made.
- */
-typedef struct planrt_runtime_options planrt_runtime_options;
-
-/**
- * Runs requests of many threads on a few execution contexts, those that fit together as one batch. Any thread may use
- * it, several at once. It keeps its engines.
- *
- * A request's memory is the session's from `planrt_session_submit` until the request is answered: until
- * `planrt_request_wait` or `planrt_request_poll` has said so or its callback is called, whichever the application looks
- * at first. Inputs must not be written and outputs not be used until then. A request that is refused, by an error of
- * `planrt_session_submit` itself, leaves its memory alone from the return on.
- */
-typedef struct planrt_session planrt_session;
-
-/**
- * How a session works. One thread at a time. Made by `planrt_session_options_new`, owned by the caller, free to be
- * deleted as soon as the session is made.
- */
-typedef struct planrt_session_options planrt_session_options;
-
-/**
- * A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work given
- * from several threads at once is theirs to arrange.
- */
-typedef struct planrt_stream planrt_stream;
-
-/**
- * Where memory lies: one of the `PLANRT_MEMORY_` constants.
- */
-typedef int32_t planrt_memory_kind;
-
-/**
- * The type of one element of a tensor: one of the constants below.
- */
-typedef int32_t planrt_element_type;
-
-/**
- * An input or output with the memory that the application lends for it: for `planrt_context_run` until it returns, for
- * `planrt_session_submit` until the request is answered. Fill it with zeros first, then set `struct_size` to
- * `sizeof(planrt_tensor)`.
- */
-typedef struct planrt_tensor {
-  /**
-   * Bytes of this struct, as the caller knows it; the same in all elements of an array.
-   */
-  size_t struct_size;
-  /**
-   * The tensor's name in the model, in UTF-8; read during the call only.
-   */
-  const char *name;
-  /**
-   * For inputs, and null for outputs: where the elements are read from, a host address or a `CUdeviceptr`. They are
-   * dense, the last dimension runs fastest; in host memory no alignment is asked for.
-   */
-  const void *input_data;
-  /**
-   * For outputs, and null for inputs: where the elements are written to.
-   */
-  void *output_data;
-  /**
-   * Bytes behind `input_data` or `output_data`: at least what the tensor takes.
-   */
-  size_t size_bytes;
-  /**
-   * The type of the elements there: the model's. In host memory also `PLANRT_FLOAT32` where the model's is float16 or
-   * bfloat16 (and the other way round): planrt then converts, rounding to nearest even.
-   */
-  planrt_element_type element_type;
-  /**
-   * Where the memory is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`. `planrt_context_run` takes
-   * host memory and page-locked memory only.
-   */
-  planrt_memory_kind memory_kind;
-  /**
-   * For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
-   */
-  int32_t rank;
-  /**
-   * For inputs: the extents in elements, outermost first. Where the model has a batch it is the first one.
-   */
-  int64_t shape[PLANRT_MAX_RANK];
-} planrt_tensor;
-
-/**
- * The engine that runs a model: one of the `PLANRT_BACKEND_` constants.
- */
-typedef int32_t planrt_backend;
-
-/**
- * Whether a tensor is read or written: `PLANRT_INPUT` or `PLANRT_OUTPUT`.
- */
-typedef int32_t planrt_tensor_role;
-
-/**
- * One input or output of a model. Set `struct_size` to `sizeof(planrt_tensor_info)` before the call.
- */
-typedef struct planrt_tensor_info {
-  /**
-   * Bytes of this struct, as the caller knows it.
-   */
-  size_t struct_size;
-  /**
-   * UTF-8; it lives as long as the engine.
-   */
-  const char *name;
-  /**
-   * `PLANRT_INPUT` or `PLANRT_OUTPUT`.
-   */
-  planrt_tensor_role role;
-  /**
-   * The type of its elements.
-   */
-  planrt_element_type element_type;
-  /**
-   * Where memory for `planrt_context_bind` must lie.
-   */
-  planrt_memory_kind memory_kind;
-  /**
-   * The number of dimensions.
-   */
-  int32_t rank;
-  /**
-   * Extents in elements, outermost first; -1 where the model leaves one open.
-   */
-  int64_t shape[PLANRT_MAX_RANK];
-} planrt_tensor_info;
-
-/**
- * The shapes that an input may have under one optimization profile. Set `struct_size` to
- * `sizeof(planrt_profile_shape)` before the call.
- */
-typedef struct planrt_profile_shape {
-  /**
-   * Bytes of this struct, as the caller knows it.
-   */
-  size_t struct_size;
-  /**
-   * The number of dimensions.
-   */
-  int32_t rank;
-  /**
-   * The smallest extents, in elements.
-   */
-  int64_t min[PLANRT_MAX_RANK];
-  /**
-   * The extents that the plan was tuned for.
-   */
-  int64_t opt[PLANRT_MAX_RANK];
-  /**
-   * The largest extents.
-   */
-  int64_t max[PLANRT_MAX_RANK];
-} planrt_profile_shape;
-
-/**
- * A number that TensorRT knows of a plan: one of the `PLANRT_STATISTIC_` constants.
- */
-typedef int32_t planrt_statistic;
-
-/**
  * The kind of an error: one of the `PLANRT_ERROR_` constants. New ones may be added.
  */
 typedef int32_t planrt_error_code;
-
-/**
- * How serious a line of the log is: one of the `PLANRT_LOG_` constants, lower is more serious.
- */
-typedef int32_t planrt_log_level;
-
-/**
- * Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
- * long as the runtime, or an engine, context or session made from it, is alive. The delete of the last of these returns
- * when no callback is under way but one that it is called from itself, and none comes after it, wherever it is called from.
- * The callback must return: neither throw nor end its thread.
- *
- * Inside it calls that return a `planrt_error` fail with `PLANRT_ERROR_IN_USE`, since whoever logs may hold what they
- * would wait for; other calls work. A delete ends the log as said above where it is the last one; everything else that it
- * does is put off to the end of the call that the line came from, or left to a thread of planrt's where it came from none
- * of the application's: work of a session and its callbacks may then go on for a while after the delete.
- *
- * Lines that differ in numbers only come at most once a second; the next one says how many were left out.
- */
-typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, const char *message);
-
-/**
- * What a session does when its queue is full: one of the `PLANRT_WHEN_FULL_` constants.
- */
-typedef int32_t planrt_when_full;
-
-/**
- * Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
- * throw. It may submit requests, wait for others, and delete the session; a long one holds up other callbacks only.
- */
-typedef void (*planrt_request_callback)(void *user_data, const struct planrt_error *error);
-
-/**
- * How a request shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
- * `sizeof(planrt_request_options)`.
- */
-typedef struct planrt_request_options {
-  /**
-   * Bytes of this struct, as the caller knows it.
-   */
-  size_t struct_size;
-  /**
-   * Microseconds from the call after which the request is not run any more, but answered with
-   * `PLANRT_ERROR_DEADLINE`; 0 for none. A negative one has passed already: the request is refused with that error.
-   */
-  int64_t timeout_us;
-  /**
-   * Higher ones go first; equals, in the order in which they came.
-   */
-  int32_t priority;
-  /**
-   * Null, or the stream whose work as of now the request's device memory waits for.
-   */
-  struct planrt_stream *stream;
-  /**
-   * Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the request
-   * is answered.
-   */
-  void *event;
-  /**
-   * Null, or what is called when the request is answered.
-   */
-  planrt_request_callback callback;
-  /**
-   * Handed to the callback.
-   */
-  void *user_data;
-} planrt_request_options;
-
-/**
- * What a session has done since it was made. Times are in microseconds, percentiles within 6 %. Set `struct_size` to
- * `sizeof(planrt_session_statistics)` before the call.
- */
-typedef struct planrt_session_statistics {
-  /**
-   * Bytes of this struct, as the caller knows it.
-   */
-  size_t struct_size;
-  /**
-   * Requests that were taken in.
-   */
-  uint64_t submitted;
-  /**
-   * Requests that were not, because the queue was full.
-   */
-  uint64_t refused;
-  /**
-   * Requests answered with success.
-   */
-  uint64_t succeeded;
-  /**
-   * Requests answered with an error other than the next two.
-   */
-  uint64_t failed;
-  /**
-   * Requests that were cancelled.
-   */
-  uint64_t cancelled;
-  /**
-   * Requests whose time-out passed.
-   */
-  uint64_t timed_out;
-  /**
-   * Requests that wait now.
-   */
-  uint64_t waiting_requests;
-  /**
-   * Items of the batches that run now.
-   */
-  uint64_t running_items;
-  /**
-   * Items of all batches.
-   */
-  uint64_t items;
-  /**
-   * From submission to the start of the batch: the time that half of the requests stayed below, nine in ten, and 99
-   * in 100.
-   */
-  double queue_p50_us;
-  double queue_p90_us;
-  double queue_p99_us;
-  /**
-   * From the start of the batch to its end, copies included.
-   */
-  double run_p50_us;
-  double run_p90_us;
-  double run_p99_us;
-  /**
-   * From submission to the end of the batch.
-   */
-  double total_p50_us;
-  double total_p90_us;
-  double total_p99_us;
-  /**
-   * The part of the time that contexts were at work: 0 to 1.
-   */
-  double utilization;
-  /**
-   * How many batches had so many items; the last count is of all that had more.
-   */
-  uint64_t batches[PLANRT_BATCH_SIZES];
-} planrt_session_statistics;
-
-/**
- * TensorRT, on an NVIDIA GPU: runs plans.
- */
-#define PLANRT_BACKEND_TENSORRT 1
-
-/**
- * The CPU engine inside planrt: runs ONNX models.
- */
-#define PLANRT_BACKEND_CPU 2
-
-/**
- * Bytes of all weights. TensorRT 10.14 and later, TensorRT-RTX.
- */
-#define PLANRT_STATISTIC_WEIGHTS_SIZE 1
-
-/**
- * Bytes of the weights that were left out of the plan. TensorRT 10.14 and later, TensorRT-RTX.
- */
-#define PLANRT_STATISTIC_STRIPPED_WEIGHTS_SIZE 2
-
-/**
- * Bytes of the weights that can be streamed; 0 where the plan was not built for it. TensorRT 10 and later, TensorRT-RTX.
- */
-#define PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE 3
-
-/**
- * Bytes of device memory that these may take. TensorRT 10.1 and later, TensorRT-RTX.
- */
-#define PLANRT_STATISTIC_WEIGHT_STREAMING_BUDGET 4
-
-/**
- * How many streams besides the one that it is given a run can use. TensorRT 8.6 and later, TensorRT-RTX.
- */
-#define PLANRT_STATISTIC_AUX_STREAMS 5
 
 /**
  * A null or otherwise impossible argument: an unknown constant, a struct of the wrong size.
@@ -557,34 +214,52 @@ typedef struct planrt_session_statistics {
 #define PLANRT_ERROR_FORKED 22
 
 /**
- * Something failed.
+ * The error's code: one of the `PLANRT_ERROR_` constants; 0 for null.
+ *
+ * Requires: `error` is null or alive.
  */
-#define PLANRT_LOG_ERROR 1
+planrt_error_code planrt_error_get_code(const struct planrt_error *error);
 
 /**
- * Something works, but not as one would wish.
+ * One sentence that names what was wrong and what to do, in UTF-8; it lives as long as the error. Empty for null.
+ *
+ * Requires: `error` is null or alive.
  */
-#define PLANRT_LOG_WARNING 2
+const char *planrt_error_get_message(const struct planrt_error *error);
 
 /**
- * What was found and loaded.
+ * What the library underneath said of it (TensorRT's last lines), in UTF-8, lines ended by `\n`; it lives as long as
+ * the error. Empty where there is none, and for null.
+ *
+ * Requires: `error` is null or alive.
  */
-#define PLANRT_LOG_INFO 3
+const char *planrt_error_get_detail(const struct planrt_error *error);
 
 /**
- * For those who look for a fault; TensorRT's own verbose lines are here.
+ * The CUDA driver's number (`CUresult`) where a CUDA call failed, else 0.
+ *
+ * Requires: `error` is null or alive.
  */
-#define PLANRT_LOG_DEBUG 4
+int32_t planrt_error_get_cuda_code(const struct planrt_error *error);
 
 /**
- * A further request is refused with `PLANRT_ERROR_QUEUE_FULL`.
+ * Frees an error. Null is accepted.
+ *
+ * Requires: `error` is null, or came from planrt and is deleted once.
  */
-#define PLANRT_WHEN_FULL_REFUSE 1
+void planrt_error_delete(struct planrt_error *error);
+
+/* ---- Tensors ------------------------------------------------------------------------------------------------------- */
 
 /**
- * The call waits until there is room.
+ * The most dimensions a tensor has.
  */
-#define PLANRT_WHEN_FULL_BLOCK 2
+#define PLANRT_MAX_RANK 8
+
+/**
+ * The type of one element of a tensor: one of the constants below, from `PLANRT_FLOAT32` on.
+ */
+typedef int32_t planrt_element_type;
 
 /**
  * IEEE 754 binary32.
@@ -627,6 +302,11 @@ typedef struct planrt_session_statistics {
 #define PLANRT_BOOL 8
 
 /**
+ * Whether a tensor is read or written: `PLANRT_INPUT` or `PLANRT_OUTPUT`.
+ */
+typedef int32_t planrt_tensor_role;
+
+/**
  * The model reads it.
  */
 #define PLANRT_INPUT 1
@@ -635,6 +315,11 @@ typedef struct planrt_session_statistics {
  * The model writes it.
  */
 #define PLANRT_OUTPUT 2
+
+/**
+ * Where memory lies: one of the `PLANRT_MEMORY_` constants.
+ */
+typedef int32_t planrt_memory_kind;
 
 /**
  * Ordinary host memory.
@@ -651,257 +336,360 @@ typedef struct planrt_session_statistics {
  */
 #define PLANRT_MEMORY_DEVICE 3
 
-
-
-#ifdef __cplusplus
-extern "C" {
-#endif // __cplusplus
+/**
+ * The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant. Any
+ * thread.
+ */
+const char *planrt_element_type_get_name(planrt_element_type element_type);
 
 /**
- * Allocates `size_bytes` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
- * device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
- *
- * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, for device memory with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
- *
- * Requires: `runtime` is alive, `buffer_out` writable.
+ * Bytes of one element; 0 for an unknown constant. Any thread.
  */
-struct planrt_error *planrt_buffer_new(const struct planrt_runtime *runtime,
-                                       planrt_memory_kind kind,
-                                       size_t size_bytes,
-                                       struct planrt_buffer **buffer_out);
+size_t planrt_element_type_get_size(planrt_element_type element_type);
 
 /**
- * Wraps memory of the application's, which stays its own and must outlive the handle. `*buffer_out` is the caller's, for
- * `planrt_buffer_delete`. Any thread.
- *
- * Requires: `runtime` is alive, `address` is memory of that kind, `size_bytes` bytes; `buffer_out` is writable.
+ * An input or output with the memory that the application lends for it: for `planrt_context_run` until it returns, for
+ * `planrt_session_submit` until the request is answered. Fill it with zeros first, then set `struct_size` to
+ * `sizeof(planrt_tensor)`.
  */
-struct planrt_error *planrt_buffer_wrap(const struct planrt_runtime *runtime,
-                                        planrt_memory_kind kind,
-                                        void *address,
-                                        size_t size_bytes,
-                                        struct planrt_buffer **buffer_out);
+typedef struct planrt_tensor {
+  /**
+   * Bytes of this struct, as the caller knows it; the same in all elements of an array.
+   */
+  size_t struct_size;
+  /**
+   * The tensor's name in the model, in UTF-8; read during the call only.
+   */
+  const char *name;
+  /**
+   * For inputs, and null for outputs: where the elements are read from, a host address or a `CUdeviceptr`. They are
+   * dense, the last dimension runs fastest; in host memory no alignment is asked for.
+   */
+  const void *input_data;
+  /**
+   * For outputs, and null for inputs: where the elements are written to.
+   */
+  void *output_data;
+  /**
+   * Bytes behind `input_data` or `output_data`: at least what the tensor takes.
+   */
+  size_t size_bytes;
+  /**
+   * The type of the elements there: the model's. In host memory also `PLANRT_FLOAT32` where the model's is float16 or
+   * bfloat16 (and the other way round): planrt then converts, rounding to nearest even.
+   */
+  planrt_element_type element_type;
+  /**
+   * Where the memory is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`. `planrt_context_run` takes
+   * host memory and page-locked memory only.
+   */
+  planrt_memory_kind memory_kind;
+  /**
+   * For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
+   */
+  int32_t rank;
+  /**
+   * For inputs: the extents in elements, outermost first. Where the model has a batch it is the first one.
+   */
+  int64_t shape[PLANRT_MAX_RANK];
+} planrt_tensor;
+
+/* ---- The log ------------------------------------------------------------------------------------------------------- */
 
 /**
- * Frees the handle, and the memory if it was allocated here. Null is accepted.
- *
- * Requires: `buffer` is null, or alive and deleted once; nothing is bound to its memory that still runs.
+ * How serious a line of the log is: one of the `PLANRT_LOG_` constants, lower is more serious.
  */
-void planrt_buffer_delete(struct planrt_buffer *buffer);
+typedef int32_t planrt_log_level;
 
 /**
- * The memory's address: a host address, or a `CUdeviceptr` for device memory. Null for a bad handle. Any thread.
- *
- * Requires: `buffer` is null or alive.
+ * Something failed.
  */
-void *planrt_buffer_get_data(const struct planrt_buffer *buffer);
+#define PLANRT_LOG_ERROR 1
 
 /**
- * Its size in bytes; 0 for a bad handle. Any thread.
- *
- * Requires: `buffer` is null or alive.
+ * Something works, but not as one would wish.
  */
-size_t planrt_buffer_get_size(const struct planrt_buffer *buffer);
+#define PLANRT_LOG_WARNING 2
 
 /**
- * Its kind: one of the `PLANRT_MEMORY_` constants; 0 for a bad handle. Any thread.
- *
- * Requires: `buffer` is null or alive.
+ * What was found and loaded.
  */
-planrt_memory_kind planrt_buffer_get_kind(const struct planrt_buffer *buffer);
+#define PLANRT_LOG_INFO 3
 
 /**
- * Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile; a new
- * context has the first free one until its shapes want another.
- * `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
- *
- * Errors: `PLANRT_ERROR_IN_USE` where every profile is taken, `_OUT_OF_MEMORY`, `_TENSORRT`.
- *
- * Requires: `engine` is alive, `context_out` writable.
+ * For those who look for a fault; TensorRT's own verbose lines are here.
  */
-struct planrt_error *planrt_context_new(const struct planrt_engine *engine,
-                                        struct planrt_context **context_out);
+#define PLANRT_LOG_DEBUG 4
 
 /**
- * Makes a context without device memory of its own: `planrt_context_set_device_memory` lends it some before it runs.
- * Contexts that take turns can share one piece. In everything else it is as from `planrt_context_new`, and on the CPU
- * it is the same. `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
+ * Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
+ * long as the runtime, or an engine, context or session made from it, is alive. The delete of the last of these returns
+ * when no callback is under way but one that it is called from itself, and none comes after it, wherever it is called from.
+ * The callback must return: neither throw nor end its thread.
  *
- * Requires: `engine` is alive, `context_out` writable.
+ * Inside it calls that return a `planrt_error` fail with `PLANRT_ERROR_IN_USE`, since whoever logs may hold what they
+ * would wait for; other calls work. A delete ends the log as said above where it is the last one; everything else that it
+ * does is put off to the end of the call that the line came from, or left to a thread of planrt's where it came from none
+ * of the application's: work of a session and its callbacks may then go on for a while after the delete.
+ *
+ * Lines that differ in numbers only come at most once a second; the next one says how many were left out.
  */
-struct planrt_error *planrt_context_new_without_memory(const struct planrt_engine *engine,
-                                                       struct planrt_context **context_out);
+typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, const char *message);
+
+/* ---- Runtimes ------------------------------------------------------------------------------------------------------ */
 
 /**
- * Frees a context, after the work that it has enqueued has ended: it waits for that. Null is accepted.
- *
- * Requires: `context` is null, or alive, not in use and deleted once.
+ * How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free to
+ * be deleted as soon as the runtime is made.
  */
-void planrt_context_delete(struct planrt_context *context);
+typedef struct planrt_runtime_options planrt_runtime_options;
 
 /**
- * Fixes the optimization profile, or with -1 (the default) leaves the choice to planrt, which takes the first free one
- * that admits the shapes.
- *
- * Errors: `PLANRT_ERROR_IN_USE` where TensorRT lets one context only have a profile and another has it.
- *
- * Requires: `context` is alive.
+ * What was found and loaded: the CUDA driver, the device, the TensorRT library, and the log they share. Any thread may
+ * use it, several at once. Engines, streams and buffers keep what they need of it: it may be deleted before them.
  */
-struct planrt_error *planrt_context_set_profile(struct planrt_context *context, int32_t profile);
+typedef struct planrt_runtime planrt_runtime;
 
 /**
- * The optimization profile in use; -1 where there is none.
+ * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_runtime_options_delete`.
  *
- * Requires: `context` is alive, `profile_out` writable.
+ * Requires: `options_out` is null or writable.
  */
-struct planrt_error *planrt_context_get_profile(struct planrt_context *context, int32_t *profile_out);
+PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_options_new(struct planrt_runtime_options **options_out);
 
 /**
- * Sets the shape of an input, `rank` extents in elements, outermost first. Inputs whose shape the model fixes need none.
+ * Frees options. Null is accepted.
  *
- * Errors: `PLANRT_ERROR_SHAPE`, with the nearest profile where none admits it; `PLANRT_ERROR_NOT_FOUND`.
- *
- * Requires: `context` is alive, `input` a string, `shape` readable for `rank` extents.
+ * Requires: `options` is null, or alive and deleted once.
  */
-struct planrt_error *planrt_context_set_shape(struct planrt_context *context,
-                                              const char *input,
-                                              const int64_t *shape,
-                                              int32_t rank);
+void planrt_runtime_options_delete(struct planrt_runtime_options *options);
 
 /**
- * The shape of an input or output as it follows from the inputs' shapes as set: outputs too, before the run.
- * `shape_out` has room for `PLANRT_MAX_RANK` extents.
+ * The CUDA device by its ordinal, as `nvidia-smi` and `CUDA_VISIBLE_DEVICES` leave it. Default 0.
  *
- * Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing, or the inputs' do not go together; `_UNSUPPORTED` where
- * the shape depends on the data; `_IN_USE`, `_CUDA`, `_TENSORRT`.
- *
- * Requires: `context` is alive, `tensor` a string, `shape_out` and `rank_out` writable.
+ * Requires: `options` is alive.
  */
-struct planrt_error *planrt_context_get_shape(struct planrt_context *context,
-                                              const char *tensor,
-                                              int64_t *shape_out,
-                                              int32_t *rank_out);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_set_device(struct planrt_runtime_options *options,
+                                                       int32_t ordinal);
 
 /**
- * The bytes that an input or output takes with the inputs' shapes as set.
+ * The TensorRT library to use: its file, or the folder that it is in. Without it planrt looks at the environment
+ * variable `PLANRT_TENSORRT` (the same), then for a libnvinfer that the process has loaded already, then on the loader's
+ * path. Null sets the default again.
  *
- * Requires: `context` is alive, `tensor` a string, `size_bytes_out` writable.
+ * Requires: `options` is alive, `path` null or a string.
  */
-struct planrt_error *planrt_context_get_size(struct planrt_context *context,
-                                             const char *tensor,
-                                             size_t *size_bytes_out);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_set_tensorrt_path(struct planrt_runtime_options *options,
+                                                              const char *path);
 
 /**
- * Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names
- * (device memory for TensorRT, where page-locked memory will do and ordinary memory is refused; host memory on the CPU),
- * `size_bytes` bytes. It stays the caller's, and must stay valid until
- * another is bound and the enqueued work has ended. Its size is checked when work is enqueued.
+ * A library with TensorRT plugins of the application's, loaded before the first plan. May be called more than once.
  *
- * Requires: `context` is alive, `tensor` a string, `address` valid for `size_bytes` bytes.
+ * Requires: `options` is alive, `path` a string.
  */
-struct planrt_error *planrt_context_bind(struct planrt_context *context,
-                                         const char *tensor,
-                                         void *address,
-                                         size_t size_bytes);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_add_plugin_library(struct planrt_runtime_options *options,
+                                                               const char *path);
 
 /**
- * The bytes of device memory that a run takes besides its inputs and outputs, with the inputs' shapes as set; 0 on the
- * CPU. TensorRT 8 knows what the largest profile takes, which it is then.
+ * Whether libnvinfer_plugin, TensorRT's own plugins, may be loaded. It is looked for beside TensorRT and on the loader's
+ * path, and only when a plan asks for a plugin. Default true.
  *
- * Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing.
- *
- * Requires: `context` is alive, `size_bytes_out` writable.
+ * Requires: `options` is alive.
  */
-struct planrt_error *planrt_context_get_device_memory_size(struct planrt_context *context, size_t *size_bytes_out);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_set_standard_plugins(struct planrt_runtime_options *options,
+                                                                 bool enabled);
 
 /**
- * Lends device memory to a context that was made without: `size_bytes` bytes from a multiple of 256 on. It stays the caller's,
- * and must stay valid until other memory is lent and the enqueued work has ended. Contexts may share it whose work does
- * not overlap: one stream, or one stream behind another, sees to that. Its size is checked when work is enqueued
- * (`PLANRT_ERROR_BUFFER_TOO_SMALL`). On the CPU it is not used.
+ * Whether a plan may bring code that runs on the host, as version-compatible plans do: they hold the lean runtime that
+ * runs them. It runs with all the rights of the process, so allow it only where the plans come from someone trusted.
+ * Default false. TensorRT 8.6 and later have it; an earlier one refuses to start with it
+ * (`PLANRT_ERROR_UNSUPPORTED`).
  *
- * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a context with memory of its own.
- *
- * Requires: `context` is alive, `address` device memory, valid for `size_bytes` bytes.
+ * Requires: `options` is alive.
  */
-struct planrt_error *planrt_context_set_device_memory(struct planrt_context *context,
-                                                      void *address,
-                                                      size_t size_bytes);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_set_engine_host_code_allowed(struct planrt_runtime_options *options,
+                                                                         bool allowed);
 
 /**
- * Gives a context the application's streams for the parts of a run that may go beside one another, instead of TensorRT's
- * own; `PLANRT_STATISTIC_AUX_STREAMS` says how many a plan can use. With fewer TensorRT takes its own for the rest, so 0
- * sets the default again. None may be the stream of the run, nor the default stream. The streams stay the caller's and
- * must outlive the context's work. On the CPU they are not used.
+ * Where the log goes. Without a callback planrt writes nothing anywhere. `user_data` is handed to each call and must
+ * stay valid as long as the runtime or anything made from it. A null callback turns the log off.
  *
- * Errors: `PLANRT_ERROR_UNSUPPORTED` before TensorRT 8.6.
- *
- * Requires: `context` is alive, `streams` readable for `count` streams that are alive, or null where `count` is 0.
+ * Requires: `options` is alive; the callback may be called from any thread.
  */
-struct planrt_error *planrt_context_set_aux_streams(struct planrt_context *context,
-                                                    struct planrt_stream *const *streams,
-                                                    size_t count);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_set_log(struct planrt_runtime_options *options,
+                                                    planrt_log_callback callback,
+                                                    void *user_data,
+                                                    planrt_log_level most_verbose);
 
 /**
- * Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready in
- * that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work; the
- * stream must live as long. A context's runs are one after the other: on another stream than the last time, the call
- * waits for the device first. On the
- * CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
+ * Makes a runtime. It loads nothing: the CUDA driver and TensorRT are looked for when the first call needs them, so it
+ * succeeds on every machine. `options` may be null for the defaults and is copied. `*runtime_out` is the caller's, for
+ * `planrt_runtime_delete`.
  *
- * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where something is not bound, `_BUFFER_TOO_SMALL`, `_SHAPE`, `_IN_USE`,
- * `_CANCELLED`, `_CUDA`, `_TENSORRT`.
- *
- * Requires: `context` is alive, `stream` null or alive, what is bound is valid.
+ * Requires: `options` is null or alive, `runtime_out` writable.
  */
-struct planrt_error *planrt_context_enqueue(struct planrt_context *context, struct planrt_stream *stream);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_new(const struct planrt_runtime_options *options,
+                                        struct planrt_runtime **runtime_out);
 
 /**
- * Runs from host memory, pageable or page-locked, to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
- * (through page-locked memory of its own, unless the memory given is page-locked), runs, copies back. Every input must
- * be given; an output that is not given is computed and dropped. On an error the outputs hold what they held, unless the
- * device itself fails while they are copied; the shapes stay set.
+ * Lets go of a runtime; what was made from it goes on. Null is accepted.
  *
- * Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`; `PLANRT_ERROR_OUT_OF_MEMORY`.
- *
- * Requires: `context` is alive, the arrays readable, each element's memory valid for its `size_bytes`.
+ * Requires: `runtime` is null, or alive and deleted once.
  */
-struct planrt_error *planrt_context_run(struct planrt_context *context,
-                                        const struct planrt_tensor *inputs,
-                                        size_t input_count,
-                                        const struct planrt_tensor *outputs,
-                                        size_t output_count);
+void planrt_runtime_delete(struct planrt_runtime *runtime);
 
 /**
- * Asks the run under way, or else the next one, to end with `PLANRT_ERROR_CANCELLED`. On the CPU a run ends between two
- * layers; work that the GPU has begun is finished first, and page-locked outputs may then be written. Any thread, also
- * beside a call on the same context.
+ * Loads the driver and TensorRT now, for an application that wants to know at its start. Any thread.
  *
- * Requires: `context` is null or alive.
+ * Errors: `PLANRT_ERROR_NO_CUDA`, `PLANRT_ERROR_NO_TENSORRT`, with every place that was looked at;
+ * `PLANRT_ERROR_MISSING_PLUGIN` where a plugin library of the application's does not load.
+ *
+ * Requires: `runtime` is alive.
  */
-void planrt_context_cancel(struct planrt_context *context);
+PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_load_tensorrt(const struct planrt_runtime *runtime);
 
 /**
- * Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
- * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Every TensorRT
- * that is found is loaded, and stays loaded. Any thread.
+ * What there is and what there is not, with reasons, as JSON: an object with `planrt` (version), `device`, `tensorrt`
+ * and `cpu`, each of these with `available` and, where false, `reason`. Looks for the driver and TensorRT. Any thread.
+ * `*json_out` is the caller's, for `planrt_string_delete`.
  *
- * `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none any
- * model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.
- *
- * Requires: `options` is null or alive, `model` null or a string, `report_out` writable, `usable_out` null or writable.
+ * Requires: `runtime` is alive, `json_out` writable.
  */
-struct planrt_error *planrt_doctor(const struct planrt_runtime_options *options,
-                                   const char *model,
-                                   char **report_out,
-                                   bool *usable_out);
+PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_describe(const struct planrt_runtime *runtime, char **json_out);
+
+/* ---- Engines ------------------------------------------------------------------------------------------------------- */
+
+/**
+ * The engine that runs a model: one of the `PLANRT_BACKEND_` constants.
+ */
+typedef int32_t planrt_backend;
+
+/**
+ * TensorRT, on an NVIDIA GPU: runs plans.
+ */
+#define PLANRT_BACKEND_TENSORRT 1
+
+/**
+ * The CPU engine inside planrt: runs ONNX models.
+ */
+#define PLANRT_BACKEND_CPU 2
+
+/**
+ * A number that TensorRT knows of a plan: one of the `PLANRT_STATISTIC_` constants.
+ */
+typedef int32_t planrt_statistic;
+
+/**
+ * Bytes of all weights. TensorRT 10.14 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_WEIGHTS_SIZE 1
+
+/**
+ * Bytes of the weights that were left out of the plan. TensorRT 10.14 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_STRIPPED_WEIGHTS_SIZE 2
+
+/**
+ * Bytes of the weights that can be streamed; 0 where the plan was not built for it. TensorRT 10 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE 3
+
+/**
+ * Bytes of device memory that these may take. TensorRT 10.1 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_WEIGHT_STREAMING_BUDGET 4
+
+/**
+ * How many streams besides the one that it is given a run can use. TensorRT 8.6 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_AUX_STREAMS 5
+
+/**
+ * How a model is to be loaded. One thread at a time. Made by `planrt_engine_options_new`, owned by the caller, free to
+ * be deleted as soon as the engine is loaded.
+ */
+typedef struct planrt_engine_options planrt_engine_options;
+
+/**
+ * A loaded model: a plan on the GPU, or an ONNX model on the CPU, and what it says of itself. Any thread may use it,
+ * several at once. Contexts keep it: it may be deleted before them.
+ */
+typedef struct planrt_engine planrt_engine;
+
+/**
+ * One input or output of a model. Set `struct_size` to `sizeof(planrt_tensor_info)` before the call.
+ */
+typedef struct planrt_tensor_info {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * UTF-8; it lives as long as the engine.
+   */
+  const char *name;
+  /**
+   * `PLANRT_INPUT` or `PLANRT_OUTPUT`.
+   */
+  planrt_tensor_role role;
+  /**
+   * The type of its elements.
+   */
+  planrt_element_type element_type;
+  /**
+   * Where memory for `planrt_context_bind` must lie.
+   */
+  planrt_memory_kind memory_kind;
+  /**
+   * The number of dimensions.
+   */
+  int32_t rank;
+  /**
+   * Extents in elements, outermost first; -1 where the model leaves one open.
+   */
+  int64_t shape[PLANRT_MAX_RANK];
+} planrt_tensor_info;
+
+/**
+ * The shapes that an input may have under one optimization profile. Set `struct_size` to
+ * `sizeof(planrt_profile_shape)` before the call.
+ */
+typedef struct planrt_profile_shape {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * The number of dimensions.
+   */
+  int32_t rank;
+  /**
+   * The smallest extents, in elements.
+   */
+  int64_t min[PLANRT_MAX_RANK];
+  /**
+   * The extents that the plan was tuned for.
+   */
+  int64_t opt[PLANRT_MAX_RANK];
+  /**
+   * The largest extents.
+   */
+  int64_t max[PLANRT_MAX_RANK];
+} planrt_profile_shape;
 
 /**
  * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_engine_options_delete`.
  *
  * Requires: `options_out` is null or writable.
  */
-struct planrt_error *planrt_engine_options_new(struct planrt_engine_options **options_out);
+PLANRT_WARN_UNUSED struct planrt_error *planrt_engine_options_new(struct planrt_engine_options **options_out);
 
 /**
  * Frees options. Null is accepted.
@@ -916,6 +704,7 @@ void planrt_engine_options_delete(struct planrt_engine_options *options);
  *
  * Requires: `options` is alive.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_options_set_cpu_threads(struct planrt_engine_options *options,
                                                            int32_t threads);
 
@@ -925,7 +714,9 @@ struct planrt_error *planrt_engine_options_set_cpu_threads(struct planrt_engine_
  *
  * Requires: `options` is alive.
  */
-struct planrt_error *planrt_engine_options_set_cpu_shape_cache(struct planrt_engine_options *options, int32_t shapes);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_options_set_cpu_shape_cache(struct planrt_engine_options *options,
+                                                               int32_t shapes);
 
 /**
  * The lean runtime (`libnvinfer_lean`) that is to run a plan: the one of the TensorRT that built it, for a plan that is
@@ -935,7 +726,14 @@ struct planrt_error *planrt_engine_options_set_cpu_shape_cache(struct planrt_eng
  *
  * Requires: `options` is alive, `path` null or a string.
  */
-struct planrt_error *planrt_engine_options_set_lean_runtime(struct planrt_engine_options *options, const char *path);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_options_set_lean_runtime(struct planrt_engine_options *options,
+                                                            const char *path);
+
+/**
+ * As a budget for weight streaming: what TensorRT recommends for the memory that is free when the plan is loaded.
+ */
+#define PLANRT_WEIGHT_STREAMING_AUTOMATIC -1
 
 /**
  * How many bytes of device memory the weights of a plan may take; the rest stays in host memory and is streamed at each
@@ -945,6 +743,7 @@ struct planrt_error *planrt_engine_options_set_lean_runtime(struct planrt_engine
  *
  * Requires: `options` is alive.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_options_set_weight_streaming_budget(struct planrt_engine_options *options,
                                                                        int64_t budget_bytes);
 
@@ -958,6 +757,7 @@ struct planrt_error *planrt_engine_options_set_weight_streaming_budget(struct pl
  *
  * Requires: `runtime` is alive, `path` a string, `options` null or alive, `engine_out` writable.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_load_file(const struct planrt_runtime *runtime,
                                              const char *path,
                                              const struct planrt_engine_options *options,
@@ -968,6 +768,7 @@ struct planrt_error *planrt_engine_load_file(const struct planrt_runtime *runtim
  *
  * Requires: As for `planrt_engine_load_file`; `data` is readable for `size_bytes` bytes.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_load_memory(const struct planrt_runtime *runtime,
                                                const void *data,
                                                size_t size_bytes,
@@ -1016,6 +817,7 @@ int32_t planrt_engine_get_tensor_count(const struct planrt_engine *engine);
  *
  * Requires: `engine` is alive, `info_out` writable, its `struct_size` set.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_get_tensor_info(const struct planrt_engine *engine,
                                                    int32_t index,
                                                    struct planrt_tensor_info *info_out);
@@ -1027,6 +829,7 @@ struct planrt_error *planrt_engine_get_tensor_info(const struct planrt_engine *e
  *
  * Requires: `engine` is alive, `name` a string, `index_out` writable.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_find_tensor(const struct planrt_engine *engine,
                                                const char *name,
                                                int32_t *index_out);
@@ -1044,6 +847,7 @@ int32_t planrt_engine_get_profile_count(const struct planrt_engine *engine);
  *
  * Requires: `engine` is alive, `input` a string, `shape_out` writable, its `struct_size` set.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_get_profile_shape(const struct planrt_engine *engine,
                                                      int32_t profile,
                                                      const char *input,
@@ -1064,6 +868,7 @@ size_t planrt_engine_get_device_memory_size(const struct planrt_engine *engine);
  *
  * Requires: `engine` is alive, `size_bytes_out` writable.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_get_profile_device_memory_size(const struct planrt_engine *engine,
                                                                   int32_t profile,
                                                                   size_t *size_bytes_out);
@@ -1075,6 +880,7 @@ struct planrt_error *planrt_engine_get_profile_device_memory_size(const struct p
  *
  * Requires: `engine` is alive, `value_out` writable.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_get_statistic(const struct planrt_engine *engine,
                                                  planrt_statistic statistic,
                                                  int64_t *value_out);
@@ -1085,43 +891,400 @@ struct planrt_error *planrt_engine_get_statistic(const struct planrt_engine *eng
  *
  * Requires: `engine` is alive, `json_out` writable.
  */
-struct planrt_error *planrt_engine_get_layers_json(const struct planrt_engine *engine, char **json_out);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_get_layers_json(const struct planrt_engine *engine,
+                                                   char **json_out);
+
+/* ---- Buffers ------------------------------------------------------------------------------------------------------- */
 
 /**
- * The error's code: one of the `PLANRT_ERROR_` constants; 0 for null.
- *
- * Requires: `error` is null or alive.
+ * Memory of one kind, made here or wrapped from the application's. The handle may be used from any thread; what is in
+ * the memory is its users' to arrange.
  */
-planrt_error_code planrt_error_get_code(const struct planrt_error *error);
+typedef struct planrt_buffer planrt_buffer;
 
 /**
- * One sentence that names what was wrong and what to do, in UTF-8; it lives as long as the error. Empty for null.
+ * Allocates `size_bytes` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
+ * device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
  *
- * Requires: `error` is null or alive.
+ * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, for device memory with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
+ *
+ * Requires: `runtime` is alive, `buffer_out` writable.
  */
-const char *planrt_error_get_message(const struct planrt_error *error);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_buffer_new(const struct planrt_runtime *runtime,
+                                       planrt_memory_kind kind,
+                                       size_t size_bytes,
+                                       struct planrt_buffer **buffer_out);
 
 /**
- * What the library underneath said of it (TensorRT's last lines), in UTF-8, lines ended by `\n`; it lives as long as
- * the error. Empty where there is none, and for null.
+ * Wraps memory of the application's, which stays its own and must outlive the handle. `*buffer_out` is the caller's, for
+ * `planrt_buffer_delete`. Any thread.
  *
- * Requires: `error` is null or alive.
+ * Requires: `runtime` is alive, `address` is memory of that kind, `size_bytes` bytes; `buffer_out` is writable.
  */
-const char *planrt_error_get_detail(const struct planrt_error *error);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_buffer_wrap(const struct planrt_runtime *runtime,
+                                        planrt_memory_kind kind,
+                                        void *address,
+                                        size_t size_bytes,
+                                        struct planrt_buffer **buffer_out);
 
 /**
- * The CUDA driver's number (`CUresult`) where a CUDA call failed, else 0.
+ * Frees the handle, and the memory if it was allocated here. Null is accepted.
  *
- * Requires: `error` is null or alive.
+ * Requires: `buffer` is null, or alive and deleted once; nothing is bound to its memory that still runs.
  */
-int32_t planrt_error_get_cuda_code(const struct planrt_error *error);
+void planrt_buffer_delete(struct planrt_buffer *buffer);
 
 /**
- * Frees an error. Null is accepted.
+ * The memory's address: a host address, or a `CUdeviceptr` for device memory. Null for a bad handle. Any thread.
  *
- * Requires: `error` is null, or came from planrt and is deleted once.
+ * Requires: `buffer` is null or alive.
  */
-void planrt_error_delete(struct planrt_error *error);
+void *planrt_buffer_get_data(const struct planrt_buffer *buffer);
+
+/**
+ * Its size in bytes; 0 for a bad handle. Any thread.
+ *
+ * Requires: `buffer` is null or alive.
+ */
+size_t planrt_buffer_get_size(const struct planrt_buffer *buffer);
+
+/**
+ * Its kind: one of the `PLANRT_MEMORY_` constants; 0 for a bad handle. Any thread.
+ *
+ * Requires: `buffer` is null or alive.
+ */
+planrt_memory_kind planrt_buffer_get_kind(const struct planrt_buffer *buffer);
+
+/* ---- Streams ------------------------------------------------------------------------------------------------------- */
+
+/**
+ * A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work given
+ * from several threads at once is theirs to arrange.
+ */
+typedef struct planrt_stream planrt_stream;
+
+/**
+ * Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first; 0
+ * is the ordinary one, -5 the first on present GPUs, and numbers beyond the device's range mean its ends. `*stream_out`
+ * is the caller's, for `planrt_stream_delete`. Any thread.
+ *
+ * Requires: `runtime` is alive, `stream_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_stream_new(const struct planrt_runtime *runtime,
+                                       int32_t priority,
+                                       struct planrt_stream **stream_out);
+
+/**
+ * Wraps a stream of the application's: a `CUstream`, which is a `cudaStream_t`, of the device's primary context. It stays
+ * the application's and must outlive the handle. Null is the legacy default stream. `*stream_out` is the caller's, for
+ * `planrt_stream_delete`. Any thread.
+ *
+ * Requires: `runtime` is alive, `cuda_stream` as said, `stream_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_stream_wrap(const struct planrt_runtime *runtime,
+                                        void *cuda_stream,
+                                        struct planrt_stream **stream_out);
+
+/**
+ * Frees the handle, and the stream if it was made here; work that it holds still ends. Null is accepted.
+ *
+ * Requires: `stream` is null, or alive and deleted once.
+ */
+void planrt_stream_delete(struct planrt_stream *stream);
+
+/**
+ * The `CUstream`, for the application's own CUDA calls; it lives as long as the handle. Null for a bad handle. Any thread.
+ *
+ * Requires: `stream` is null or alive.
+ */
+void *planrt_stream_get_native(const struct planrt_stream *stream);
+
+/**
+ * Waits until all work given so far has ended.
+ *
+ * Errors: `PLANRT_ERROR_CUDA`, also for a fault in work given earlier.
+ *
+ * Requires: `stream` is alive.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_stream_synchronize(struct planrt_stream *stream);
+
+/**
+ * Whether all work given so far has ended, without waiting.
+ *
+ * Requires: `stream` is alive, `done_out` writable.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_stream_query(struct planrt_stream *stream, bool *done_out);
+
+/**
+ * Orders one stream behind another: work given to `stream` from now on waits for what `other` holds now. The host does
+ * not wait.
+ *
+ * Requires: Both are alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_stream_wait_for(struct planrt_stream *stream,
+                                            struct planrt_stream *other);
+
+/**
+ * Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
+ * passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
+ *
+ * Requires: `stream` is alive, `to` writable and `from` readable for `size_bytes` bytes.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_stream_copy(struct planrt_stream *stream,
+                                        void *to,
+                                        const void *from,
+                                        size_t size_bytes);
+
+/* ---- Contexts ------------------------------------------------------------------------------------------------------ */
+
+/**
+ * One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`, and
+ * only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
+ */
+typedef struct planrt_context planrt_context;
+
+/**
+ * Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile; a new
+ * context has the first free one until its shapes want another.
+ * `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_IN_USE` where every profile is taken, `_OUT_OF_MEMORY`, `_TENSORRT`.
+ *
+ * Requires: `engine` is alive, `context_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_new(const struct planrt_engine *engine,
+                                        struct planrt_context **context_out);
+
+/**
+ * Makes a context without device memory of its own: `planrt_context_set_device_memory` lends it some before it runs.
+ * Contexts that take turns can share one piece. In everything else it is as from `planrt_context_new`, and on the CPU
+ * it is the same. `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
+ *
+ * Requires: `engine` is alive, `context_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_new_without_memory(const struct planrt_engine *engine,
+                                                       struct planrt_context **context_out);
+
+/**
+ * Frees a context, after the work that it has enqueued has ended: it waits for that. Null is accepted.
+ *
+ * Requires: `context` is null, or alive, not in use and deleted once.
+ */
+void planrt_context_delete(struct planrt_context *context);
+
+/**
+ * Fixes the optimization profile, or with -1 (the default) leaves the choice to planrt, which takes the first free one
+ * that admits the shapes.
+ *
+ * Errors: `PLANRT_ERROR_IN_USE` where TensorRT lets one context only have a profile and another has it.
+ *
+ * Requires: `context` is alive.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_context_set_profile(struct planrt_context *context, int32_t profile);
+
+/**
+ * The optimization profile in use; -1 where there is none.
+ *
+ * Requires: `context` is alive, `profile_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_get_profile(struct planrt_context *context,
+                                                int32_t *profile_out);
+
+/**
+ * Sets the shape of an input, `rank` extents in elements, outermost first. Inputs whose shape the model fixes need none.
+ *
+ * Errors: `PLANRT_ERROR_SHAPE`, with the nearest profile where none admits it; `PLANRT_ERROR_NOT_FOUND`.
+ *
+ * Requires: `context` is alive, `input` a string, `shape` readable for `rank` extents.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_set_shape(struct planrt_context *context,
+                                              const char *input,
+                                              const int64_t *shape,
+                                              int32_t rank);
+
+/**
+ * The shape of an input or output as it follows from the inputs' shapes as set: outputs too, before the run.
+ * `shape_out` has room for `PLANRT_MAX_RANK` extents.
+ *
+ * Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing, or the inputs' do not go together; `_UNSUPPORTED` where
+ * the shape depends on the data; `_IN_USE`, `_CUDA`, `_TENSORRT`.
+ *
+ * Requires: `context` is alive, `tensor` a string, `shape_out` and `rank_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_get_shape(struct planrt_context *context,
+                                              const char *tensor,
+                                              int64_t *shape_out,
+                                              int32_t *rank_out);
+
+/**
+ * The bytes that an input or output takes with the inputs' shapes as set.
+ *
+ * Requires: `context` is alive, `tensor` a string, `size_bytes_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_get_size(struct planrt_context *context,
+                                             const char *tensor,
+                                             size_t *size_bytes_out);
+
+/**
+ * Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names
+ * (device memory for TensorRT, where page-locked memory will do and ordinary memory is refused; host memory on the CPU),
+ * `size_bytes` bytes. It stays the caller's, and must stay valid until
+ * another is bound and the enqueued work has ended. Its size is checked when work is enqueued.
+ *
+ * Requires: `context` is alive, `tensor` a string, `address` valid for `size_bytes` bytes.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_bind(struct planrt_context *context,
+                                         const char *tensor,
+                                         void *address,
+                                         size_t size_bytes);
+
+/**
+ * The bytes of device memory that a run takes besides its inputs and outputs, with the inputs' shapes as set; 0 on the
+ * CPU. TensorRT 8 knows what the largest profile takes, which it is then.
+ *
+ * Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing.
+ *
+ * Requires: `context` is alive, `size_bytes_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_get_device_memory_size(struct planrt_context *context,
+                                                           size_t *size_bytes_out);
+
+/**
+ * Lends device memory to a context that was made without: `size_bytes` bytes from a multiple of 256 on. It stays the caller's,
+ * and must stay valid until other memory is lent and the enqueued work has ended. Contexts may share it whose work does
+ * not overlap: one stream, or one stream behind another, sees to that. Its size is checked when work is enqueued
+ * (`PLANRT_ERROR_BUFFER_TOO_SMALL`). On the CPU it is not used.
+ *
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a context with memory of its own.
+ *
+ * Requires: `context` is alive, `address` device memory, valid for `size_bytes` bytes.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_set_device_memory(struct planrt_context *context,
+                                                      void *address,
+                                                      size_t size_bytes);
+
+/**
+ * Gives a context the application's streams for the parts of a run that may go beside one another, instead of TensorRT's
+ * own; `PLANRT_STATISTIC_AUX_STREAMS` says how many a plan can use. With fewer TensorRT takes its own for the rest, so 0
+ * sets the default again. None may be the stream of the run, nor the default stream. The streams stay the caller's and
+ * must outlive the context's work. On the CPU they are not used.
+ *
+ * Errors: `PLANRT_ERROR_UNSUPPORTED` before TensorRT 8.6.
+ *
+ * Requires: `context` is alive, `streams` readable for `count` streams that are alive, or null where `count` is 0.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_set_aux_streams(struct planrt_context *context,
+                                                    struct planrt_stream *const *streams,
+                                                    size_t count);
+
+/**
+ * Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready in
+ * that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work; the
+ * stream must live as long. A context's runs are one after the other: on another stream than the last time, the call
+ * waits for the device first. On the
+ * CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
+ *
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where something is not bound, `_BUFFER_TOO_SMALL`, `_SHAPE`, `_IN_USE`,
+ * `_CANCELLED`, `_CUDA`, `_TENSORRT`.
+ *
+ * Requires: `context` is alive, `stream` null or alive, what is bound is valid.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_enqueue(struct planrt_context *context,
+                                            struct planrt_stream *stream);
+
+/**
+ * Runs from host memory, pageable or page-locked, to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
+ * (through page-locked memory of its own, unless the memory given is page-locked), runs, copies back. Every input must
+ * be given; an output that is not given is computed and dropped. On an error the outputs hold what they held, unless the
+ * device itself fails while they are copied; the shapes stay set.
+ *
+ * Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`; `PLANRT_ERROR_OUT_OF_MEMORY`.
+ *
+ * Requires: `context` is alive, the arrays readable, each element's memory valid for its `size_bytes`.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_run(struct planrt_context *context,
+                                        const struct planrt_tensor *inputs,
+                                        size_t input_count,
+                                        const struct planrt_tensor *outputs,
+                                        size_t output_count);
+
+/**
+ * Asks the run under way, or else the next one, to end with `PLANRT_ERROR_CANCELLED`. On the CPU a run ends between two
+ * layers; work that the GPU has begun is finished first, and page-locked outputs may then be written. Any thread, also
+ * beside a call on the same context.
+ *
+ * Requires: `context` is null or alive.
+ */
+void planrt_context_cancel(struct planrt_context *context);
+
+/* ---- Requests ------------------------------------------------------------------------------------------------------ */
+
+/**
+ * Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
+ * throw. It may submit requests, wait for others, and delete the session; a long one holds up other callbacks only.
+ */
+typedef void (*planrt_request_callback)(void *user_data, const struct planrt_error *error);
+
+/**
+ * How a request shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
+ * `sizeof(planrt_request_options)`.
+ */
+typedef struct planrt_request_options {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Microseconds from the call after which the request is not run any more, but answered with
+   * `PLANRT_ERROR_DEADLINE`; 0 for none. A negative one has passed already: the request is refused with that error.
+   */
+  int64_t timeout_us;
+  /**
+   * Higher ones go first; equals, in the order in which they came.
+   */
+  int32_t priority;
+  /**
+   * Null, or the stream whose work as of now the request's device memory waits for.
+   */
+  struct planrt_stream *stream;
+  /**
+   * Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the request
+   * is answered.
+   */
+  void *event;
+  /**
+   * Null, or what is called when the request is answered.
+   */
+  planrt_request_callback callback;
+  /**
+   * Handed to the callback.
+   */
+  void *user_data;
+} planrt_request_options;
+
+/**
+ * A request that was submitted. Any thread may use it, several at once. It outlives its session.
+ */
+typedef struct planrt_request planrt_request;
 
 /**
  * Waits until the request is answered, and returns its error if it failed; so many microseconds at most, or without end
@@ -1131,7 +1294,10 @@ void planrt_error_delete(struct planrt_error *error);
  *
  * Requires: `request` is alive, `done_out` writable.
  */
-struct planrt_error *planrt_request_wait(const struct planrt_request *request, int64_t timeout_us, bool *done_out);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_request_wait(const struct planrt_request *request,
+                                         int64_t timeout_us,
+                                         bool *done_out);
 
 /**
  * Whether the request is answered; its outputs are written then, if it succeeded. False for a bad handle.
@@ -1145,7 +1311,7 @@ bool planrt_request_poll(const struct planrt_request *request);
  *
  * Requires: `request` is alive.
  */
-struct planrt_error *planrt_request_get_error(const struct planrt_request *request);
+PLANRT_WARN_UNUSED struct planrt_error *planrt_request_get_error(const struct planrt_request *request);
 
 /**
  * Gives the request up: it is answered with `PLANRT_ERROR_CANCELLED`, at once if it still waits, else when its batch has
@@ -1163,118 +1329,125 @@ void planrt_request_cancel(const struct planrt_request *request);
  */
 void planrt_request_delete(struct planrt_request *request);
 
-/**
- * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_runtime_options_delete`.
- *
- * Requires: `options_out` is null or writable.
- */
-struct planrt_error *planrt_runtime_options_new(struct planrt_runtime_options **options_out);
+/* ---- Sessions ------------------------------------------------------------------------------------------------------ */
 
 /**
- * Frees options. Null is accepted.
- *
- * Requires: `options` is null, or alive and deleted once.
+ * What a session does when its queue is full: one of the `PLANRT_WHEN_FULL_` constants.
  */
-void planrt_runtime_options_delete(struct planrt_runtime_options *options);
+typedef int32_t planrt_when_full;
 
 /**
- * The CUDA device by its ordinal, as `nvidia-smi` and `CUDA_VISIBLE_DEVICES` leave it. Default 0.
- *
- * Requires: `options` is alive.
+ * A further request is refused with `PLANRT_ERROR_QUEUE_FULL`.
  */
-struct planrt_error *planrt_runtime_options_set_device(struct planrt_runtime_options *options, int32_t ordinal);
+#define PLANRT_WHEN_FULL_REFUSE 1
 
 /**
- * The TensorRT library to use: its file, or the folder that it is in. Without it planrt looks at the environment
- * variable `PLANRT_TENSORRT` (the same), then for a libnvinfer that the process has loaded already, then on the loader's
- * path. Null sets the default again.
- *
- * Requires: `options` is alive, `path` null or a string.
+ * The call waits until there is room.
  */
-struct planrt_error *planrt_runtime_options_set_tensorrt_path(struct planrt_runtime_options *options,
-                                                              const char *path);
+#define PLANRT_WHEN_FULL_BLOCK 2
 
 /**
- * A library with TensorRT plugins of the application's, loaded before the first plan. May be called more than once.
- *
- * Requires: `options` is alive, `path` a string.
+ * How many counts `planrt_session_statistics` has for batches by their size.
  */
-struct planrt_error *planrt_runtime_options_add_plugin_library(struct planrt_runtime_options *options,
-                                                               const char *path);
+#define PLANRT_BATCH_SIZES 66
 
 /**
- * Whether libnvinfer_plugin, TensorRT's own plugins, may be loaded. It is looked for beside TensorRT and on the loader's
- * path, and only when a plan asks for a plugin. Default true.
- *
- * Requires: `options` is alive.
+ * How a session works. One thread at a time. Made by `planrt_session_options_new`, owned by the caller, free to be
+ * deleted as soon as the session is made.
  */
-struct planrt_error *planrt_runtime_options_set_standard_plugins(struct planrt_runtime_options *options,
-                                                                 bool enabled);
+typedef struct planrt_session_options planrt_session_options;
 
 /**
- * Whether a plan may bring code that runs on the host, as version-compatible plans do: they hold the lean runtime that
- * runs them. It runs with all the rights of the process, so allow it only where the plans come from someone trusted.
- * Default false. TensorRT 8.6 and later have it; an earlier one refuses to start with it
- * (`PLANRT_ERROR_UNSUPPORTED`).
+ * Runs requests of many threads on a few execution contexts, those that fit together as one batch. Any thread may use
+ * it, several at once. It keeps its engines.
  *
- * Requires: `options` is alive.
+ * A request's memory is the session's from `planrt_session_submit` until the request is answered: until
+ * `planrt_request_wait` or `planrt_request_poll` has said so or its callback is called, whichever the application looks
+ * at first. Inputs must not be written and outputs not be used until then. A request that is refused, by an error of
+ * `planrt_session_submit` itself, leaves its memory alone from the return on.
  */
-struct planrt_error *planrt_runtime_options_set_engine_host_code_allowed(struct planrt_runtime_options *options,
-                                                                         bool allowed);
+typedef struct planrt_session planrt_session;
 
 /**
- * Where the log goes. Without a callback planrt writes nothing anywhere. `user_data` is handed to each call and must
- * stay valid as long as the runtime or anything made from it. A null callback turns the log off.
- *
- * Requires: `options` is alive; the callback may be called from any thread.
+ * What a session has done since it was made. Times are in microseconds, percentiles within 6 %. Set `struct_size` to
+ * `sizeof(planrt_session_statistics)` before the call.
  */
-struct planrt_error *planrt_runtime_options_set_log(struct planrt_runtime_options *options,
-                                                    planrt_log_callback callback,
-                                                    void *user_data,
-                                                    planrt_log_level most_verbose);
-
-/**
- * Makes a runtime. It loads nothing: the CUDA driver and TensorRT are looked for when the first call needs them, so it
- * succeeds on every machine. `options` may be null for the defaults and is copied. `*runtime_out` is the caller's, for
- * `planrt_runtime_delete`.
- *
- * Requires: `options` is null or alive, `runtime_out` writable.
- */
-struct planrt_error *planrt_runtime_new(const struct planrt_runtime_options *options,
-                                        struct planrt_runtime **runtime_out);
-
-/**
- * Lets go of a runtime; what was made from it goes on. Null is accepted.
- *
- * Requires: `runtime` is null, or alive and deleted once.
- */
-void planrt_runtime_delete(struct planrt_runtime *runtime);
-
-/**
- * Loads the driver and TensorRT now, for an application that wants to know at its start. Any thread.
- *
- * Errors: `PLANRT_ERROR_NO_CUDA`, `PLANRT_ERROR_NO_TENSORRT`, with every place that was looked at;
- * `PLANRT_ERROR_MISSING_PLUGIN` where a plugin library of the application's does not load.
- *
- * Requires: `runtime` is alive.
- */
-struct planrt_error *planrt_runtime_load_tensorrt(const struct planrt_runtime *runtime);
-
-/**
- * What there is and what there is not, with reasons, as JSON: an object with `planrt` (version), `device`, `tensorrt`
- * and `cpu`, each of these with `available` and, where false, `reason`. Looks for the driver and TensorRT. Any thread.
- * `*json_out` is the caller's, for `planrt_string_delete`.
- *
- * Requires: `runtime` is alive, `json_out` writable.
- */
-struct planrt_error *planrt_runtime_describe(const struct planrt_runtime *runtime, char **json_out);
+typedef struct planrt_session_statistics {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Requests that were taken in.
+   */
+  uint64_t submitted;
+  /**
+   * Requests that were not, because the queue was full.
+   */
+  uint64_t refused;
+  /**
+   * Requests answered with success.
+   */
+  uint64_t succeeded;
+  /**
+   * Requests answered with an error other than the next two.
+   */
+  uint64_t failed;
+  /**
+   * Requests that were cancelled.
+   */
+  uint64_t cancelled;
+  /**
+   * Requests whose time-out passed.
+   */
+  uint64_t timed_out;
+  /**
+   * Requests that wait now.
+   */
+  uint64_t waiting_requests;
+  /**
+   * Items of the batches that run now.
+   */
+  uint64_t running_items;
+  /**
+   * Items of all batches.
+   */
+  uint64_t items;
+  /**
+   * From submission to the start of the batch: the time that half of the requests stayed below, nine in ten, and 99
+   * in 100.
+   */
+  double queue_p50_us;
+  double queue_p90_us;
+  double queue_p99_us;
+  /**
+   * From the start of the batch to its end, copies included.
+   */
+  double run_p50_us;
+  double run_p90_us;
+  double run_p99_us;
+  /**
+   * From submission to the end of the batch.
+   */
+  double total_p50_us;
+  double total_p90_us;
+  double total_p99_us;
+  /**
+   * The part of the time that contexts were at work: 0 to 1.
+   */
+  double utilization;
+  /**
+   * How many batches had so many items; the last count is of all that had more.
+   */
+  uint64_t batches[PLANRT_BATCH_SIZES];
+} planrt_session_statistics;
 
 /**
  * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_session_options_delete`.
  *
  * Requires: `options_out` is null or writable.
  */
-struct planrt_error *planrt_session_options_new(struct planrt_session_options **options_out);
+PLANRT_WARN_UNUSED struct planrt_error *planrt_session_options_new(struct planrt_session_options **options_out);
 
 /**
  * Frees options. Null is accepted.
@@ -1290,6 +1463,7 @@ void planrt_session_options_delete(struct planrt_session_options *options);
  *
  * Requires: `options` is alive.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_options_set_largest_batch(struct planrt_session_options *options,
                                                               int32_t items);
 
@@ -1300,6 +1474,7 @@ struct planrt_error *planrt_session_options_set_largest_batch(struct planrt_sess
  *
  * Requires: `options` is alive, `sizes` readable for `size_count` numbers.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_options_set_preferred_batches(struct planrt_session_options *options,
                                                                   const int32_t *sizes,
                                                                   size_t size_count);
@@ -1311,6 +1486,7 @@ struct planrt_error *planrt_session_options_set_preferred_batches(struct planrt_
  *
  * Requires: `options` is alive.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_options_set_max_delay(struct planrt_session_options *options,
                                                           int64_t delay_us);
 
@@ -1319,6 +1495,7 @@ struct planrt_error *planrt_session_options_set_max_delay(struct planrt_session_
  *
  * Requires: `options` is alive.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_options_set_queue(struct planrt_session_options *options,
                                                       int32_t capacity,
                                                       planrt_when_full when_full);
@@ -1336,6 +1513,7 @@ struct planrt_error *planrt_session_options_set_queue(struct planrt_session_opti
  *
  * Requires: `options` is alive.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_options_set_contexts(struct planrt_session_options *options,
                                                          int32_t contexts);
 
@@ -1346,6 +1524,7 @@ struct planrt_error *planrt_session_options_set_contexts(struct planrt_session_o
  *
  * Requires: `options` is alive.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_options_set_memory_budget(struct planrt_session_options *options,
                                                               size_t budget_bytes);
 
@@ -1355,7 +1534,9 @@ struct planrt_error *planrt_session_options_set_memory_budget(struct planrt_sess
  *
  * Requires: `options` is alive.
  */
-struct planrt_error *planrt_session_options_set_retry(struct planrt_session_options *options, bool retry);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_session_options_set_retry(struct planrt_session_options *options,
+                                                      bool retry);
 
 /**
  * Whether callbacks are made by `planrt_session_pump`, on the thread that calls it, instead of by a thread of the
@@ -1363,7 +1544,9 @@ struct planrt_error *planrt_session_options_set_retry(struct planrt_session_opti
  *
  * Requires: `options` is alive.
  */
-struct planrt_error *planrt_session_options_set_pumped(struct planrt_session_options *options, bool pumped);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_session_options_set_pumped(struct planrt_session_options *options,
+                                                       bool pumped);
 
 /**
  * Makes a session over one engine, or over one model's engines on several devices: each request goes to the device with
@@ -1380,6 +1563,7 @@ struct planrt_error *planrt_session_options_set_pumped(struct planrt_session_opt
  * Requires: `engines` is readable for `engine_count` handles that are alive, `options` null or alive, `session_out`
  * writable.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_new(const struct planrt_engine *const *engines,
                                         size_t engine_count,
                                         const struct planrt_session_options *options,
@@ -1410,6 +1594,7 @@ void planrt_session_delete(struct planrt_session *session);
  * Requires: `session` is alive; the arrays are readable; each element's memory is valid for its `size_bytes`, and stays so
  * until the request is answered.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_submit(const struct planrt_session *session,
                                            const struct planrt_tensor *inputs,
                                            size_t input_count,
@@ -1426,6 +1611,7 @@ struct planrt_error *planrt_session_submit(const struct planrt_session *session,
  *
  * Requires: As for `planrt_session_submit`.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_run(const struct planrt_session *session,
                                         const struct planrt_tensor *inputs,
                                         size_t input_count,
@@ -1441,13 +1627,17 @@ struct planrt_error *planrt_session_run(const struct planrt_session *session,
  *
  * Requires: `session` is alive, `calls_out` null or writable.
  */
-struct planrt_error *planrt_session_pump(const struct planrt_session *session, int64_t timeout_us, size_t *calls_out);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_session_pump(const struct planrt_session *session,
+                                         int64_t timeout_us,
+                                         size_t *calls_out);
 
 /**
  * What the session has done so far. Any thread.
  *
  * Requires: `session` is alive, `statistics_out` writable, its `struct_size` set.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_get_statistics(const struct planrt_session *session,
                                                    struct planrt_session_statistics *statistics_out);
 
@@ -1457,111 +1647,27 @@ struct planrt_error *planrt_session_get_statistics(const struct planrt_session *
  *
  * Requires: `session` is alive, `text_out` writable.
  */
+PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_get_metrics_text(const struct planrt_session *session,
                                                      char **text_out);
 
+/* ---- The doctor ---------------------------------------------------------------------------------------------------- */
+
 /**
- * Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first; 0
- * is the ordinary one, -5 the first on present GPUs, and numbers beyond the device's range mean its ends. `*stream_out`
- * is the caller's, for `planrt_stream_delete`. Any thread.
+ * Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
+ * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Every TensorRT
+ * that is found is loaded, and stays loaded. Any thread.
  *
- * Requires: `runtime` is alive, `stream_out` writable.
- */
-struct planrt_error *planrt_stream_new(const struct planrt_runtime *runtime,
-                                       int32_t priority,
-                                       struct planrt_stream **stream_out);
-
-/**
- * Wraps a stream of the application's: a `CUstream`, which is a `cudaStream_t`, of the device's primary context. It stays
- * the application's and must outlive the handle. Null is the legacy default stream. `*stream_out` is the caller's, for
- * `planrt_stream_delete`. Any thread.
+ * `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none any
+ * model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.
  *
- * Requires: `runtime` is alive, `cuda_stream` as said, `stream_out` writable.
+ * Requires: `options` is null or alive, `model` null or a string, `report_out` writable, `usable_out` null or writable.
  */
-struct planrt_error *planrt_stream_wrap(const struct planrt_runtime *runtime,
-                                        void *cuda_stream,
-                                        struct planrt_stream **stream_out);
-
-/**
- * Frees the handle, and the stream if it was made here; work that it holds still ends. Null is accepted.
- *
- * Requires: `stream` is null, or alive and deleted once.
- */
-void planrt_stream_delete(struct planrt_stream *stream);
-
-/**
- * The `CUstream`, for the application's own CUDA calls; it lives as long as the handle. Null for a bad handle. Any thread.
- *
- * Requires: `stream` is null or alive.
- */
-void *planrt_stream_get_native(const struct planrt_stream *stream);
-
-/**
- * Waits until all work given so far has ended.
- *
- * Errors: `PLANRT_ERROR_CUDA`, also for a fault in work given earlier.
- *
- * Requires: `stream` is alive.
- */
-struct planrt_error *planrt_stream_synchronize(struct planrt_stream *stream);
-
-/**
- * Whether all work given so far has ended, without waiting.
- *
- * Requires: `stream` is alive, `done_out` writable.
- */
-struct planrt_error *planrt_stream_query(struct planrt_stream *stream, bool *done_out);
-
-/**
- * Orders one stream behind another: work given to `stream` from now on waits for what `other` holds now. The host does
- * not wait.
- *
- * Requires: Both are alive.
- */
-struct planrt_error *planrt_stream_wait_for(struct planrt_stream *stream, struct planrt_stream *other);
-
-/**
- * Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
- * passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
- *
- * Requires: `stream` is alive, `to` writable and `from` readable for `size_bytes` bytes.
- */
-struct planrt_error *planrt_stream_copy(struct planrt_stream *stream, void *to, const void *from, size_t size_bytes);
-
-/**
- * The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant. Any
- * thread.
- */
-const char *planrt_element_type_get_name(planrt_element_type element_type);
-
-/**
- * Bytes of one element; 0 for an unknown constant. Any thread.
- */
-size_t planrt_element_type_get_size(planrt_element_type element_type);
-
-/**
- * Frees a string that planrt gave. Null is accepted.
- *
- * Requires: `string` is null, or came from a planrt function that says so and is deleted once.
- */
-void planrt_string_delete(char *string);
-
-/**
- * The version of the interface that the loaded library offers. A program may use it if the major is the one of its
- * header and the minor at least the one of its header; while the major is 0, the minor too must be the same. Null arguments
- * are accepted. Any thread.
- *
- * Requires: Each pointer is null or writable.
- */
-void planrt_api_version(uint32_t *major,
-                        uint32_t *minor);
-
-/**
- * The library's release, "0.2.0"; it lives as long as the process. Any thread.
- */
-const char *planrt_version(void);
-
-extern int pthread_setcancelstate(int state, int *old);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_doctor(const struct planrt_runtime_options *options,
+                                   const char *model,
+                                   char **report_out,
+                                   bool *usable_out);
 
 #ifdef __cplusplus
 }  // extern "C"

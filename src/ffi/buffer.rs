@@ -22,6 +22,7 @@ fn hand_out(buffer: Buffer) -> *mut planrt_buffer {
 /// Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, for device memory with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
 ///
 /// Requires: `runtime` is alive, `buffer_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_buffer_new(
     runtime: *const planrt_runtime,
@@ -40,6 +41,7 @@ pub unsafe extern "C" fn planrt_buffer_new(
 /// `planrt_buffer_delete`. Any thread.
 ///
 /// Requires: `runtime` is alive, `address` is memory of that kind, `size_bytes` bytes; `buffer_out` is writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_buffer_wrap(
     runtime: *const planrt_runtime,

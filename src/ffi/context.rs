@@ -3,8 +3,8 @@
 use super::engine::planrt_engine;
 use super::error::planrt_error;
 use super::stream::planrt_stream;
-use super::tensor::{self, extents, planrt_tensor};
-use super::{Handle, PLANRT_MAX_RANK, delete, export, not_null, out, text};
+use super::tensor::{self, PLANRT_MAX_RANK, extents, planrt_tensor};
+use super::{Handle, delete, export, not_null, out, text};
 use crate::context::Context;
 use crate::engine::Role;
 use std::ffi::{c_char, c_void};
@@ -21,6 +21,7 @@ pub struct planrt_context(Handle<Context>);
 /// Errors: `PLANRT_ERROR_IN_USE` where every profile is taken, `_OUT_OF_MEMORY`, `_TENSORRT`.
 ///
 /// Requires: `engine` is alive, `context_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_new(
     engine: *const planrt_engine,
@@ -39,6 +40,7 @@ pub unsafe extern "C" fn planrt_context_new(
 /// it is the same. `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
 ///
 /// Requires: `engine` is alive, `context_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_new_without_memory(
     engine: *const planrt_engine,
@@ -66,6 +68,7 @@ pub unsafe extern "C" fn planrt_context_delete(context: *mut planrt_context) {
 /// Errors: `PLANRT_ERROR_IN_USE` where TensorRT lets one context only have a profile and another has it.
 ///
 /// Requires: `context` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_set_profile(context: *mut planrt_context, profile: i32) -> *mut planrt_error {
     export!(context => context.set_profile(profile))
@@ -74,6 +77,7 @@ pub unsafe extern "C" fn planrt_context_set_profile(context: *mut planrt_context
 /// The optimization profile in use; -1 where there is none.
 ///
 /// Requires: `context` is alive, `profile_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_get_profile(
     context: *mut planrt_context,
@@ -91,6 +95,7 @@ pub unsafe extern "C" fn planrt_context_get_profile(
 /// Errors: `PLANRT_ERROR_SHAPE`, with the nearest profile where none admits it; `PLANRT_ERROR_NOT_FOUND`.
 ///
 /// Requires: `context` is alive, `input` a string, `shape` readable for `rank` extents.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_set_shape(
     context: *mut planrt_context,
@@ -108,6 +113,7 @@ pub unsafe extern "C" fn planrt_context_set_shape(
 /// the shape depends on the data; `_IN_USE`, `_CUDA`, `_TENSORRT`.
 ///
 /// Requires: `context` is alive, `tensor` a string, `shape_out` and `rank_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_get_shape(
     context: *mut planrt_context,
@@ -127,6 +133,7 @@ pub unsafe extern "C" fn planrt_context_get_shape(
 /// The bytes that an input or output takes with the inputs' shapes as set.
 ///
 /// Requires: `context` is alive, `tensor` a string, `size_bytes_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_get_size(
     context: *mut planrt_context,
@@ -146,6 +153,7 @@ pub unsafe extern "C" fn planrt_context_get_size(
 /// another is bound and the enqueued work has ended. Its size is checked when work is enqueued.
 ///
 /// Requires: `context` is alive, `tensor` a string, `address` valid for `size_bytes` bytes.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_bind(
     context: *mut planrt_context,
@@ -165,6 +173,7 @@ pub unsafe extern "C" fn planrt_context_bind(
 /// Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing.
 ///
 /// Requires: `context` is alive, `size_bytes_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_get_device_memory_size(
     context: *mut planrt_context,
@@ -185,6 +194,7 @@ pub unsafe extern "C" fn planrt_context_get_device_memory_size(
 /// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a context with memory of its own.
 ///
 /// Requires: `context` is alive, `address` device memory, valid for `size_bytes` bytes.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_set_device_memory(
     context: *mut planrt_context,
@@ -205,6 +215,7 @@ pub unsafe extern "C" fn planrt_context_set_device_memory(
 /// Errors: `PLANRT_ERROR_UNSUPPORTED` before TensorRT 8.6.
 ///
 /// Requires: `context` is alive, `streams` readable for `count` streams that are alive, or null where `count` is 0.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_set_aux_streams(
     context: *mut planrt_context,
@@ -231,6 +242,7 @@ pub unsafe extern "C" fn planrt_context_set_aux_streams(
 /// `_CANCELLED`, `_CUDA`, `_TENSORRT`.
 ///
 /// Requires: `context` is alive, `stream` null or alive, what is bound is valid.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_enqueue(
     context: *mut planrt_context,
@@ -253,6 +265,7 @@ pub unsafe extern "C" fn planrt_context_enqueue(
 /// Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`; `PLANRT_ERROR_OUT_OF_MEMORY`.
 ///
 /// Requires: `context` is alive, the arrays readable, each element's memory valid for its `size_bytes`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_run(
     context: *mut planrt_context,

@@ -15,6 +15,7 @@ use std::ffi::c_char;
 /// model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.
 ///
 /// Requires: `options` is null or alive, `model` null or a string, `report_out` writable, `usable_out` null or writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_doctor(
     options: *const planrt_runtime_options,

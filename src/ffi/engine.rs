@@ -3,8 +3,8 @@
 use super::error::planrt_error;
 use super::runtime::planrt_runtime;
 use super::structs::{self, Extensible};
-use super::tensor::{extents, planrt_element_type, planrt_memory_kind, planrt_tensor_role};
-use super::{Handle, PLANRT_MAX_RANK, delete, export, not_null, out, text};
+use super::tensor::{PLANRT_MAX_RANK, extents, planrt_element_type, planrt_memory_kind, planrt_tensor_role};
+use super::{Handle, delete, export, not_null, out, text};
 use crate::backend::Engine;
 use crate::backend::tensorrt::WeightBudget;
 use crate::engine::{Backend, Statistic};
@@ -111,6 +111,7 @@ unsafe impl Extensible for planrt_profile_shape {
 /// Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_engine_options_delete`.
 ///
 /// Requires: `options_out` is null or writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_options_new(options_out: *mut *mut planrt_engine_options) -> *mut planrt_error {
     export!(=> {
@@ -132,6 +133,7 @@ pub unsafe extern "C" fn planrt_engine_options_delete(options: *mut planrt_engin
 /// the thread that calls; with more the engine has that many of its own, which its contexts share and which end with it.
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_options_set_cpu_threads(
     options: *mut planrt_engine_options,
@@ -149,6 +151,7 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_threads(
 /// new shape the time to prepare it. At least 1; the default is 4.
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_options_set_cpu_shape_cache(
     options: *mut planrt_engine_options,
@@ -169,6 +172,7 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_shape_cache(
 /// later have it; with an earlier one the plan fails to load (`PLANRT_ERROR_UNSUPPORTED`).
 ///
 /// Requires: `options` is alive, `path` null or a string.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_options_set_lean_runtime(
     options: *mut planrt_engine_options,
@@ -190,6 +194,7 @@ pub const PLANRT_WEIGHT_STREAMING_AUTOMATIC: i64 = -1;
 /// have it; with an earlier one, or a plan that cannot stream, loading fails (`PLANRT_ERROR_UNSUPPORTED`).
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_options_set_weight_streaming_budget(
     options: *mut planrt_engine_options,
@@ -226,6 +231,7 @@ fn hand_out(engine: Arc<dyn Engine>) -> *mut planrt_engine {
 /// `_NO_TENSORRT`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`.
 ///
 /// Requires: `runtime` is alive, `path` a string, `options` null or alive, `engine_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_load_file(
     runtime: *const planrt_runtime,
@@ -244,6 +250,7 @@ pub unsafe extern "C" fn planrt_engine_load_file(
 /// Loads a model from memory: as `planrt_engine_load_file`. `data` is read during the call only.
 ///
 /// Requires: As for `planrt_engine_load_file`; `data` is readable for `size_bytes` bytes.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_load_memory(
     runtime: *const planrt_runtime,
@@ -309,6 +316,7 @@ pub unsafe extern "C" fn planrt_engine_get_tensor_count(engine: *const planrt_en
 /// One input or output: inputs come first, each in the model's order. Any thread.
 ///
 /// Requires: `engine` is alive, `info_out` writable, its `struct_size` set.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_get_tensor_info(
     engine: *const planrt_engine,
@@ -338,6 +346,7 @@ pub unsafe extern "C" fn planrt_engine_get_tensor_info(
 /// Errors: `PLANRT_ERROR_NOT_FOUND`, with the names that there are.
 ///
 /// Requires: `engine` is alive, `name` a string, `index_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_find_tensor(
     engine: *const planrt_engine,
@@ -363,6 +372,7 @@ pub unsafe extern "C" fn planrt_engine_get_profile_count(engine: *const planrt_e
 /// The shapes that an input may have under a profile. Any thread.
 ///
 /// Requires: `engine` is alive, `input` a string, `shape_out` writable, its `struct_size` set.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_get_profile_shape(
     engine: *const planrt_engine,
@@ -403,6 +413,7 @@ pub unsafe extern "C" fn planrt_engine_get_device_memory_size(engine: *const pla
 /// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where there is no such profile.
 ///
 /// Requires: `engine` is alive, `size_bytes_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_get_profile_device_memory_size(
     engine: *const planrt_engine,
@@ -422,6 +433,7 @@ pub unsafe extern "C" fn planrt_engine_get_profile_device_memory_size(
 /// Errors: `PLANRT_ERROR_UNSUPPORTED` with the version that has it where this TensorRT has not, and on the CPU.
 ///
 /// Requires: `engine` is alive, `value_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_get_statistic(
     engine: *const planrt_engine,
@@ -442,6 +454,7 @@ pub unsafe extern "C" fn planrt_engine_get_statistic(
 /// form, `{"Layers": [...]}`. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
 ///
 /// Requires: `engine` is alive, `json_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_get_layers_json(
     engine: *const planrt_engine,

@@ -1,5 +1,5 @@
 //! The C interface: one file a handle, and one macro, [`export!`], that every function goes through. No logic lives
-//! here. cbindgen makes `include/planrt.h` of it; the comments are what a C programmer reads.
+//! here. `header.py` makes `include/planrt.h` of it, a section a file; the comments are what a C programmer reads.
 
 // Each function says what it requires, in words for the header.
 #![allow(clippy::missing_safety_doc)]
@@ -9,6 +9,7 @@ mod context;
 mod doctor;
 mod engine;
 mod error;
+mod log;
 mod request;
 mod runtime;
 mod session;
@@ -19,15 +20,11 @@ mod text;
 mod version;
 
 use crate::error::{Code, Error, Result};
-use crate::log::{self, Log, User};
+use crate::log::{Log, User, is_telling};
 use crate::process::fork::Process;
 use crate::process::{Entry, defer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The most dimensions a tensor has.
-pub const PLANRT_MAX_RANK: usize = 8;
-const _: () = assert!(PLANRT_MAX_RANK == crate::tensor::MAX_RANK);
 
 /// What every handle is made of. A panic in a call poisons the handle that the call was about: its state may be half
 /// changed, so later calls refuse it. In a child of the process that made it a handle is not touched: threads that it needs
@@ -103,7 +100,7 @@ fn free<H: Send + 'static, T>(mut owner: Box<H>, handle: impl FnOnce(&mut H) -> 
     let handle = handle(&mut owner);
     if !handle.process.is_current() {
         std::mem::forget(owner);
-    } else if log::is_telling() {
+    } else if is_telling() {
         handle.logs.clear();
         defer(move || drop(owner));
     } else {

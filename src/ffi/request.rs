@@ -1,9 +1,48 @@
-//! `planrt_request`.
+//! `planrt_request_options` and `planrt_request`.
 
 use super::error::planrt_error;
+use super::stream::planrt_stream;
+use super::structs::Extensible;
 use super::{Handle, delete, export, out};
 use crate::schedule::Request;
+use std::ffi::c_void;
 use std::time::Duration;
+
+/// Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
+/// throw. It may submit requests, wait for others, and delete the session; a long one holds up other callbacks only.
+#[allow(non_camel_case_types)]
+pub type planrt_request_callback = Option<unsafe extern "C" fn(user_data: *mut c_void, error: *const planrt_error)>;
+
+/// How a request shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
+/// `sizeof(planrt_request_options)`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_request_options {
+    /// Bytes of this struct, as the caller knows it.
+    pub struct_size: usize,
+    /// Microseconds from the call after which the request is not run any more, but answered with
+    /// `PLANRT_ERROR_DEADLINE`; 0 for none. A negative one has passed already: the request is refused with that error.
+    pub timeout_us: i64,
+    /// Higher ones go first; equals, in the order in which they came.
+    pub priority: i32,
+    /// Null, or the stream whose work as of now the request's device memory waits for.
+    pub stream: *mut planrt_stream,
+    /// Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the request
+    /// is answered.
+    pub event: *mut c_void,
+    /// Null, or what is called when the request is answered.
+    pub callback: planrt_request_callback,
+    /// Handed to the callback.
+    pub user_data: *mut c_void,
+}
+
+// SAFETY: repr(C), the size first, and no field for which zero is not a value.
+unsafe impl Extensible for planrt_request_options {
+    const FIRST_SIZE: usize = 56;
+    const NAME: &'static str = "planrt_request_options";
+}
+const _: () = assert!(size_of::<planrt_request_options>() == planrt_request_options::FIRST_SIZE);
 
 /// A request that was submitted. Any thread may use it, several at once. It outlives its session.
 #[allow(non_camel_case_types)]
@@ -21,6 +60,7 @@ impl planrt_request {
 /// Errors: the request's own, such as `PLANRT_ERROR_CANCELLED`, `_DEADLINE`, `_SHUT_DOWN`.
 ///
 /// Requires: `request` is alive, `done_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_request_wait(
     request: *const planrt_request,
@@ -51,6 +91,7 @@ pub unsafe extern "C" fn planrt_request_poll(request: *const planrt_request) -> 
 /// The error that the request was answered with; null where it succeeded, and while it is not answered.
 ///
 /// Requires: `request` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_request_get_error(request: *const planrt_request) -> *mut planrt_error {
     export!(request => request.poll().unwrap_or(Ok(())))

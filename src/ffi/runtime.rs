@@ -1,48 +1,14 @@
 //! `planrt_runtime_options` and `planrt_runtime`.
 
 use super::error::planrt_error;
+use super::log::{log_level, planrt_log_callback, planrt_log_level};
 use super::{Handle, delete, export, out, text};
 use crate::error::{Code, Error};
-use crate::log::{Callback, Level, Sink};
+use crate::log::Sink;
 use crate::runtime::{Options, Runtime};
 use parking_lot::Mutex;
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
-
-/// How serious a line of the log is: one of the `PLANRT_LOG_` constants, lower is more serious.
-#[allow(non_camel_case_types)]
-pub type planrt_log_level = i32;
-
-/// Something failed.
-pub const PLANRT_LOG_ERROR: planrt_log_level = 1;
-/// Something works, but not as one would wish.
-pub const PLANRT_LOG_WARNING: planrt_log_level = 2;
-/// What was found and loaded.
-pub const PLANRT_LOG_INFO: planrt_log_level = 3;
-/// For those who look for a fault; TensorRT's own verbose lines are here.
-pub const PLANRT_LOG_DEBUG: planrt_log_level = 4;
-
-const _: () = assert!(
-    PLANRT_LOG_ERROR == Level::Error as i32
-        && PLANRT_LOG_WARNING == Level::Warning as i32
-        && PLANRT_LOG_INFO == Level::Info as i32
-        && PLANRT_LOG_DEBUG == Level::Debug as i32
-);
-
-/// Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
-/// long as the runtime, or an engine, context or session made from it, is alive. The delete of the last of these returns
-/// when no callback is under way but one that it is called from itself, and none comes after it, wherever it is called from.
-/// The callback must return: neither throw nor end its thread.
-///
-/// Inside it calls that return a `planrt_error` fail with `PLANRT_ERROR_IN_USE`, since whoever logs may hold what they
-/// would wait for; other calls work. A delete ends the log as said above where it is the last one; everything else that it
-/// does is put off to the end of the call that the line came from, or left to a thread of planrt's where it came from none
-/// of the application's: work of a session and its callbacks may then go on for a while after the delete.
-///
-/// Lines that differ in numbers only come at most once a second; the next one says how many were left out.
-#[allow(non_camel_case_types)]
-pub type planrt_log_callback =
-    Option<unsafe extern "C" fn(user_data: *mut c_void, level: planrt_log_level, message: *const c_char)>;
 
 /// How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free to
 /// be deleted as soon as the runtime is made.
@@ -57,6 +23,7 @@ pub struct planrt_runtime(pub(super) Handle<Arc<Runtime>>);
 /// Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_runtime_options_delete`.
 ///
 /// Requires: `options_out` is null or writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_options_new(
     options_out: *mut *mut planrt_runtime_options,
@@ -79,6 +46,7 @@ pub unsafe extern "C" fn planrt_runtime_options_delete(options: *mut planrt_runt
 /// The CUDA device by its ordinal, as `nvidia-smi` and `CUDA_VISIBLE_DEVICES` leave it. Default 0.
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_options_set_device(
     options: *mut planrt_runtime_options,
@@ -98,6 +66,7 @@ pub unsafe extern "C" fn planrt_runtime_options_set_device(
 /// path. Null sets the default again.
 ///
 /// Requires: `options` is alive, `path` null or a string.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_options_set_tensorrt_path(
     options: *mut planrt_runtime_options,
@@ -113,6 +82,7 @@ pub unsafe extern "C" fn planrt_runtime_options_set_tensorrt_path(
 /// A library with TensorRT plugins of the application's, loaded before the first plan. May be called more than once.
 ///
 /// Requires: `options` is alive, `path` a string.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_options_add_plugin_library(
     options: *mut planrt_runtime_options,
@@ -129,6 +99,7 @@ pub unsafe extern "C" fn planrt_runtime_options_add_plugin_library(
 /// path, and only when a plan asks for a plugin. Default true.
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_options_set_standard_plugins(
     options: *mut planrt_runtime_options,
@@ -146,6 +117,7 @@ pub unsafe extern "C" fn planrt_runtime_options_set_standard_plugins(
 /// (`PLANRT_ERROR_UNSUPPORTED`).
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_options_set_engine_host_code_allowed(
     options: *mut planrt_runtime_options,
@@ -161,6 +133,7 @@ pub unsafe extern "C" fn planrt_runtime_options_set_engine_host_code_allowed(
 /// stay valid as long as the runtime or anything made from it. A null callback turns the log off.
 ///
 /// Requires: `options` is alive; the callback may be called from any thread.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_options_set_log(
     options: *mut planrt_runtime_options,
@@ -169,10 +142,8 @@ pub unsafe extern "C" fn planrt_runtime_options_set_log(
     most_verbose: planrt_log_level,
 ) -> *mut planrt_error {
     export!(options => {
-        let level = Level::from_code(most_verbose).ok_or_else(|| {
-            Error::new(Code::InvalidArgument, format!("{most_verbose} is no log level; take a PLANRT_LOG_ constant"))
-        })?;
-        let sink = callback.map(|callback: Callback| Sink { callback, user_data, most_verbose: level });
+        let level = log_level(most_verbose)?;
+        let sink = callback.map(|callback| Sink { callback, user_data, most_verbose: level });
         options.lock().sink = sink;
         Ok(())
     })
@@ -183,6 +154,7 @@ pub unsafe extern "C" fn planrt_runtime_options_set_log(
 /// `planrt_runtime_delete`.
 ///
 /// Requires: `options` is null or alive, `runtime_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_new(
     options: *const planrt_runtime_options,
@@ -214,6 +186,7 @@ pub unsafe extern "C" fn planrt_runtime_delete(runtime: *mut planrt_runtime) {
 /// `PLANRT_ERROR_MISSING_PLUGIN` where a plugin library of the application's does not load.
 ///
 /// Requires: `runtime` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_load_tensorrt(runtime: *const planrt_runtime) -> *mut planrt_error {
     export!(runtime => runtime.tensorrt().map(|_| ()))
@@ -224,6 +197,7 @@ pub unsafe extern "C" fn planrt_runtime_load_tensorrt(runtime: *const planrt_run
 /// `*json_out` is the caller's, for `planrt_string_delete`.
 ///
 /// Requires: `runtime` is alive, `json_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_describe(
     runtime: *const planrt_runtime,

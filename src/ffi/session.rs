@@ -2,8 +2,7 @@
 
 use super::engine::planrt_engine;
 use super::error::{lend, planrt_error};
-use super::request::planrt_request;
-use super::stream::planrt_stream;
+use super::request::{planrt_request, planrt_request_options};
 use super::structs::{self, Extensible};
 use super::tensor::{self, planrt_tensor};
 use super::{Handle, delete, export, not_null, out, text};
@@ -55,35 +54,6 @@ impl Drop for Open {
     }
 }
 
-/// Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
-/// throw. It may submit requests, wait for others, and delete the session; a long one holds up other callbacks only.
-#[allow(non_camel_case_types)]
-pub type planrt_request_callback = Option<unsafe extern "C" fn(user_data: *mut c_void, error: *const planrt_error)>;
-
-/// How a request shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
-/// `sizeof(planrt_request_options)`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-#[allow(non_camel_case_types)]
-pub struct planrt_request_options {
-    /// Bytes of this struct, as the caller knows it.
-    pub struct_size: usize,
-    /// Microseconds from the call after which the request is not run any more, but answered with
-    /// `PLANRT_ERROR_DEADLINE`; 0 for none. A negative one has passed already: the request is refused with that error.
-    pub timeout_us: i64,
-    /// Higher ones go first; equals, in the order in which they came.
-    pub priority: i32,
-    /// Null, or the stream whose work as of now the request's device memory waits for.
-    pub stream: *mut planrt_stream,
-    /// Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the request
-    /// is answered.
-    pub event: *mut c_void,
-    /// Null, or what is called when the request is answered.
-    pub callback: planrt_request_callback,
-    /// Handed to the callback.
-    pub user_data: *mut c_void,
-}
-
 /// What a session has done since it was made. Times are in microseconds, percentiles within 6 %. Set `struct_size` to
 /// `sizeof(planrt_session_statistics)` before the call.
 #[repr(C)]
@@ -130,23 +100,16 @@ pub struct planrt_session_statistics {
 }
 
 // SAFETY: repr(C), the size first, and no field for which zero is not a value.
-unsafe impl Extensible for planrt_request_options {
-    const FIRST_SIZE: usize = 56;
-    const NAME: &'static str = "planrt_request_options";
-}
-// SAFETY: as above.
 unsafe impl Extensible for planrt_session_statistics {
     const FIRST_SIZE: usize = 688;
     const NAME: &'static str = "planrt_session_statistics";
 }
-const _: () = assert!(
-    size_of::<planrt_request_options>() == planrt_request_options::FIRST_SIZE
-        && size_of::<planrt_session_statistics>() == planrt_session_statistics::FIRST_SIZE
-);
+const _: () = assert!(size_of::<planrt_session_statistics>() == planrt_session_statistics::FIRST_SIZE);
 
 /// Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_session_options_delete`.
 ///
 /// Requires: `options_out` is null or writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_options_new(
     options_out: *mut *mut planrt_session_options,
@@ -179,6 +142,7 @@ fn count(given: i64, least: usize, name: &str) -> Result<usize> {
 /// plan's profiles take; on the CPU as many as the engine has threads. A request with a larger batch of its own runs alone.
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_options_set_largest_batch(
     options: *mut planrt_session_options,
@@ -195,6 +159,7 @@ pub unsafe extern "C" fn planrt_session_options_set_largest_batch(
 /// be; where none are given and no largest batch is, only up to the size from which on larger ones do not pay.
 ///
 /// Requires: `options` is alive, `sizes` readable for `size_count` numbers.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_options_set_preferred_batches(
     options: *mut planrt_session_options,
@@ -218,6 +183,7 @@ pub unsafe extern "C" fn planrt_session_options_set_preferred_batches(
 /// after the last batch has ended; a request that finds the session idle runs at once.
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_options_set_max_delay(
     options: *mut planrt_session_options,
@@ -235,6 +201,7 @@ pub unsafe extern "C" fn planrt_session_options_set_max_delay(
 /// The most requests that wait, and what happens to one more. Default 1024 and `PLANRT_WHEN_FULL_REFUSE`.
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_options_set_queue(
     options: *mut planrt_session_options,
@@ -268,6 +235,7 @@ pub unsafe extern "C" fn planrt_session_options_set_queue(
 /// the free device memory, where neither a number of contexts nor a memory budget is set.
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_options_set_contexts(
     options: *mut planrt_session_options,
@@ -284,6 +252,7 @@ pub unsafe extern "C" fn planrt_session_options_set_contexts(
 /// (a copy of an engine, some MB an execution context) when it is measured.
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_options_set_memory_budget(
     options: *mut planrt_session_options,
@@ -299,6 +268,7 @@ pub unsafe extern "C" fn planrt_session_options_set_memory_budget(
 /// failing. Default false.
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_options_set_retry(
     options: *mut planrt_session_options,
@@ -314,6 +284,7 @@ pub unsafe extern "C" fn planrt_session_options_set_retry(
 /// session's. Default false.
 ///
 /// Requires: `options` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_options_set_pumped(
     options: *mut planrt_session_options,
@@ -338,6 +309,7 @@ pub unsafe extern "C" fn planrt_session_options_set_pumped(
 ///
 /// Requires: `engines` is readable for `engine_count` handles that are alive, `options` null or alive, `session_out`
 /// writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_new(
     engines: *const *const planrt_engine,
@@ -439,6 +411,7 @@ unsafe fn submission<'a>(
 ///
 /// Requires: `session` is alive; the arrays are readable; each element's memory is valid for its `size_bytes`, and stays so
 /// until the request is answered.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_submit(
     session: *const planrt_session,
@@ -469,6 +442,7 @@ pub unsafe extern "C" fn planrt_session_submit(
 /// Errors: as for `planrt_session_submit`, and those of the run.
 ///
 /// Requires: As for `planrt_session_submit`.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_run(
     session: *const planrt_session,
@@ -492,6 +466,7 @@ pub unsafe extern "C" fn planrt_session_run(
 /// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a session that makes its callbacks itself.
 ///
 /// Requires: `session` is alive, `calls_out` null or writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_pump(
     session: *const planrt_session,
@@ -511,6 +486,7 @@ pub unsafe extern "C" fn planrt_session_pump(
 /// What the session has done so far. Any thread.
 ///
 /// Requires: `session` is alive, `statistics_out` writable, its `struct_size` set.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_get_statistics(
     session: *const planrt_session,
@@ -558,6 +534,7 @@ impl From<Report> for planrt_session_statistics {
 /// `*text_out` is the caller's, for `planrt_string_delete`. Any thread.
 ///
 /// Requires: `session` is alive, `text_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_get_metrics_text(
     session: *const planrt_session,

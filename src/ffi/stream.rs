@@ -20,6 +20,7 @@ fn hand_out(stream: Stream) -> *mut planrt_stream {
 /// is the caller's, for `planrt_stream_delete`. Any thread.
 ///
 /// Requires: `runtime` is alive, `stream_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_stream_new(
     runtime: *const planrt_runtime,
@@ -38,6 +39,7 @@ pub unsafe extern "C" fn planrt_stream_new(
 /// `planrt_stream_delete`. Any thread.
 ///
 /// Requires: `runtime` is alive, `cuda_stream` as said, `stream_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_stream_wrap(
     runtime: *const planrt_runtime,
@@ -72,6 +74,7 @@ pub unsafe extern "C" fn planrt_stream_get_native(stream: *const planrt_stream) 
 /// Errors: `PLANRT_ERROR_CUDA`, also for a fault in work given earlier.
 ///
 /// Requires: `stream` is alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_stream_synchronize(stream: *mut planrt_stream) -> *mut planrt_error {
     export!(stream => stream.synchronize())
@@ -80,6 +83,7 @@ pub unsafe extern "C" fn planrt_stream_synchronize(stream: *mut planrt_stream) -
 /// Whether all work given so far has ended, without waiting.
 ///
 /// Requires: `stream` is alive, `done_out` writable.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_stream_query(stream: *mut planrt_stream, done_out: *mut bool) -> *mut planrt_error {
     export!(stream => {
@@ -93,6 +97,7 @@ pub unsafe extern "C" fn planrt_stream_query(stream: *mut planrt_stream, done_ou
 /// not wait.
 ///
 /// Requires: Both are alive.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_stream_wait_for(
     stream: *mut planrt_stream,
@@ -105,6 +110,7 @@ pub unsafe extern "C" fn planrt_stream_wait_for(
 /// passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
 ///
 /// Requires: `stream` is alive, `to` writable and `from` readable for `size_bytes` bytes.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_stream_copy(
     stream: *mut planrt_stream,

@@ -1,7 +1,7 @@
 //! `planrt_tensor`, and the types that tensors are described with.
 
 use super::structs::{self, Extensible};
-use super::{PLANRT_MAX_RANK, not_null, text};
+use super::{not_null, text};
 use crate::backend::job::CallerMemory;
 use crate::context::NamedTensor;
 use crate::engine::{MemoryKind, Role};
@@ -10,7 +10,11 @@ use crate::schedule::Tensor;
 use crate::tensor::{ElementType, Shape};
 use std::ffi::{c_char, c_void};
 
-/// The type of one element of a tensor: one of the constants below.
+/// The most dimensions a tensor has.
+pub const PLANRT_MAX_RANK: usize = 8;
+const _: () = assert!(PLANRT_MAX_RANK == crate::tensor::MAX_RANK);
+
+/// The type of one element of a tensor: one of the constants below, from `PLANRT_FLOAT32` on.
 #[allow(non_camel_case_types)]
 pub type planrt_element_type = i32;
 

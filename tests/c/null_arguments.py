@@ -122,7 +122,7 @@ def prototypes(header: str):
 
 
 def plain(c_type: str) -> str:
-    c_type = re.sub(r"\b(struct|extern)\b", " ", c_type)
+    c_type = re.sub(r"\b(struct|extern|PLANRT_WARN_UNUSED)\b", " ", c_type)
     return re.sub(r"\s+", " ", c_type.replace("*", " * ")).replace("* *", "**").strip()
 
 
