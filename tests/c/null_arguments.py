@@ -67,7 +67,9 @@ PROGRAM = """/* Written by null_arguments.py. */
 
 static _Alignas(16) unsigned char out[256];
 
-#define REFUSED(call) (FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "null", call), CHECK(untouched(out, sizeof out)))
+#define REFUSED(call)                                        \\
+    (memset(out, UNTOUCHED, sizeof out),                     \\
+     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "null", call), CHECK(untouched(out, sizeof out)))
 
 int main(void) {{
     static _Alignas(64) char bytes[64];
@@ -95,7 +97,6 @@ int main(void) {{
     planrt_error_delete(planrt_stream_new(runtime, 0, &stream));
     error = planrt_context_set_profile(context, 7);
     CHECK(error);
-    memset(out, UNTOUCHED, sizeof out);
 
 {calls}
     planrt_error_delete(error);
