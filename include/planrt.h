@@ -436,6 +436,12 @@ typedef int32_t planrt_log_level;
  */
 typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, const char *message);
 
+/**
+ * Takes `user_data` back: nothing of planrt's uses it any more. Called once, from any thread. It must neither throw nor
+ * end its thread, nor call planrt.
+ */
+typedef void (*planrt_release_callback)(void *user_data);
+
 /* ---- Runtimes ------------------------------------------------------------------------------------------------------ */
 
 /**
@@ -516,15 +522,21 @@ struct planrt_error *planrt_runtime_options_set_engine_host_code_allowed(struct 
                                                                          bool allowed);
 
 /**
- * Where the log goes. Without a callback planrt writes nothing anywhere. `user_data` is handed to each call and must
- * stay valid as long as the runtime or anything made from it. A null callback turns the log off.
+ * Where the log goes. Without a callback planrt writes nothing anywhere. A null callback turns the log off, and the rest is
+ * ignored.
  *
- * Requires: `options` is alive; the callback may be called from any thread.
+ * `user_data` is handed to each call and must stay valid as long as the callback may be called. `release` is null, or is
+ * called with it when that is over: inside the delete of the last runtime, engine, context or session that logs there, or
+ * of the options if they go later; where that delete is called from inside the log callback, when the callback has
+ * returned. It is called, too, where other options of the log take the place of these; not where this call fails.
+ *
+ * Requires: `options` is alive; the callback and `release` may be called from any thread.
  */
 PLANRT_WARN_UNUSED
 struct planrt_error *planrt_runtime_options_set_log(struct planrt_runtime_options *options,
                                                     planrt_log_callback callback,
                                                     void *user_data,
+                                                    planrt_release_callback release,
                                                     planrt_log_level most_verbose);
 
 /**

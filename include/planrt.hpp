@@ -255,7 +255,7 @@ inline RuntimeOptionsHandle make_options(const RuntimeOptions& options, const Lo
     }
     if (*log_sink) {
         // The C interface carries the sink as void*; forward_log reads it as what it is, const.
-        check(planrt_runtime_options_set_log(raw, &forward_log, const_cast<LogCallback*>(log_sink.get()),
+        check(planrt_runtime_options_set_log(raw, &forward_log, const_cast<LogCallback*>(log_sink.get()), nullptr,
                                              static_cast<planrt_log_level>(options.log_level)));
     }
     return handle;

@@ -26,19 +26,40 @@ impl Level {
 }
 
 pub type Callback = unsafe extern "C" fn(user_data: *mut c_void, level: i32, message: *const c_char);
+pub type Release = unsafe extern "C" fn(user_data: *mut c_void);
 
 /// Where the lines go: the application's function and what it wants to be handed back.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Sink {
-    pub callback: Callback,
-    pub user_data: *mut c_void,
-    pub most_verbose: Level,
+    callback: Callback,
+    user_data: Arc<UserData>,
+    most_verbose: Level,
 }
 
-// SAFETY: the C interface asks that the callback and its user data may be used from any thread.
-unsafe impl Send for Sink {}
+impl Sink {
+    /// `release` is called when nothing will call the callback any more.
+    pub fn new(callback: Callback, user_data: *mut c_void, release: Option<Release>, most_verbose: Level) -> Self {
+        Self { callback, user_data: Arc::new(UserData { pointer: user_data, release }), most_verbose }
+    }
+}
+
+struct UserData {
+    pointer: *mut c_void,
+    release: Option<Release>,
+}
+
+// SAFETY: the C interface asks that the callback, its release and their user data may be used from any thread.
+unsafe impl Send for UserData {}
 // SAFETY: as above.
-unsafe impl Sync for Sink {}
+unsafe impl Sync for UserData {}
+
+impl Drop for UserData {
+    fn drop(&mut self) {
+        let Some(release) = self.release else { return };
+        // SAFETY: the C interface asks for a function that can be called with the user data once nobody has it any more.
+        as_application(|| unsafe { release(self.pointer) });
+    }
+}
 
 /// Lines of one kind come at most this often: TensorRT 8.5 repeats some warnings at every call.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -58,7 +79,9 @@ struct Kind {
 
 /// The log of one runtime. Any thread may write, until the last [`User`] is gone: then it is closed.
 pub struct Log {
-    sink: Option<Sink>,
+    most_verbose: Option<Level>,
+    /// Until the log is closed.
+    sink: Mutex<Option<Sink>>,
     kinds: Mutex<Vec<Kind>>,
     users: AtomicUsize,
     /// Set under the lock of [`CALLBACKS`].
@@ -67,11 +90,17 @@ pub struct Log {
 
 impl Log {
     pub fn new(sink: Option<Sink>) -> Self {
-        Self { sink, kinds: Mutex::default(), users: AtomicUsize::new(0), closed: AtomicBool::new(false) }
+        Self {
+            most_verbose: sink.as_ref().map(|sink| sink.most_verbose),
+            sink: Mutex::new(sink),
+            kinds: Mutex::default(),
+            users: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        }
     }
 
     pub fn admits(&self, level: Level) -> bool {
-        self.sink.is_some_and(|sink| level <= sink.most_verbose) && !self.closed.load(Ordering::Relaxed)
+        self.most_verbose.is_some_and(|most_verbose| level <= most_verbose) && !self.closed.load(Ordering::Relaxed)
     }
 
     pub fn write(&self, level: Level, message: &str) {
@@ -112,18 +141,19 @@ impl Log {
     }
 
     fn tell(&self, level: Level, line: &str) {
-        let Some(sink) = self.sink else { return };
         let Some(_telling) = Telling::begin(self) else { return };
+        // A share of it: the callback may end the log, and its user data is released when it has returned.
+        let Some(sink) = self.sink.lock().clone() else { return };
         // A NUL inside would end the line early for the application; TensorRT quotes plan bytes at times.
         let line = CString::new(line.replace('\0', "\u{fffd}")).unwrap_or_default();
         // SAFETY: the C interface asks for a callback that is callable with these until the log is closed, which waits for
         // this call.
-        as_application(|| unsafe { (sink.callback)(sink.user_data, level as i32, line.as_ptr()) });
+        as_application(|| unsafe { (sink.callback)(sink.user_data.pointer, level as i32, line.as_ptr()) });
     }
 
     /// Ends the log: no callback begins any more, and those under way on other threads have returned.
     fn close(&self) {
-        if self.sink.is_none() || self.closed.load(Ordering::Acquire) {
+        if self.most_verbose.is_none() || self.closed.load(Ordering::Acquire) {
             return;
         }
         // Inside a callback another one would find its locks taken.
@@ -140,6 +170,9 @@ impl Log {
             returned.wait(&mut state);
         }
         state.closing.retain(|closing| *closing != (log, me));
+        drop(state);
+        let sink = self.sink.lock().take();
+        drop(sink);
     }
 
     /// A number that no other log has.
@@ -285,7 +318,7 @@ mod tests {
 
     fn log_into(lines: &Mutex<Vec<String>>) -> Log {
         let user_data = std::ptr::from_ref(lines).cast_mut().cast();
-        Log::new(Some(Sink { callback: collect, user_data, most_verbose: Level::Info }))
+        Log::new(Some(Sink::new(collect, user_data, None, Level::Info)))
     }
 
     #[test]
@@ -354,7 +387,7 @@ mod tests {
             let ((said, reached), (go, may)) = (channel(), channel());
             let ends = Box::new(Mutex::new((said, may)));
             let user_data = std::ptr::from_ref(&*ends).cast_mut().cast();
-            let sink = Sink { callback: wait, user_data, most_verbose: Level::Info };
+            let sink = Sink::new(wait, user_data, None, Level::Info);
             Self { log: Arc::new(Log::new(Some(sink))), reached, go, _ends: ends }
         }
     }
@@ -392,7 +425,7 @@ mod tests {
         let ends = [(); 2].map(|()| (both.clone(), Mutex::new(None)));
         let logs = [0, 1].map(|i| {
             let user_data = std::ptr::from_ref(&ends[i]).cast_mut().cast();
-            Arc::new(Log::new(Some(Sink { callback: end, user_data, most_verbose: Level::Info })))
+            Arc::new(Log::new(Some(Sink::new(end, user_data, None, Level::Info))))
         });
         *ends[0].1.lock() = Some(User::new(&logs[1]));
         *ends[1].1.lock() = Some(User::new(&logs[0]));
@@ -408,10 +441,63 @@ mod tests {
     fn a_callback_may_end_its_own_log() {
         let ends = (Arc::new(Barrier::new(1)), Mutex::new(None));
         let user_data = std::ptr::from_ref(&ends).cast_mut().cast();
-        let log = Arc::new(Log::new(Some(Sink { callback: end, user_data, most_verbose: Level::Info })));
+        let log = Arc::new(Log::new(Some(Sink::new(end, user_data, None, Level::Info))));
         *ends.1.lock() = Some(User::new(&log));
         log.write(Level::Info, "a line");
         assert!(log.closed.load(Ordering::Relaxed));
+    }
+
+    /// What the callback and the release are handed: the last user of the log, and what was seen.
+    #[derive(Default)]
+    struct Owned {
+        user: Mutex<Option<User>>,
+        telling: AtomicBool,
+        released: AtomicUsize,
+    }
+
+    unsafe extern "C" fn end_slowly(owned: *mut c_void, _: i32, _: *const c_char) {
+        // SAFETY: the test's.
+        let owned = unsafe { &*owned.cast::<Owned>() };
+        owned.telling.store(true, Ordering::Relaxed);
+        drop(owned.user.lock().take());
+        owned.telling.store(false, Ordering::Relaxed);
+    }
+
+    unsafe extern "C" fn count_release(owned: *mut c_void) {
+        // SAFETY: the test's.
+        let owned = unsafe { &*owned.cast::<Owned>() };
+        assert!(!owned.telling.load(Ordering::Relaxed));
+        owned.released.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn owning(owned: &Owned) -> Sink {
+        let user_data = std::ptr::from_ref(owned).cast_mut().cast();
+        Sink::new(end_slowly, user_data, Some(count_release), Level::Info)
+    }
+
+    #[test]
+    fn user_data_is_released_with_the_last_that_may_call() {
+        let owned = Owned::default();
+        let options = owning(&owned);
+        let logs = [(); 2].map(|()| Arc::new(Log::new(Some(options.clone()))));
+        let users = logs.each_ref().map(User::new);
+        drop(options);
+        let [first, second] = users;
+        drop(first);
+        assert_eq!(owned.released.load(Ordering::Relaxed), 0);
+        drop(second);
+        assert_eq!(owned.released.load(Ordering::Relaxed), 1); // although the logs themselves are still there
+        drop(logs);
+        assert_eq!(owned.released.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn user_data_outlives_a_callback_that_ends_its_log() {
+        let owned = Owned::default();
+        let log = Arc::new(Log::new(Some(owning(&owned))));
+        *owned.user.lock() = Some(User::new(&log));
+        log.write(Level::Info, "a line");
+        assert_eq!(owned.released.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -45,8 +45,9 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    pub fn new(options: Options) -> Self {
-        let log = Arc::new(Log::new(options.sink));
+    pub fn new(mut options: Options) -> Self {
+        // The log's alone: it lets go of the sink when it ends.
+        let log = Arc::new(Log::new(options.sink.take()));
         Self { options, log, device: OnceCell::new(), tensorrt: OnceCell::new() }
     }
 

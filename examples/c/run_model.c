@@ -472,7 +472,7 @@ static bool make_runtime(const struct arguments *arguments, planrt_runtime **run
     planrt_runtime_options *options = NULL;
     if (failed(planrt_runtime_options_new(&options)))
         return false;
-    bool good = !failed(planrt_runtime_options_set_log(options, print_log, NULL, PLANRT_LOG_WARNING)) &&
+    bool good = !failed(planrt_runtime_options_set_log(options, print_log, NULL, NULL, PLANRT_LOG_WARNING)) &&
                 !failed(planrt_runtime_options_set_device(options, arguments->device));
     if (good && arguments->tensorrt != NULL)
         good = !failed(planrt_runtime_options_set_tensorrt_path(options, arguments->tensorrt));

@@ -102,7 +102,7 @@ FALLIBLE = {
     "planrt_runtime_options_set_device": [c_void_p, c_int32],
     "planrt_runtime_options_set_tensorrt_path": [c_void_p, c_char_p],
     "planrt_runtime_options_add_plugin_library": [c_void_p, c_char_p],
-    "planrt_runtime_options_set_log": [c_void_p, LogCallback, c_void_p, c_int32],
+    "planrt_runtime_options_set_log": [c_void_p, LogCallback, c_void_p, c_void_p, c_int32],
     "planrt_runtime_new": [c_void_p, POINTER(c_void_p)],
     "planrt_engine_options_new": [POINTER(c_void_p)],
     "planrt_engine_options_set_cpu_threads": [c_void_p, c_int32],
@@ -257,7 +257,7 @@ class Model:
         library = self._library
         options = self._new("planrt_runtime_options_new")
         try:
-            library.planrt_runtime_options_set_log(options, forward_log, None, LOG_WARNING)
+            library.planrt_runtime_options_set_log(options, forward_log, None, None, LOG_WARNING)
             library.planrt_runtime_options_set_device(options, device)
             if tensorrt:
                 library.planrt_runtime_options_set_tensorrt_path(options, os.fsencode(tensorrt))

@@ -39,6 +39,11 @@ const _: () = assert!(
 pub type planrt_log_callback =
     Option<unsafe extern "C" fn(user_data: *mut c_void, level: planrt_log_level, message: *const c_char)>;
 
+/// Takes `user_data` back: nothing of planrt's uses it any more. Called once, from any thread. It must neither throw nor
+/// end its thread, nor call planrt.
+#[allow(non_camel_case_types)]
+pub type planrt_release_callback = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+
 pub(super) fn log_level(code: planrt_log_level) -> Result<Level> {
     Level::from_code(code).ok_or_else(|| {
         Error::new(Code::InvalidArgument, format!("{code} is no log level; take a PLANRT_LOG_ constant"))

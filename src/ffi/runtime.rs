@@ -1,7 +1,7 @@
 //! `planrt_runtime_options` and `planrt_runtime`.
 
 use super::error::planrt_error;
-use super::log::{log_level, planrt_log_callback, planrt_log_level};
+use super::log::{log_level, planrt_log_callback, planrt_log_level, planrt_release_callback};
 use super::{Handle, delete, export, out, text};
 use crate::error::{Code, Error};
 use crate::log::Sink;
@@ -129,22 +129,29 @@ pub unsafe extern "C" fn planrt_runtime_options_set_engine_host_code_allowed(
     })
 }
 
-/// Where the log goes. Without a callback planrt writes nothing anywhere. `user_data` is handed to each call and must
-/// stay valid as long as the runtime or anything made from it. A null callback turns the log off.
+/// Where the log goes. Without a callback planrt writes nothing anywhere. A null callback turns the log off, and the rest is
+/// ignored.
 ///
-/// Requires: `options` is alive; the callback may be called from any thread.
+/// `user_data` is handed to each call and must stay valid as long as the callback may be called. `release` is null, or is
+/// called with it when that is over: inside the delete of the last runtime, engine, context or session that logs there, or
+/// of the options if they go later; where that delete is called from inside the log callback, when the callback has
+/// returned. It is called, too, where other options of the log take the place of these; not where this call fails.
+///
+/// Requires: `options` is alive; the callback and `release` may be called from any thread.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_options_set_log(
     options: *mut planrt_runtime_options,
     callback: planrt_log_callback,
     user_data: *mut c_void,
+    release: planrt_release_callback,
     most_verbose: planrt_log_level,
 ) -> *mut planrt_error {
     export!(options => {
         let level = log_level(most_verbose)?;
-        let sink = callback.map(|callback| Sink { callback, user_data, most_verbose: level });
-        options.lock().sink = sink;
+        let sink = callback.map(|callback| Sink::new(callback, user_data, release, level));
+        let before = std::mem::replace(&mut options.lock().sink, sink);
+        drop(before);
         Ok(())
     })
 }

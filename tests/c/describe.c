@@ -10,7 +10,7 @@ static void versions(void) {
 }
 
 struct log {
-    int lines, too_verbose;
+    int lines, too_verbose, released;
 };
 
 static void count_line(void *user_data, planrt_log_level level, const char *message) {
@@ -20,21 +20,30 @@ static void count_line(void *user_data, planrt_log_level level, const char *mess
     printf("log %d: %s\n", (int)level, message);
 }
 
+static void release_log(void *user_data) {
+    ((struct log *)user_data)->released++;
+}
+
 static void options_and_log(void) {
-    struct log log = {0, 0};
+    struct log log = {0, 0, 0}, other = {0, 0, 0};
     planrt_runtime_options *options = NULL;
     OK(planrt_runtime_options_new(&options));
     OK(planrt_runtime_options_set_device(options, 0));
     OK(planrt_runtime_options_set_standard_plugins(options, false));
-    OK(planrt_runtime_options_set_log(options, count_line, &log, PLANRT_LOG_INFO));
-    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "99", planrt_runtime_options_set_log(options, count_line, &log, 99));
+    OK(planrt_runtime_options_set_log(options, count_line, &other, release_log, PLANRT_LOG_INFO));
+    OK(planrt_runtime_options_set_log(options, count_line, &log, release_log, PLANRT_LOG_INFO));
+    CHECK(other.released == 1); /* the other took its place */
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "99", planrt_runtime_options_set_log(options, count_line, &log, release_log, 99));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "-1", planrt_runtime_options_set_device(options, -1));
 
     planrt_runtime *runtime = NULL;
     OK(planrt_runtime_new(options, &runtime));
     planrt_runtime_options_delete(options);
-    planrt_engine_delete(load(runtime, SMALL));
+    planrt_engine *engine = load(runtime, SMALL);
     planrt_runtime_delete(runtime);
+    CHECK(log.released == 0); /* the engine may have something to say */
+    planrt_engine_delete(engine);
+    CHECK(log.released == 1);
     CHECK(log.lines > 0); /* which backend runs a model is in the log */
     CHECK(log.too_verbose == 0);
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 # Where null is a meaning of its own: (function, index of the argument).
 NULLABLE = {
     ("planrt_runtime_options_set_log", 2),  # user data
+    ("planrt_runtime_options_set_log", 3),  # its release
     ("planrt_runtime_options_set_tensorrt_path", 1),  # the default
     ("planrt_runtime_new", 0),  # options
     ("planrt_engine_options_set_lean_runtime", 1),  # the default
@@ -50,6 +51,7 @@ SPECIMENS = {
     "planrt_request_options *": "NULL",
     "planrt_engine * *": "(const planrt_engine *const *)&engine",
     "planrt_log_callback": "NULL",
+    "planrt_release_callback": "NULL",
     "char *": '"image"',
     "void *": "bytes",
     "bool": "true",
