@@ -96,12 +96,14 @@ fn attempt<R>(call: impl FnOnce() -> Result<R>) -> Result<R> {
 /// Inside a log callback its logs end here, if it was the last that they had; the rest is put off, since whoever logs may
 /// hold what it needs. In the child of a fork nothing is freed.
 fn free<H: Send + 'static, T>(mut owner: Box<H>, handle: impl FnOnce(&mut H) -> &mut Handle<T>) {
-    let _entry = Entry::always();
+    let entry = Entry::always();
     let handle = handle(&mut owner);
     if !handle.process.is_current() {
         std::mem::forget(owner);
     } else if is_telling() {
         handle.logs.clear();
+        // This call is not the one that it waits for.
+        drop(entry);
         defer(move || drop(owner));
     } else {
         let _ = crate::panic::catch(move || drop(owner));

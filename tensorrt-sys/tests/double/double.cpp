@@ -28,6 +28,9 @@
 //     built flags=kFP16 …             how the double's builder made it (builder.hpp)
 //     refuses enqueueV3               that method logs an error and fails (also setInputShape and
 //                                     createExecutionContext)
+//     talks                           logs a line when a context is made, is given a shape, runs and
+//                                     goes, and when the engine goes; no two lines are alike
+//     chatters                        logs such lines from a thread of its own as long as the engine lives
 
 #include "NvInfer.h"
 
@@ -36,6 +39,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -46,6 +50,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 // What only some headers declare. Declaring it again is allowed; its values are not named here.
@@ -133,6 +138,8 @@ struct Plan
     bool wantsLeanRuntime = false;
     std::string needsPlugin;
     bool copies = false;
+    bool talks = false;
+    bool chatters = false;
     std::set<std::string> refuses;
 
     bool parse(void const* blob, size_t size)
@@ -189,6 +196,14 @@ struct Plan
             }
             else if (word == "built")
             {
+            }
+            else if (word == "talks")
+            {
+                talks = true;
+            }
+            else if (word == "chatters")
+            {
+                chatters = true;
             }
             else if (word == "refuses")
             {
@@ -312,6 +327,18 @@ int64_t bytes(DataType type, Dims const& dims)
     return (bits + 7) / 8;
 }
 
+// Logs a line that differs from all others in more than numbers.
+void talk(ILogger* logger, char const* about)
+{
+    static std::atomic<uint32_t> lines{0};
+    std::string line = std::string(about) + " talks: ";
+    for (uint32_t rest = ++lines; rest > 0; rest /= 26)
+    {
+        line += static_cast<char>('a' + rest % 26);
+    }
+    logger->log(ILogger::Severity::kINFO, line.c_str());
+}
+
 // ---- IPluginRegistry: called on the object itself
 
 class Registry final : public IPluginRegistry
@@ -398,6 +425,7 @@ public:
 
     ~Context() override
     {
+        talk("~Context");
         if (auto const function = driver<void(void const*)>("cudaDoubleForget"))
         {
             function(this);
@@ -455,6 +483,7 @@ public:
     bool setInputShape(char const* name, Dims const& dims) noexcept
     {
         RECORD(name, dims);
+        talk("setInputShape");
         Tensor const* tensor = mPlan.find(name);
         if (mPlan.refuses.count(__func__) || !tensor || !tensor->input
             || dims.nbDims != tensor->shape.nbDims)
@@ -634,6 +663,13 @@ public:
 #endif
 
 private:
+    void talk(char const* about) const
+    {
+        if (mPlan.talks)
+        {
+            ::talk(mLogger, about);
+        }
+    }
     bool error(char const* message) const noexcept
     {
         mLogger->log(ILogger::Severity::kERROR, message);
@@ -678,6 +714,7 @@ private:
     }
     bool checkReady()
     {
+        talk("enqueueV3");
         if (mPlan.refuses.count("enqueueV3"))
         {
             return error("enqueueV3 is refused");
@@ -870,6 +907,29 @@ public:
         , mPlan(std::move(plan))
         , mLogger(logger)
     {
+        if (mPlan.chatters)
+        {
+            mChatter = std::thread([this] {
+                while (!mEnds)
+                {
+                    talk(mLogger, "a thread");
+                    std::this_thread::sleep_for(std::chrono::microseconds(100));
+                }
+            });
+        }
+    }
+
+    ~Engine() override
+    {
+        mEnds = true;
+        if (mChatter.joinable())
+        {
+            mChatter.join();
+        }
+        if (mPlan.talks)
+        {
+            talk(mLogger, "~Engine");
+        }
     }
 
     char const* getName() const noexcept
@@ -1162,6 +1222,10 @@ private:
             mLogger->log(ILogger::Severity::kERROR, "createExecutionContext is refused");
             return nullptr;
         }
+        if (mPlan.talks)
+        {
+            talk(mLogger, "createExecutionContext");
+        }
         return new Handle<IExecutionContext, Context>(*mSelf, mPlan, mLogger, ownsMemory);
     }
 
@@ -1169,6 +1233,8 @@ private:
     Plan mPlan;
     ILogger* mLogger;
     int64_t mBudget = 0;
+    std::atomic<bool> mEnds{false};
+    std::thread mChatter;
 };
 
 // ---- IRuntime
