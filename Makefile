@@ -25,7 +25,8 @@ setup-library setup-demo setup-test: setup-%:
 	@cmake/setup-debian $*
 
 library: | setup-library
-	cmake -S cmake -B $(BUILD)/cmake -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	@grep -qx 'CMAKE_HOME_DIRECTORY:INTERNAL=$(CURDIR)' $(BUILD)/cmake/CMakeCache.txt 2>/dev/null || rm -rf $(BUILD)/cmake # moved
+	cmake -S . -B $(BUILD)/cmake -G Ninja -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	cmake --build $(BUILD)/cmake
 
 install: library

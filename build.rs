@@ -1,6 +1,6 @@
 //! Links the shared library as an installed library has to be.
 
-/// Counts breaks of the ABI, not releases. `cmake/CMakeLists.txt` names the installed links after it.
+/// Counts breaks of the ABI, not releases. `CMakeLists.txt` names the installed links after it.
 const SONAME: &str = "libplanrt.so.0";
 
 fn main() {

@@ -15,6 +15,11 @@ echo "$dynamic" | grep -q 'FLAGS_1.*NODELETE' || wrong "it can be unloaded: NODE
 needed=$(echo "$dynamic" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' | grep -vE '^(lib(c|m|dl|rt|pthread|gcc_s)\.so\.[0-9]+|ld-linux.*)$' || true)
 [ -z "$needed" ] || wrong "needs $needed"
 
+# glibc 2.34 is that of RHEL 9, and what a library needs at least that is linked on a system newer than it.
+newest=$(objdump -T "$library" | grep -o 'GLIBC_[0-9.]*' | sort -u -t_ -k2 -V | tail -1)
+[ "$(printf '%s\n' "$newest" GLIBC_2.34 | sort -V | tail -1)" = GLIBC_2.34 ] ||
+  wrong "needs $newest: $(objdump -T "$library" | grep "$newest" | awk '{ print $NF }' | tr '\n' ' ')"
+
 segments=$(readelf -lW "$library")
 echo "$segments" | grep 'GNU_STACK' | grep -q 'RW ' || wrong "asks for an executable stack"
 readelf -SW "$library" | grep -q '\.debug_info' && wrong "holds debug symbols"

@@ -5,6 +5,7 @@
 
 mod context;
 mod convolution;
+mod hypot;
 mod instance;
 mod model;
 mod plan;
