@@ -127,6 +127,8 @@ mod x86_64 {
                 "jnz 2b",
                 store!(0 0 1 64 2 128 3 192 4 256 5 320 6 384 7 448 8 512 9 576 10 640 11 704),
                 store!(12 768 13 832 14 896 15 960 16 1024 17 1088 18 1152 19 1216 20 1280 21 1344 22 1408 23 1472),
+                // Code that does not know of the wide registers is slow while their upper halves are in use.
+                "vzeroupper",
                 input = inout(reg) tile.input => _,
                 weights = inout(reg) tile.weights => _,
                 channels = inout(reg) tile.channels => _,
@@ -199,6 +201,7 @@ mod x86_64 {
                 "dec {channels}",
                 "jnz 2b",
                 store!(0 0 1 32 2 64 3 96 4 128 5 160 6 192 7 224 8 256 9 288 10 320 11 352),
+                "vzeroupper",
                 input = inout(reg) tile.input => _,
                 weights = inout(reg) tile.weights => _,
                 channels = inout(reg) tile.channels => _,

@@ -19,6 +19,8 @@ use kernel::{Kernel, LARGEST, Tile};
 pub use operator::replace;
 use rayon::prelude::*;
 use std::collections::TryReserveError;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 use tract_linalg::multithread::{Executor, current_tract_executor};
 
 /// Planes, rows, columns.
@@ -142,6 +144,7 @@ impl Convolution {
             return Ok(());
         }
         let mut ring = Ring::new(self)?;
+        let mut runs = Vec::new();
         for plane in task.planes {
             ring.advance(self, input, plane);
             for part in self.parts.iter().filter(|part| plane < part.count[0]) {
@@ -149,6 +152,13 @@ impl Convolution {
                 let voxels = (part.count[1] - 1) * ring.columns + part.count[2];
                 // A tile's voxels are read once and stay in the cache for all channels.
                 for voxel in (0..voxels).step_by(self.kernel.voxels) {
+                    self.find_runs(
+                        part,
+                        plane,
+                        voxel..(voxel + self.kernel.voxels).min(voxels),
+                        ring.columns,
+                        &mut runs,
+                    );
                     for block in task.blocks.clone() {
                         let length = self.geometry.input_channels * part.taps.len() * self.kernel.channels;
                         let tile = Tile {
@@ -161,9 +171,8 @@ impl Convolution {
                         let mut sums = [0.0; LARGEST];
                         // SAFETY: the ring has a tile's voxels behind the last that any tap of any channel reaches.
                         unsafe { self.kernel.run(&tile, &mut sums) };
-                        let span = voxel..(voxel + self.kernel.voxels).min(voxels);
                         // SAFETY: no other task has the same planes of the same channels.
-                        unsafe { self.store(&sums, output, part, plane, block, span, ring.columns) };
+                        unsafe { self.store(&sums, output, block, &runs) };
                     }
                 }
             }
@@ -171,48 +180,62 @@ impl Convolution {
         Ok(())
     }
 
-    /// Puts a tile into its place. Its voxels are counted along rows of so many columns, of which some are padding.
+    /// Where a tile's voxels go: they are counted along rows of so many columns, of which some are padding.
+    fn find_runs(&self, part: &Part, plane: usize, tile: Range<usize>, columns: usize, runs: &mut Vec<Run>) {
+        let [_, rows, width] = self.geometry.output;
+        let spread = self.spread();
+        runs.clear();
+        let mut voxel = tile.start;
+        while voxel < tile.end {
+            let (row, column) = (voxel / columns, voxel % columns);
+            let next = ((row + 1) * columns).min(tile.end);
+            let count = part.count[2].saturating_sub(column).min(next - voxel);
+            let row = (part.start[0] + plane * spread[0]) * rows + part.start[1] + row * spread[1];
+            let to = row * width + part.start[2] + column * spread[2];
+            runs.push(Run { from: voxel - tile.start, to, count });
+            voxel = next;
+        }
+    }
+
+    /// From one output of a part to the next, along each axis of the output.
+    fn spread(&self) -> Triple {
+        if self.geometry.transposed { self.geometry.stride } else { [1; 3] }
+    }
+
+    /// Puts a tile into its place.
     ///
     /// # Safety
-    /// The address is the output's, and nobody else uses this plane of these channels.
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn store(
-        &self,
-        sums: &[f32; LARGEST],
-        output: Output,
-        part: &Part,
-        plane: usize,
-        block: usize,
-        span: std::ops::Range<usize>,
-        columns: usize,
-    ) {
-        let [planes, rows, width] = self.geometry.output;
-        let spread = if self.geometry.transposed { self.geometry.stride } else { [1; 3] };
+    /// The address is the output's, and nobody else uses these planes of these channels.
+    unsafe fn store(&self, sums: &[f32; LARGEST], output: Output, block: usize, runs: &[Run]) {
+        let volume: usize = self.geometry.output.iter().product();
+        let step = self.spread()[2];
         let first = block * self.kernel.channels;
-        let plane = part.start[0] + plane * spread[0];
         for channel in first..(first + self.kernel.channels).min(self.geometry.output_channels) {
             let sums = &sums[(channel - first) * self.kernel.voxels..][..self.kernel.voxels];
             let bias = self.bias[channel];
-            let mut voxel = span.start;
-            while voxel < span.end {
-                let (row, column) = (voxel / columns, voxel % columns);
-                let next = ((row + 1) * columns).min(span.end);
-                let count = part.count[2].saturating_sub(column).min(next - voxel);
-                let row = (channel * planes + plane) * rows + part.start[1] + row * spread[1];
-                let at = row * width + part.start[2] + column * spread[2];
-                let sums = &sums[voxel - span.start..][..count];
-                // SAFETY: within the output, by the part's counts; as the caller says nobody else's.
+            for run in runs.iter().filter(|run| run.count > 0) {
+                let sums = &sums[run.from..][..run.count];
+                // SAFETY: within the channel, by the part's counts; as the caller says nobody else's.
                 unsafe {
-                    let to = output.address.add(at);
-                    match spread[2] {
-                        1 => sums.iter().enumerate().for_each(|(i, sum)| to.add(i).write(sum + bias)),
-                        spread => sums.iter().enumerate().for_each(|(i, sum)| to.add(i * spread).write(sum + bias)),
+                    let to = output.address.add(channel * volume + run.to);
+                    if step == 1 {
+                        let to = std::slice::from_raw_parts_mut(to.cast::<MaybeUninit<f32>>(), run.count);
+                        to.iter_mut().zip(sums).for_each(|(to, sum)| _ = to.write(sum + bias));
+                    } else {
+                        sums.iter().enumerate().for_each(|(i, sum)| to.add(i * step).write(sum + bias));
                     }
                 }
-                voxel = next;
             }
         }
     }
+}
+
+/// Voxels of a tile that lie beside each other in a row of the output.
+struct Run {
+    from: usize,
+    /// In a channel of the output.
+    to: usize,
+    count: usize,
 }
 
 /// The output of a run, which its tasks share out among themselves.
@@ -227,8 +250,8 @@ unsafe impl Send for Output {}
 unsafe impl Sync for Output {}
 
 struct Task {
-    planes: std::ops::Range<usize>,
-    blocks: std::ops::Range<usize>,
+    planes: Range<usize>,
+    blocks: Range<usize>,
 }
 
 /// The phases of the output: those of a transposed convolution's strides.
