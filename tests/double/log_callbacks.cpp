@@ -37,7 +37,7 @@ struct Log {
         planrt_runtime_options* options = nullptr;
         OK(planrt_runtime_options_new(&options));
         OK(planrt_runtime_options_set_tensorrt_path(options, tensorrt.path.c_str()));
-        OK(planrt_runtime_options_set_log(options, &callback, this, PLANRT_LOG_DEBUG));
+        OK(planrt_runtime_options_set_log(options, &callback, this, nullptr, PLANRT_LOG_DEBUG));
         planrt_runtime* runtime = nullptr;
         OK(planrt_runtime_new(options, &runtime));
         planrt_runtime_options_delete(options);
