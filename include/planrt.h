@@ -1275,6 +1275,13 @@ typedef struct planrt_request_options {
    */
   int32_t priority;
   /**
+   * Who copies outputs that come through memory of planrt's to ordinary host memory: 0 for the thread that first sees the
+   * answer, by `planrt_request_wait`, `_poll` or `_get_error` or in its callback, so that many threads' copies run side
+   * by side; 1 for a thread of the session's, before the request is answered, so that a thread which must not be held up
+   * (of a user interface, say) can poll at any time. It makes no difference where nothing is left to be copied.
+   */
+  int32_t copy_in_background;
+  /**
    * Null, or the stream whose work as of now the request's device memory waits for.
    */
   struct planrt_stream *stream;
@@ -1300,9 +1307,11 @@ typedef struct planrt_request planrt_request;
 
 /**
  * Waits until the request is answered, and returns its error if it failed; so many microseconds at most, or without end
- * for -1. `*done_out` says whether it is answered; it may be null where the wait has no end.
+ * for -1. `*done_out` receives whether it is answered, where no error is returned; it may be null where the wait has no
+ * end.
  *
- * Errors: the request's own, such as `PLANRT_ERROR_CANCELLED`, `_DEADLINE`, `_SHUT_DOWN`.
+ * Errors: the request's own, such as `PLANRT_ERROR_CANCELLED`, `_DEADLINE`, `_SHUT_DOWN`: it is answered then, and
+ * `*done_out` is left alone. `_INVALID_ARGUMENT` for a time-out below -1.
  *
  * Requires: `request` is alive, `done_out` writable.
  */
@@ -1312,7 +1321,24 @@ struct planrt_error *planrt_request_wait(const struct planrt_request *request,
                                          bool *done_out);
 
 /**
- * Whether the request is answered; its outputs are written then, if it succeeded. False for a bad handle.
+ * Orders a stream behind the request's outputs: what the stream is given afterwards finds them written. Returns as soon as
+ * the request's batch has been given to the device, or where it is answered before that; the host does not wait for the
+ * device. In that stream's order the request's memory is the application's again: its inputs may be written, and its outputs
+ * be used or freed by the stream. Whether the request succeeded only its answer tells: the outputs of one that failed or was
+ * cancelled hold anything. Any thread.
+ *
+ * Errors: those of the request, if it is answered; `PLANRT_ERROR_UNSUPPORTED` where the host writes outputs: for ordinary
+ * host memory, for page-locked memory with elements to be converted, and on the CPU engine. Wait for the answer there.
+ *
+ * Requires: `request` and `stream` are alive; no other thread gives the stream work meanwhile.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_request_order_stream(const struct planrt_request *request,
+                                                 struct planrt_stream *stream);
+
+/**
+ * Whether the request is answered; its outputs are written then, if it succeeded: copied by this call, where they are to be
+ * copied and `copy_in_background` was not asked for. False for a bad handle.
  *
  * Requires: `request` is null or alive.
  */
@@ -1480,7 +1506,8 @@ struct planrt_error *planrt_session_options_set_largest_batch(struct planrt_sess
                                                               int32_t items);
 
 /**
- * Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0. On the GPU
+ * Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0, where `sizes`
+ * may be null. On the GPU
  * batches are computed at these, at powers of two, at the least and at the largest batch, with places left empty where need
  * be; where none are given and no largest batch is, only up to the size from which on larger ones do not pay.
  *
@@ -1595,7 +1622,8 @@ void planrt_session_delete(struct planrt_session *session);
 /**
  * Gives the session a request and returns. Every input must be given; an output that is not given is computed and
  * dropped. Where the model has a batch, the request may have one of its own, and is not split. `options` may be null.
- * `request_out` receives the request, for `planrt_request_delete`; it may be null where a callback is given. Any thread.
+ * `request_out` receives the request, for `planrt_request_delete`, before its callback can be called; it may be null where a
+ * callback is given. Any thread.
  *
  * Ordinary host memory of a session on a GPU is copied by the calling thread; the outputs, by the thread that first sees
  * the answer.
@@ -1619,6 +1647,9 @@ struct planrt_error *planrt_session_submit(const struct planrt_session *session,
  * Runs a request and returns when it is answered, with its error if it failed. Where its batch may go at once it runs on the
  * calling thread, which saves two changes of threads. Any thread.
  *
+ * A callback is called as it is for `planrt_session_submit`, before this call returns or after it, and the batch runs on a
+ * thread of the session's then.
+ *
  * Errors: as for `planrt_session_submit`, and those of the run.
  *
  * Requires: As for `planrt_session_submit`.
@@ -1635,7 +1666,8 @@ struct planrt_error *planrt_session_run(const struct planrt_session *session,
  * Makes callbacks that are due, on the calling thread, and waits for the first so many microseconds: 0 not at all, -1
  * without end. `*calls_out` receives how many were made; it may be null. One thread at a time makes callbacks.
  *
- * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a session that makes its callbacks itself.
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a session that makes its callbacks itself, and for a time-out below -1;
+ * `*calls_out` is left alone.
  *
  * Requires: `session` is alive, `calls_out` null or writable.
  */

@@ -224,6 +224,23 @@ impl Description {
     }
 }
 
+/// Holds two engines against each other that shall run the requests of one session: they have to be of one model.
+pub fn check_same_model(first: &Description, other: &Description) -> Result<()> {
+    let alike = first.tensors.len() == other.tensors.len()
+        && first
+            .tensors
+            .iter()
+            .zip(&other.tensors)
+            .all(|(a, b)| (&a.name, a.role, a.element_type, a.shape) == (&b.name, b.role, b.element_type, b.shape));
+    match alike {
+        true => Ok(()),
+        false => Err(Error::new(
+            Code::InvalidArgument,
+            "the engines of a session are one model on several devices; these differ in their inputs or outputs",
+        )),
+    }
+}
+
 pub fn given_twice(name: &str) -> Error {
     Error::new(Code::InvalidArgument, format!("\"{name}\" was given twice"))
 }

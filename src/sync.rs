@@ -1,7 +1,7 @@
 //! The locks of the scheduler, in one place: `tests/interleavings` puts loom's in their stead and tries every
 //! interleaving.
 
-pub use parking_lot::{Condvar, Mutex};
+pub use parking_lot::{Condvar, Mutex, MutexGuard};
 pub use std::sync::Arc;
 pub use std::sync::atomic::{AtomicBool, Ordering};
 

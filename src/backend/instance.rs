@@ -7,14 +7,10 @@ use crate::error::Error;
 /// One batch at a time on its way through an engine. Instances are independent: while one runs, the next batch is gathered
 /// in another.
 pub trait Instance: Send {
-    /// Gathers the jobs' inputs, runs, scatters the outputs, and returns when that has ended. `unwanted` says which jobs
-    /// were cancelled meanwhile: their outputs may be dropped.
-    fn run(
-        &mut self,
-        key: &BatchKey,
-        jobs: &mut [Job],
-        unwanted: &dyn Fn(usize) -> bool,
-    ) -> std::result::Result<(), Failure>;
+    /// Gathers the jobs' inputs, runs, scatters the outputs, and returns when that has ended. Outputs of jobs that were
+    /// cancelled meanwhile may be dropped. On a device it tells each job's [`Progress`](super::job::Progress) as soon as all
+    /// is in the stream.
+    fn run(&mut self, key: &BatchKey, jobs: &mut [&mut Job]) -> std::result::Result<(), Failure>;
 }
 
 /// Why a batch failed.

@@ -1,10 +1,11 @@
 //! What a request brings to a batch: the caller's memory, tensor by tensor.
 
-use crate::cuda::{Block, Mark};
+use crate::cuda::{Block, Mark, Stream};
 use crate::engine::MemoryKind;
 use crate::error::{Error, Result};
 use crate::tensor::{ElementType, HostTensor, Shape, copy_elements};
 use std::ffi::c_void;
+use std::sync::Arc;
 
 /// Memory that a caller lends to a request until it is answered.
 pub struct CallerMemory {
@@ -46,6 +47,8 @@ pub struct RequestTensor {
     /// Its elements in page-locked memory, in the model's type: an input's from when the request is taken in, an
     /// output's until it is delivered.
     pub block: Option<Block>,
+    /// Whether the device itself reads or writes the lent memory.
+    pub direct: bool,
     /// Whether kernels on the device may touch the lent memory.
     pub reachable: bool,
     /// The model's element type.
@@ -54,7 +57,7 @@ pub struct RequestTensor {
 
 impl RequestTensor {
     pub fn new(caller: CallerMemory, element_type: ElementType) -> Self {
-        Self { caller, block: None, reachable: false, element_type }
+        Self { caller, block: None, direct: false, reachable: false, element_type }
     }
 
     pub fn elements(&self) -> Result<usize> {
@@ -108,11 +111,37 @@ pub struct Job {
     pub ready: Option<Mark>,
     /// Why this one job failed, where the batch did not.
     pub failure: Option<Error>,
+    pub progress: Arc<dyn Progress>,
+}
+
+/// How far a request is, between the instance that runs it and those who wait for it.
+pub trait Progress: Send + Sync {
+    /// Whether nobody wants the outputs any more: they may be dropped.
+    fn is_cancelled(&self) -> bool;
+
+    /// All that is done for the request on the device is in that stream now, up to its outputs.
+    fn enqueued(&self, stream: &Arc<Stream>);
 }
 
 impl Job {
-    /// Copies the outputs that came through blocks into the caller's memory.
+    /// Whether outputs are written by the host: from blocks, or since there is no device.
+    pub fn has_host_outputs(&self) -> bool {
+        self.outputs.iter().flatten().any(|tensor| !tensor.direct)
+    }
+
+    /// What is left to be copied to the caller's memory once the job has run.
+    pub fn into_delivery(self) -> Option<Delivery> {
+        let staged: Vec<_> = self.outputs.into_iter().flatten().filter(|tensor| tensor.block.is_some()).collect();
+        (!staged.is_empty()).then_some(Delivery(staged))
+    }
+}
+
+/// Outputs that came through blocks.
+pub struct Delivery(Vec<RequestTensor>);
+
+impl Delivery {
+    /// Copies them into the caller's memory.
     pub fn deliver(self) {
-        self.outputs.into_iter().flatten().for_each(RequestTensor::deliver);
+        self.0.into_iter().for_each(RequestTensor::deliver);
     }
 }

@@ -4,6 +4,7 @@ use super::error::planrt_error;
 use super::stream::planrt_stream;
 use super::structs::Extensible;
 use super::{Handle, delete, export, out};
+use crate::error::{Code, Error, Result};
 use crate::schedule::Request;
 use std::ffi::c_void;
 use std::time::Duration;
@@ -26,6 +27,11 @@ pub struct planrt_request_options {
     pub timeout_us: i64,
     /// Higher ones go first; equals, in the order in which they came.
     pub priority: i32,
+    /// Who copies outputs that come through memory of planrt's to ordinary host memory: 0 for the thread that first sees the
+    /// answer, by `planrt_request_wait`, `_poll` or `_get_error` or in its callback, so that many threads' copies run side
+    /// by side; 1 for a thread of the session's, before the request is answered, so that a thread which must not be held up
+    /// (of a user interface, say) can poll at any time. It makes no difference where nothing is left to be copied.
+    pub copy_in_background: i32,
     /// Null, or the stream whose work as of now the request's device memory waits for.
     pub stream: *mut planrt_stream,
     /// Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the request
@@ -54,10 +60,25 @@ impl planrt_request {
     }
 }
 
+/// How long a call waits, as the C interface says it: in microseconds, `None` without end.
+pub(super) fn timeout(timeout_us: i64) -> Result<Option<Duration>> {
+    match u64::try_from(timeout_us) {
+        Ok(time) => Ok(Some(Duration::from_micros(time))),
+        Err(_) if timeout_us == -1 => Ok(None),
+        Err(_) => {
+            let message =
+                format!("a time-out of {timeout_us} microseconds; it is 0 or more, or -1 to wait without end");
+            Err(Error::new(Code::InvalidArgument, message))
+        }
+    }
+}
+
 /// Waits until the request is answered, and returns its error if it failed; so many microseconds at most, or without end
-/// for -1. `*done_out` says whether it is answered; it may be null where the wait has no end.
+/// for -1. `*done_out` receives whether it is answered, where no error is returned; it may be null where the wait has no
+/// end.
 ///
-/// Errors: the request's own, such as `PLANRT_ERROR_CANCELLED`, `_DEADLINE`, `_SHUT_DOWN`.
+/// Errors: the request's own, such as `PLANRT_ERROR_CANCELLED`, `_DEADLINE`, `_SHUT_DOWN`: it is answered then, and
+/// `*done_out` is left alone. `_INVALID_ARGUMENT` for a time-out below -1.
 ///
 /// Requires: `request` is alive, `done_out` writable.
 #[must_use]
@@ -68,19 +89,39 @@ pub unsafe extern "C" fn planrt_request_wait(
     done_out: *mut bool,
 ) -> *mut planrt_error {
     export!(request => {
-        let timeout = u64::try_from(timeout_us).ok().map(Duration::from_micros);
+        let timeout = timeout(timeout_us)?;
         if timeout.is_some() {
             out(done_out, "done_out")?;
         }
-        let outcome = request.wait(timeout);
+        let outcome = request.wait(timeout).transpose()?;
         if let Some(place) = done_out.as_mut() {
             *place = outcome.is_some();
         }
-        outcome.unwrap_or(Ok(()))
+        Ok(())
     })
 }
 
-/// Whether the request is answered; its outputs are written then, if it succeeded. False for a bad handle.
+/// Orders a stream behind the request's outputs: what the stream is given afterwards finds them written. Returns as soon as
+/// the request's batch has been given to the device, or where it is answered before that; the host does not wait for the
+/// device. In that stream's order the request's memory is the application's again: its inputs may be written, and its outputs
+/// be used or freed by the stream. Whether the request succeeded only its answer tells: the outputs of one that failed or was
+/// cancelled hold anything. Any thread.
+///
+/// Errors: those of the request, if it is answered; `PLANRT_ERROR_UNSUPPORTED` where the host writes outputs: for ordinary
+/// host memory, for page-locked memory with elements to be converted, and on the CPU engine. Wait for the answer there.
+///
+/// Requires: `request` and `stream` are alive; no other thread gives the stream work meanwhile.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_request_order_stream(
+    request: *const planrt_request,
+    stream: *mut planrt_stream,
+) -> *mut planrt_error {
+    export!(request, stream => request.order(stream))
+}
+
+/// Whether the request is answered; its outputs are written then, if it succeeded: copied by this call, where they are to be
+/// copied and `copy_in_background` was not asked for. False for a bad handle.
 ///
 /// Requires: `request` is null or alive.
 #[unsafe(no_mangle)]

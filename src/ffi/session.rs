@@ -2,7 +2,7 @@
 
 use super::engine::planrt_engine;
 use super::error::{lend, planrt_error};
-use super::request::{planrt_request, planrt_request_options};
+use super::request::{planrt_request, planrt_request_options, timeout};
 use super::structs::{self, Extensible};
 use super::tensor::{self, planrt_tensor};
 use super::{Handle, delete, export, not_null, out, text};
@@ -154,7 +154,8 @@ pub unsafe extern "C" fn planrt_session_options_set_largest_batch(
     })
 }
 
-/// Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0. On the GPU
+/// Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0, where `sizes`
+/// may be null. On the GPU
 /// batches are computed at these, at powers of two, at the least and at the largest batch, with places left empty where need
 /// be; where none are given and no largest batch is, only up to the size from which on larger ones do not pay.
 ///
@@ -167,8 +168,11 @@ pub unsafe extern "C" fn planrt_session_options_set_preferred_batches(
     size_count: usize,
 ) -> *mut planrt_error {
     export!(options => {
-        let sizes = not_null(sizes, "sizes")?;
-        let mut preferred = std::slice::from_raw_parts(sizes, size_count)
+        let sizes = match size_count {
+            0 => &[][..],
+            _ => std::slice::from_raw_parts(not_null(sizes, "sizes")?, size_count),
+        };
+        let mut preferred = sizes
             .iter()
             .map(|size| count((*size).into(), 1, "a preferred batch"))
             .collect::<Result<Vec<_>>>()?;
@@ -370,21 +374,30 @@ unsafe fn submission<'a>(
         inputs: unsafe { tensor::lent(tensor::read(inputs.0, inputs.1, Role::Input)?) },
         outputs: unsafe { tensor::lent(tensor::read(outputs.0, outputs.1, Role::Output)?) },
         priority: 0,
-        deadline: None,
+        timeout: None,
         after: Dependency::Now,
         callback: None,
+        copied_by_session: false,
     };
     if options.is_null() {
         return Ok(submission);
     }
     let options = unsafe { structs::read(options) }?;
     submission.priority = options.priority;
+    submission.copied_by_session = match options.copy_in_background {
+        0 => false,
+        1 => true,
+        other => {
+            let message = format!("copy_in_background is {other}; it is 0 or 1");
+            return Err(Error::new(Code::InvalidArgument, message));
+        }
+    };
     if options.timeout_us != 0 {
         let time = u64::try_from(options.timeout_us).map_err(|_| {
             let late = options.timeout_us.unsigned_abs();
             Error::new(Code::Deadline, format!("the time-out passed {late} microseconds before the request was made"))
         })?;
-        submission.deadline = Some(Duration::from_micros(time));
+        submission.timeout = Some(Duration::from_micros(time));
     }
     submission.after = match unsafe { options.stream.as_ref() } {
         Some(stream) => Dependency::Stream(stream.0.get("stream")?),
@@ -401,7 +414,8 @@ unsafe fn submission<'a>(
 
 /// Gives the session a request and returns. Every input must be given; an output that is not given is computed and
 /// dropped. Where the model has a batch, the request may have one of its own, and is not split. `options` may be null.
-/// `request_out` receives the request, for `planrt_request_delete`; it may be null where a callback is given. Any thread.
+/// `request_out` receives the request, for `planrt_request_delete`, before its callback can be called; it may be null where a
+/// callback is given. Any thread.
 ///
 /// Ordinary host memory of a session on a GPU is copied by the calling thread; the outputs, by the thread that first sees
 /// the answer.
@@ -428,16 +442,19 @@ pub unsafe extern "C" fn planrt_session_submit(
             out(request_out, "request_out")?;
         }
         let session = session.0.clone();
-        let request = session.submit(submission)?;
-        if let Some(place) = request_out.as_mut() {
-            *place = planrt_request::hand_out(request);
-        }
-        Ok(())
+        session.submit(submission, |request| {
+            if let Some(place) = request_out.as_mut() {
+                *place = planrt_request::hand_out(request);
+            }
+        })
     })
 }
 
 /// Runs a request and returns when it is answered, with its error if it failed. Where its batch may go at once it runs on the
 /// calling thread, which saves two changes of threads. Any thread.
+///
+/// A callback is called as it is for `planrt_session_submit`, before this call returns or after it, and the batch runs on a
+/// thread of the session's then.
 ///
 /// Errors: as for `planrt_session_submit`, and those of the run.
 ///
@@ -463,7 +480,8 @@ pub unsafe extern "C" fn planrt_session_run(
 /// Makes callbacks that are due, on the calling thread, and waits for the first so many microseconds: 0 not at all, -1
 /// without end. `*calls_out` receives how many were made; it may be null. One thread at a time makes callbacks.
 ///
-/// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a session that makes its callbacks itself.
+/// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a session that makes its callbacks itself, and for a time-out below -1;
+/// `*calls_out` is left alone.
 ///
 /// Requires: `session` is alive, `calls_out` null or writable.
 #[must_use]
@@ -475,7 +493,7 @@ pub unsafe extern "C" fn planrt_session_pump(
 ) -> *mut planrt_error {
     export!(session => {
         let session = session.0.clone();
-        let calls = session.pump(u64::try_from(timeout_us).ok().map(Duration::from_micros))?;
+        let calls = session.pump(timeout(timeout_us)?)?;
         if let Some(place) = calls_out.as_mut() {
             *place = calls;
         }

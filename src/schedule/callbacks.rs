@@ -1,25 +1,37 @@
-//! Callbacks: they wait here for the thread that calls them, the session's own or one that the application lends.
+//! Callbacks: they wait here for the thread that makes them, the session's own or one that the application lends.
 
+use super::ticket::Ticket;
 use crate::error::Result;
-use crate::sync::{Condvar, Mutex, this_thread};
+use crate::panic::catch;
+use crate::sync::{Arc, Condvar, Mutex, this_thread};
 use std::collections::VecDeque;
 use std::time::Instant;
 
 /// What a request's owner wants called with the outcome.
 pub type Callback = Box<dyn FnOnce(&Result<()>) + Send>;
 
-/// One call that is due: makes the outputs visible and calls back.
-pub type Call = Box<dyn FnOnce() + Send>;
+/// A callback whose request is answered.
+pub struct DueCallback {
+    pub callback: Callback,
+    pub ticket: Arc<Ticket>,
+}
+
+impl DueCallback {
+    fn make(self) {
+        // A panic in it is its own affair: the others follow. To look at the outcome brings the outputs to the caller.
+        let _ = catch(|| self.ticket.poll().map(|outcome| (self.callback)(&outcome)));
+    }
+}
 
 #[derive(Default)]
-pub struct Calls {
+pub struct CallbackQueue {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    due: VecDeque<Call>,
+    due: VecDeque<DueCallback>,
     /// The thread that is in a callback: one at a time.
     caller: Option<usize>,
     /// The deadline that someone has to look after.
@@ -27,19 +39,20 @@ struct State {
     closed: bool,
 }
 
-/// What a thread that serves has to do.
-pub enum Duty {
-    Called,
+/// What a thread that serves has come to.
+pub enum Served {
+    /// It has made a callback.
+    Callback,
     /// The alarm went off.
     Alarm,
-    /// The time that was given is over, or a callback of the caller's own called for more.
+    /// The time that was given is over, or it is inside a callback already.
     Nothing,
     Closed,
 }
 
-impl Calls {
-    pub fn push(&self, call: Call) {
-        self.state.lock().due.push_back(call);
+impl CallbackQueue {
+    pub fn push(&self, due: DueCallback) {
+        self.state.lock().due.push_back(due);
         self.changed.notify_all();
     }
 
@@ -53,34 +66,33 @@ impl Calls {
         }
     }
 
-    /// Waits until there is something to do, and does it if it is a call and `calls` says that those are this thread's
-    /// to make.
-    pub fn serve(&self, calls: bool, alarms: bool, until: Option<Instant>) -> Duty {
+    /// Waits until there is something to do, and does it if it is a callback and those are this thread's to make.
+    pub fn serve(&self, callbacks: bool, alarms: bool, until: Option<Instant>) -> Served {
         let mut state = self.state.lock();
         loop {
-            if calls && state.caller == Some(this_thread()) {
-                return Duty::Nothing;
+            if callbacks && state.caller == Some(this_thread()) {
+                return Served::Nothing;
             }
-            if calls
+            if callbacks
                 && state.caller.is_none()
-                && let Some(call) = state.due.pop_front()
+                && let Some(due) = state.due.pop_front()
             {
                 state.caller = Some(this_thread());
                 drop(state);
                 let _calling = Calling(self);
-                call();
-                return Duty::Called;
+                due.make();
+                return Served::Callback;
             }
-            if state.closed && (!calls || state.due.is_empty()) {
-                return Duty::Closed;
+            if state.closed && (!callbacks || state.due.is_empty()) {
+                return Served::Closed;
             }
             let now = Instant::now();
             if alarms && state.alarm.is_some_and(|alarm| alarm <= now) {
                 state.alarm = None;
-                return Duty::Alarm;
+                return Served::Alarm;
             }
             if until.is_some_and(|until| until <= now) {
-                return Duty::Nothing;
+                return Served::Nothing;
             }
             let alarm = state.alarm.filter(|_| alarms);
             match [until, alarm].into_iter().flatten().min() {
@@ -90,8 +102,8 @@ impl Calls {
         }
     }
 
-    /// Makes the calls that are left and returns when none is under way, other than one that this thread is in: a
-    /// callback may end the session. No call is pushed from now on.
+    /// Makes the callbacks that are left and returns when none is under way, other than one that this thread is in: a
+    /// callback may end the session. None is pushed from now on.
     pub fn close(&self) {
         let me = this_thread();
         let mut state = self.state.lock();
@@ -103,11 +115,11 @@ impl Calls {
                 self.changed.wait(&mut state);
                 continue;
             }
-            let Some(call) = state.due.pop_front() else { return };
+            let Some(due) = state.due.pop_front() else { return };
             state.caller = Some(me);
             drop(state);
             let calling = (!mine).then(|| Calling(self));
-            call();
+            due.make();
             drop(calling);
             state = self.state.lock();
         }
@@ -120,7 +132,7 @@ impl Calls {
 }
 
 /// While it lives its thread is in a callback.
-struct Calling<'a>(&'a Calls);
+struct Calling<'a>(&'a CallbackQueue);
 
 impl Drop for Calling<'_> {
     fn drop(&mut self) {

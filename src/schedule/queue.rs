@@ -1,6 +1,6 @@
-//! The requests that wait: a line for each kind that can run together, each line by priority and then by age.
+//! The requests that wait: a line for each batch key, whose requests can run together, by priority and then by age.
 //!
-//! Only data: who may touch it when is the session's affair.
+//! Only data: who may touch it when is the dispatcher's affair.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ pub struct Rank {
 /// Where a request waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The kind of request: those of one kind may share a batch.
-    pub kind: u64,
+    /// The number of its batch key.
+    pub key: u64,
     pub rank: Rank,
 }
 
@@ -35,7 +35,7 @@ pub struct Queue<T> {
 }
 
 struct Line<T> {
-    kind: u64,
+    key: u64,
     waiting: BTreeMap<Rank, Waiting<T>>,
     items: usize,
     /// How many of them have a deadline.
@@ -44,7 +44,7 @@ struct Line<T> {
 
 /// What a line looks like to those who choose one.
 pub struct Head<'a, T> {
-    pub kind: u64,
+    pub key: u64,
     rank: Rank,
     pub first: &'a Waiting<T>,
     /// Items of the whole line.
@@ -54,7 +54,7 @@ pub struct Head<'a, T> {
 impl<T> Head<'_, T> {
     /// Whether the first of the line is the one that waits there.
     pub fn is_at(&self, place: Place) -> bool {
-        self.kind == place.kind && self.rank == place.rank
+        self.key == place.key && self.rank == place.rank
     }
 }
 
@@ -69,19 +69,19 @@ impl<T> Queue<T> {
         self.count
     }
 
-    pub fn push(&mut self, kind: u64, priority: i32, waiting: Waiting<T>) -> Place {
+    pub fn push(&mut self, key: u64, priority: i32, waiting: Waiting<T>) -> Place {
         self.number += 1;
-        let place = Place { kind, rank: Rank { priority: Reverse(priority), number: self.number } };
+        let place = Place { key, rank: Rank { priority: Reverse(priority), number: self.number } };
         self.put(place, waiting);
         place
     }
 
     /// Puts a request where it was.
     pub fn put(&mut self, place: Place, waiting: Waiting<T>) {
-        let line = match self.lines.iter().position(|line| line.kind == place.kind) {
+        let line = match self.lines.iter().position(|line| line.key == place.key) {
             Some(i) => &mut self.lines[i],
             None => {
-                self.lines.push(Line { kind: place.kind, waiting: BTreeMap::new(), items: 0, deadlines: 0 });
+                self.lines.push(Line { key: place.key, waiting: BTreeMap::new(), items: 0, deadlines: 0 });
                 self.lines.last_mut().unwrap_or_else(|| unreachable!("one was pushed"))
             }
         };
@@ -93,7 +93,7 @@ impl<T> Queue<T> {
 
     /// Takes a request out; `None` where it waits no more.
     pub fn remove(&mut self, place: Place) -> Option<Waiting<T>> {
-        let i = self.lines.iter().position(|line| line.kind == place.kind)?;
+        let i = self.lines.iter().position(|line| line.key == place.key)?;
         let taken = self.lines[i].remove(place.rank)?;
         self.count -= 1;
         self.drop_if_empty(i);
@@ -109,17 +109,17 @@ impl<T> Queue<T> {
 
     /// Takes the first requests of a line that have room together. The first one goes however large it is; behind one
     /// that does not fit none is taken, or large requests would wait for ever.
-    pub fn take(&mut self, kind: u64, room: usize) -> Vec<(Place, Waiting<T>)> {
-        let Some(i) = self.lines.iter().position(|line| line.kind == kind) else { return Vec::new() };
+    pub fn take(&mut self, key: u64, max_items: usize) -> Vec<(Place, Waiting<T>)> {
+        let Some(i) = self.lines.iter().position(|line| line.key == key) else { return Vec::new() };
         let line = &mut self.lines[i];
-        let mut taken = Vec::with_capacity(room.min(line.waiting.len()));
+        let mut taken = Vec::with_capacity(max_items.min(line.waiting.len()));
         let mut items = 0;
         while let Some((rank, first)) = line.waiting.first_key_value()
-            && (taken.is_empty() || items + first.items <= room)
+            && (taken.is_empty() || items + first.items <= max_items)
         {
             let rank = *rank;
             items += first.items;
-            taken.extend(line.remove(rank).map(|waiting| (Place { kind, rank }, waiting)));
+            taken.extend(line.remove(rank).map(|waiting| (Place { key, rank }, waiting)));
         }
         self.count -= taken.len();
         self.drop_if_empty(i);
@@ -156,7 +156,7 @@ impl<T> Queue<T> {
 
     fn drop_if_empty(&mut self, i: usize) {
         if self.lines[i].waiting.is_empty() {
-            self.lines.swap_remove(i);
+            self.lines.remove(i);
         }
     }
 }
@@ -164,7 +164,7 @@ impl<T> Queue<T> {
 impl<T> Line<T> {
     fn head(&self) -> Option<Head<'_, T>> {
         let (rank, first) = self.waiting.first_key_value()?;
-        Some(Head { kind: self.kind, rank: *rank, first, items: self.items })
+        Some(Head { key: self.key, rank: *rank, first, items: self.items })
     }
 
     fn remove(&mut self, rank: Rank) -> Option<Waiting<T>> {
@@ -195,7 +195,7 @@ mod tests {
         queue.push(1, 0, waiting(3, "second, of three"));
         queue.push(1, 0, waiting(1, "third"));
         queue.push(1, 5, waiting(1, "urgent"));
-        queue.push(2, 0, waiting(1, "of another kind"));
+        queue.push(2, 0, waiting(1, "with another key"));
         assert_eq!(queue.len(), 5);
         assert_eq!(names(queue.take(1, 4)), ["urgent", "first"]);
         assert_eq!(names(queue.take(1, 2)), ["second, of three"]);
@@ -209,8 +209,8 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(1, 0, waiting(1, "a"));
         queue.push(2, 1, waiting(2, "b"));
-        let kinds: Vec<_> = queue.heads().map(|head| (head.kind, head.items)).collect();
-        assert_eq!(kinds, [(2, 2), (1, 1)]);
+        let lines: Vec<_> = queue.heads().map(|head| (head.key, head.items)).collect();
+        assert_eq!(lines, [(2, 2), (1, 1)]);
     }
 
     #[test]

@@ -1,126 +1,84 @@
-//! The answer to a request: given once, seen by any number of threads.
+//! A request on its way: what has to be run for it, and the duty to answer it.
 
-use crate::error::Result;
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
-use std::time::Instant;
+use super::callbacks::{Callback, CallbackQueue, DueCallback};
+use super::keys::RegisteredKey;
+use super::ticket::Ticket;
+use crate::backend::job::{Delivery, Job};
+use crate::error::{Code, Error, Result};
+use crate::sync::Arc;
 
-/// What is left to do with a result when its owner sees it: outputs that came through memory of the library's are copied
-/// to the caller's by the thread that wants them, so that many threads' copies run side by side.
-pub trait Delivery {
-    fn deliver(self);
+pub struct PendingRequest {
+    pub job: Job,
+    pub responder: Responder,
+    pub key: Arc<RegisteredKey>,
+    /// Whether outputs that come through memory of the library's are copied by a thread of the session's, before the request
+    /// is answered, and not by the one that sees the answer.
+    pub copied_by_session: bool,
 }
 
-pub struct Ticket<D> {
-    answer: Mutex<Option<Answer<D>>>,
-    answered: Condvar,
-    cancelled: AtomicBool,
+/// Who has to answer a request. One that is dropped before it has done so answers with an error: whatever went wrong,
+/// nobody waits for ever.
+pub struct Responder {
+    ticket: Arc<Ticket>,
+    /// What to call then, and where it is called.
+    callback: Option<(Callback, Arc<CallbackQueue>)>,
+    /// Whether the request was taken in, and not answered yet.
+    open: bool,
 }
 
-struct Answer<D> {
-    outcome: Result<()>,
-    /// Until it is delivered.
-    delivery: Option<D>,
-}
-
-impl<D: Delivery> Ticket<D> {
-    pub fn new() -> Self {
-        Self { answer: Mutex::new(None), answered: Condvar::new(), cancelled: AtomicBool::new(false) }
+impl Responder {
+    /// For a request that is not taken in yet: nobody waits for an answer.
+    pub fn new(ticket: Arc<Ticket>, callback: Option<(Callback, Arc<CallbackQueue>)>) -> Self {
+        Self { ticket, callback, open: false }
     }
 
-    /// Answers the request; false if it was answered before, and then nothing changes.
-    pub fn answer(&self, outcome: Result<()>, delivery: Option<D>) -> bool {
-        let mut answer = self.answer.lock();
-        if answer.is_some() {
-            return false;
-        }
-        *answer = Some(Answer { outcome, delivery });
-        drop(answer);
-        self.answered.notify_all();
-        true
+    pub fn ticket(&self) -> &Arc<Ticket> {
+        &self.ticket
     }
 
-    /// The outcome, if it is there. The outputs are where the caller wants them then.
-    pub fn poll(&self) -> Option<Result<()>> {
-        self.answer.lock().as_mut().map(Answer::see)
+    /// From now on the request has to be answered.
+    pub fn take_in(&mut self) {
+        self.open = true;
     }
 
-    /// Waits for the outcome, until then if a time is given.
-    pub fn wait(&self, until: Option<Instant>) -> Option<Result<()>> {
-        let mut answer = self.answer.lock();
-        loop {
-            if let Some(answer) = answer.as_mut() {
-                return Some(answer.see());
-            }
-            match until {
-                None => self.answered.wait(&mut answer),
-                Some(until) => {
-                    if self.answered.wait_until(&mut answer, until).timed_out() {
-                        return answer.as_mut().map(Answer::see);
-                    }
-                }
-            }
+    /// Nobody waits for an answer any more: the one that submits the request is told otherwise.
+    pub fn withdraw(mut self) {
+        self.open = false;
+    }
+
+    pub fn answer(mut self, outcome: Result<()>, delivery: Option<Delivery>) {
+        self.give(outcome, delivery);
+    }
+
+    fn give(&mut self, outcome: Result<()>, delivery: Option<Delivery>) {
+        self.open = false;
+        self.ticket.answer(outcome, delivery);
+        if let Some((callback, queue)) = self.callback.take() {
+            queue.push(DueCallback { callback, ticket: self.ticket.clone() });
         }
     }
+}
 
-    /// Lets the result be dropped, if it is not there yet.
-    pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Release);
-    }
-
-    pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire)
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if self.open {
+            self.give(Err(lost()), None);
+        }
     }
 }
 
-impl<D: Delivery> Answer<D> {
-    fn see(&mut self) -> Result<()> {
-        // Under the lock: a second thread that asks must not see the answer before the outputs are there.
-        if let Some(delivery) = self.delivery.take() {
-            delivery.deliver();
-        }
-        self.outcome.clone()
-    }
+fn lost() -> Error {
+    Error::new(Code::Internal, "planrt failed while it had the request; please report this")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::{Code, Error};
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
-    use std::time::Duration;
+pub fn cancelled() -> Error {
+    Error::new(Code::Cancelled, "the request was cancelled")
+}
 
-    struct Counted(Arc<AtomicUsize>);
+pub fn late() -> Error {
+    Error::new(Code::Deadline, "the request's time-out passed before it ran")
+}
 
-    impl Delivery for Counted {
-        fn deliver(self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[test]
-    fn answered_once_and_delivered_once() {
-        let delivered = Arc::new(AtomicUsize::new(0));
-        let ticket = Ticket::new();
-        assert!(ticket.poll().is_none());
-        assert!(ticket.wait(Some(Instant::now() + Duration::from_millis(2))).is_none());
-        assert!(ticket.answer(Ok(()), Some(Counted(delivered.clone()))));
-        assert_eq!(delivered.load(Ordering::Relaxed), 0);
-        assert!(!ticket.answer(Err(Error::new(Code::Internal, "again")), None));
-        assert!(ticket.wait(None).unwrap().is_ok() && ticket.poll().unwrap().is_ok());
-        assert_eq!(delivered.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn who_waits_is_woken() {
-        let ticket = Arc::new(Ticket::<Counted>::new());
-        let waiting: Vec<_> = (0..4)
-            .map(|_| {
-                let ticket = ticket.clone();
-                std::thread::spawn(move || ticket.wait(None).unwrap().unwrap_err().code())
-            })
-            .collect();
-        ticket.answer(Err(Error::new(Code::Cancelled, "as the test asked")), None);
-        assert!(waiting.into_iter().all(|thread| thread.join().unwrap() == Code::Cancelled));
-    }
+pub fn shut_down() -> Error {
+    Error::new(Code::ShutDown, "the session was deleted before the request ran")
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 /// Batches are counted by their size: 1 to 64 items, and more.
 pub const BATCH_SIZES: usize = 66;
 
+#[derive(Clone)]
 pub struct Statistics {
     since: Instant,
     pub submitted: u64,

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)] // lends memory, and is careful with it
 
+use super::faults::Fault;
 use super::policy::Policy;
 use super::*;
 use crate::backend::admission::{Admission, Dependency};
@@ -99,6 +100,8 @@ struct StageState {
     batches: Vec<Vec<f32>>,
     /// Instances that are to be lost.
     losing: usize,
+    /// Whether instances panic when they run, and when they go.
+    panicking: bool,
 }
 
 impl Stage {
@@ -132,11 +135,11 @@ impl Stage {
 struct DoubleInstance(Arc<Stage>);
 
 impl Instance for DoubleInstance {
-    fn run(&mut self, _: &BatchKey, jobs: &mut [Job], _: &dyn Fn(usize) -> bool) -> std::result::Result<(), Failure> {
+    fn run(&mut self, _: &BatchKey, jobs: &mut [&mut Job]) -> std::result::Result<(), Failure> {
         let mut state = self.0.state.lock();
         // SAFETY: the test's own memory, of one element and more.
         let first = |job: &Job| unsafe { job.inputs[0].caller.address().cast::<f32>().read() };
-        state.batches.push(jobs.iter().map(first).collect());
+        state.batches.push(jobs.iter().map(|job| first(job)).collect());
         self.0.changed.notify_all();
         while state.permits == Some(0) {
             self.0.changed.wait(&mut state);
@@ -144,6 +147,7 @@ impl Instance for DoubleInstance {
         if let Some(permits) = state.permits.as_mut() {
             *permits -= 1;
         }
+        assert!(!state.panicking, "as the test asked");
         if state.losing > 0 {
             state.losing -= 1;
             return Err(Failure { error: Error::new(Code::Cuda, "the device is gone"), lost: true });
@@ -164,10 +168,24 @@ impl Instance for DoubleInstance {
     }
 }
 
+impl Drop for DoubleInstance {
+    fn drop(&mut self) {
+        assert!(!self.0.state.lock().panicking, "as the test asked");
+    }
+}
+
 fn session_with(stage: &Arc<Stage>, instances: usize, policy: Policy) -> Session {
     let instances = (0..instances).map(|_| Box::new(DoubleInstance(stage.clone())) as _).collect();
     let options = Options { policy, ..Options::default() };
     Session::with_instances(double_engine(), Arc::new(DoubleAdmission), instances, &options)
+}
+
+impl Session {
+    fn submitted(&self, submission: Submission<'_>) -> Result<Request> {
+        let mut request = None;
+        self.submit(submission, |handed_out| request = Some(handed_out))?;
+        Ok(request.unwrap())
+    }
 }
 
 fn session(stage: &Arc<Stage>) -> Session {
@@ -191,9 +209,10 @@ impl Memory {
             inputs: vec![lend("x", self.x, &[items, 3])],
             outputs: vec![lend("y", self.y, &[])],
             priority: 0,
-            deadline: None,
+            timeout: None,
             after: Dependency::Now,
             callback: None,
+            copied_by_session: false,
         }
     }
 }
@@ -219,10 +238,10 @@ fn code(outcome: Option<Result<()>>) -> Option<Code> {
 fn what_waits_together_runs_together() {
     let stage = Stage::shut();
     let session = session(&stage);
-    let first = session.submit(request(0.0)).unwrap();
+    let first = session.submitted(request(0.0)).unwrap();
     stage.begun(1);
     let mut memories: Vec<_> = (1..=5).map(|i| Memory::new(i as f32, 1)).collect();
-    let requests: Vec<_> = memories.iter_mut().map(|m| session.submit(m.submission()).unwrap()).collect();
+    let requests: Vec<_> = memories.iter_mut().map(|m| session.submitted(m.submission()).unwrap()).collect();
     assert!(first.poll().is_none() && first.wait(Some(Duration::from_millis(1))).is_none());
     stage.open();
     for request in &requests {
@@ -238,15 +257,15 @@ fn what_waits_together_runs_together() {
 fn priorities_own_batches_and_kinds() {
     let stage = Stage::shut();
     let session = session(&stage);
-    let mut all = vec![session.submit(request(0.0)).unwrap()];
+    let mut all = vec![session.submitted(request(0.0)).unwrap()];
     stage.begun(1);
-    all.push(session.submit(request(1.0)).unwrap());
-    all.push(session.submit(Submission { priority: 5, ..request(2.0) }).unwrap());
-    all.push(session.submit(Memory::new(3.0, 4).submission()).unwrap());
-    all.push(session.submit(request(4.0)).unwrap());
+    all.push(session.submitted(request(1.0)).unwrap());
+    all.push(session.submitted(Submission { priority: 5, ..request(2.0) }).unwrap());
+    all.push(session.submitted(Memory::new(3.0, 4).submission()).unwrap());
+    all.push(session.submitted(request(4.0)).unwrap());
     let (x, y) = (Vec::leak(vec![5.0; 2]), Vec::leak(vec![0.0; 2]));
     let inputs = vec![lend("x", x, &[1, 2])];
-    all.push(session.submit(Submission { inputs, outputs: vec![lend("y", y, &[])], ..request(0.0) }).unwrap());
+    all.push(session.submitted(Submission { inputs, outputs: vec![lend("y", y, &[])], ..request(0.0) }).unwrap());
     stage.open();
     all.iter().for_each(|request| assert_eq!(code(request.wait(None)), None));
     // The urgent one first, with whom it has company; one of four items is not split; another shape goes by itself.
@@ -257,14 +276,14 @@ fn priorities_own_batches_and_kinds() {
 fn a_deadline_that_passes_in_the_queue_costs_no_run() {
     let stage = Stage::shut();
     let session = session(&stage);
-    let first = session.submit(request(0.0)).unwrap();
+    let first = session.submitted(request(0.0)).unwrap();
     stage.begun(1);
     let soon = Some(Duration::from_millis(5));
     let called = Arc::new(Mutex::new(None));
-    let (seen, late) = (called.clone(), Submission { deadline: soon, ..request(1.0) });
+    let (seen, late) = (called.clone(), Submission { timeout: soon, ..request(1.0) });
     let callback = Box::new(move |outcome: &Result<()>| *seen.lock() = Some(outcome.clone())) as Callback;
-    let told = session.submit(Submission { deadline: soon, callback: Some(callback), ..request(2.0) }).unwrap();
-    let late = session.submit(late).unwrap();
+    let told = session.submitted(Submission { timeout: soon, callback: Some(callback), ..request(2.0) }).unwrap();
+    let late = session.submitted(late).unwrap();
     assert_eq!(code(late.wait(None)), Some(Code::Deadline));
     assert_eq!(code(told.wait(None)), Some(Code::Deadline));
     while called.lock().is_none() {
@@ -282,9 +301,9 @@ fn a_deadline_that_passes_in_the_queue_costs_no_run() {
 fn cancelled_at_once_in_the_queue_and_at_the_end_of_its_batch() {
     let stage = Stage::shut();
     let session = session(&stage);
-    let running = session.submit(request(0.0)).unwrap();
+    let running = session.submitted(request(0.0)).unwrap();
     stage.begun(1);
-    let waiting = session.submit(request(1.0)).unwrap();
+    let waiting = session.submitted(request(1.0)).unwrap();
     waiting.cancel();
     assert_eq!(code(waiting.poll()), Some(Code::Cancelled));
     running.cancel();
@@ -292,7 +311,7 @@ fn cancelled_at_once_in_the_queue_and_at_the_end_of_its_batch() {
     stage.open();
     assert_eq!(code(running.wait(None)), Some(Code::Cancelled));
     running.cancel();
-    let after = session.submit(request(2.0)).unwrap();
+    let after = session.submitted(request(2.0)).unwrap();
     assert_eq!(code(after.wait(None)), None);
     after.cancel();
     assert_eq!(code(after.poll()), None);
@@ -305,10 +324,10 @@ fn a_full_queue_refuses_or_blocks() {
     for when_full in [WhenFull::Refuse, WhenFull::Block] {
         let stage = Stage::shut();
         let session = session_with(&stage, 1, Policy { capacity: 2, when_full, ..Policy::default() });
-        let _running = session.submit(request(0.0)).unwrap();
+        let _running = session.submitted(request(0.0)).unwrap();
         stage.begun(1);
-        let _waiting = [session.submit(request(1.0)).unwrap(), session.submit(request(2.0)).unwrap()];
-        let late = session.submit(Submission { deadline: Some(Duration::from_millis(3)), ..request(3.0) });
+        let _waiting = [session.submitted(request(1.0)).unwrap(), session.submitted(request(2.0)).unwrap()];
+        let late = session.submitted(Submission { timeout: Some(Duration::from_millis(3)), ..request(3.0) });
         let expected = if when_full == WhenFull::Refuse { Code::QueueFull } else { Code::Deadline };
         assert_eq!(late.err().unwrap().code(), expected);
         thread::scope(|scope| {
@@ -341,9 +360,9 @@ fn an_idle_session_runs_on_the_thread_that_asks() {
 fn one_bad_job_fails_alone() {
     let stage = Stage::shut();
     let session = session(&stage);
-    let _first = session.submit(request(0.0)).unwrap();
+    let _first = session.submitted(request(0.0)).unwrap();
     stage.begun(1);
-    let requests = [1.0, -1.0, 2.0].map(|value| session.submit(request(value)).unwrap());
+    let requests = [1.0, -1.0, 2.0].map(|value| session.submitted(request(value)).unwrap());
     stage.open();
     assert_eq!(requests.each_ref().map(|request| code(request.wait(None))), [None, Some(Code::Cuda), None]);
 }
@@ -354,12 +373,12 @@ fn a_fixed_delay_waits_for_company() {
     let delay = Delay::Fixed(Duration::from_millis(40));
     let session = session_with(&stage, 1, Policy { delay, ..Policy::default() });
     let start = Instant::now();
-    let requests: Vec<_> = (0..3).map(|i| session.submit(request(i as f32)).unwrap()).collect();
+    let requests: Vec<_> = (0..3).map(|i| session.submitted(request(i as f32)).unwrap()).collect();
     requests.iter().for_each(|request| assert_eq!(code(request.wait(None)), None));
     assert!(start.elapsed() >= Duration::from_millis(40));
     assert_eq!(stage.seen(), [[0.0, 1.0, 2.0]]);
     let start = Instant::now();
-    let requests: Vec<_> = (0..4).map(|i| session.submit(request(i as f32)).unwrap()).collect();
+    let requests: Vec<_> = (0..4).map(|i| session.submitted(request(i as f32)).unwrap()).collect();
     requests.iter().for_each(|request| assert_eq!(code(request.wait(None)), None));
     assert!(start.elapsed() < Duration::from_millis(40), "a full batch waited");
 }
@@ -370,7 +389,7 @@ fn a_lost_device_fails_its_requests_or_another_runs_them() {
         let stage = Stage::shut();
         let session = session_with(&stage, 2, Policy { retry, ..Policy::default() });
         stage.state.lock().losing = 1;
-        let first = session.submit(request(0.0)).unwrap();
+        let first = session.submitted(request(0.0)).unwrap();
         stage.begun(1);
         stage.let_pass(1);
         let expected = (!retry).then_some(Code::Cuda);
@@ -384,7 +403,7 @@ fn a_lost_device_fails_its_requests_or_another_runs_them() {
         stage.state.lock().losing = 1;
         let last = session.run(request(2.0)).unwrap_err();
         assert_eq!(last.code(), Code::Cuda);
-        let refused = session.submit(request(3.0)).err().unwrap();
+        let refused = session.submitted(request(3.0)).err().unwrap();
         assert!(refused.code() == Code::Cuda && refused.message().contains("every device"), "{refused}");
     }
 }
@@ -394,9 +413,9 @@ fn requests_that_wait_for_a_lost_device_are_answered() {
     let stage = Stage::shut();
     let session = session(&stage);
     stage.state.lock().losing = 1;
-    let first = session.submit(request(0.0)).unwrap();
+    let first = session.submitted(request(0.0)).unwrap();
     stage.begun(1);
-    let waiting = session.submit(request(1.0)).unwrap();
+    let waiting = session.submitted(request(1.0)).unwrap();
     stage.open();
     assert_eq!(code(first.wait(None)), Some(Code::Cuda));
     assert_eq!(code(waiting.wait(None)), Some(Code::Cuda));
@@ -407,11 +426,11 @@ fn what_only_a_lost_device_could_run_is_answered_where_the_rest_is_tried_again()
     let stage = Stage::shut();
     let session = session_with(&stage, 2, Policy { retry: true, ..Policy::default() });
     stage.state.lock().losing = 1;
-    let first = session.submit(request(0.0)).unwrap();
+    let first = session.submitted(request(0.0)).unwrap();
     stage.begun(1);
     let (x, y) = (Vec::leak(vec![5.0; BOUND as usize]), Vec::leak(vec![0.0; BOUND as usize]));
     let inputs = vec![lend("x", x, &[1, BOUND])];
-    let bound = session.submit(Submission { inputs, outputs: vec![lend("y", y, &[])], ..request(0.0) }).unwrap();
+    let bound = session.submitted(Submission { inputs, outputs: vec![lend("y", y, &[])], ..request(0.0) }).unwrap();
     stage.open();
     assert_eq!(code(first.wait(None)), None);
     assert_eq!(code(bound.wait(Some(Duration::from_secs(20)))), Some(Code::Cuda));
@@ -427,10 +446,10 @@ fn the_end_answers_everything_once_and_then_is_silent() {
     let stage = Stage::shut();
     let session = session(&stage);
     let calls = Arc::new(AtomicUsize::new(0));
-    let running = session.submit(Submission { callback: counted(&calls), ..request(0.0) }).unwrap();
+    let running = session.submitted(Submission { callback: counted(&calls), ..request(0.0) }).unwrap();
     stage.begun(1);
     let waiting: Vec<_> =
-        (0..3).map(|_| session.submit(Submission { callback: counted(&calls), ..request(1.0) }).unwrap()).collect();
+        (0..3).map(|_| session.submitted(Submission { callback: counted(&calls), ..request(1.0) }).unwrap()).collect();
     thread::scope(|scope| {
         scope.spawn(|| {
             while waiting[2].poll().is_none() {
@@ -443,7 +462,7 @@ fn the_end_answers_everything_once_and_then_is_silent() {
     assert_eq!(calls.load(Ordering::Relaxed), 4);
     assert_eq!(code(running.poll()), None);
     waiting.iter().for_each(|request| assert_eq!(code(request.poll()), Some(Code::ShutDown)));
-    assert_eq!(session.submit(request(0.0)).err().unwrap().code(), Code::ShutDown);
+    assert_eq!(session.submitted(request(0.0)).err().unwrap().code(), Code::ShutDown);
     assert_eq!(session.run(request(0.0)).unwrap_err().code(), Code::ShutDown);
 }
 
@@ -461,15 +480,15 @@ fn a_callback_submits_again_and_one_ends_the_session() {
             assert!(outcome.is_ok());
             let within = again.clone();
             let callback = Box::new(move |_: &Result<()>| {
-                let more = within.submit(Submission { callback: counted(&end), ..request(2.0) }).unwrap();
+                let more = within.submitted(Submission { callback: counted(&end), ..request(2.0) }).unwrap();
                 assert_eq!(code(more.wait(None)), None);
                 within.close();
                 // What was due was made before the end.
                 assert_eq!(end.fetch_add(1, Ordering::Relaxed), 1);
             });
-            again.submit(Submission { callback: Some(callback), ..request(1.0) }).unwrap();
+            again.submitted(Submission { callback: Some(callback), ..request(1.0) }).unwrap();
         });
-        session.submit(Submission { callback: Some(callback), ..request(0.0) }).unwrap();
+        session.submitted(Submission { callback: Some(callback), ..request(0.0) }).unwrap();
         while ended.load(Ordering::Relaxed) < 2 {
             match pumped {
                 true => _ = session.pump(Some(Duration::from_millis(5))).unwrap(),
@@ -488,12 +507,122 @@ fn a_slow_callback_holds_up_nothing_but_callbacks() {
     let gate = Arc::new(Mutex::new(()));
     let (closed, held) = (gate.lock(), gate.clone());
     let slow = Box::new(move |_: &Result<()>| drop(held.lock())) as Callback;
-    session.submit(Submission { callback: Some(slow), ..request(0.0) }).unwrap();
+    session.submitted(Submission { callback: Some(slow), ..request(0.0) }).unwrap();
     for i in 0..50 {
         assert!(session.run(request(i as f32)).is_ok());
-        assert_eq!(code(session.submit(request(i as f32)).unwrap().wait(None)), None);
+        assert_eq!(code(session.submitted(request(i as f32)).unwrap().wait(None)), None);
     }
     drop(closed);
+}
+
+/// Whatever breaks, nobody waits for ever: not who asks, nor who ends the session.
+#[test]
+fn a_panic_leaves_nobody_waiting() {
+    for fault in [Fault::Choosing, Fault::Ending, Fault::Answering] {
+        for inline in [false, true] {
+            let stage = Stage::shut();
+            let session = session_with(&stage, 2, Policy::default());
+            let calls = Arc::new(AtomicUsize::new(0));
+            let running = session.submitted(Submission { callback: counted(&calls), ..request(0.0) }).unwrap();
+            stage.begun(1);
+            session.faults().arm(fault);
+            let asked = match inline {
+                true => thread::scope(|scope| {
+                    let asking = scope.spawn(|| session.run(request(1.0)));
+                    thread::sleep(Duration::from_millis(2));
+                    stage.open();
+                    asking.join().unwrap()
+                }),
+                false => {
+                    let asked = session.submitted(request(1.0));
+                    stage.open();
+                    asked.and_then(|request| request.wait(None).unwrap())
+                }
+            };
+            let first = running.wait(Some(Duration::from_secs(20))).expect("an answer");
+            let failed = [asked, first].into_iter().filter_map(Result::err).collect::<Vec<_>>();
+            assert!(failed.iter().all(|error| error.code() == Code::Internal), "{failed:?}");
+            assert!(fault != Fault::Choosing || failed.len() == 1, "{failed:?}");
+            session.close();
+            assert_eq!(calls.load(Ordering::Relaxed), 1);
+            assert!(session.run(request(2.0)).is_err());
+        }
+    }
+}
+
+#[test]
+fn an_instance_that_panics_also_when_it_goes_is_lost() {
+    let stage = Stage::shut();
+    let session = session_with(&stage, 2, Policy::default());
+    let first = session.submitted(request(0.0)).unwrap();
+    stage.begun(1);
+    stage.state.lock().panicking = true;
+    stage.let_pass(1);
+    assert_eq!(code(first.wait(Some(Duration::from_secs(20)))), Some(Code::Internal));
+    stage.state.lock().panicking = false;
+    stage.open();
+    assert!(session.run(request(1.0)).is_ok());
+}
+
+#[test]
+fn a_callback_that_panics_holds_up_no_other() {
+    let session = session(&Arc::new(Stage::default()));
+    let calls = Arc::new(AtomicUsize::new(0));
+    for _ in 0..2 {
+        let callback =
+            Some(Box::new(|outcome: &Result<()>| assert!(outcome.is_err(), "as the test asked")) as Callback);
+        session.submitted(Submission { callback, ..request(0.0) }).unwrap();
+        session.submitted(Submission { callback: counted(&calls), ..request(1.0) }).unwrap();
+    }
+    session.close();
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn a_request_is_handed_out_before_its_callback() {
+    let session = session(&Arc::new(Stage::default()));
+    for i in 0..200 {
+        let handed_out = Arc::new(AtomicUsize::new(0));
+        let (seen, sought) = (Arc::new(AtomicUsize::new(0)), handed_out.clone());
+        let told = seen.clone();
+        let callback =
+            Box::new(move |_: &Result<()>| told.store(1 + sought.load(Ordering::Acquire), Ordering::Release));
+        let submission = Submission { callback: Some(callback as Callback), ..request(i as f32) };
+        session.submit(submission, |_| handed_out.store(1, Ordering::Release)).unwrap();
+        while seen.load(Ordering::Acquire) == 0 {
+            thread::yield_now();
+        }
+        assert_eq!(seen.load(Ordering::Acquire), 2);
+    }
+}
+
+#[test]
+fn ended_by_several_threads_and_a_callback_at_once() {
+    for _ in 0..50 {
+        let stage = Arc::new(Stage::default());
+        let session = Arc::new(session_with(&stage, 2, Policy::default()));
+        let (calls, mut taken) = (Arc::new(AtomicUsize::new(0)), 0);
+        for i in 0..4 {
+            let (within, calls) = (session.clone(), calls.clone());
+            let callback = Box::new(move |_: &Result<()>| {
+                if i == 1 {
+                    within.close();
+                }
+                calls.fetch_add(1, Ordering::Relaxed);
+            });
+            let asked = session.submitted(Submission { callback: Some(callback as Callback), ..request(i as f32) });
+            taken += usize::from(asked.is_ok());
+        }
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    session.close();
+                    assert_eq!(session.run(request(0.0)).unwrap_err().code(), Code::ShutDown);
+                });
+            }
+        });
+        assert_eq!(calls.load(Ordering::Relaxed), taken);
+    }
 }
 
 #[test]
@@ -504,7 +633,7 @@ fn impossible_requests_are_refused_with_a_reason() {
     let mut refused = |change: &dyn Fn(&mut Submission<'static>), expected: Code, word: &str| {
         let mut submission = memory.submission();
         change(&mut submission);
-        let error = session.submit(submission).err().unwrap();
+        let error = session.submitted(submission).err().unwrap();
         assert!(error.code() == expected && error.message().contains(word), "{error:?}");
     };
     refused(&|s| s.inputs.clear(), Code::InvalidArgument, "missing");
@@ -515,8 +644,9 @@ fn impossible_requests_are_refused_with_a_reason() {
     refused(&|s| s.outputs[0].memory.size = 3, Code::BufferTooSmall, "24 bytes");
     refused(&|s| s.inputs[0].memory.shape = Shape::new(&[0, 3]).unwrap(), Code::Shape, "at least 1");
     refused(&|s| s.inputs[0].memory.shape = Shape::new(&[3]).unwrap(), Code::Shape, "dimensions");
+    refused(&|s| s.inputs[0].memory.shape = Shape::new(&[i64::MAX, 1]).unwrap(), Code::Shape, "");
     let mut large = Memory::new(1.0, 9);
-    let error = session.submit(large.submission()).err().unwrap();
+    let error = session.submitted(large.submission()).err().unwrap();
     assert!(error.code() == Code::Shape && error.message().contains("at once, 8"), "{error}");
     assert!(session.run(memory.submission()).is_ok());
 }
@@ -541,12 +671,12 @@ fn many_threads_at_random() {
                     let mut memory = Memory::new(i as f32, 1 + dice(4) as usize);
                     let mut submission = memory.submission();
                     submission.priority = dice(3) as i32;
-                    submission.deadline = (dice(4) == 0).then(|| Duration::from_micros(dice(300)));
+                    submission.timeout = (dice(4) == 0).then(|| Duration::from_micros(dice(300)));
                     if dice(3) == 0 {
                         submission.callback = counted(calls);
                     }
                     let called = submission.callback.is_some();
-                    let Ok(request) = session.submit(submission) else { continue };
+                    let Ok(request) = session.submitted(submission) else { continue };
                     with_callback.fetch_add(usize::from(called), Ordering::Relaxed);
                     if dice(4) == 0 {
                         request.cancel();

@@ -33,6 +33,7 @@ impl Admission for CpuAdmission {
 
     fn batch_key(&self, inputs: &[Shape]) -> Result<BatchKey> {
         let tensors = &self.engine.model.description.tensors;
+        self.engine.model.check_shapes(inputs)?;
         let mut context = CpuContext::new(self.engine.clone());
         if self.engine.model.batched {
             let item: Vec<_> = inputs.iter().map(|shape| shape.with_first(1)).collect();
@@ -73,12 +74,7 @@ struct CpuInstance {
 }
 
 impl Instance for CpuInstance {
-    fn run(
-        &mut self,
-        key: &BatchKey,
-        jobs: &mut [Job],
-        _unwanted: &dyn Fn(usize) -> bool,
-    ) -> std::result::Result<(), Failure> {
+    fn run(&mut self, key: &BatchKey, jobs: &mut [&mut Job]) -> std::result::Result<(), Failure> {
         let engine = &*self.engine;
         let model = &engine.model;
         let plan = engine.plans.get(model, &key.inputs)?;

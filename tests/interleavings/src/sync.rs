@@ -4,8 +4,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
-pub use loom::sync::Arc;
 pub use loom::sync::atomic::{AtomicBool, Ordering};
+/// loom's own cannot hold a trait object; what it would find, a leak, the models count themselves.
+pub use std::sync::Arc;
 
 pub struct Mutex<T>(loom::sync::Mutex<T>);
 

@@ -104,6 +104,7 @@ impl Admission for TensorRtAdmission {
                 MemoryKind::Host => false,
             };
             let bytes = tensor.caller.shape.bytes(tensor.element_type)?;
+            tensor.direct = direct;
             if direct {
                 // An application's page-locked memory may have another address on the device.
                 let device = self.engine.library().device();

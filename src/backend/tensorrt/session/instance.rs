@@ -26,7 +26,7 @@ pub struct TensorRtInstance {
     contexts: Vec<Arc<Mutex<GraphContext>>>,
     captures: Arc<Captures>,
     copier: Arc<Copier>,
-    stream: Stream,
+    stream: Arc<Stream>,
     /// Where TensorRT reads and writes, one for each tensor, with room for the largest shape.
     memory: Vec<DeviceMemory>,
     /// Where it computes.
@@ -48,7 +48,7 @@ impl TensorRtInstance {
         copier: &Arc<Copier>,
     ) -> Result<Self> {
         let device = engine.library().device();
-        let stream = Stream::new(device, 0)?;
+        let stream = Arc::new(Stream::new(device, 0)?);
         let memory = largest.iter().map(|bytes| DeviceMemory::new(device, *bytes)).collect::<Result<Vec<_>>>()?;
         // What is computed before the first batch, and in places of a batch that nobody asked for, is computed of this.
         memory.iter().try_for_each(|memory| memory.clear(&stream))?;
@@ -130,7 +130,7 @@ impl TensorRtInstance {
     }
 
     /// What is copied to the jobs' inputs' places in the batch: by a kernel what is returned; the driver's copies are started.
-    fn gather(&self, key: &BatchKey, jobs: &mut [Job]) -> Vec<CopySpan> {
+    fn gather(&self, key: &BatchKey, jobs: &mut [&mut Job]) -> Vec<CopySpan> {
         let mut spans = Vec::with_capacity(jobs.len());
         for_each(jobs, |_, job, first| {
             if let Some(mark) = &job.ready {
@@ -154,16 +154,10 @@ impl TensorRtInstance {
 
     /// What is copied from the jobs' outputs' places in the batch: spans for a kernel, and returned those for the driver, with
     /// the number of their job.
-    fn scatter(
-        &self,
-        key: &BatchKey,
-        jobs: &mut [Job],
-        unwanted: &dyn Fn(usize) -> bool,
-        spans: &mut Vec<CopySpan>,
-    ) -> Vec<(usize, CopySpan)> {
+    fn scatter(&self, key: &BatchKey, jobs: &mut [&mut Job], spans: &mut Vec<CopySpan>) -> Vec<(usize, CopySpan)> {
         let mut others = Vec::new();
         for_each(jobs, |number, job, first| {
-            let wanted = if unwanted(number) { &[][..] } else { &job.outputs };
+            let wanted = if job.progress.is_cancelled() { &[][..] } else { &job.outputs };
             for (output, tensor) in wanted.iter().enumerate() {
                 let Some(tensor) = tensor else { continue };
                 let from = self.place(job.inputs.len() + output, &key.outputs[output], tensor, first)?;
@@ -189,12 +183,12 @@ impl TensorRtInstance {
         Ok(self.memory[index].address().wrapping_byte_add(offset))
     }
 
-    fn batch(&mut self, key: &BatchKey, jobs: &mut [Job], unwanted: &dyn Fn(usize) -> bool) -> Result<()> {
+    fn batch(&mut self, key: &BatchKey, jobs: &mut [&mut Job]) -> Result<()> {
         let device = self.engine.library().device().clone();
         let _current = device.make_current()?;
         let gather = self.gather(key, jobs);
         let mut scatter = Vec::with_capacity(jobs.len());
-        let others = self.scatter(key, jobs, unwanted, &mut scatter);
+        let others = self.scatter(key, jobs, &mut scatter);
         let items = self.group.size(jobs.iter().map(|job| job.items).sum());
         let shapes = self.group.with_batch(&key.inputs, items);
         self.compute(&shapes, &gather, &scatter)?;
@@ -204,13 +198,14 @@ impl TensorRtInstance {
                 jobs[number].failure = unsafe { copy_async(span.to, span.from, span.bytes, &self.stream) }.err();
             }
         }
+        jobs.iter().for_each(|job| job.progress.enqueued(&self.stream));
         self.stream.synchronize()
     }
 }
 
 /// Goes over the jobs of a batch, with each one's number and where its items begin. What fails for one fails that one alone,
 /// and what has failed is left out.
-fn for_each(jobs: &mut [Job], mut work: impl FnMut(usize, &Job, usize) -> Result<()>) {
+fn for_each(jobs: &mut [&mut Job], mut work: impl FnMut(usize, &Job, usize) -> Result<()>) {
     let mut first = 0;
     for (number, job) in jobs.iter_mut().enumerate() {
         if job.failure.is_none() {
@@ -226,13 +221,8 @@ fn address(tensor: &RequestTensor) -> *mut c_void {
 }
 
 impl Instance for TensorRtInstance {
-    fn run(
-        &mut self,
-        key: &BatchKey,
-        jobs: &mut [Job],
-        unwanted: &dyn Fn(usize) -> bool,
-    ) -> std::result::Result<(), Failure> {
-        self.batch(key, jobs, unwanted).map_err(|error| {
+    fn run(&mut self, key: &BatchKey, jobs: &mut [&mut Job]) -> std::result::Result<(), Failure> {
+        self.batch(key, jobs).map_err(|error| {
             // Whatever failed, the device must have let go of the jobs' memory; if it cannot even be waited for, it
             // will not do anything any more.
             let lost = self.stream.synchronize().is_err();
