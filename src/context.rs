@@ -4,8 +4,8 @@ use crate::backend::{self, Cancellation, Engine};
 use crate::cuda::Stream;
 use crate::engine::{Description, Role, given_twice, missing_input, too_small};
 use crate::error::{Code, Error, Result};
+use crate::sync::{Mutex, MutexGuard};
 use crate::tensor::{ElementType, HostTensor, Shape};
-use parking_lot::{Mutex, MutexGuard};
 use std::ffi::c_void;
 use std::sync::Arc;
 

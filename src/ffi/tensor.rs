@@ -1,7 +1,7 @@
 //! `planrt_tensor`, and the types that tensors are described with.
 
-use super::argument::{Argument, Call};
-use super::structs::{Extensible, Structs};
+use super::structs::{self, Extensible};
+use super::{not_null, text};
 use crate::backend::job::CallerMemory;
 use crate::context::NamedTensor;
 use crate::engine::{MemoryKind, Role};
@@ -106,19 +106,15 @@ pub(super) fn extents(shape: &Shape) -> [i64; PLANRT_MAX_RANK] {
     extents
 }
 
-/// What a rank says of an array of extents: how many to read. Of no use where it is not good.
-pub(super) fn extent_count(rank: i32) -> usize {
-    usize::try_from(rank).map_or(0, |rank| rank.min(PLANRT_MAX_RANK))
-}
-
-pub(super) fn check_rank(rank: i32) -> Result<()> {
-    match usize::try_from(rank) {
-        Ok(0..=PLANRT_MAX_RANK) => Ok(()),
-        _ => Err(Error::new(
-            Code::InvalidArgument,
-            format!("a rank of {rank}; tensors have 0 to {PLANRT_MAX_RANK} dimensions"),
-        )),
+/// A shape from a C array.
+pub(super) unsafe fn shape(extents: *const i64, rank: i32) -> Result<Shape> {
+    let rank = usize::try_from(rank).ok().filter(|rank| *rank <= PLANRT_MAX_RANK).ok_or_else(|| {
+        Error::new(Code::InvalidArgument, format!("a rank of {rank}; tensors have 0 to {PLANRT_MAX_RANK} dimensions"))
+    })?;
+    if rank == 0 {
+        return Shape::new(&[]);
     }
+    Shape::new(unsafe { std::slice::from_raw_parts(not_null(extents, "shape")?, rank) })
 }
 
 /// An input or output with the memory that the application lends for it: for `planrt_context_run` until it returns, for
@@ -159,8 +155,8 @@ unsafe impl Extensible for planrt_tensor {
 const _: () = assert!(size_of::<planrt_tensor>() == planrt_tensor::FIRST_SIZE);
 
 /// A tensor as it came over the boundary, its constants understood.
-pub(super) struct Given<'call> {
-    name: &'call str,
+pub(super) struct Given<'a> {
+    name: &'a str,
     data: *mut u8,
     size: usize,
     element_type: ElementType,
@@ -168,34 +164,13 @@ pub(super) struct Given<'call> {
     shape: Shape,
 }
 
-/// The tensors of a call that are read.
-pub(super) struct Inputs<'call>(pub(super) Vec<Given<'call>>);
-
-/// The tensors of a call that are written.
-pub(super) struct Outputs<'call>(pub(super) Vec<Given<'call>>);
-
-impl<'call> Argument<'call, (*const planrt_tensor, usize)> for Inputs<'call> {
-    unsafe fn convert(raw: (*const planrt_tensor, usize), name: &str, call: &'call Call) -> Result<Self> {
-        // SAFETY: as the caller says.
-        unsafe { given(raw, Role::Input, name, call) }.map(Self)
-    }
-}
-
-impl<'call> Argument<'call, (*const planrt_tensor, usize)> for Outputs<'call> {
-    unsafe fn convert(raw: (*const planrt_tensor, usize), name: &str, call: &'call Call) -> Result<Self> {
-        // SAFETY: as the caller says.
-        unsafe { given(raw, Role::Output, name, call) }.map(Self)
-    }
-}
-
+/// The tensors of a caller's array.
+///
 /// # Safety
-/// As for [`Structs`]; each tensor's name is a string.
-unsafe fn given<'call>(
-    raw: (*const planrt_tensor, usize),
-    role: Role,
-    array: &str,
-    call: &'call Call,
-) -> Result<Vec<Given<'call>>> {
+/// As for [`structs::read_array`]; each element's name is a string.
+pub(super) unsafe fn read<'a>(from: *const planrt_tensor, count: usize, role: Role) -> Result<Vec<Given<'a>>> {
+    let array = if role == Role::Input { "inputs" } else { "outputs" };
+    let given = unsafe { structs::read_array(from, count, array) }?;
     let one = |tensor: &planrt_tensor| {
         let (data, other, right, wrong) = match role {
             Role::Input => (tensor.input_data.cast_mut(), tensor.output_data.cast_const(), "input_data", "output_data"),
@@ -208,8 +183,7 @@ unsafe fn given<'call>(
             ));
         }
         Ok(Given {
-            // SAFETY: null or a string, as the caller says.
-            name: unsafe { Argument::convert(tensor.name, "name", call) }?,
+            name: unsafe { text::text(tensor.name, "name") }?,
             data: data.cast(),
             size: tensor.size_bytes,
             element_type: element_type(tensor.element_type)?,
@@ -218,23 +192,19 @@ unsafe fn given<'call>(
                 code => memory_kind(code)?,
             },
             shape: match role {
-                Role::Input => {
-                    check_rank(tensor.rank)?;
-                    Shape::new(&tensor.shape[..extent_count(tensor.rank)])?
-                }
+                Role::Input => unsafe { shape(tensor.shape.as_ptr(), tensor.rank) }?,
                 Role::Output => Shape::new(&[])?,
             },
         })
     };
-    // SAFETY: as the caller says.
-    let Structs(tensors) = unsafe { Argument::convert(raw, array, call) }?;
     let numbered = |(i, tensor)| one(tensor).map_err(|error: Error| error.within(format_args!("{array}[{i}]")));
-    tensors.iter().enumerate().map(numbered).collect()
+    given.iter().enumerate().map(numbered).collect()
 }
 
 /// For a call that works on host memory and returns when it is done with it.
-pub(super) fn on_host(given: Vec<Given<'_>>) -> Result<Vec<NamedTensor<'_>>> {
-    let one = |Given { name, data, size, element_type, memory, shape }| {
+pub(super) fn on_host<'a>(given: &[Given<'a>]) -> Result<Vec<NamedTensor<'a>>> {
+    let one = |given: &Given<'a>| {
+        let Given { name, data, size, element_type, memory, shape } = *given;
         if memory == MemoryKind::Device {
             return Err(Error::new(
                 Code::InvalidArgument,
@@ -246,7 +216,7 @@ pub(super) fn on_host(given: Vec<Given<'_>>) -> Result<Vec<NamedTensor<'_>>> {
         }
         Ok(NamedTensor { name, data, size, element_type, shape })
     };
-    given.into_iter().map(one).collect()
+    given.iter().map(one).collect()
 }
 
 /// For a session, which keeps the memory until the request is answered.
@@ -255,7 +225,6 @@ pub(super) fn on_host(given: Vec<Given<'_>>) -> Result<Vec<NamedTensor<'_>>> {
 /// The caller vouches for the memory: see [`CallerMemory::new`].
 pub(super) unsafe fn lent(given: Vec<Given<'_>>) -> Vec<Tensor<'_>> {
     let one = |Given { name, data, size, element_type, memory, shape }| {
-        // SAFETY: as the caller says.
         let memory = unsafe { CallerMemory::new(data, size, element_type, memory, shape) };
         Tensor { name, memory }
     };

@@ -67,7 +67,7 @@ impl<T: Default + Send + Sync + 'static> PerProcess<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parking_lot::Mutex;
+    use crate::sync::Mutex;
 
     static VALUE: PerProcess<Mutex<u32>> = PerProcess::new();
 

@@ -276,8 +276,8 @@ impl Dispatcher {
 
     fn wake_worker_for(&self, state: &State, choice: &Choice) {
         match choice {
-            Choice::Go(_) => _ = self.work.notify_one(),
-            Choice::Wait(until) if state.is_unwatched(*until) => _ = self.work.notify_one(),
+            Choice::Go(_) => self.work.notify_one(),
+            Choice::Wait(until) if state.is_unwatched(*until) => self.work.notify_one(),
             _ => {}
         }
     }

@@ -14,7 +14,7 @@ pub enum Fault {
 #[derive(Default)]
 pub struct Faults {
     #[cfg(test)]
-    next: parking_lot::Mutex<Option<Fault>>,
+    next: crate::sync::Mutex<Option<Fault>>,
 }
 
 impl Faults {

@@ -6,6 +6,7 @@ use crate::backend::Engine;
 use crate::backend::admission::{Admission, Dependency};
 use crate::backend::batch::{BatchKey, Capacity};
 use crate::backend::job::{CallerMemory, Job, Progress, RequestTensor};
+use crate::cuda;
 use crate::engine::{Description, MemoryKind, Role, TensorInfo, given_twice, missing_input, too_small};
 use crate::error::{Code, Error, Result};
 use crate::tensor::Shape;
@@ -159,8 +160,7 @@ impl Submitter {
         let mut found = None;
         for memory in memory.filter(|memory| memory.kind == MemoryKind::Device) {
             let address = memory.address();
-            let location = memory.locate(device).ok().filter(|location| location.kind == MemoryKind::Device);
-            let Some(ordinal) = location.map(|location| location.device) else {
+            let Some(ordinal) = cuda::device_of(device, address) else {
                 return invalid(format!("{address:p} is said to be device memory, and is none (any more)"));
             };
             if !self.groups.iter().any(|group| group.ordinal() == Some(ordinal)) {

@@ -15,8 +15,8 @@ use crate::backend::{Context, Engine};
 use crate::cuda::Device;
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
 use crate::error::{Code, Error, Result};
+use crate::sync::{Condvar, Mutex};
 use crate::tensor::{ElementType, Shape};
-use parking_lot::{Condvar, Mutex};
 use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -124,7 +124,8 @@ impl Stage {
     fn begun(&self, count: usize) {
         let mut state = self.state.lock();
         while state.batches.len() < count {
-            assert!(!self.changed.wait_for(&mut state, Duration::from_secs(20)).timed_out(), "{:?}", state.batches);
+            let late = self.changed.wait_until(&mut state, Instant::now() + Duration::from_secs(20)).timed_out();
+            assert!(!late, "{:?}", state.batches);
         }
     }
     fn seen(&self) -> Vec<Vec<f32>> {

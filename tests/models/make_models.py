@@ -115,6 +115,15 @@ def tiny():
 
 
 @model
+def third():
+    """A third of each voxel: the last bit tells how it was rounded, and of the smallest numbers whether they are kept."""
+    net = Net("third")
+    x = net.op("Div", net.input("image", volume(1, 8)), net.constant(np.float32(3)))
+    net.output("prob", net.op("Concat", x, x, axis=1), volume(2, 8))
+    return net
+
+
+@model
 def slow():
     """Long enough, a second or so, to be cancelled and to be caught in use. Nothing runs it to its end for its result."""
     net = Net("slow")

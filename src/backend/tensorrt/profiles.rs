@@ -4,7 +4,7 @@
 //! without complaint, and its first enqueue fails. So planrt keeps the count, and says no when it can still say why.
 
 use crate::error::{Code, Error, Result};
-use parking_lot::{Mutex, MutexGuard};
+use crate::sync::{Mutex, MutexGuard};
 use std::sync::Arc;
 use tensorrt_sys::Version;
 

@@ -1,4 +1,4 @@
-//! The scheduler's own sources, with loom's locks in the place of parking_lot's. What they use of the rest of planrt is
+//! The scheduler's own sources, with loom's locks in the place of ours. What they use of the rest of planrt is
 //! here as little as they need: jobs without memory, no device, no tools.
 
 #![allow(dead_code)]

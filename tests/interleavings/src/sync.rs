@@ -1,4 +1,4 @@
-//! `src/sync.rs` for loom: the same names, and parking_lot's manners. Time does not pass here: a wait with an end has none.
+//! `src/sync.rs` for loom: the same names, and its manners. Time does not pass here: a wait with an end has none.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::{Deref, DerefMut};

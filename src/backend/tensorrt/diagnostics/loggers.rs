@@ -44,11 +44,8 @@ impl Drop for Lease {
 }
 
 impl Lines {
-    /// Brings withheld lines to the application, unless the calling thread still withholds them.
+    /// Brings withheld lines to the application.
     pub fn tell(&self, log: &Log) {
-        if lines::is_withholding() {
-            return;
-        }
         self.iter().for_each(|(severity, line)| write(log, severity, line));
     }
 }

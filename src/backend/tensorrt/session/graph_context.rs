@@ -11,9 +11,8 @@ use crate::engine::{Description, Role};
 use crate::error::Result;
 use crate::log::{Level, Log};
 use crate::tensor::Shape;
-use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A graph costs as much to make as some ten launches gain: it is made for shapes that were there this often.
 const REPEATS: u32 = 3;
@@ -26,9 +25,6 @@ const ATTEMPTS: u32 = 3;
 #[derive(Default)]
 pub struct Captures {
     failed: AtomicU32,
-    /// What is to be told of that, when no lock is held any more.
-    said: Mutex<Option<String>>,
-    has_said: AtomicBool,
 }
 
 impl Captures {
@@ -36,7 +32,7 @@ impl Captures {
         Graph::are_available() && self.failed.load(Ordering::Relaxed) < ATTEMPTS
     }
 
-    fn note(&self, outcome: Result<Captured>) -> Option<Captured> {
+    fn note(&self, outcome: Result<Captured>, log: &Log) -> Option<Captured> {
         match outcome {
             Ok(captured) => {
                 self.failed.store(0, Ordering::Relaxed);
@@ -44,22 +40,13 @@ impl Captures {
             }
             Err(error) => {
                 if self.failed.fetch_add(1, Ordering::Relaxed) + 1 == ATTEMPTS {
-                    *self.said.lock() = Some(format!(
+                    let message = format!(
                         "the plan's work cannot be captured as a CUDA graph and is enqueued anew each time: {error}"
-                    ));
-                    self.has_said.store(true, Ordering::Release);
+                    );
+                    log.write(Level::Warning, &message);
                 }
                 None
             }
-        }
-    }
-
-    /// Tells what there is to tell. No lock is held.
-    pub fn tell(&self, log: &Log) {
-        if self.has_said.swap(false, Ordering::Acquire)
-            && let Some(message) = self.said.lock().take()
-        {
-            log.write(Level::Warning, &message);
         }
     }
 }
@@ -70,6 +57,7 @@ pub struct Work<'a> {
     pub memory: &'a [DeviceMemory],
     pub stream: &'a Stream,
     pub copier: &'a Copier,
+    pub log: &'a Log,
     /// What is copied before the network runs, and what after.
     pub gather: &'a [CopySpan],
     pub scatter: &'a [CopySpan],
@@ -138,8 +126,8 @@ impl GraphContext {
         self.shapes == shapes
     }
 
-    /// The outputs' shapes for these inputs' shapes, as TensorRT infers them.
-    pub fn infer(&mut self, description: &Description, inputs: &[Shape]) -> Result<Vec<Shape>> {
+    /// The outputs' shapes for these inputs' shapes.
+    pub fn outputs(&mut self, description: &Description, inputs: &[Shape]) -> Result<Vec<Shape>> {
         // TensorRT is told of other shapes than those of the last run: the next run lets go of the graph, which may be at
         // work now.
         self.shapes.clear();
@@ -222,7 +210,7 @@ impl GraphContext {
         }
         // SAFETY: as the caller says.
         let captured = unsafe { self.captured(work, true).or_else(|_| self.captured(work, false)) };
-        self.graph = self.captures.note(captured);
+        self.graph = self.captures.note(captured, work.log);
     }
 
     /// The work of the last run, with its copies or without.
