@@ -1597,7 +1597,10 @@ struct planrt_error *planrt_session_options_set_pumped(struct planrt_session_opt
  * sizes that you want (`planrt_session_options_set_largest_batch`) where a network takes longer than that.
  *
  * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what the contexts take; `_TENSORRT` where the plan does not run; `_UNSUPPORTED`
- * for a model whose outputs' shapes depend on values; `_INVALID_ARGUMENT` for engines of different models.
+ * for a model whose outputs' shapes depend on values; `_INVALID_ARGUMENT` for engines of different models: their inputs and
+ * outputs, and what runs them, have to be the same, and for ONNX models and for plans on GPUs of one kind every byte of the
+ * file. Plans for different kinds of GPU differ in any case: there the networks' names have to be the same, and that the
+ * weights are is the application's word.
  *
  * Requires: `engines` is readable for `engine_count` handles that are alive, `options` null or alive, `session_out`
  * writable.
@@ -1694,6 +1697,22 @@ struct planrt_error *planrt_session_get_statistics(const struct planrt_session *
 PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_get_metrics_text(const struct planrt_session *session,
                                                      char **text_out);
+
+/**
+ * What the session chose when it was made, as JSON: an object with `devices`, an array with an object for each engine:
+ * `backend` ("tensorrt" or "cpu"), `ordinal` (the CUDA device, null on the CPU), `name` (the device's, for people),
+ * `device_memory_bytes` (what contexts, their inputs and outputs and copies of the engine take), `engine_copies` (engines
+ * loaded beside the one that was given, since a profile of TensorRT 8 serves one context only) and `contexts`, an array with
+ * an object for each: `optimal_batch` (the items that requests are gathered to where no largest batch is set),
+ * `batch_sizes` (an array: batches are computed at one of these sizes, `items`, each with `time_us`, the microseconds that
+ * it took, null where that was not measured; empty where any size is computed) and `lost` (whether its device was lost). Any
+ * thread. `*json_out` is the caller's, for `planrt_string_delete`.
+ *
+ * Requires: `session` is alive, `json_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_session_describe(const struct planrt_session *session,
+                                             char **json_out);
 
 /* ---- The doctor ---------------------------------------------------------------------------------------------------- */
 

@@ -106,6 +106,8 @@ pub struct Description {
     pub profiles: Vec<Vec<Option<ProfileShape>>>,
     /// Bytes of device memory that one context needs besides its inputs and outputs.
     pub device_memory_size: usize,
+    /// The [`fingerprint`](crate::model::fingerprint) of the file.
+    pub fingerprint: u64,
 }
 
 impl Description {
@@ -232,12 +234,32 @@ pub fn check_same_model(first: &Description, other: &Description) -> Result<()> 
             .iter()
             .zip(&other.tensors)
             .all(|(a, b)| (&a.name, a.role, a.element_type, a.shape) == (&b.name, b.role, b.element_type, b.shape));
-    match alike {
-        true => Ok(()),
-        false => Err(Error::new(
-            Code::InvalidArgument,
-            "the engines of a session are one model on several devices; these differ in their inputs or outputs",
-        )),
+    let differ = |what: &str| {
+        let message = format!("the engines of a session are one model on several devices; these differ in {what}");
+        Err(Error::new(Code::InvalidArgument, message))
+    };
+    let name = |description: &Description| description.device_name.to_string_lossy().into_owned();
+    if !alike {
+        differ("their inputs or outputs")
+    } else if first.backend != other.backend {
+        differ("what runs them, TensorRT and the CPU engine, which give slightly different results")
+    } else if first.fingerprint == other.fingerprint {
+        Ok(())
+    } else if first.backend == Backend::Cpu {
+        differ("their bytes; load the same ONNX file for each")
+    } else if first.device_name == other.device_name {
+        differ(&format!("their bytes, for devices of one kind, {}; load the same plan on each", name(first)))
+    } else if first.name != other.name {
+        // A plan for another kind of GPU has other bytes anyway.
+        differ(&format!(
+            "the network's name: {:?} on {} and {:?} on {}",
+            first.name,
+            name(first),
+            other.name,
+            name(other)
+        ))
+    } else {
+        Ok(())
     }
 }
 

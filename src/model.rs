@@ -3,6 +3,7 @@
 use crate::error::{Code, Error, Result};
 use memmap2::Mmap;
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -33,6 +34,13 @@ pub fn map_file(path: &Path) -> Result<Mmap> {
     // SAFETY: as with every mapping, another process that shortens the file meanwhile would fault this one; model files
     // are replaced, not edited in place, and a copy would cost the memory that mapping saves.
     unsafe { Mmap::map(&file) }.map_err(failed)
+}
+
+/// A number that files with other bytes do not have, unless somebody is out for it.
+pub fn fingerprint(data: &[u8]) -> u64 {
+    let mut hasher = foldhash::quality::FixedState::default().build_hasher();
+    hasher.write(data);
+    hasher.finish()
 }
 
 /// Tells a plan from an ONNX model, and both from what is neither.
@@ -70,6 +78,19 @@ mod tests {
             let error = recognize(data).unwrap_err();
             assert_eq!(error.code(), Code::InvalidModel);
             assert!(error.message().contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn other_bytes_have_another_fingerprint() {
+        let mut data = vec![0u8; 100_000];
+        let whole = fingerprint(&data);
+        assert_eq!(whole, fingerprint(&vec![0u8; 100_000]));
+        assert_ne!(whole, fingerprint(&data[1..]));
+        for place in [0, 50_001, 99_999] {
+            data[place] ^= 1;
+            assert_ne!(whole, fingerprint(&data));
+            data[place] ^= 1;
         }
     }
 

@@ -19,6 +19,27 @@ pub struct InstanceGroupOptions {
 
 /// What a session runs one engine's batches with.
 pub struct InstanceGroup {
+    pub choices: Choices,
     pub instances: Vec<Box<dyn Instance>>,
     pub admission: Arc<dyn Admission>,
+}
+
+/// What was chosen for a group when it was made, for whoever asks.
+#[derive(Clone, Debug, Default)]
+pub struct Choices {
+    /// Bytes of device memory that its contexts with their inputs and outputs take, and copies of the engine.
+    pub device_memory_bytes: usize,
+    /// Engines that were loaded beside the one that was given, since a profile serves one context only.
+    pub engine_copies: usize,
+    /// For each instance.
+    pub instances: Vec<InstanceChoices>,
+}
+
+#[derive(Clone, Debug)]
+pub struct InstanceChoices {
+    /// The sizes at which batches are computed, ascending, with the seconds that each takes where that is known; empty where
+    /// every size is computed.
+    pub batch_sizes: Vec<(usize, Option<f64>)>,
+    /// The largest batch that requests are gathered to, where the application does not say.
+    pub optimal: usize,
 }

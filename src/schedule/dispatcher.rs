@@ -140,6 +140,11 @@ impl Dispatcher {
         }
     }
 
+    /// For each instance whether it is lost.
+    pub fn lost_instances(&self) -> Vec<bool> {
+        self.state.lock().slots.which_are_lost()
+    }
+
     /// Queues a request, and tells its place before anybody can answer it. Where `run_inline` is said, the batch that the
     /// request completes is returned, to be run by this thread.
     pub fn enqueue(

@@ -17,6 +17,7 @@ use crate::engine::check_same_model;
 use crate::error::{Code, Error, Result};
 use crate::nvtx;
 use crate::sync::Arc;
+use serde_json::{Value, json};
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
@@ -66,7 +67,8 @@ impl Session {
             let group = engine.clone().instance_group(&group_options)?;
             let instances = group.instances.len();
             slots.extend(group.instances.into_iter().map(|instance| Slot::new(groups.len(), instance)));
-            groups.push(EngineGroup { engine: engine.clone(), admission: group.admission, instances });
+            let (admission, choices) = (group.admission, group.choices);
+            groups.push(EngineGroup { engine: engine.clone(), admission, instances, choices });
         }
         Self::start(groups, slots, options)
     }
@@ -154,6 +156,13 @@ impl Session {
         load.statistics.prometheus(&name, load.waiting, load.running, load.instances)
     }
 
+    /// What was chosen for each device when the session was made, and what of it is lost.
+    pub fn describe(&self) -> Value {
+        let mut lost = self.dispatcher.lost_instances().into_iter();
+        let group = |group: &EngineGroup| group.describe(lost.by_ref().take(group.instances));
+        json!({ "devices": self.submitter.groups.iter().map(group).collect::<Vec<_>>() })
+    }
+
     /// Ends the session: what waits is refused, what runs is finished, callbacks that are due are made, and then nothing
     /// of the session is at work any more. From inside a callback the others are made by this call, and the one that
     /// called is the last to end.
@@ -226,9 +235,11 @@ impl Session {
         instances: Vec<Box<dyn crate::backend::instance::Instance>>,
         options: &Options,
     ) -> Self {
+        use crate::backend::instance_group::Choices;
         let count = instances.len();
         let slots = instances.into_iter().map(|instance| Slot::new(0, instance)).collect();
-        Self::start(vec![EngineGroup { engine, admission, instances: count }], slots, options).unwrap()
+        let choices = Choices::default();
+        Self::start(vec![EngineGroup { engine, admission, instances: count, choices }], slots, options).unwrap()
     }
 
     pub(super) fn faults(&self) -> &super::faults::Faults {

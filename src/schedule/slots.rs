@@ -37,6 +37,10 @@ impl Slots {
         self.slots.iter().filter(|slot| !slot.lost).count()
     }
 
+    pub fn which_are_lost(&self) -> Vec<bool> {
+        self.slots.iter().map(|slot| slot.lost).collect()
+    }
+
     /// The group of each instance that is lost.
     fn lost(&self) -> impl Iterator<Item = usize> {
         self.slots.iter().filter(|slot| slot.lost).map(|slot| slot.group)

@@ -5,11 +5,13 @@ use super::keys::{KeyRegistry, RegisteredKey};
 use crate::backend::Engine;
 use crate::backend::admission::{Admission, Dependency};
 use crate::backend::batch::{BatchKey, Capacity};
+use crate::backend::instance_group::{Choices, InstanceChoices};
 use crate::backend::job::{CallerMemory, Job, Progress, RequestTensor};
 use crate::cuda;
-use crate::engine::{Description, MemoryKind, Role, TensorInfo, given_twice, missing_input, too_small};
+use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo, given_twice, missing_input, too_small};
 use crate::error::{Code, Error, Result};
 use crate::tensor::Shape;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,12 +41,34 @@ pub struct EngineGroup {
     pub admission: Arc<dyn Admission>,
     /// How many instances run its batches.
     pub instances: usize,
+    pub choices: Choices,
 }
 
 impl EngineGroup {
     /// The CUDA device that it is on.
     pub fn ordinal(&self) -> Option<i32> {
         self.admission.device().map(|device| device.info.ordinal)
+    }
+
+    /// What was chosen for it, as JSON, given for each of its instances whether it is lost.
+    pub fn describe(&self, lost: impl Iterator<Item = bool>) -> Value {
+        let description = self.engine.description();
+        let context = |(instance, lost): (&InstanceChoices, bool)| {
+            let size = |(items, seconds): &(usize, Option<f64>)| json!({ "items": items, "time_us": seconds.map(|seconds| (seconds * 1e9).round() / 1e3) });
+            let sizes: Vec<_> = instance.batch_sizes.iter().map(size).collect();
+            json!({ "optimal_batch": instance.optimal, "batch_sizes": sizes, "lost": lost })
+        };
+        json!({
+            "backend": match description.backend {
+                Backend::TensorRt => "tensorrt",
+                Backend::Cpu => "cpu",
+            },
+            "ordinal": self.ordinal(),
+            "name": description.device_name.to_string_lossy(),
+            "device_memory_bytes": self.choices.device_memory_bytes,
+            "engine_copies": self.choices.engine_copies,
+            "contexts": self.choices.instances.iter().zip(lost).map(context).collect::<Vec<_>>(),
+        })
     }
 }
 

@@ -43,6 +43,7 @@ fn double_engine() -> Arc<dyn Engine> {
         tensors: vec![tensor("x", Role::Input), tensor("y", Role::Output)],
         profiles: Vec::new(),
         device_memory_size: 0,
+        fingerprint: 0,
     }))
 }
 

@@ -150,6 +150,8 @@ static void refuses(void) {
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "null", planrt_session_submit(session, &in, 1, &out, 1, NULL, NULL));
     how.timeout_us = -5;
     FAILS(PLANRT_ERROR_DEADLINE, "5 microseconds", planrt_session_submit(session, &in, 1, &out, 1, &how, &request));
+    how.timeout_us = 0, how.copy_in_background = 2;
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "0 or 1", planrt_session_submit(session, &in, 1, &out, 1, &how, &request));
     CHECK(!request && untouched(prob, sizeof prob));
     OK(planrt_session_run(session, &in, 1, &out, 1, NULL));
     as_expected(1);
@@ -164,13 +166,113 @@ static void refuses(void) {
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "delay", planrt_session_options_set_max_delay(options, -2));
     const int32_t sizes[] = {8, 0};
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "at least 1", planrt_session_options_set_preferred_batches(options, sizes, 2));
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "null", planrt_session_options_set_preferred_batches(options, NULL, 1));
     OK(planrt_session_options_set_preferred_batches(options, sizes, 1));
     OK(planrt_session_options_set_largest_batch(options, 4));
     const planrt_engine *engines[] = {engine, NULL};
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "preferred", planrt_session_new(engines, 1, options, &session));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "null", planrt_session_new(engines, 2, NULL, &session));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "at least one", planrt_session_new(engines, 0, NULL, &session));
+    OK(planrt_session_options_set_preferred_batches(options, NULL, 0));
+    session = new_session(engine, options);
+    planrt_session_delete(session);
     planrt_session_options_delete(options);
+}
+
+/* Times below -1 are none, and what fails leaves its outputs alone. */
+static void times(void) {
+    planrt_session *session = new_session(engine, NULL);
+    planrt_tensor in = small_image(image, 1), out = small_prob(prob, 1);
+    planrt_request_options how = {.struct_size = sizeof how, .timeout_us = 1, .copy_in_background = 1};
+    planrt_request *request = NULL;
+    bool done[2] = {true, false};
+    OK(planrt_session_submit(session, &in, 1, &out, 1, NULL, &request));
+    for (int i = 0; i < 2; i++) {
+        bool before = done[i];
+        FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "-2", planrt_request_wait(request, -2, &done[i]));
+        FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "time-out", planrt_request_wait(request, INT64_MIN, &done[i]));
+        CHECK(done[i] == before);
+    }
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "null", planrt_request_wait(request, 5, NULL));
+    OK(planrt_request_wait(request, INT64_MAX, &done[1]));
+    CHECK(done[1]);
+    planrt_request_delete(request);
+    as_expected(1);
+
+    /* One that fails says so, and nothing else. */
+    planrt_tensor many = small_image(image, BATCH);
+    for (int i = 0; i < 200; i++) {
+        done[0] = i % 2;
+        planrt_error *error = planrt_session_submit(session, &many, 1, NULL, 0, &how, &request);
+        if (error) { /* the time-out passed before it was queued */
+            CHECK(planrt_error_get_code(error) == PLANRT_ERROR_DEADLINE);
+            planrt_error_delete(error);
+            continue;
+        }
+        planrt_request_cancel(request);
+        error = planrt_request_wait(request, 10000000, &done[0]);
+        CHECK(error ? done[0] == i % 2 : done[0]);
+        planrt_error_delete(error);
+        planrt_request_delete(request);
+    }
+    planrt_session_delete(session);
+
+    planrt_session_options *options = NULL;
+    OK(planrt_session_options_new(&options));
+    OK(planrt_session_options_set_pumped(options, true));
+    session = new_session(engine, options);
+    planrt_session_options_delete(options);
+    size_t calls = 7;
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "-2", planrt_session_pump(session, -2, &calls));
+    CHECK(calls == 7);
+    planrt_session_delete(session);
+}
+
+/* The request is there before its callback is called. */
+static planrt_request *handed_out;
+
+static void looks_for_the_request(void *user_data, const planrt_error *error) {
+    CHECK(!error && handed_out && planrt_request_poll(handed_out));
+    atomic_store((atomic_int *)user_data, 1);
+}
+
+static void handed_out_first(void) {
+    planrt_session *session = new_session(engine, NULL);
+    planrt_tensor in = small_image(image, 1);
+    for (int i = 0; i < 300; i++) {
+        atomic_int seen = 0;
+        planrt_request_options how = {.struct_size = sizeof how, .callback = looks_for_the_request, .user_data = &seen};
+        handed_out = NULL;
+        OK(planrt_session_submit(session, &in, 1, NULL, 0, &how, &handed_out));
+        while (!atomic_load(&seen)) {
+        }
+        planrt_request_delete(handed_out);
+    }
+    planrt_session_delete(session);
+}
+
+/* The same tensors do not make two files one model. */
+static void one_model_only(planrt_runtime *runtime) {
+    planrt_session *session = NULL;
+    planrt_engine *again = load(runtime, SMALL), *other = NULL;
+    const planrt_engine *same[] = {engine, again};
+    OK(planrt_session_new(same, 2, NULL, &session));
+    planrt_session_delete(session);
+    planrt_engine_delete(again);
+
+    FILE *file = fopen(SMALL, "rb");
+    CHECK(file);
+    static unsigned char bytes[1 << 20];
+    size_t size = fread(bytes, 1, sizeof bytes - 3, file);
+    fclose(file);
+    const unsigned char doc_string[] = {0x32, 1, 'x'};
+    memcpy(bytes + size, doc_string, sizeof doc_string);
+    OK(planrt_engine_load_memory(runtime, bytes, size + sizeof doc_string, NULL, &other));
+    const planrt_engine *different[] = {engine, other};
+    session = NULL;
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "bytes", planrt_session_new(different, 2, NULL, &session));
+    CHECK(!session);
+    planrt_engine_delete(other);
 }
 
 /* One request after another, in one thread: a session beside a bare context, in turns. */
@@ -219,6 +321,10 @@ static void tells(void) {
     OK(planrt_session_get_metrics_text(session, &text));
     CHECK(strstr(text, "planrt_requests_total{model=\"small\",outcome=\"succeeded\"} 1\n"));
     planrt_string_delete(text);
+    OK(planrt_session_describe(session, &text));
+    printf("%s\n", text);
+    CHECK(strstr(text, "\"backend\":\"cpu\"") && strstr(text, "\"ordinal\":null") && strstr(text, "\"lost\":false"));
+    planrt_string_delete(text);
     planrt_session_delete(session);
 }
 
@@ -232,6 +338,9 @@ int main(void) {
     calls_back();
     ends_in_a_callback();
     refuses();
+    times();
+    handed_out_first();
+    one_model_only(runtime);
     tells();
     cost();
     planrt_engine_delete(engine);

@@ -193,7 +193,7 @@ struct clock {
     int count, room;
     struct moment { int64_t stream, tick; } *moments;
 };
-struct stream { struct graph *captured; int64_t number; struct clock after; };
+struct stream { struct graph *captured; int64_t number, waits; struct clock after; };
 struct event { struct clock after; };
 
 static struct graph *captured_by(void *stream) {
@@ -206,6 +206,9 @@ static pthread_mutex_t order = PTHREAD_MUTEX_INITIALIZER;
 static int64_t streams_made, ticks;
 static struct clock host;
 static struct stream legacy[DEVICES];
+/* Whether whoever waits for a stream is made to wait, as if the device were busy. */
+static bool held;
+static pthread_cond_t let_go = PTHREAD_COND_INITIALIZER;
 static _Thread_local struct stream of_thread;
 
 static struct moment *moment_of(struct clock *clock, int64_t stream) {
@@ -554,6 +557,9 @@ int cuStreamSynchronize(void *stream) {
     BEGIN_IN_CONTEXT;
     if (!is_stream(stream)) return INVALID_HANDLE;
     if (captured_by(stream)) return STREAM_CAPTURE_UNSUPPORTED;
+    pthread_mutex_lock(&order);
+    while (held) pthread_cond_wait(&let_go, &order);
+    pthread_mutex_unlock(&order);
     wait_for(&host, &order_of(stream)->after);
     return SUCCESS;
 }
@@ -575,7 +581,11 @@ int cuStreamWaitEvent(void *stream, void *event, unsigned flags) {
     (void)flags;
     if (!is_stream(stream) || !is_alive(EVENT, event)) return INVALID_HANDLE;
     if (captured_by(stream)) return STREAM_CAPTURE_ISOLATION;
-    wait_for(&order_of(stream)->after, &((struct event *)event)->after);
+    struct stream *waiting = order_of(stream);
+    wait_for(&waiting->after, &((struct event *)event)->after);
+    pthread_mutex_lock(&order);
+    ++waiting->waits;
+    pthread_mutex_unlock(&order);
     return SUCCESS;
 }
 
@@ -772,6 +782,22 @@ bool cudaDoubleHolds(const void *address, size_t size) {
 
 /* How often work could have overlapped other work that uses the same. */
 int64_t cudaDoubleOverlaps(void) { return overlaps; }
+
+/* From now on streams are busy, or are so no more. */
+void cudaDoubleHold(bool hold) {
+    pthread_mutex_lock(&order);
+    held = hold;
+    pthread_cond_broadcast(&let_go);
+    pthread_mutex_unlock(&order);
+}
+
+/* How many events a stream of this process was told to wait for. */
+int64_t cudaDoubleWaits(void *stream) {
+    pthread_mutex_lock(&order);
+    int64_t waits = ((struct stream *)stream)->waits;
+    pthread_mutex_unlock(&order);
+    return waits;
+}
 
 /* From now on the device is lost, as after a kernel that went wrong, or there again. */
 void cudaDoubleLose(int device, bool is) { lost[device] = is; }

@@ -274,6 +274,128 @@ void lost(const Double& tensorrt) {
     lose(0, false);
 }
 
+planrt_tensor c_tensor(const char* name, const float* in, float* out, size_t items, planrt_memory_kind kind) {
+    planrt_tensor tensor{};
+    tensor.struct_size = sizeof tensor;
+    tensor.name = name;
+    tensor.input_data = in;
+    tensor.output_data = out;
+    tensor.size_bytes = items * 16;
+    tensor.element_type = PLANRT_FLOAT32;
+    tensor.memory_kind = kind;
+    if (in != nullptr) {
+        tensor.rank = 2;
+        tensor.shape[0] = static_cast<int64_t>(items);
+        tensor.shape[1] = 4;
+    }
+    return tensor;
+}
+
+// A stream goes on behind a request's outputs while the device is busy with them: nobody waits on the host.
+void stream_order(const Double& tensorrt) {
+    const auto hold = symbol<void(bool)>("libcuda.so.1", "cudaDoubleHold");
+    const auto waits = symbol<int64_t(void*)>("libcuda.so.1", "cudaDoubleWaits");
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, COPY);
+    planrt::Session session(engine);
+    planrt::Stream stream(runtime);
+    const planrt::Buffer x(runtime, planrt::MemoryKind::device, 16), y(runtime, planrt::MemoryKind::device, 16);
+    const auto values = ramp(4, 3);
+    std::vector<float> host(4), back(4);
+    stream.copy(x.data(), values.data(), 16);
+    stream.synchronize();
+    planrt_tensor in = c_tensor("x", static_cast<const float*>(x.data()), nullptr, 1, PLANRT_MEMORY_DEVICE);
+    planrt_tensor out = c_tensor("y", nullptr, static_cast<float*>(y.data()), 1, PLANRT_MEMORY_DEVICE);
+    for (int i = 0; i < 8; ++i) {
+        planrt_request* request = nullptr;
+        const int64_t before = waits(stream.native());
+        hold(true);
+        OK(planrt_session_submit(session.get(), &in, 1, &out, 1, nullptr, &request));
+        OK(planrt_request_order_stream(request, stream.get()));
+        CHECK(!planrt_request_poll(request) && waits(stream.native()) == before + 1);
+        stream.copy(back.data(), y.data(), 16);
+        hold(false);
+        OK(planrt_request_wait(request, -1, nullptr));
+        stream.synchronize();
+        CHECK(back == values);
+        // What is answered is there: nothing is left to wait for.
+        OK(planrt_request_order_stream(request, stream.get()));
+        CHECK(waits(stream.native()) == before + 1);
+        planrt_request_delete(request);
+    }
+    // What the host copies follows no stream; nor does a request that is refused.
+    planrt_tensor to_host = c_tensor("y", nullptr, host.data(), 1, PLANRT_MEMORY_HOST);
+    planrt_request* request = nullptr;
+    OK(planrt_session_submit(session.get(), &in, 1, &to_host, 1, nullptr, &request));
+    FAILS(PLANRT_ERROR_UNSUPPORTED, "written by the host", planrt_request_order_stream(request, stream.get()));
+    OK(planrt_request_wait(request, -1, nullptr));
+    planrt_request_delete(request);
+    hold(true);
+    std::vector<planrt_request*> busy(8);
+    for (planrt_request*& some : busy) OK(planrt_session_submit(session.get(), &in, 1, &out, 1, nullptr, &some));
+    planrt_request_options options{};
+    options.struct_size = sizeof options;
+    options.timeout_us = 1000;
+    OK(planrt_session_submit(session.get(), &in, 1, &out, 1, &options, &request));
+    planrt_request_cancel(request);
+    planrt_error* const error = planrt_request_order_stream(request, stream.get());
+    CHECK(error == nullptr || planrt_error_get_code(error) == PLANRT_ERROR_CANCELLED ||
+          planrt_error_get_code(error) == PLANRT_ERROR_DEADLINE);
+    planrt_error_delete(error);
+    hold(false);
+    for (planrt_request* const some : busy) {
+        OK(planrt_request_wait(some, -1, nullptr));
+        planrt_request_delete(some);
+    }
+    planrt_request_delete(request);
+}
+
+// Who copies what goes to ordinary memory: the thread that looks, or the session before anybody can.
+void copies(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, COPY);
+    const auto x = ramp(4, 5);
+    for (const int32_t in_background : {0, 1}) {
+        std::optional<planrt::Session> session(std::in_place, engine);
+        std::vector<float> y(4, -7.0f);
+        const planrt_tensor in = c_tensor("x", x.data(), nullptr, 1, PLANRT_MEMORY_HOST);
+        const planrt_tensor out = c_tensor("y", nullptr, y.data(), 1, PLANRT_MEMORY_HOST);
+        planrt_request_options options{};
+        options.struct_size = sizeof options;
+        options.copy_in_background = in_background;
+        planrt_request* request = nullptr;
+        OK(planrt_session_submit(session->get(), &in, 1, &out, 1, &options, &request));
+        while (session->statistics().succeeded == 0) std::this_thread::yield();
+        session.reset();
+        CHECK((y == x) == (in_background == 1));
+        CHECK(planrt_request_poll(request));
+        CHECK(y == x);
+        planrt_request_delete(request);
+    }
+}
+
+// Engines of one session: one plan on devices of one kind. And what was chosen for each.
+void one_plan(const Double& tensorrt) {
+    const Setting two("CUDA_DOUBLE_DEVICES", "2");
+    planrt::RuntimeOptions there = tensorrt.options();
+    there.device = 1;
+    const planrt::Runtime first(tensorrt.options()), second(there);
+    const planrt::Engine here = tensorrt.load(first, COPY), same = tensorrt.load(second, COPY);
+    // The double's devices are of two kinds: a plan for the other one has other bytes anyway, and may be of the same network.
+    const planrt::Engine other = tensorrt.load(first, std::string(COPY) + "\n");
+    expect(planrt::ErrorCode::invalid_argument, "bytes", [&] { planrt::Session session({&here, &other}); });
+    { const planrt::Session session({&other, &same}); }
+    const planrt::Engine stranger = tensorrt.load(second, std::string(COPY).replace(0, 9, "name sum"));
+    expect(planrt::ErrorCode::invalid_argument, "name", [&] { planrt::Session session({&here, &stranger}); });
+    const planrt::Session session({&here, &same});
+    char* json = nullptr;
+    OK(planrt_session_describe(session.get(), &json));
+    std::cout << "  " << json << "\n";
+    CHECK(holds(json, "\"ordinal\":0") && holds(json, "\"ordinal\":1") && holds(json, "\"backend\":\"tensorrt\""));
+    CHECK(holds(json, "\"items\":1") && !holds(json, "\"contexts\":[]") && !holds(json, "\"device_memory_bytes\":0"));
+    planrt_string_delete(json);
+}
+
 // Each batch is a range for NVIDIA's tools, where they are loaded.
 void ranges(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
@@ -304,6 +426,9 @@ int main(int argc, char** argv) {
                                   {"open_shapes", open_shapes},
                                   {"graphs", graphs},
                                   {"lost", lost},
+                                  {"stream_order", stream_order},
+                                  {"copies", copies},
+                                  {"one_plan", one_plan},
                                   {"ranges", ranges}});
     return 0;
 }

@@ -6,7 +6,7 @@ use super::context::{CpuContext, read, write};
 use crate::backend::admission::{Admission, Dependency};
 use crate::backend::batch::{BatchKey, Capacity};
 use crate::backend::instance::{Failure, Instance};
-use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
+use crate::backend::instance_group::{Choices, InstanceChoices, InstanceGroup, InstanceGroupOptions};
 use crate::backend::job::{Job, RequestTensor};
 use crate::backend::{Cancellation, Context};
 use crate::cuda::Device;
@@ -18,8 +18,12 @@ use tract_onnx::prelude::*;
 
 /// One instance unless more are asked for: a batch has all threads of the engine anyway.
 pub fn instance_group(engine: &Arc<CpuEngine>, size: &InstanceGroupOptions) -> InstanceGroup {
-    let instances = (0..size.contexts.max(1)).map(|_| Box::new(CpuInstance { engine: engine.clone() }) as _).collect();
-    InstanceGroup { instances, admission: Arc::new(CpuAdmission { engine: engine.clone() }) }
+    let count = size.contexts.max(1);
+    let instances = (0..count).map(|_| Box::new(CpuInstance { engine: engine.clone() }) as _).collect();
+    let optimal = if engine.model.batched { engine.threads.count() } else { 1 };
+    let choices = InstanceChoices { batch_sizes: Vec::new(), optimal };
+    let choices = Choices { instances: vec![choices; count], ..Choices::default() };
+    InstanceGroup { choices, instances, admission: Arc::new(CpuAdmission { engine: engine.clone() }) }
 }
 
 struct CpuAdmission {

@@ -5,6 +5,7 @@ use super::widen::widen;
 use super::{guard, resize};
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
 use crate::error::{Code, Error, Result};
+use crate::model::fingerprint;
 use crate::tensor::{ElementType, Shape};
 use prost::Message;
 use serde_json::json;
@@ -65,6 +66,7 @@ impl Model {
                 tensors: Vec::new(),
                 profiles: Vec::new(),
                 device_memory_size: 0,
+                fingerprint: fingerprint(data),
             },
             layers_json,
             graph,

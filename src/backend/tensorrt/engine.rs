@@ -6,6 +6,7 @@ use super::profiles::Profiles;
 use super::{Plan, PlanOptions};
 use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, Statistic, TensorInfo};
 use crate::error::{Code, Error, Result};
+use crate::model::fingerprint;
 use crate::tensor::{ElementType, Shape};
 use std::ffi::{CStr, CString};
 use std::mem::ManuallyDrop;
@@ -25,7 +26,9 @@ pub struct Engine {
 impl Engine {
     pub fn load(library: &Arc<Library>, plan: &Plan<'_>, options: &PlanOptions) -> Result<Arc<Self>> {
         let _current = library.device().make_current()?;
-        Self::new(library.load_plan(plan, options)?, library.clone()).map(Arc::new)
+        let mut engine = Self::new(library.load_plan(plan, options)?, library.clone())?;
+        engine.description.fingerprint = fingerprint(plan.data);
+        Ok(Arc::new(engine))
     }
 
     /// The device's context is current.
@@ -145,6 +148,7 @@ fn describe(engine: &tensorrt_sys::Engine, library: &Library) -> Result<Descript
         tensors,
         profiles,
         device_memory_size,
+        fingerprint: 0,
     })
 }
 

@@ -6,7 +6,7 @@
 
 use super::super::engine::Engine;
 use crate::backend::batch::holding;
-use crate::backend::instance_group::InstanceGroupOptions;
+use crate::backend::instance_group::{InstanceChoices, InstanceGroupOptions};
 use crate::engine::{Description, Role};
 use crate::tensor::Shape;
 
@@ -105,6 +105,17 @@ impl Group {
     /// The largest batch that is of use.
     pub fn optimal(&self) -> usize {
         self.sizes.last().copied().unwrap_or(1)
+    }
+}
+
+impl Group {
+    /// What was chosen, for whoever asks.
+    pub fn choices(&self) -> InstanceChoices {
+        let cost = |size: &usize| self.costs.iter().find(|(of, _)| of == size).map(|(_, cost)| *cost);
+        InstanceChoices {
+            batch_sizes: self.sizes.iter().map(|size| (*size, cost(size))).collect(),
+            optimal: self.optimal(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::batch_sizes::{Group, pays};
 use super::graph_context::Captures;
 use super::instance::TensorRtInstance;
 use crate::backend::Context as _;
-use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
+use crate::backend::instance_group::{Choices, InstanceGroup, InstanceGroupOptions};
 use crate::cuda::Copier;
 use crate::engine::{Description, Role};
 use crate::error::{Code, Error, Result};
@@ -87,8 +87,14 @@ pub fn instance_group(engine: &Arc<Engine>, size: &InstanceGroupOptions) -> Resu
         instances.iter().map(|of_group| (of_group[0].group.clone(), of_group[0].any_context().clone())).collect();
     let places =
         instances.iter().enumerate().flat_map(|(group, instances)| instances.iter().map(move |_| group)).collect();
+    let choices = Choices {
+        device_memory_bytes: maker.spent,
+        engine_copies: maker.engines.len() - 1,
+        instances: instances.iter().flatten().map(|instance| instance.group.choices()).collect(),
+    };
     let admission = TensorRtAdmission::new(engine, groups, places);
     Ok(InstanceGroup {
+        choices,
         instances: instances.into_iter().flatten().map(|instance| Box::new(instance) as _).collect(),
         admission: Arc::new(admission),
     })
