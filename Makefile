@@ -8,18 +8,27 @@ DEEPBRAIN := $(BUILD)/models/deepbrain.onnx
 CBINDGEN := $(BUILD)/tools/bin/cbindgen
 WRITE_HEADER = python3 src/ffi/header.py $(CBINDGEN)
 
+# Where setup-debian found Rust, if the path does not lead there.
+export PATH := $(CURDIR)/$(BUILD)/rust:$(PATH)
+
+heading = @printf '\n==== %s\n' '$(1)'
+, := ,
+
 .DELETE_ON_ERROR:
-.PHONY: help library install demo test header clean setup-library setup-demo setup-test
+.PHONY: help library install demo test lint header notices clean setup-library setup-demo setup-test
 
 help:
 	@echo 'make demo     segment the brain of a real head: builds the library and a C++ program, and runs it'
 	@echo 'make test     all tests, of the library as it is installed'
 	@echo 'make install  PREFIX=/where/to, build/prefix if not given; where that takes root:'
 	@echo '              make library PREFIX=/where/to && sudo cmake --install build/cmake'
+	@echo 'make lint     what has to hold of the sources: format, lints, header, licences'
 	@echo 'make header   write include/planrt.h anew from src/ffi'
+	@echo 'make notices  write THIRD-PARTY-NOTICES.txt anew from the crates'
 	@echo 'make clean    remove build/ and target/'
 	@echo
-	@echo 'On Debian and Ubuntu what is missing is installed first; Rust has to be there.'
+	@echo 'On Debian and Ubuntu what is missing is installed first; RUSTUP=yes lets rustup bring Rust where the distribution'
+	@echo 'has none that is new enough.'
 
 setup-library setup-demo setup-test: setup-%:
 	@cmake/setup-debian $*
@@ -53,12 +62,15 @@ demo: $(DEEPBRAIN) | setup-demo
 	  --volume $(MRICRON)/ch2.nii.gz --reference $(MRICRON)/ch2bet.nii.gz --out $(BUILD)/demo
 
 # What is tested is what is shipped: installed into a prefix, and the prefix moved.
-test: $(DEEPBRAIN) $(BUILD)/venv/tests/python.done $(CBINDGEN) | setup-test
-	$(WRITE_HEADER) --verify || { echo 'run make header, and commit include/planrt.h'; exit 1; }
-	cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+test: $(DEEPBRAIN) $(BUILD)/venv/tests/python.done | setup-test
+	$(MAKE) lint
+	$(call heading,Rust tests)
 	cargo test --release --workspace --locked
+	$(call heading,without the CPU engine)
+	cargo test --release --no-default-features --locked --target-dir $(BUILD)/small
+	$(call heading,interleavings)
 	cargo test --release --locked --manifest-path tests/interleavings/Cargo.toml --target-dir $(BUILD)/interleavings
+	$(call heading,C$(,) C++ and Python against what is installed)
 	$(PYTHON) tests/real/fetch_tensorrt.py $(BUILD)/tensorrt
 	$(MAKE) library
 	rm -rf $(BUILD)/test
@@ -70,8 +82,23 @@ test: $(DEEPBRAIN) $(BUILD)/venv/tests/python.done $(CBINDGEN) | setup-test
 	cmake --build $(BUILD)/tests
 	ctest --test-dir $(BUILD)/tests --output-on-failure
 
+# Warnings are errors in the gate only: a newer clippy than the gate's finds more.
+lint: $(CBINDGEN) | setup-test
+	$(call heading,lint)
+	.ci/repository.sh
+	$(WRITE_HEADER) --verify || { echo 'run make header, and commit include/planrt.h'; exit 1; }
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets --locked $(if $(CI),-- -D warnings)
+	.ci/dependencies.py check
+	@if ! command -v cargo-deny >/dev/null; then echo 'advisories: not looked at, there is no cargo-deny'; \
+	elif ! cargo deny fetch db 2>/dev/null; then echo 'advisories: their database was not reached'; cargo deny check bans licenses sources; \
+	else cargo deny check; fi
+
+notices:
+	.ci/dependencies.py write
+
 # A program and not a dev-dependency: as one it would have cargo compile tract a second time, with other features.
-$(CBINDGEN):
+$(CBINDGEN): | setup-library
 	cargo install --quiet --locked cbindgen@0.29.4 --root $(BUILD)/tools
 
 header: $(CBINDGEN)

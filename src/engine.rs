@@ -4,26 +4,13 @@ use crate::error::{Code, Error, Result};
 use crate::tensor::{ElementType, Shape, converts};
 use std::ffi::CString;
 
+pub use crate::tensor::MemoryKind;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Role {
     Input = 1,
     Output = 2,
-}
-
-/// Where memory lies, as the C interface numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i32)]
-pub enum MemoryKind {
-    Host = 1,
-    Pinned = 2,
-    Device = 3,
-}
-
-impl MemoryKind {
-    pub fn from_code(code: i32) -> Option<Self> {
-        [Self::Host, Self::Pinned, Self::Device].into_iter().find(|k| *k as i32 == code)
-    }
 }
 
 /// The engine that runs a model, as the C interface numbers it.

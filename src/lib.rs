@@ -17,7 +17,6 @@ pub mod engine;
 pub mod error;
 #[allow(unsafe_code)] // the C interface
 #[deny(missing_docs)] // they become the header's
-#[allow(clippy::undocumented_unsafe_blocks)]
 pub mod ffi;
 #[allow(unsafe_code)] // calls the application's callback
 pub mod log;

@@ -1,4 +1,4 @@
-//! Element types, shapes and views of host memory.
+//! Element types, kinds of memory, shapes and views of host memory.
 
 use crate::error::{Code, Error, Result};
 use half::{bf16, f16};
@@ -8,6 +8,21 @@ use std::ops::Deref;
 
 /// The most dimensions a tensor has: TensorRT's limit.
 pub const MAX_RANK: usize = 8;
+
+/// Where memory lies, as the C interface numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum MemoryKind {
+    Host = 1,
+    Pinned = 2,
+    Device = 3,
+}
+
+impl MemoryKind {
+    pub fn from_code(code: i32) -> Option<Self> {
+        [Self::Host, Self::Pinned, Self::Device].into_iter().find(|k| *k as i32 == code)
+    }
+}
 
 /// The type of one element, as the C interface numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +103,13 @@ impl Shape {
             self.extents[0] = extent;
         }
         self
+    }
+
+    /// Changes one extent; nothing where there is no such axis.
+    pub fn set(&mut self, axis: usize, extent: i64) {
+        if let Some(place) = self.extents[..self.rank].get_mut(axis) {
+            *place = extent;
+        }
     }
 
     pub fn is_dynamic(&self) -> bool {

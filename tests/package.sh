@@ -16,6 +16,9 @@ expect() { # found or refused, text in what is said, arguments of find_package
   failed=1
 }
 
+for file in LICENSE-MIT LICENSE-APACHE THIRD-PARTY-NOTICES.txt; do
+  [ -s "$prefix/share/doc/planrt/$file" ] || { echo "no share/doc/planrt/$file" && failed=1; }
+done
 expect found "" REQUIRED
 expect found "" "$version" REQUIRED
 expect found "" "$major.$minor" REQUIRED

@@ -1,11 +1,10 @@
 //! What a request brings to a batch: the caller's memory, tensor by tensor.
 
-use crate::cuda::{Block, Mark, Stream};
-use crate::engine::MemoryKind;
+use crate::cuda::{self, Block, Device, Location, Mark, Stream};
 use crate::error::{Error, Result};
-use crate::tensor::{ElementType, HostTensor, Shape, copy_elements};
+use crate::tensor::{ElementType, HostTensor, MemoryKind, Shape, copy_elements};
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Memory that a caller lends to a request until it is answered.
 pub struct CallerMemory {
@@ -16,6 +15,8 @@ pub struct CallerMemory {
     pub kind: MemoryKind,
     /// For inputs the shape of `data`; for outputs the one that it will have, once that is known.
     pub shape: Shape,
+    /// What lies at `data`, once somebody has asked.
+    location: OnceLock<Location>,
 }
 
 // SAFETY: what is lent may be used by any thread until the request is answered, as `new` asks.
@@ -28,11 +29,20 @@ impl CallerMemory {
     /// `data` is null, or memory of that kind, valid for `size` bytes until the request that it is given to is answered
     /// or refused; until then nobody writes to an input, nor uses an output.
     pub unsafe fn new(data: *mut u8, size: usize, element_type: ElementType, kind: MemoryKind, shape: Shape) -> Self {
-        Self { data, size, element_type, kind, shape }
+        Self { data, size, element_type, kind, shape, location: OnceLock::new() }
     }
 
     pub fn address(&self) -> *mut c_void {
         self.data.cast()
+    }
+
+    /// What lies there, as the driver knows it, which is asked once.
+    pub fn locate(&self, device: &Device) -> Result<Location> {
+        if let Some(location) = self.location.get() {
+            return Ok(*location);
+        }
+        let location = cuda::locate(device, self.data.cast())?;
+        Ok(*self.location.get_or_init(|| location))
     }
 
     /// As the tensor of that index, for backends that work on host memory.
@@ -41,59 +51,62 @@ impl CallerMemory {
     }
 }
 
-/// One tensor of a request, and where it is on its way between the caller's host memory and the device.
+/// One tensor of a request, and the way of its elements between the caller's memory and the device.
 pub struct RequestTensor {
     pub caller: CallerMemory,
-    /// Its elements in page-locked memory, in the model's type: an input's from when the request is taken in, an
-    /// output's until it is delivered.
-    pub block: Option<Block>,
-    /// Whether the device itself reads or writes the lent memory.
-    pub direct: bool,
-    /// Whether kernels on the device may touch the lent memory.
-    pub reachable: bool,
     /// The model's element type.
     pub element_type: ElementType,
+    pub way: Way,
+}
+
+/// How elements get to the device, or from there.
+pub enum Way {
+    /// The device copies from and to the caller's memory.
+    Direct {
+        /// Whether kernels may do so, and not the copy engines only.
+        by_kernel: bool,
+    },
+    /// The host does, from and to a block, where they have the model's type: an input's from when the request is taken in, an
+    /// output's from when its batch runs until it is delivered. Without one where there is no device.
+    Staged(Option<Block>),
 }
 
 impl RequestTensor {
     pub fn new(caller: CallerMemory, element_type: ElementType) -> Self {
-        Self { caller, block: None, direct: false, reachable: false, element_type }
+        Self { caller, element_type, way: Way::Staged(None) }
     }
 
-    pub fn elements(&self) -> Result<usize> {
-        self.caller.shape.elements()
+    /// Bytes of its elements in the model's type.
+    pub fn bytes(&self) -> Result<usize> {
+        self.caller.shape.bytes(self.element_type)
     }
 
-    /// Copies an input from the caller's memory into its block.
-    pub fn stage(&self) -> Result<()> {
-        if let Some(block) = &self.block {
-            let count = self.elements()?;
-            // SAFETY: the lent memory holds its shape's elements, as was checked, and the block was made for them.
-            unsafe {
-                copy_elements(
-                    self.caller.data,
-                    self.caller.element_type,
-                    block.address().cast(),
-                    self.element_type,
-                    count,
-                );
-            }
+    /// Where the device finds its elements, or puts them; `None` where there is no block yet.
+    pub fn address(&self) -> Option<*mut c_void> {
+        match &self.way {
+            Way::Direct { .. } => Some(self.caller.address()),
+            Way::Staged(block) => block.as_ref().map(Block::address),
         }
+    }
+
+    /// Copies an input from the caller's memory into a block, by which it goes from now on.
+    pub fn stage(&mut self, block: Block) -> Result<()> {
+        let (from, count) = (&self.caller, self.caller.shape.elements()?);
+        // SAFETY: the caller's memory holds its shape's elements, as was checked, and the block was made for them.
+        unsafe {
+            copy_elements(from.data, from.element_type, block.address().cast(), self.element_type, count);
+        }
+        self.way = Way::Staged(Some(block));
         Ok(())
     }
 
     /// Copies an output from its block into the caller's memory.
     fn deliver(self) {
-        if let (Some(block), Ok(count)) = (&self.block, self.elements()) {
+        if let (Way::Staged(Some(block)), Ok(count)) = (&self.way, self.caller.shape.elements()) {
+            let to = &self.caller;
             // SAFETY: as for `stage`; the caller waits for this.
             unsafe {
-                copy_elements(
-                    block.address().cast(),
-                    self.element_type,
-                    self.caller.data,
-                    self.caller.element_type,
-                    count,
-                );
+                copy_elements(block.address().cast(), self.element_type, to.data, to.element_type, count);
             }
         }
     }
@@ -126,12 +139,13 @@ pub trait Progress: Send + Sync {
 impl Job {
     /// Whether outputs are written by the host: from blocks, or since there is no device.
     pub fn has_host_outputs(&self) -> bool {
-        self.outputs.iter().flatten().any(|tensor| !tensor.direct)
+        self.outputs.iter().flatten().any(|tensor| matches!(tensor.way, Way::Staged(_)))
     }
 
     /// What is left to be copied to the caller's memory once the job has run.
     pub fn into_delivery(self) -> Option<Delivery> {
-        let staged: Vec<_> = self.outputs.into_iter().flatten().filter(|tensor| tensor.block.is_some()).collect();
+        let is_staged = |tensor: &RequestTensor| matches!(tensor.way, Way::Staged(Some(_)));
+        let staged: Vec<_> = self.outputs.into_iter().flatten().filter(is_staged).collect();
         (!staged.is_empty()).then_some(Delivery(staged))
     }
 }

@@ -4,9 +4,11 @@ use super::sys::Functions;
 use super::{check, library, sys};
 use crate::error::{Code, Error, Result};
 use crate::process::fork::Process;
+use crate::tensor::MemoryKind;
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::marker::PhantomData;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// Loads and initializes the driver. A failure is not remembered: a driver may be installed while we run.
 fn driver() -> Result<&'static Functions> {
@@ -100,6 +102,8 @@ pub struct Device {
     pub info: DeviceInfo,
     device: sys::CUdevice,
     context: sys::CUcontext,
+    /// Bytes and kind of what was allocated by way of this value, by address: the driver need not be asked about it.
+    allocations: RwLock<BTreeMap<usize, (usize, MemoryKind)>>,
 }
 
 // SAFETY: a primary context may be current on any number of threads at once.
@@ -122,7 +126,7 @@ impl Device {
         check(unsafe { sys::cuDevicePrimaryCtxRetain(&mut context, device) }, || {
             format!("taking the primary context of CUDA device {ordinal}, {}", info.name)
         })?;
-        Ok(Arc::new(Self { info, device, context }))
+        Ok(Arc::new(Self { info, device, context, allocations: RwLock::default() }))
     }
 
     /// Makes this device's context current on the calling thread until the guard goes. What the application had current
@@ -141,6 +145,21 @@ impl Device {
             })?;
         }
         Ok(Current { pushed: true, thread: PhantomData })
+    }
+
+    pub(super) fn allocated(&self, address: usize, size: usize, kind: MemoryKind) {
+        self.allocations.write().unwrap_or_else(PoisonError::into_inner).insert(address, (size, kind));
+    }
+
+    pub(super) fn freed(&self, address: usize) {
+        self.allocations.write().unwrap_or_else(PoisonError::into_inner).remove(&address);
+    }
+
+    /// The kind of memory at an address, and how many bytes follow there, if it was allocated by way of this value.
+    pub(super) fn allocation(&self, address: usize) -> Option<(MemoryKind, usize)> {
+        let allocations = self.allocations.read().unwrap_or_else(PoisonError::into_inner);
+        let (start, (size, kind)) = allocations.range(..=address).next_back()?;
+        size.checked_sub(address - start).filter(|left| *left > 0).map(|left| (*kind, left))
     }
 
     /// Waits until everything that the device was given has ended.

@@ -2,8 +2,8 @@
 
 use super::sys::CUpointer_attribute as Attribute;
 use super::{Device, Stream, check, sys};
-use crate::engine::MemoryKind;
 use crate::error::Result;
+use crate::tensor::MemoryKind;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -24,6 +24,7 @@ impl DeviceMemory {
             let free = device.memory().map_or_else(|_| "unknown".to_owned(), |(free, _)| free.to_string());
             format!("allocating {size} bytes on CUDA device {} (bytes free there: {free})", device.info.ordinal)
         })?;
+        device.allocated(address as usize, size, MemoryKind::Device);
         Ok(Self { device: device.clone(), address, size })
     }
 
@@ -47,6 +48,7 @@ impl DeviceMemory {
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
+        self.device.freed(self.address as usize);
         if let Ok(_current) = self.device.make_current() {
             // SAFETY: allocated in new. The driver waits for the device's work before it frees.
             unsafe { sys::cuMemFree_v2(self.address) };
@@ -74,6 +76,7 @@ impl PinnedMemory {
         check(unsafe { sys::cuMemHostAlloc(&mut address, size.max(1), sys::CU_MEMHOSTALLOC_PORTABLE) }, || {
             format!("allocating {size} bytes of page-locked host memory")
         })?;
+        device.allocated(address.addr(), size, MemoryKind::Pinned);
         Ok(Self { device: device.clone(), address, size })
     }
 
@@ -88,6 +91,7 @@ impl PinnedMemory {
 
 impl Drop for PinnedMemory {
     fn drop(&mut self) {
+        self.device.freed(self.address.addr());
         if let Ok(_current) = self.device.make_current() {
             // SAFETY: allocated in new. The driver waits for copies under way.
             unsafe { sys::cuMemFreeHost(self.address) };
@@ -107,56 +111,43 @@ pub unsafe fn copy_async(to: *mut c_void, from: *const c_void, size: usize, stre
     })
 }
 
-/// Asks the driver about the memory at an address. The plural call: for memory that the driver does not know it answers 0,
-/// where the singular is an error.
-///
-/// # Safety
-/// Each place takes a value of its attribute's type.
-unsafe fn ask<const N: usize>(
-    device: &Device,
-    address: sys::CUdeviceptr,
-    mut attributes: [Attribute; N],
-    mut places: [*mut c_void; N],
-) -> Result<()> {
-    let _current = device.make_current()?;
-    let (attributes, places) = (attributes.as_mut_ptr(), places.as_mut_ptr());
-    // SAFETY: as many attributes as places; the rest as the caller says.
-    check(unsafe { sys::cuPointerGetAttributes(N as u32, attributes, places, address) }, || {
-        format!("asking what memory lies at {address:#x}")
-    })
+/// What lies at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// What the driver does not know is ordinary host memory.
+    pub kind: MemoryKind,
+    /// The ordinal of the device that it belongs to; of no meaning for ordinary memory.
+    pub device: i32,
+    /// Bytes from there to the end of its allocation; 0 where nobody knows.
+    pub left: usize,
 }
 
-/// What kind of memory lies at an address, as far as the driver knows: what it does not know is ordinary host memory.
-pub fn memory_kind(device: &Device, address: *const c_void) -> Result<MemoryKind> {
-    let mut kind = 0u32;
-    let (address, places) = (address as sys::CUdeviceptr, [(&raw mut kind).cast()]);
-    // SAFETY: a kind is one unsigned int.
-    unsafe { ask(device, address, [Attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE], places) }?;
-    Ok(match kind {
+/// What lies at an address. The driver is asked about memory that this device's values did not allocate, once.
+pub fn locate(device: &Device, address: *const c_void) -> Result<Location> {
+    if let Some((kind, left)) = device.allocation(address.addr()) {
+        return Ok(Location { kind, device: device.info.ordinal, left });
+    }
+    let _current = device.make_current()?;
+    let (mut kind, mut ordinal, mut start, mut size) = (0u32, -1i32, 0 as sys::CUdeviceptr, 0usize);
+    let mut attributes = [
+        Attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE,
+        Attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL,
+        Attribute::CU_POINTER_ATTRIBUTE_RANGE_START_ADDR,
+        Attribute::CU_POINTER_ATTRIBUTE_RANGE_SIZE,
+    ];
+    let mut places =
+        [(&raw mut kind).cast(), (&raw mut ordinal).cast(), (&raw mut start).cast(), (&raw mut size).cast()];
+    let (count, at) = (attributes.len() as u32, address as sys::CUdeviceptr);
+    // The plural call: for memory that the driver does not know it answers 0, where the singular is an error.
+    // SAFETY: as many places as attributes, each of its attribute's type: two numbers of four bytes, an address, a size.
+    check(unsafe { sys::cuPointerGetAttributes(count, attributes.as_mut_ptr(), places.as_mut_ptr(), at) }, || {
+        format!("asking what memory lies at {address:p}")
+    })?;
+    let kind = match kind {
         0 => MemoryKind::Host,
         kind if kind == sys::CUmemorytype_enum::CU_MEMORYTYPE_HOST as u32 => MemoryKind::Pinned,
         _ => MemoryKind::Device,
-    })
-}
-
-/// The ordinal of the device that this memory is on; `None` where the driver knows no device memory at that address.
-pub fn device_of(device: &Device, address: *const c_void) -> Option<i32> {
-    let (mut kind, mut ordinal) = (0u32, -1i32);
-    let attributes = [Attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE, Attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL];
-    let places = [(&raw mut kind).cast(), (&raw mut ordinal).cast()];
-    // SAFETY: both are numbers of four bytes.
-    unsafe { ask(device, address as sys::CUdeviceptr, attributes, places) }.ok()?;
-    (kind == sys::CUmemorytype_enum::CU_MEMORYTYPE_DEVICE as u32).then_some(ordinal)
-}
-
-/// Whether the driver knows all of this memory as part of one allocation: kernels may touch it without a doubt.
-pub fn is_one_allocation(device: &Device, address: *const c_void, size: usize) -> bool {
-    let (mut start, mut whole) = (0 as sys::CUdeviceptr, 0usize);
-    let attributes = [Attribute::CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, Attribute::CU_POINTER_ATTRIBUTE_RANGE_SIZE];
-    let (address, places) = (address as sys::CUdeviceptr, [(&raw mut start).cast(), (&raw mut whole).cast()]);
-    // SAFETY: an address and a size.
-    let asked = unsafe { ask(device, address, attributes, places) };
-    let offset = address.checked_sub(start);
-    let fits = offset.and_then(|offset| whole.checked_sub(offset as usize)).is_some_and(|left| left >= size);
-    asked.is_ok() && fits
+    };
+    let left = at.checked_sub(start).and_then(|offset| size.checked_sub(offset as usize)).unwrap_or(0);
+    Ok(Location { kind, device: ordinal, left })
 }

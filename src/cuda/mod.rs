@@ -14,7 +14,7 @@ pub use copy::{Copier, CopySpan, Slot};
 pub use device::{Current, Device, DeviceInfo, devices, driver_gaps, driver_version};
 pub use event::Event;
 pub use graph::Graph;
-pub use memory::{DeviceMemory, PinnedMemory, copy_async, device_of, is_one_allocation, memory_kind};
+pub use memory::{DeviceMemory, Location, PinnedMemory, copy_async, locate};
 pub use pool::{Block, Blocks, Mark, Marks};
 pub use stream::{Stream, StreamId};
 

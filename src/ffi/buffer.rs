@@ -1,20 +1,20 @@
 //! `planrt_buffer`.
 
+use super::argument::Out;
 use super::error::planrt_error;
+use super::handle::{Handle, opaque};
 use super::runtime::planrt_runtime;
 use super::tensor::{memory_kind, planrt_memory_kind};
-use super::{Handle, delete, export, not_null, out};
+use super::{delete, export};
 use crate::buffer::Buffer;
 use std::ffi::c_void;
+use std::ptr::NonNull;
 
 /// Memory of one kind, made here or wrapped from the application's. The handle may be used from any thread; what is in
 /// the memory is its users' to arrange.
 #[allow(non_camel_case_types)]
 pub struct planrt_buffer(Handle<Buffer>);
-
-fn hand_out(buffer: Buffer) -> *mut planrt_buffer {
-    Box::into_raw(Box::new(planrt_buffer(Handle::new(buffer))))
-}
+opaque!(planrt_buffer, Buffer);
 
 /// Allocates `size_bytes` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
 /// device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
@@ -30,9 +30,8 @@ pub unsafe extern "C" fn planrt_buffer_new(
     size_bytes: usize,
     buffer_out: *mut *mut planrt_buffer,
 ) -> *mut planrt_error {
-    export!(runtime => {
-        let place = out(buffer_out, "buffer_out")?;
-        *place = hand_out(Buffer::new(runtime, memory_kind(kind)?, size_bytes)?);
+    export!(runtime; buffer_out: Out<_> => {
+        buffer_out.give(Handle::new(Buffer::new(runtime, memory_kind(kind)?, size_bytes)?));
         Ok(())
     })
 }
@@ -50,11 +49,9 @@ pub unsafe extern "C" fn planrt_buffer_wrap(
     size_bytes: usize,
     buffer_out: *mut *mut planrt_buffer,
 ) -> *mut planrt_error {
-    export!(runtime => {
+    export!(runtime; address: NonNull<c_void>, buffer_out: Out<_> => {
         let _ = runtime;
-        let place = out(buffer_out, "buffer_out")?;
-        let address = not_null(address, "address")?.cast_mut();
-        *place = hand_out(Buffer::wrap(memory_kind(kind)?, address, size_bytes));
+        buffer_out.give(Handle::new(Buffer::wrap(memory_kind(kind)?, address.as_ptr(), size_bytes)));
         Ok(())
     })
 }

@@ -1,18 +1,23 @@
 //! `planrt_context`.
 
+use super::argument::{Out, OutArray, Ref};
 use super::engine::planrt_engine;
 use super::error::planrt_error;
+use super::handle::{Handle, opaque};
 use super::stream::planrt_stream;
-use super::tensor::{self, PLANRT_MAX_RANK, extents, planrt_tensor};
-use super::{Handle, delete, export, not_null, out, text};
+use super::tensor::{self, Inputs, Outputs, PLANRT_MAX_RANK, extents, planrt_tensor};
+use super::{delete, export};
 use crate::context::Context;
-use crate::engine::Role;
+use crate::cuda::Stream;
+use crate::tensor::Shape;
 use std::ffi::{c_char, c_void};
+use std::ptr::NonNull;
 
 /// One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`, and
 /// only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
 #[allow(non_camel_case_types)]
 pub struct planrt_context(Handle<Context>);
+opaque!(planrt_context, Context);
 
 /// Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile; a new
 /// context has the first free one until its shapes want another.
@@ -27,10 +32,9 @@ pub unsafe extern "C" fn planrt_context_new(
     engine: *const planrt_engine,
     context_out: *mut *mut planrt_context,
 ) -> *mut planrt_error {
-    export!(engine => {
-        let place = out(context_out, "context_out")?;
+    export!(engine; context_out: Out<_> => {
         let context = Context::new(engine.clone())?;
-        *place = Box::into_raw(Box::new(planrt_context(Handle::logging(context, engine.log()))));
+        context_out.give(Handle::logging(context, engine.log()));
         Ok(())
     })
 }
@@ -46,10 +50,9 @@ pub unsafe extern "C" fn planrt_context_new_without_memory(
     engine: *const planrt_engine,
     context_out: *mut *mut planrt_context,
 ) -> *mut planrt_error {
-    export!(engine => {
-        let place = out(context_out, "context_out")?;
+    export!(engine; context_out: Out<_> => {
         let context = Context::without_memory(engine.clone())?;
-        *place = Box::into_raw(Box::new(planrt_context(Handle::logging(context, engine.log()))));
+        context_out.give(Handle::logging(context, engine.log()));
         Ok(())
     })
 }
@@ -71,7 +74,7 @@ pub unsafe extern "C" fn planrt_context_delete(context: *mut planrt_context) {
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_context_set_profile(context: *mut planrt_context, profile: i32) -> *mut planrt_error {
-    export!(context => context.set_profile(profile))
+    export!(context; => context.set_profile(profile))
 }
 
 /// The optimization profile in use; -1 where there is none.
@@ -83,9 +86,8 @@ pub unsafe extern "C" fn planrt_context_get_profile(
     context: *mut planrt_context,
     profile_out: *mut i32,
 ) -> *mut planrt_error {
-    export!(context => {
-        let place = out(profile_out, "profile_out")?;
-        *place = context.profile()?.map_or(-1, |profile| profile as i32);
+    export!(context; profile_out: Out<_> => {
+        profile_out.set(context.profile()?.map_or(-1, |profile| profile as i32));
         Ok(())
     })
 }
@@ -103,7 +105,11 @@ pub unsafe extern "C" fn planrt_context_set_shape(
     shape: *const i64,
     rank: i32,
 ) -> *mut planrt_error {
-    export!(context => context.set_shape(text::text(input, "input")?, &tensor::shape(shape, rank)?))
+    let extents = tensor::extent_count(rank);
+    export!(context; input: &str, shape[extents]: &[i64] => {
+        tensor::check_rank(rank)?;
+        context.set_shape(input, &Shape::new(shape)?)
+    })
 }
 
 /// The shape of an input or output as it follows from the inputs' shapes as set: outputs too, before the run.
@@ -121,11 +127,10 @@ pub unsafe extern "C" fn planrt_context_get_shape(
     shape_out: *mut i64,
     rank_out: *mut i32,
 ) -> *mut planrt_error {
-    export!(context => {
-        let (shape_place, rank_place) = (out(shape_out, "shape_out")?, out(rank_out, "rank_out")?);
-        let shape = context.shape(text::text(tensor, "tensor")?)?;
-        shape_place.cast::<[i64; PLANRT_MAX_RANK]>().write_unaligned(extents(&shape));
-        *rank_place = shape.len() as i32;
+    export!(context; tensor: &str, shape_out: OutArray<_, PLANRT_MAX_RANK>, rank_out: Out<_> => {
+        let shape = context.shape(tensor)?;
+        shape_out.set(extents(&shape));
+        rank_out.set(shape.len() as i32);
         Ok(())
     })
 }
@@ -140,9 +145,8 @@ pub unsafe extern "C" fn planrt_context_get_size(
     tensor: *const c_char,
     size_bytes_out: *mut usize,
 ) -> *mut planrt_error {
-    export!(context => {
-        let place = out(size_bytes_out, "size_bytes_out")?;
-        *place = context.size(text::text(tensor, "tensor")?)?;
+    export!(context; tensor: &str, size_bytes_out: Out<_> => {
+        size_bytes_out.set(context.size(tensor)?);
         Ok(())
     })
 }
@@ -161,9 +165,10 @@ pub unsafe extern "C" fn planrt_context_bind(
     address: *mut c_void,
     size_bytes: usize,
 ) -> *mut planrt_error {
-    export!(context => {
-        not_null(address, "address")?;
-        context.bind(text::text(tensor, "tensor")?, address, size_bytes)
+    export!(context; tensor: &str, address: NonNull<c_void> => {
+        // SAFETY: memory that stays valid for so many bytes until other memory is bound and the work has ended, as the
+        // header asks.
+        unsafe { context.bind(tensor, address.as_ptr(), size_bytes) }
     })
 }
 
@@ -179,9 +184,8 @@ pub unsafe extern "C" fn planrt_context_get_device_memory_size(
     context: *mut planrt_context,
     size_bytes_out: *mut usize,
 ) -> *mut planrt_error {
-    export!(context => {
-        let place = out(size_bytes_out, "size_bytes_out")?;
-        *place = context.device_memory_size()?;
+    export!(context; size_bytes_out: Out<_> => {
+        size_bytes_out.set(context.device_memory_size()?);
         Ok(())
     })
 }
@@ -201,9 +205,9 @@ pub unsafe extern "C" fn planrt_context_set_device_memory(
     address: *mut c_void,
     size_bytes: usize,
 ) -> *mut planrt_error {
-    export!(context => {
-        not_null(address, "address")?;
-        context.lend_device_memory(address, size_bytes)
+    export!(context; address: NonNull<c_void> => {
+        // SAFETY: as for `planrt_context_bind`, and nobody else uses it meanwhile, as the header asks.
+        unsafe { context.lend_device_memory(address.as_ptr(), size_bytes) }
     })
 }
 
@@ -222,13 +226,10 @@ pub unsafe extern "C" fn planrt_context_set_aux_streams(
     streams: *const *mut planrt_stream,
     count: usize,
 ) -> *mut planrt_error {
-    export!(context => {
-        let mut given = Vec::with_capacity(count.min(64));
-        for number in 0..count {
-            let stream = *not_null(streams, "streams")?.add(number);
-            given.push((*not_null(stream, &format!("streams[{number}]"))?).0.get("stream")?);
-        }
-        context.set_aux_streams(&given)
+    export!(context; streams[count]: Vec<Ref<'_, planrt_stream>> => {
+        let streams: Vec<&Stream> = streams.iter().map(Ref::get).collect();
+        // SAFETY: they outlive the context's work, as the header asks.
+        unsafe { context.set_aux_streams(&streams) }
     })
 }
 
@@ -248,12 +249,9 @@ pub unsafe extern "C" fn planrt_context_enqueue(
     context: *mut planrt_context,
     stream: *mut planrt_stream,
 ) -> *mut planrt_error {
-    export!(context => {
-        let stream = match stream.as_ref() {
-            Some(stream) => Some(stream.0.get("stream")?),
-            None => None,
-        };
-        context.enqueue(stream)
+    export!(context; stream: Option<Ref<'_, planrt_stream>> => {
+        // SAFETY: what is bound is valid until the stream has passed the work, as the header asks.
+        unsafe { context.enqueue(stream.as_ref().map(Ref::get)) }
     })
 }
 
@@ -274,10 +272,10 @@ pub unsafe extern "C" fn planrt_context_run(
     outputs: *const planrt_tensor,
     output_count: usize,
 ) -> *mut planrt_error {
-    export!(context => {
-        let inputs = tensor::on_host(&tensor::read(inputs, input_count, Role::Input)?)?;
-        let outputs = tensor::on_host(&tensor::read(outputs, output_count, Role::Output)?)?;
-        context.run(&inputs, &outputs)
+    export!(context; inputs[input_count]: Inputs<'_>, outputs[output_count]: Outputs<'_> => {
+        let (inputs, outputs) = (tensor::on_host(inputs.0)?, tensor::on_host(outputs.0)?);
+        // SAFETY: each tensor's memory is valid for its size, as the header asks.
+        unsafe { context.run(&inputs, &outputs) }
     })
 }
 

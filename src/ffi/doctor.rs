@@ -1,11 +1,12 @@
 //! `planrt_doctor`: what a person asks when a model does not run.
 
+use super::argument::{Out, Ref};
 use super::error::planrt_error;
+use super::export;
 use super::runtime::planrt_runtime_options;
-use super::{export, out, text};
 use crate::doctor;
-use crate::runtime::Options;
 use std::ffi::c_char;
+use std::path::Path;
 
 /// Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
 /// TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Every TensorRT
@@ -23,17 +24,17 @@ pub unsafe extern "C" fn planrt_doctor(
     report_out: *mut *mut c_char,
     usable_out: *mut bool,
 ) -> *mut planrt_error {
-    export!(=> {
-        let place = out(report_out, "report_out")?;
-        let options = match options.as_ref() {
-            Some(options) => options.0.get("options")?.lock().clone(),
-            None => Options::default(),
-        };
-        let model = if model.is_null() { None } else { Some(text::path(model, "model")?) };
+    export!(;
+        options: Option<Ref<'_, planrt_runtime_options>>,
+        model: Option<&Path>,
+        report_out: Out<_>,
+        usable_out: Option<Out<_>>
+    => {
+        let options = options.map(|options| options.lock().clone()).unwrap_or_default();
         let diagnosis = doctor::examine(options, model);
-        *place = text::give(diagnosis.report);
-        if let Some(usable) = usable_out.as_mut() {
-            *usable = diagnosis.usable;
+        report_out.give_text(diagnosis.report);
+        if let Some(usable_out) = usable_out {
+            usable_out.set(diagnosis.usable);
         }
         Ok(())
     })

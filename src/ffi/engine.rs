@@ -1,17 +1,20 @@
 //! `planrt_engine_options`, `planrt_engine`, and what an engine says of itself.
 
+use super::argument::{Out, Ref};
 use super::error::planrt_error;
+use super::handle::{Handle, opaque};
 use super::runtime::planrt_runtime;
-use super::structs::{self, Extensible};
+use super::structs::{Extensible, OutStruct};
 use super::tensor::{PLANRT_MAX_RANK, extents, planrt_element_type, planrt_memory_kind, planrt_tensor_role};
-use super::{Handle, delete, export, not_null, out, text};
+use super::{delete, export};
 use crate::backend::Engine;
 use crate::backend::tensorrt::WeightBudget;
 use crate::engine::{Backend, Statistic};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error};
 use crate::runtime::EngineOptions;
 use crate::sync::Mutex;
 use std::ffi::{c_char, c_void};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The engine that runs a model: one of the `PLANRT_BACKEND_` constants.
@@ -52,11 +55,13 @@ const _: () = assert!(PLANRT_BACKEND_TENSORRT == Backend::TensorRt as i32 && PLA
 /// be deleted as soon as the engine is loaded.
 #[allow(non_camel_case_types)]
 pub struct planrt_engine_options(Handle<Mutex<EngineOptions>>);
+opaque!(planrt_engine_options, Mutex<EngineOptions>);
 
 /// A loaded model: a plan on the GPU, or an ONNX model on the CPU, and what it says of itself. Any thread may use it,
 /// several at once. Contexts keep it: it may be deleted before them.
 #[allow(non_camel_case_types)]
-pub struct planrt_engine(pub(super) Handle<Arc<dyn Engine>>);
+pub struct planrt_engine(Handle<Arc<dyn Engine>>);
+opaque!(planrt_engine, Arc<dyn Engine>);
 
 /// One input or output of a model. Set `struct_size` to `sizeof(planrt_tensor_info)` before the call.
 #[repr(C)]
@@ -114,9 +119,8 @@ unsafe impl Extensible for planrt_profile_shape {
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_options_new(options_out: *mut *mut planrt_engine_options) -> *mut planrt_error {
-    export!(=> {
-        let place = out(options_out, "options_out")?;
-        *place = Box::into_raw(Box::new(planrt_engine_options(Handle::new(Mutex::default()))));
+    export!(; options_out: Out<_> => {
+        options_out.give(Handle::new(Mutex::default()));
         Ok(())
     })
 }
@@ -139,7 +143,7 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_threads(
     options: *mut planrt_engine_options,
     threads: i32,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         options.lock().cpu_threads = usize::try_from(threads).ok().filter(|threads| *threads <= 1024).ok_or_else(|| {
             Error::new(Code::InvalidArgument, format!("{threads} threads; take 0 for one a core, or 1 to 1024"))
         })?;
@@ -157,7 +161,7 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_shape_cache(
     options: *mut planrt_engine_options,
     shapes: i32,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         options.lock().cpu_shape_cache = usize::try_from(shapes)
             .ok()
             .filter(|shapes| *shapes > 0)
@@ -178,9 +182,8 @@ pub unsafe extern "C" fn planrt_engine_options_set_lean_runtime(
     options: *mut planrt_engine_options,
     path: *const c_char,
 ) -> *mut planrt_error {
-    export!(options => {
-        let path = if path.is_null() { None } else { Some(text::path(path, "path")?.to_owned()) };
-        options.lock().plan.lean_runtime = path;
+    export!(options; path: Option<&Path> => {
+        options.lock().plan.lean_runtime = path.map(Path::to_owned);
         Ok(())
     })
 }
@@ -200,27 +203,21 @@ pub unsafe extern "C" fn planrt_engine_options_set_weight_streaming_budget(
     options: *mut planrt_engine_options,
     budget_bytes: i64,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         options.lock().plan.weight_budget = Some(match budget_bytes {
             PLANRT_WEIGHT_STREAMING_AUTOMATIC => WeightBudget::Automatic,
             0.. => WeightBudget::Fixed(budget_bytes),
-            _ => return Err(Error::new(Code::InvalidArgument, format!("a budget of {budget_bytes} bytes; take 0 or more"))),
+            _ => {
+                let message = format!("a budget of {budget_bytes} bytes; take 0 or more");
+                return Err(Error::new(Code::InvalidArgument, message));
+            }
         });
         Ok(())
     })
 }
 
-/// The options given, or the defaults for null.
-unsafe fn options_or_default(options: *const planrt_engine_options) -> Result<EngineOptions> {
-    match unsafe { options.as_ref() } {
-        Some(options) => Ok(options.0.get("options")?.lock().clone()),
-        None => Ok(EngineOptions::default()),
-    }
-}
-
-fn hand_out(engine: Arc<dyn Engine>) -> *mut planrt_engine {
-    let handle = Handle::logging(engine.clone(), engine.log());
-    Box::into_raw(Box::new(planrt_engine(handle)))
+fn options_or_default(options: Option<Ref<'_, planrt_engine_options>>) -> EngineOptions {
+    options.map(|options| options.lock().clone()).unwrap_or_default()
 }
 
 /// Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may shorten
@@ -239,10 +236,9 @@ pub unsafe extern "C" fn planrt_engine_load_file(
     options: *const planrt_engine_options,
     engine_out: *mut *mut planrt_engine,
 ) -> *mut planrt_error {
-    export!(runtime => {
-        let place = out(engine_out, "engine_out")?;
-        let engine = runtime.load_file(text::path(path, "path")?, &options_or_default(options)?)?;
-        *place = hand_out(engine);
+    export!(runtime; path: &Path, options: Option<Ref<'_, planrt_engine_options>>, engine_out: Out<_> => {
+        let engine = runtime.load_file(path, &options_or_default(options))?;
+        engine_out.give(Handle::logging(engine.clone(), engine.log()));
         Ok(())
     })
 }
@@ -259,14 +255,9 @@ pub unsafe extern "C" fn planrt_engine_load_memory(
     options: *const planrt_engine_options,
     engine_out: *mut *mut planrt_engine,
 ) -> *mut planrt_error {
-    export!(runtime => {
-        let place = out(engine_out, "engine_out")?;
-        if isize::try_from(size_bytes).is_err() {
-            return Err(Error::new(Code::InvalidArgument, format!("a model of {size_bytes} bytes: no memory is that large")));
-        }
-        let data = std::slice::from_raw_parts(not_null(data, "data")?.cast::<u8>(), size_bytes);
-        let engine = runtime.load_memory(data, &options_or_default(options)?)?;
-        *place = hand_out(engine);
+    export!(runtime; data[size_bytes]: &[u8], options: Option<Ref<'_, planrt_engine_options>>, engine_out: Out<_> => {
+        let engine = runtime.load_memory(data, &options_or_default(options))?;
+        engine_out.give(Handle::logging(engine.clone(), engine.log()));
         Ok(())
     })
 }
@@ -323,13 +314,12 @@ pub unsafe extern "C" fn planrt_engine_get_tensor_info(
     index: i32,
     info_out: *mut planrt_tensor_info,
 ) -> *mut planrt_error {
-    export!(engine => {
-        let place = out(info_out, "info_out")?;
+    export!(engine; info_out: OutStruct<'_, _> => {
         let tensors = &engine.description().tensors;
         let info = usize::try_from(index).ok().and_then(|i| tensors.get(i)).ok_or_else(|| {
             Error::new(Code::InvalidArgument, format!("tensor {index} of {}; they begin at 0", tensors.len()))
         })?;
-        structs::write(place, planrt_tensor_info {
+        info_out.set(planrt_tensor_info {
             struct_size: 0,
             name: info.name.as_ptr(),
             role: info.role as i32,
@@ -337,7 +327,8 @@ pub unsafe extern "C" fn planrt_engine_get_tensor_info(
             memory_kind: info.memory_kind as i32,
             rank: info.shape.len() as i32,
             shape: extents(&info.shape),
-        })
+        });
+        Ok(())
     })
 }
 
@@ -353,9 +344,8 @@ pub unsafe extern "C" fn planrt_engine_find_tensor(
     name: *const c_char,
     index_out: *mut i32,
 ) -> *mut planrt_error {
-    export!(engine => {
-        let place = out(index_out, "index_out")?;
-        *place = engine.description().find(text::text(name, "name")?)? as i32;
+    export!(engine; name: &str, index_out: Out<_> => {
+        index_out.set(engine.description().find(name)? as i32);
         Ok(())
     })
 }
@@ -380,22 +370,22 @@ pub unsafe extern "C" fn planrt_engine_get_profile_shape(
     input: *const c_char,
     shape_out: *mut planrt_profile_shape,
 ) -> *mut planrt_error {
-    export!(engine => {
-        let place = out(shape_out, "shape_out")?;
+    export!(engine; input: &str, shape_out: OutStruct<'_, _> => {
         let description = engine.description();
-        let tensor = description.find(text::text(input, "input")?)?;
+        let tensor = description.find(input)?;
         let ranges = description.profile(profile)?;
         let range = ranges[tensor].ok_or_else(|| {
             let name = description.tensors[tensor].name();
             Error::new(Code::InvalidArgument, format!("profiles hold shapes of inputs; \"{name}\" is an output"))
         })?;
-        structs::write(place, planrt_profile_shape {
+        shape_out.set(planrt_profile_shape {
             struct_size: 0,
             rank: range.min.len() as i32,
             min: extents(&range.min),
             opt: extents(&range.opt),
             max: extents(&range.max),
-        })
+        });
+        Ok(())
     })
 }
 
@@ -420,10 +410,9 @@ pub unsafe extern "C" fn planrt_engine_get_profile_device_memory_size(
     profile: i32,
     size_bytes_out: *mut usize,
 ) -> *mut planrt_error {
-    export!(engine => {
-        let place = out(size_bytes_out, "size_bytes_out")?;
+    export!(engine; size_bytes_out: Out<_> => {
         engine.description().profile(profile)?;
-        *place = engine.profile_device_memory_size(profile as usize);
+        size_bytes_out.set(engine.profile_device_memory_size(profile as usize));
         Ok(())
     })
 }
@@ -440,12 +429,11 @@ pub unsafe extern "C" fn planrt_engine_get_statistic(
     statistic: planrt_statistic,
     value_out: *mut i64,
 ) -> *mut planrt_error {
-    export!(engine => {
-        let place = out(value_out, "value_out")?;
+    export!(engine; value_out: Out<_> => {
         let statistic = Statistic::from_code(statistic).ok_or_else(|| {
             Error::new(Code::InvalidArgument, format!("{statistic} is no statistic; take a PLANRT_STATISTIC_ constant"))
         })?;
-        *place = engine.statistic(statistic)?;
+        value_out.set(engine.statistic(statistic)?);
         Ok(())
     })
 }
@@ -460,9 +448,8 @@ pub unsafe extern "C" fn planrt_engine_get_layers_json(
     engine: *const planrt_engine,
     json_out: *mut *mut c_char,
 ) -> *mut planrt_error {
-    export!(engine => {
-        let place = out(json_out, "json_out")?;
-        *place = text::give(engine.layers_json()?);
+    export!(engine; json_out: Out<_> => {
+        json_out.give_text(engine.layers_json()?);
         Ok(())
     })
 }

@@ -125,6 +125,7 @@ impl From<Error> for planrt_error {
 /// Requires: `error` is null or alive.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_error_get_code(error: *const planrt_error) -> planrt_error_code {
+    // SAFETY: as the header asks.
     unsafe { error.as_ref() }.map_or(0, |e| e.code)
 }
 
@@ -133,6 +134,7 @@ pub unsafe extern "C" fn planrt_error_get_code(error: *const planrt_error) -> pl
 /// Requires: `error` is null or alive.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_error_get_message(error: *const planrt_error) -> *const c_char {
+    // SAFETY: as the header asks.
     unsafe { error.as_ref() }.map_or(c"".as_ptr(), |e| e.message.as_ptr())
 }
 
@@ -142,6 +144,7 @@ pub unsafe extern "C" fn planrt_error_get_message(error: *const planrt_error) ->
 /// Requires: `error` is null or alive.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_error_get_detail(error: *const planrt_error) -> *const c_char {
+    // SAFETY: as the header asks.
     unsafe { error.as_ref() }.map_or(c"".as_ptr(), |e| e.detail.as_ptr())
 }
 
@@ -150,6 +153,7 @@ pub unsafe extern "C" fn planrt_error_get_detail(error: *const planrt_error) -> 
 /// Requires: `error` is null or alive.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_error_get_cuda_code(error: *const planrt_error) -> i32 {
+    // SAFETY: as the header asks.
     unsafe { error.as_ref() }.map_or(0, |e| e.cuda_code)
 }
 
@@ -159,7 +163,7 @@ pub unsafe extern "C" fn planrt_error_get_cuda_code(error: *const planrt_error) 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_error_delete(error: *mut planrt_error) {
     if !error.is_null() {
-        // SAFETY: as the caller says.
+        // SAFETY: one of ours, deleted once, as the header asks.
         drop(unsafe { Box::from_raw(error) });
     }
 }

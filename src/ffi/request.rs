@@ -1,9 +1,11 @@
 //! `planrt_request_options` and `planrt_request`.
 
+use super::argument::Out;
 use super::error::planrt_error;
+use super::handle::{Handle, opaque};
 use super::stream::planrt_stream;
 use super::structs::Extensible;
-use super::{Handle, delete, export, out};
+use super::{delete, export};
 use crate::error::{Code, Error, Result};
 use crate::schedule::Request;
 use std::ffi::c_void;
@@ -53,12 +55,7 @@ const _: () = assert!(size_of::<planrt_request_options>() == planrt_request_opti
 /// A request that was submitted. Any thread may use it, several at once. It outlives its session.
 #[allow(non_camel_case_types)]
 pub struct planrt_request(Handle<Request>);
-
-impl planrt_request {
-    pub(super) fn hand_out(request: Request) -> *mut Self {
-        Box::into_raw(Box::new(Self(Handle::new(request))))
-    }
-}
+opaque!(planrt_request, Request);
 
 /// How long a call waits, as the C interface says it: in microseconds, `None` without end.
 pub(super) fn timeout(timeout_us: i64) -> Result<Option<Duration>> {
@@ -88,14 +85,14 @@ pub unsafe extern "C" fn planrt_request_wait(
     timeout_us: i64,
     done_out: *mut bool,
 ) -> *mut planrt_error {
-    export!(request => {
+    export!(request; done_out: Option<Out<_>> => {
         let timeout = timeout(timeout_us)?;
-        if timeout.is_some() {
-            out(done_out, "done_out")?;
+        if timeout.is_some() && done_out.is_none() {
+            return Err(Error::new(Code::InvalidArgument, "done_out is null, and the wait may end before the request"));
         }
         let outcome = request.wait(timeout).transpose()?;
-        if let Some(place) = done_out.as_mut() {
-            *place = outcome.is_some();
+        if let Some(done_out) = done_out {
+            done_out.set(outcome.is_some());
         }
         Ok(())
     })
@@ -117,7 +114,7 @@ pub unsafe extern "C" fn planrt_request_order_stream(
     request: *const planrt_request,
     stream: *mut planrt_stream,
 ) -> *mut planrt_error {
-    export!(request, stream => request.order(stream))
+    export!(request, stream; => request.order(stream))
 }
 
 /// Whether the request is answered; its outputs are written then, if it succeeded: copied by this call, where they are to be
@@ -135,7 +132,7 @@ pub unsafe extern "C" fn planrt_request_poll(request: *const planrt_request) -> 
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_request_get_error(request: *const planrt_request) -> *mut planrt_error {
-    export!(request => request.poll().unwrap_or(Ok(())))
+    export!(request; => request.poll().unwrap_or(Ok(())))
 }
 
 /// Gives the request up: it is answered with `PLANRT_ERROR_CANCELLED`, at once if it still waits, else when its batch has

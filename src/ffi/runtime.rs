@@ -1,24 +1,29 @@
 //! `planrt_runtime_options` and `planrt_runtime`.
 
+use super::argument::{Out, Ref};
 use super::error::planrt_error;
+use super::handle::{Handle, opaque};
 use super::log::{log_level, planrt_log_callback, planrt_log_level, planrt_release_callback};
-use super::{Handle, delete, export, out, text};
+use super::{delete, export};
 use crate::error::{Code, Error};
 use crate::log::Sink;
 use crate::runtime::{Options, Runtime};
 use crate::sync::Mutex;
 use std::ffi::{c_char, c_void};
+use std::path::Path;
 use std::sync::Arc;
 
 /// How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free to
 /// be deleted as soon as the runtime is made.
 #[allow(non_camel_case_types)]
-pub struct planrt_runtime_options(pub(super) Handle<Mutex<Options>>);
+pub struct planrt_runtime_options(Handle<Mutex<Options>>);
+opaque!(planrt_runtime_options, Mutex<Options>);
 
 /// What was found and loaded: the CUDA driver, the device, the TensorRT library, and the log they share. Any thread may
 /// use it, several at once. Engines, streams and buffers keep what they need of it: it may be deleted before them.
 #[allow(non_camel_case_types)]
-pub struct planrt_runtime(pub(super) Handle<Arc<Runtime>>);
+pub struct planrt_runtime(Handle<Arc<Runtime>>);
+opaque!(planrt_runtime, Arc<Runtime>);
 
 /// Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_runtime_options_delete`.
 ///
@@ -28,9 +33,8 @@ pub struct planrt_runtime(pub(super) Handle<Arc<Runtime>>);
 pub unsafe extern "C" fn planrt_runtime_options_new(
     options_out: *mut *mut planrt_runtime_options,
 ) -> *mut planrt_error {
-    export!(=> {
-        let place = out(options_out, "options_out")?;
-        *place = Box::into_raw(Box::new(planrt_runtime_options(Handle::new(Mutex::default()))));
+    export!(; options_out: Out<_> => {
+        options_out.give(Handle::new(Mutex::default()));
         Ok(())
     })
 }
@@ -52,7 +56,7 @@ pub unsafe extern "C" fn planrt_runtime_options_set_device(
     options: *mut planrt_runtime_options,
     ordinal: i32,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         if ordinal < 0 {
             return Err(Error::new(Code::InvalidArgument, format!("the device's ordinal is {ordinal}; they begin at 0")));
         }
@@ -72,9 +76,8 @@ pub unsafe extern "C" fn planrt_runtime_options_set_tensorrt_path(
     options: *mut planrt_runtime_options,
     path: *const c_char,
 ) -> *mut planrt_error {
-    export!(options => {
-        let path = if path.is_null() { None } else { Some(text::path(path, "path")?.to_owned()) };
-        options.lock().tensorrt.path = path;
+    export!(options; path: Option<&Path> => {
+        options.lock().tensorrt.path = path.map(Path::to_owned);
         Ok(())
     })
 }
@@ -88,9 +91,8 @@ pub unsafe extern "C" fn planrt_runtime_options_add_plugin_library(
     options: *mut planrt_runtime_options,
     path: *const c_char,
 ) -> *mut planrt_error {
-    export!(options => {
-        let path = text::path(path, "path")?.to_owned();
-        options.lock().tensorrt.plugin_libraries.push(path);
+    export!(options; path: &Path => {
+        options.lock().tensorrt.plugin_libraries.push(path.to_owned());
         Ok(())
     })
 }
@@ -105,7 +107,7 @@ pub unsafe extern "C" fn planrt_runtime_options_set_standard_plugins(
     options: *mut planrt_runtime_options,
     enabled: bool,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         options.lock().tensorrt.standard_plugins = enabled;
         Ok(())
     })
@@ -123,7 +125,7 @@ pub unsafe extern "C" fn planrt_runtime_options_set_engine_host_code_allowed(
     options: *mut planrt_runtime_options,
     allowed: bool,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         options.lock().tensorrt.engine_host_code_allowed = allowed;
         Ok(())
     })
@@ -147,7 +149,7 @@ pub unsafe extern "C" fn planrt_runtime_options_set_log(
     release: planrt_release_callback,
     most_verbose: planrt_log_level,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         let level = log_level(most_verbose)?;
         let sink = callback.map(|callback| Sink::new(callback, user_data, release, level));
         let before = std::mem::replace(&mut options.lock().sink, sink);
@@ -167,14 +169,10 @@ pub unsafe extern "C" fn planrt_runtime_new(
     options: *const planrt_runtime_options,
     runtime_out: *mut *mut planrt_runtime,
 ) -> *mut planrt_error {
-    export!(=> {
-        let place = out(runtime_out, "runtime_out")?;
-        let options = match options.as_ref() {
-            Some(options) => options.0.get("options")?.lock().clone(),
-            None => Options::default(),
-        };
+    export!(; options: Option<Ref<'_, planrt_runtime_options>>, runtime_out: Out<_> => {
+        let options = options.map(|options| options.lock().clone()).unwrap_or_default();
         let runtime = Arc::new(Runtime::new(options));
-        *place = Box::into_raw(Box::new(planrt_runtime(Handle::logging(runtime.clone(), [runtime.log()]))));
+        runtime_out.give(Handle::logging(runtime.clone(), [runtime.log()]));
         Ok(())
     })
 }
@@ -196,7 +194,7 @@ pub unsafe extern "C" fn planrt_runtime_delete(runtime: *mut planrt_runtime) {
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_runtime_load_tensorrt(runtime: *const planrt_runtime) -> *mut planrt_error {
-    export!(runtime => runtime.tensorrt().map(|_| ()))
+    export!(runtime; => runtime.tensorrt().map(|_| ()))
 }
 
 /// What there is and what there is not, with reasons, as JSON: an object with `planrt` (version), `device`, `tensorrt`
@@ -210,9 +208,8 @@ pub unsafe extern "C" fn planrt_runtime_describe(
     runtime: *const planrt_runtime,
     json_out: *mut *mut c_char,
 ) -> *mut planrt_error {
-    export!(runtime => {
-        let place = out(json_out, "json_out")?;
-        *place = text::give(runtime.describe().to_string());
+    export!(runtime; json_out: Out<_> => {
+        json_out.give_text(runtime.describe().to_string());
         Ok(())
     })
 }

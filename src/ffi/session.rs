@@ -1,14 +1,16 @@
 //! `planrt_session_options` and `planrt_session`.
 
+use super::argument::{Argument, Call, Out, Ref};
 use super::engine::planrt_engine;
 use super::error::{lend, planrt_error};
+use super::handle::{Handle, opaque};
 use super::request::{planrt_request, planrt_request_options, timeout};
-use super::structs::{self, Extensible};
-use super::tensor::{self, planrt_tensor};
-use super::{Handle, delete, export, not_null, out, text};
+use super::stream::planrt_stream;
+use super::structs::{Extensible, OutStruct, Struct};
+use super::tensor::{self, Inputs, Outputs, planrt_tensor};
+use super::{delete, export};
 use crate::backend::admission::Dependency;
 use crate::cuda::Event;
-use crate::engine::Role;
 use crate::error::{Code, Error, Result};
 use crate::process::as_application;
 use crate::schedule::{BATCH_SIZES, Callback, Delay, Options, Report, Session, Submission, Times, WhenFull};
@@ -34,6 +36,7 @@ const _: () = assert!(PLANRT_BATCH_SIZES == BATCH_SIZES);
 /// deleted as soon as the session is made.
 #[allow(non_camel_case_types)]
 pub struct planrt_session_options(Handle<Mutex<Options>>);
+opaque!(planrt_session_options, Mutex<Options>);
 
 /// Runs requests of many threads on a few execution contexts, those that fit together as one batch. Any thread may use
 /// it, several at once. It keeps its engines.
@@ -44,9 +47,10 @@ pub struct planrt_session_options(Handle<Mutex<Options>>);
 /// `planrt_session_submit` itself, leaves its memory alone from the return on.
 #[allow(non_camel_case_types)]
 pub struct planrt_session(Handle<Open>);
+opaque!(planrt_session, Open);
 
 /// Ends the session when the handle goes: calls of other threads that wait on it keep what they need until they are back.
-struct Open(Arc<Session>);
+pub(super) struct Open(Arc<Session>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -114,9 +118,8 @@ const _: () = assert!(size_of::<planrt_session_statistics>() == planrt_session_s
 pub unsafe extern "C" fn planrt_session_options_new(
     options_out: *mut *mut planrt_session_options,
 ) -> *mut planrt_error {
-    export!(=> {
-        let place = out(options_out, "options_out")?;
-        *place = Box::into_raw(Box::new(planrt_session_options(Handle::new(Mutex::default()))));
+    export!(; options_out: Out<_> => {
+        options_out.give(Handle::new(Mutex::default()));
         Ok(())
     })
 }
@@ -148,7 +151,7 @@ pub unsafe extern "C" fn planrt_session_options_set_largest_batch(
     options: *mut planrt_session_options,
     items: i32,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         options.lock().policy.largest = count(items.into(), 0, "the largest batch")?;
         Ok(())
     })
@@ -167,11 +170,7 @@ pub unsafe extern "C" fn planrt_session_options_set_preferred_batches(
     sizes: *const i32,
     size_count: usize,
 ) -> *mut planrt_error {
-    export!(options => {
-        let sizes = match size_count {
-            0 => &[][..],
-            _ => std::slice::from_raw_parts(not_null(sizes, "sizes")?, size_count),
-        };
+    export!(options; sizes[size_count]: &[i32] => {
         let mut preferred = sizes
             .iter()
             .map(|size| count((*size).into(), 1, "a preferred batch"))
@@ -193,7 +192,7 @@ pub unsafe extern "C" fn planrt_session_options_set_max_delay(
     options: *mut planrt_session_options,
     delay_us: i64,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         options.lock().policy.delay = match delay_us {
             -1 => Delay::Share,
             time => Delay::Fixed(Duration::from_micros(count(time, 0, "the delay")? as u64)),
@@ -212,7 +211,7 @@ pub unsafe extern "C" fn planrt_session_options_set_queue(
     capacity: i32,
     when_full: planrt_when_full,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         let capacity = count(capacity.into(), 1, "the queue's capacity")?;
         let when_full = match when_full {
             PLANRT_WHEN_FULL_REFUSE => WhenFull::Refuse,
@@ -245,7 +244,7 @@ pub unsafe extern "C" fn planrt_session_options_set_contexts(
     options: *mut planrt_session_options,
     contexts: i32,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         options.lock().instance_group.contexts = count(contexts.into(), 0, "the number of contexts")?;
         Ok(())
     })
@@ -262,7 +261,7 @@ pub unsafe extern "C" fn planrt_session_options_set_memory_budget(
     options: *mut planrt_session_options,
     budget_bytes: usize,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         options.lock().instance_group.memory_budget = budget_bytes;
         Ok(())
     })
@@ -278,7 +277,7 @@ pub unsafe extern "C" fn planrt_session_options_set_retry(
     options: *mut planrt_session_options,
     retry: bool,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         options.lock().policy.retry = retry;
         Ok(())
     })
@@ -294,7 +293,7 @@ pub unsafe extern "C" fn planrt_session_options_set_pumped(
     options: *mut planrt_session_options,
     pumped: bool,
 ) -> *mut planrt_error {
-    export!(options => {
+    export!(options; => {
         options.lock().pumped = pumped;
         Ok(())
     })
@@ -324,18 +323,16 @@ pub unsafe extern "C" fn planrt_session_new(
     options: *const planrt_session_options,
     session_out: *mut *mut planrt_session,
 ) -> *mut planrt_error {
-    export!(=> {
-        let place = out(session_out, "session_out")?;
-        let engines = std::slice::from_raw_parts(not_null(engines, "engines")?, engine_count)
-            .iter()
-            .map(|engine| Ok((*not_null(*engine, "an engine")?).0.get("engine")?.clone()))
-            .collect::<Result<Vec<_>>>()?;
-        let session = match options.as_ref() {
-            Some(options) => Session::new(&engines, &options.0.get("options")?.lock().clone())?,
-            None => Session::new(&engines, &Options::default())?,
-        };
+    export!(;
+        engines[engine_count]: Vec<Ref<'_, planrt_engine>>,
+        options: Option<Ref<'_, planrt_session_options>>,
+        session_out: Out<_>
+    => {
+        let engines: Vec<_> = engines.iter().map(|engine| engine.get().clone()).collect();
+        let options = options.map(|options| options.lock().clone()).unwrap_or_default();
+        let session = Session::new(&engines, &options)?;
         let logs = engines.iter().filter_map(|engine| engine.log());
-        *place = Box::into_raw(Box::new(planrt_session(Handle::logging(Open(Arc::new(session)), logs))));
+        session_out.give(Handle::logging(Open(Arc::new(session)), logs));
         Ok(())
     })
 }
@@ -368,51 +365,69 @@ impl Target {
     }
 }
 
-unsafe fn submission<'a>(
-    inputs: (*const planrt_tensor, usize),
-    outputs: (*const planrt_tensor, usize),
-    options: *const planrt_request_options,
-) -> Result<Submission<'a>> {
-    let mut submission = Submission {
-        inputs: unsafe { tensor::lent(tensor::read(inputs.0, inputs.1, Role::Input)?) },
-        outputs: unsafe { tensor::lent(tensor::read(outputs.0, outputs.1, Role::Output)?) },
-        priority: 0,
-        timeout: None,
-        after: Dependency::Now,
-        callback: None,
-        copied_by_session: false,
-    };
-    if options.is_null() {
-        return Ok(submission);
-    }
-    let options = unsafe { structs::read(options) }?;
-    submission.priority = options.priority;
-    submission.copied_by_session = match options.copy_in_background {
-        0 => false,
-        1 => true,
-        other => {
-            let message = format!("copy_in_background is {other}; it is 0 or 1");
-            return Err(Error::new(Code::InvalidArgument, message));
-        }
-    };
-    if options.timeout_us != 0 {
-        let time = u64::try_from(options.timeout_us).map_err(|_| {
+/// How a request is to be treated, understood.
+struct Submitted<'call> {
+    priority: i32,
+    timeout: Option<Duration>,
+    copied_by_session: bool,
+    after: Dependency<'call>,
+    callback: Option<Callback>,
+}
+
+impl<'call> Argument<'call, *const planrt_request_options> for Submitted<'call> {
+    unsafe fn convert(raw: *const planrt_request_options, name: &str, call: &'call Call) -> Result<Self> {
+        // SAFETY: as the caller says.
+        let Struct(options) = unsafe { Argument::convert(raw, name, call) }?;
+        let timeout = u64::try_from(options.timeout_us).map_err(|_| {
             let late = options.timeout_us.unsigned_abs();
             Error::new(Code::Deadline, format!("the time-out passed {late} microseconds before the request was made"))
         })?;
-        submission.timeout = Some(Duration::from_micros(time));
+        // SAFETY: null, or a handle that is alive.
+        let stream: Option<Ref<'_, planrt_stream>> = unsafe { Argument::convert(options.stream, "stream", call) }?;
+        Ok(Self {
+            priority: options.priority,
+            timeout: (timeout != 0).then(|| Duration::from_micros(timeout)),
+            copied_by_session: match options.copy_in_background {
+                0 => false,
+                1 => true,
+                other => {
+                    let message = format!("copy_in_background is {other}; it is 0 or 1");
+                    return Err(Error::new(Code::InvalidArgument, message));
+                }
+            },
+            after: match stream {
+                Some(stream) => Dependency::Stream(stream.get()),
+                None if options.event.is_null() => Dependency::Now,
+                // SAFETY: the application's event, which outlives the request.
+                None => Dependency::Event(unsafe { Event::wrap(options.event) }),
+            },
+            callback: options.callback.map(|callback| {
+                let target = Target { callback, user_data: options.user_data };
+                Box::new(move |outcome: &Result<()>| target.call(outcome)) as Callback
+            }),
+        })
     }
-    submission.after = match unsafe { options.stream.as_ref() } {
-        Some(stream) => Dependency::Stream(stream.0.get("stream")?),
-        None if options.event.is_null() => Dependency::Now,
-        // SAFETY: the application's event, which outlives the request.
-        None => Dependency::Event(unsafe { Event::wrap(options.event) }),
-    };
-    submission.callback = options.callback.map(|callback| {
-        let target = Target { callback, user_data: options.user_data };
-        Box::new(move |outcome: &Result<()>| target.call(outcome)) as Callback
+}
+
+/// # Safety
+/// Each tensor's memory is valid until the request is answered or refused.
+unsafe fn submission<'call>(
+    inputs: Inputs<'call>,
+    outputs: Outputs<'call>,
+    options: Option<Submitted<'call>>,
+) -> Result<Submission<'call>> {
+    let Submitted { priority, timeout, copied_by_session, after, callback } = options.unwrap_or(Submitted {
+        priority: 0,
+        timeout: None,
+        copied_by_session: false,
+        after: Dependency::Now,
+        callback: None,
     });
-    Ok(submission)
+    // SAFETY: as the caller says.
+    let inputs = unsafe { tensor::lent(inputs.0) };
+    // SAFETY: as the caller says.
+    let outputs = unsafe { tensor::lent(outputs.0) };
+    Ok(Submission { inputs, outputs, priority, timeout, after, callback, copied_by_session })
 }
 
 /// Gives the session a request and returns. Every input must be given; an output that is not given is computed and
@@ -439,15 +454,25 @@ pub unsafe extern "C" fn planrt_session_submit(
     options: *const planrt_request_options,
     request_out: *mut *mut planrt_request,
 ) -> *mut planrt_error {
-    export!(session => {
-        let submission = submission((inputs, input_count), (outputs, output_count), options)?;
-        if submission.callback.is_none() {
-            out(request_out, "request_out")?;
+    export!(session;
+        inputs[input_count]: Inputs<'_>,
+        outputs[output_count]: Outputs<'_>,
+        options: Option<Submitted<'_>>,
+        request_out: Option<Out<_>>
+    => {
+        // SAFETY: each tensor's memory stays valid until the request is answered, as the header asks.
+        let submission = unsafe { submission(inputs, outputs, options) }?;
+        if submission.callback.is_none() && request_out.is_none() {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                "request_out is null, and there is no callback: nothing would tell of the answer",
+            ));
         }
+        // The session may be deleted while this call waits.
         let session = session.0.clone();
         session.submit(submission, |request| {
-            if let Some(place) = request_out.as_mut() {
-                *place = planrt_request::hand_out(request);
+            if let Some(request_out) = request_out {
+                request_out.give(Handle::new(request));
             }
         })
     })
@@ -472,8 +497,13 @@ pub unsafe extern "C" fn planrt_session_run(
     output_count: usize,
     options: *const planrt_request_options,
 ) -> *mut planrt_error {
-    export!(session => {
-        let submission = submission((inputs, input_count), (outputs, output_count), options)?;
+    export!(session;
+        inputs[input_count]: Inputs<'_>,
+        outputs[output_count]: Outputs<'_>,
+        options: Option<Submitted<'_>>
+    => {
+        // SAFETY: each tensor's memory stays valid until the request is answered, as the header asks.
+        let submission = unsafe { submission(inputs, outputs, options) }?;
         // The session may be deleted while this call waits.
         let session = session.0.clone();
         session.run(submission)
@@ -494,11 +524,11 @@ pub unsafe extern "C" fn planrt_session_pump(
     timeout_us: i64,
     calls_out: *mut usize,
 ) -> *mut planrt_error {
-    export!(session => {
+    export!(session; calls_out: Option<Out<_>> => {
         let session = session.0.clone();
         let calls = session.pump(timeout(timeout_us)?)?;
-        if let Some(place) = calls_out.as_mut() {
-            *place = calls;
+        if let Some(calls_out) = calls_out {
+            calls_out.set(calls);
         }
         Ok(())
     })
@@ -513,9 +543,9 @@ pub unsafe extern "C" fn planrt_session_get_statistics(
     session: *const planrt_session,
     statistics_out: *mut planrt_session_statistics,
 ) -> *mut planrt_error {
-    export!(session => {
-        let place = out(statistics_out, "statistics_out")?;
-        structs::write(place, session.0.report().into())
+    export!(session; statistics_out: OutStruct<'_, _> => {
+        statistics_out.set(planrt_session_statistics::from(session.0.report()));
+        Ok(())
     })
 }
 
@@ -561,9 +591,8 @@ pub unsafe extern "C" fn planrt_session_get_metrics_text(
     session: *const planrt_session,
     text_out: *mut *mut c_char,
 ) -> *mut planrt_error {
-    export!(session => {
-        let place = out(text_out, "text_out")?;
-        *place = text::give(session.0.prometheus());
+    export!(session; text_out: Out<_> => {
+        text_out.give_text(session.0.prometheus());
         Ok(())
     })
 }
@@ -584,9 +613,8 @@ pub unsafe extern "C" fn planrt_session_describe(
     session: *const planrt_session,
     json_out: *mut *mut c_char,
 ) -> *mut planrt_error {
-    export!(session => {
-        let place = out(json_out, "json_out")?;
-        *place = text::give(session.0.describe().to_string());
+    export!(session; json_out: Out<_> => {
+        json_out.give_text(session.0.describe().to_string());
         Ok(())
     })
 }

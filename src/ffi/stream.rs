@@ -1,19 +1,19 @@
 //! `planrt_stream`.
 
+use super::argument::Out;
 use super::error::planrt_error;
+use super::handle::{Handle, opaque};
 use super::runtime::planrt_runtime;
-use super::{Handle, delete, export, not_null, out};
+use super::{delete, export};
 use crate::cuda::{Stream, copy_async};
 use std::ffi::c_void;
+use std::ptr::NonNull;
 
 /// A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work given
 /// from several threads at once is theirs to arrange.
 #[allow(non_camel_case_types)]
-pub struct planrt_stream(pub(super) Handle<Stream>);
-
-fn hand_out(stream: Stream) -> *mut planrt_stream {
-    Box::into_raw(Box::new(planrt_stream(Handle::new(stream))))
-}
+pub struct planrt_stream(Handle<Stream>);
+opaque!(planrt_stream, Stream);
 
 /// Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first; 0
 /// is the ordinary one, -5 the first on present GPUs, and numbers beyond the device's range mean its ends. `*stream_out`
@@ -27,9 +27,8 @@ pub unsafe extern "C" fn planrt_stream_new(
     priority: i32,
     stream_out: *mut *mut planrt_stream,
 ) -> *mut planrt_error {
-    export!(runtime => {
-        let place = out(stream_out, "stream_out")?;
-        *place = hand_out(Stream::new(runtime.device()?, priority)?);
+    export!(runtime; stream_out: Out<_> => {
+        stream_out.give(Handle::new(Stream::new(runtime.device()?, priority)?));
         Ok(())
     })
 }
@@ -46,9 +45,10 @@ pub unsafe extern "C" fn planrt_stream_wrap(
     cuda_stream: *mut c_void,
     stream_out: *mut *mut planrt_stream,
 ) -> *mut planrt_error {
-    export!(runtime => {
-        let place = out(stream_out, "stream_out")?;
-        *place = hand_out(Stream::wrap(runtime.device()?, cuda_stream));
+    export!(runtime; stream_out: Out<_> => {
+        // SAFETY: null, or a stream of the application's that outlives the handle, as the header asks.
+        let stream = unsafe { Stream::wrap(runtime.device()?, cuda_stream) };
+        stream_out.give(Handle::new(stream));
         Ok(())
     })
 }
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn planrt_stream_get_native(stream: *const planrt_stream) 
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_stream_synchronize(stream: *mut planrt_stream) -> *mut planrt_error {
-    export!(stream => stream.synchronize())
+    export!(stream; => stream.synchronize())
 }
 
 /// Whether all work given so far has ended, without waiting.
@@ -86,9 +86,8 @@ pub unsafe extern "C" fn planrt_stream_synchronize(stream: *mut planrt_stream) -
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_stream_query(stream: *mut planrt_stream, done_out: *mut bool) -> *mut planrt_error {
-    export!(stream => {
-        let place = out(done_out, "done_out")?;
-        *place = stream.is_done()?;
+    export!(stream; done_out: Out<_> => {
+        done_out.set(stream.is_done()?);
         Ok(())
     })
 }
@@ -103,7 +102,7 @@ pub unsafe extern "C" fn planrt_stream_wait_for(
     stream: *mut planrt_stream,
     other: *mut planrt_stream,
 ) -> *mut planrt_error {
-    export!(stream, other => stream.wait_for(other))
+    export!(stream, other; => stream.wait_for(other))
 }
 
 /// Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
@@ -118,9 +117,8 @@ pub unsafe extern "C" fn planrt_stream_copy(
     from: *const c_void,
     size_bytes: usize,
 ) -> *mut planrt_error {
-    export!(stream => {
-        not_null(to, "to")?;
-        not_null(from, "from")?;
-        copy_async(to, from, size_bytes, stream)
+    export!(stream; to: NonNull<c_void>, from: NonNull<c_void> => {
+        // SAFETY: both are valid for so many bytes until the stream has passed the copy, as the header asks.
+        unsafe { copy_async(to.as_ptr(), from.as_ptr(), size_bytes, stream) }
     })
 }

@@ -1,7 +1,7 @@
 //! `planrt_tensor`, and the types that tensors are described with.
 
-use super::structs::{self, Extensible};
-use super::{not_null, text};
+use super::argument::{Argument, Call};
+use super::structs::{Extensible, Structs};
 use crate::backend::job::CallerMemory;
 use crate::context::NamedTensor;
 use crate::engine::{MemoryKind, Role};
@@ -106,15 +106,19 @@ pub(super) fn extents(shape: &Shape) -> [i64; PLANRT_MAX_RANK] {
     extents
 }
 
-/// A shape from a C array.
-pub(super) unsafe fn shape(extents: *const i64, rank: i32) -> Result<Shape> {
-    let rank = usize::try_from(rank).ok().filter(|rank| *rank <= PLANRT_MAX_RANK).ok_or_else(|| {
-        Error::new(Code::InvalidArgument, format!("a rank of {rank}; tensors have 0 to {PLANRT_MAX_RANK} dimensions"))
-    })?;
-    if rank == 0 {
-        return Shape::new(&[]);
+/// What a rank says of an array of extents: how many to read. Of no use where it is not good.
+pub(super) fn extent_count(rank: i32) -> usize {
+    usize::try_from(rank).map_or(0, |rank| rank.min(PLANRT_MAX_RANK))
+}
+
+pub(super) fn check_rank(rank: i32) -> Result<()> {
+    match usize::try_from(rank) {
+        Ok(0..=PLANRT_MAX_RANK) => Ok(()),
+        _ => Err(Error::new(
+            Code::InvalidArgument,
+            format!("a rank of {rank}; tensors have 0 to {PLANRT_MAX_RANK} dimensions"),
+        )),
     }
-    Shape::new(unsafe { std::slice::from_raw_parts(not_null(extents, "shape")?, rank) })
 }
 
 /// An input or output with the memory that the application lends for it: for `planrt_context_run` until it returns, for
@@ -155,8 +159,8 @@ unsafe impl Extensible for planrt_tensor {
 const _: () = assert!(size_of::<planrt_tensor>() == planrt_tensor::FIRST_SIZE);
 
 /// A tensor as it came over the boundary, its constants understood.
-pub(super) struct Given<'a> {
-    name: &'a str,
+pub(super) struct Given<'call> {
+    name: &'call str,
     data: *mut u8,
     size: usize,
     element_type: ElementType,
@@ -164,13 +168,34 @@ pub(super) struct Given<'a> {
     shape: Shape,
 }
 
-/// The tensors of a caller's array.
-///
+/// The tensors of a call that are read.
+pub(super) struct Inputs<'call>(pub(super) Vec<Given<'call>>);
+
+/// The tensors of a call that are written.
+pub(super) struct Outputs<'call>(pub(super) Vec<Given<'call>>);
+
+impl<'call> Argument<'call, (*const planrt_tensor, usize)> for Inputs<'call> {
+    unsafe fn convert(raw: (*const planrt_tensor, usize), name: &str, call: &'call Call) -> Result<Self> {
+        // SAFETY: as the caller says.
+        unsafe { given(raw, Role::Input, name, call) }.map(Self)
+    }
+}
+
+impl<'call> Argument<'call, (*const planrt_tensor, usize)> for Outputs<'call> {
+    unsafe fn convert(raw: (*const planrt_tensor, usize), name: &str, call: &'call Call) -> Result<Self> {
+        // SAFETY: as the caller says.
+        unsafe { given(raw, Role::Output, name, call) }.map(Self)
+    }
+}
+
 /// # Safety
-/// As for [`structs::read_array`]; each element's name is a string.
-pub(super) unsafe fn read<'a>(from: *const planrt_tensor, count: usize, role: Role) -> Result<Vec<Given<'a>>> {
-    let array = if role == Role::Input { "inputs" } else { "outputs" };
-    let given = unsafe { structs::read_array(from, count, array) }?;
+/// As for [`Structs`]; each tensor's name is a string.
+unsafe fn given<'call>(
+    raw: (*const planrt_tensor, usize),
+    role: Role,
+    array: &str,
+    call: &'call Call,
+) -> Result<Vec<Given<'call>>> {
     let one = |tensor: &planrt_tensor| {
         let (data, other, right, wrong) = match role {
             Role::Input => (tensor.input_data.cast_mut(), tensor.output_data.cast_const(), "input_data", "output_data"),
@@ -183,7 +208,8 @@ pub(super) unsafe fn read<'a>(from: *const planrt_tensor, count: usize, role: Ro
             ));
         }
         Ok(Given {
-            name: unsafe { text::text(tensor.name, "name") }?,
+            // SAFETY: null or a string, as the caller says.
+            name: unsafe { Argument::convert(tensor.name, "name", call) }?,
             data: data.cast(),
             size: tensor.size_bytes,
             element_type: element_type(tensor.element_type)?,
@@ -192,19 +218,23 @@ pub(super) unsafe fn read<'a>(from: *const planrt_tensor, count: usize, role: Ro
                 code => memory_kind(code)?,
             },
             shape: match role {
-                Role::Input => unsafe { shape(tensor.shape.as_ptr(), tensor.rank) }?,
+                Role::Input => {
+                    check_rank(tensor.rank)?;
+                    Shape::new(&tensor.shape[..extent_count(tensor.rank)])?
+                }
                 Role::Output => Shape::new(&[])?,
             },
         })
     };
+    // SAFETY: as the caller says.
+    let Structs(tensors) = unsafe { Argument::convert(raw, array, call) }?;
     let numbered = |(i, tensor)| one(tensor).map_err(|error: Error| error.within(format_args!("{array}[{i}]")));
-    given.iter().enumerate().map(numbered).collect()
+    tensors.iter().enumerate().map(numbered).collect()
 }
 
 /// For a call that works on host memory and returns when it is done with it.
-pub(super) fn on_host<'a>(given: &[Given<'a>]) -> Result<Vec<NamedTensor<'a>>> {
-    let one = |given: &Given<'a>| {
-        let Given { name, data, size, element_type, memory, shape } = *given;
+pub(super) fn on_host(given: Vec<Given<'_>>) -> Result<Vec<NamedTensor<'_>>> {
+    let one = |Given { name, data, size, element_type, memory, shape }| {
         if memory == MemoryKind::Device {
             return Err(Error::new(
                 Code::InvalidArgument,
@@ -216,7 +246,7 @@ pub(super) fn on_host<'a>(given: &[Given<'a>]) -> Result<Vec<NamedTensor<'a>>> {
         }
         Ok(NamedTensor { name, data, size, element_type, shape })
     };
-    given.iter().map(one).collect()
+    given.into_iter().map(one).collect()
 }
 
 /// For a session, which keeps the memory until the request is answered.
@@ -225,6 +255,7 @@ pub(super) fn on_host<'a>(given: &[Given<'a>]) -> Result<Vec<NamedTensor<'a>>> {
 /// The caller vouches for the memory: see [`CallerMemory::new`].
 pub(super) unsafe fn lent(given: Vec<Given<'_>>) -> Vec<Tensor<'_>> {
     let one = |Given { name, data, size, element_type, memory, shape }| {
+        // SAFETY: as the caller says.
         let memory = unsafe { CallerMemory::new(data, size, element_type, memory, shape) };
         Tensor { name, memory }
     };

@@ -16,13 +16,13 @@ pub const PLANRT_API_MINOR: u32 = 2;
 /// Requires: Each pointer is null or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_api_version(major: *mut u32, minor: *mut u32) {
-    unsafe {
-        if let Some(major) = major.as_mut() {
-            *major = PLANRT_API_MAJOR;
-        }
-        if let Some(minor) = minor.as_mut() {
-            *minor = PLANRT_API_MINOR;
-        }
+    // SAFETY: null or writable, as the header asks.
+    if let Some(major) = unsafe { major.as_mut() } {
+        *major = PLANRT_API_MAJOR;
+    }
+    // SAFETY: as above.
+    if let Some(minor) = unsafe { minor.as_mut() } {
+        *minor = PLANRT_API_MINOR;
     }
 }
 

@@ -7,7 +7,6 @@ use crate::backend::admission::{Admission, Dependency};
 use crate::backend::batch::{BatchKey, Capacity};
 use crate::backend::instance_group::{Choices, InstanceChoices};
 use crate::backend::job::{CallerMemory, Job, Progress, RequestTensor};
-use crate::cuda;
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo, given_twice, missing_input, too_small};
 use crate::error::{Code, Error, Result};
 use crate::tensor::Shape;
@@ -184,7 +183,8 @@ impl Submitter {
         let mut found = None;
         for memory in memory.filter(|memory| memory.kind == MemoryKind::Device) {
             let address = memory.address();
-            let Some(ordinal) = cuda::device_of(device, address) else {
+            let location = memory.locate(device).ok().filter(|location| location.kind == MemoryKind::Device);
+            let Some(ordinal) = location.map(|location| location.device) else {
                 return invalid(format!("{address:p} is said to be device memory, and is none (any more)"));
             };
             if !self.groups.iter().any(|group| group.ordinal() == Some(ordinal)) {

@@ -447,8 +447,10 @@ int cuMemFree_v2(uintptr_t address) {
     return SUCCESS;
 }
 
+static atomic_llong page_locks;
 int cuMemHostAlloc(void **address, size_t size, unsigned flags) {
     BEGIN_IN_CONTEXT;
+    ++page_locks;
     (void)flags;
     if (size == 0) return INVALID_VALUE;
     if (posix_memalign(address, 64, size) != 0) return OUT_OF_MEMORY;
@@ -463,9 +465,11 @@ int cuMemFreeHost(void *address) {
 }
 
 /* For memory that it does not know the driver answers 0. */
+static atomic_llong queries;
 int cuPointerGetAttributes(unsigned count, const int *attributes, void **values, uintptr_t address) {
     enum { MEMORY_TYPE = 2, DEVICE_ORDINAL = 9, RANGE_START = 11, RANGE_SIZE = 12, UNKNOWN = 0, HOST = 1, DEVICE = 2 };
     BEGIN_IN_CONTEXT;
+    ++queries;
     struct object object;
     bool known = find((const char *)address, &object);
     for (unsigned i = 0; i < count; ++i) {
@@ -779,6 +783,10 @@ bool cudaDoubleHolds(const void *address, size_t size) {
 }
 
 /* ---- What tests ask the double ---- */
+
+/* How often page-locked memory was allocated, and how often anybody asked what lies at an address. */
+int64_t cudaDoublePageLocks(void) { return page_locks; }
+int64_t cudaDoubleQueries(void) { return queries; }
 
 /* How often work could have overlapped other work that uses the same. */
 int64_t cudaDoubleOverlaps(void) { return overlaps; }

@@ -147,6 +147,213 @@ void open_shapes(const Double& tensorrt) {
     }
 }
 
+// What a plan of the double's gives for some rows: the input's elements, row by row where there are as many, over and over.
+std::vector<float> answer(const std::vector<float>& x, int64_t rows, int64_t out_rows, size_t count) {
+    const size_t parts = rows == out_rows ? static_cast<size_t>(rows) : 1, own = count / parts, theirs = x.size() / parts;
+    std::vector<float> y(count);
+    for (size_t i = 0; i < count; ++i) y[i] = x[i / own * theirs + i % own % theirs];
+    return y;
+}
+
+// Plans whose outputs are no batches of items, or grow and shrink as they like: each request has its own answer, and TensorRT's
+// double sees to it that all memory holds what is written there. Many threads, so that what could share a batch would.
+void unruly(const Double& tensorrt) {
+    struct Case {
+        const char* plan;
+        int64_t most;                                   // rows of a request
+        std::function<int64_t(int64_t)> rows, columns;  // of its output
+        bool batched;
+    };
+    const auto same = [](int64_t n) { return n; };
+    const auto four = [](int64_t) -> int64_t { return 4; };
+    const Case cases[] = {
+        {"input x 0 -1,4 1,4 2,4 16,4\noutput y 0 -1,4\n", 16, same, four, true},
+        {"input x 0 -1,4 1,4 2,4 16,4\noutput y 0 /2,4\n", 16, [](int64_t n) { return (n + 1) / 2; }, four, false},
+        {"input x 0 -1,4 1,4 2,4 16,4\noutput y 0 17-,4\n", 16, [](int64_t n) { return 17 - n; }, four, false},
+        {"input x 0 -1,4 1,4 2,4 16,4\noutput y 0 -1,@0\n", 16, same, same, false},
+        {"input x 0 -1,4 4,4 4,4 16,4\noutput y 0 /2,4\n", 16, [](int64_t n) { return (n + 1) / 2; }, four, false},
+        {"input x 0 -1,4 1,4 2,4 300,4\noutput y 0 3!,4\n", 6, [](int64_t n) { return n == 3 ? 30 : n; }, four, false},
+    };
+    const planrt::Runtime runtime(tensorrt.options());
+    for (const Case& one : cases) {
+        const planrt::Engine engine = tensorrt.load(runtime, std::string("profiles 4\nmemory 4096\n") + one.plan + "copies\n");
+        const int64_t least = engine.profile_shape(0, "x").min[0];
+        planrt::Session session(engine);
+        std::vector<std::thread> threads;
+        std::atomic<int> wrong{0};
+        for (int64_t thread = 0; thread < 6; ++thread) {
+            threads.emplace_back([&, thread] {
+                for (int64_t i = 0; i < 40; ++i) {
+                    const int64_t rows = least + (thread + i) % (one.most - least + 1);
+                    const auto x = ramp(static_cast<size_t>(4 * rows), static_cast<float>(100 * thread + i));
+                    std::vector<float> y(static_cast<size_t>(one.rows(rows) * one.columns(rows)));
+                    const auto expected = answer(x, rows, one.rows(rows), y.size());
+                    if (i % 2 == 0) {
+                        session.run({planrt::Tensor::input("x", x, {rows, 4})}, {planrt::Tensor::output("y", y)});
+                    } else {
+                        const planrt::Buffer in(runtime, planrt::MemoryKind::device, x.size() * 4);
+                        const planrt::Buffer out(runtime, planrt::MemoryKind::device, y.size() * 4);
+                        planrt::Stream stream(runtime);
+                        planrt::RequestOptions options;
+                        options.stream = &stream;
+                        stream.copy(in.data(), x.data(), x.size() * 4);
+                        session.run({planrt::Tensor::input("x", in, planrt::ElementType::float32, {rows, 4})},
+                                    {planrt::Tensor::output("y", out, planrt::ElementType::float32)}, options);
+                        stream.copy(y.data(), out.data(), y.size() * 4);
+                        stream.synchronize();
+                    }
+                    wrong += y != expected;
+                }
+            });
+        }
+        for (std::thread& thread : threads) thread.join();
+        CHECK(wrong == 0 && session.statistics().failed == 0);
+        if (!one.batched) {
+            const auto statistics = session.statistics();
+            for (size_t size = 2; size < std::size(statistics.batches); ++size) CHECK(statistics.batches[size] == 0);
+        }
+        // A buffer for fewer rows than the output has is refused, and nothing is written.
+        const int64_t rows = std::max<int64_t>(least, 2);
+        std::vector<float> x(static_cast<size_t>(4 * rows)), y(static_cast<size_t>(one.rows(rows) * one.columns(rows)) - 1);
+        expect(planrt::ErrorCode::buffer_too_small, "\"y\"", [&] {
+            session.run({planrt::Tensor::input("x", x, {rows, 4})}, {planrt::Tensor::output("y", y)});
+        });
+    }
+}
+
+// Inputs that have batches of different sizes are no batch: requests run whole.
+void different_batches(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime,
+        "profiles 4\nmemory 4096\ninput x 0 -1,4 1,4 2,4 4,4\ninput z 0 -1,4 6,4 8,4 16,4\noutput y 0 -1,4\ncopies\n");
+    planrt::Session session(engine);
+    for (int64_t rows = 1; rows <= 4; ++rows) {
+        const auto x = ramp(static_cast<size_t>(4 * rows), 5), z = ramp(static_cast<size_t>(4 * (4 * rows + (rows == 1 ? 2 : 0))), 6);
+        std::vector<float> y(x.size());
+        session.run({planrt::Tensor::input("x", x, {rows, 4}),
+                     planrt::Tensor::input("z", z, {static_cast<int64_t>(z.size() / 4), 4})},
+                    {planrt::Tensor::output("y", y)});
+        CHECK(x == y);
+    }
+}
+
+// Where other extents are open, too, an output may be largest at the smallest input, or somewhere between: its memory grows.
+void outputs_between(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    for (const std::string rule : {"-1", "1001-", "333!"}) {
+        const planrt::Engine engine = tensorrt.load(runtime,
+            "profiles 2\nmemory 4096\ninput x 0 -1,-1 1,1 2,500 4,1000\noutput y 0 -1," + rule + "\ncopies\n");
+        planrt::Session session(engine);
+        for (const int64_t width : {1, 1000, 333, 2, 333, 500, 999, 1}) {
+            for (const int64_t rows : {1, 4, 3}) {
+                const auto x = ramp(static_cast<size_t>(rows * width), static_cast<float>(width));
+                const int64_t out = rule == "-1" ? width : rule == "1001-" ? 1001 - width : width == 333 ? 3330 : width;
+                std::vector<float> y(static_cast<size_t>(rows * out));
+                session.run({planrt::Tensor::input("x", x, {rows, width})}, {planrt::Tensor::output("y", y)});
+                CHECK(y == answer(x, rows, rows, y.size()));
+            }
+        }
+        // With a budget that has no room for more, it is an error and nothing else.
+        if (rule != "333!") continue;
+        planrt::SessionOptions options;
+        options.contexts = 1;
+        options.memory_budget = 4096 + 4 * (4 * 1000 + 4 * 1000) + 1024;
+        planrt::Session small(engine, options);
+        std::vector<float> x(4 * 333), y(4 * 3330);
+        const auto run = [&](int64_t width) {
+            small.run({planrt::Tensor::input("x", x, {4, width})}, {planrt::Tensor::output("y", y)});
+        };
+        run(332);
+        expect(planrt::ErrorCode::out_of_memory, "memory budget", [&] { run(333); });
+        run(332);
+    }
+}
+
+// A context's own memory is held against the shapes, whichever way these came about.
+void bound_memory(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine =
+        tensorrt.load(runtime, "profiles 2\nmemory 4096\ninput x 0 -1,4 1,4 2,4 16,4\noutput y 0 17-,4\ncopies\n");
+    planrt::Context context(engine);
+    planrt::Stream stream(runtime);
+    const planrt::Buffer in(runtime, planrt::MemoryKind::device, 256), out(runtime, planrt::MemoryKind::device, 32);
+    context.bind("x", in);
+    context.bind("y", out);
+    for (const int64_t rows : {16, 15, 14, 15, 1, 16}) {
+        context.set_shape("x", {rows, 4});
+        const auto run = [&] { context.enqueue(stream); };
+        if (rows >= 15) run();
+        else expect(planrt::ErrorCode::buffer_too_small, "\"y\"", run);
+    }
+    const planrt::Buffer smaller(runtime, planrt::MemoryKind::device, 15);
+    context.bind("y", smaller);
+    expect(planrt::ErrorCode::buffer_too_small, "\"y\"", [&] { context.enqueue(stream); });
+    // A run from host memory in between has other memory and other shapes.
+    const auto x = ramp(4, 1);
+    std::vector<float> y(64);
+    context.bind("y", out);
+    context.run({planrt::Tensor::input("x", x, {1, 4})}, {planrt::Tensor::output("y", y)});
+    CHECK(y == answer(x, 1, 16, 64));
+    expect(planrt::ErrorCode::buffer_too_small, "\"y\"", [&] { context.enqueue(stream); });
+    stream.synchronize();
+}
+
+// From ordinary memory: what 24 requests need at once stays page-locked for the next 24. The driver is not asked about memory
+// that planrt allocated, and once about a caller's.
+void page_locked_blocks(const Double& tensorrt) {
+    static const auto locks = symbol<int64_t()>("libcuda.so.1", "cudaDoublePageLocks");
+    static const auto queries = symbol<int64_t()>("libcuda.so.1", "cudaDoubleQueries");
+    constexpr int REQUESTS = 24;
+    constexpr int64_t COLUMNS = 1 << 20;
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(
+        runtime, "profiles 2\nmemory 4096\ninput x 0 -1,1048576 1,1048576 1,1048576 1,1048576\noutput y 0 -1,1048576\ncopies\n");
+    planrt::Session session(engine);
+    std::vector<float> x(COLUMNS, 1.5f);
+    std::vector<std::vector<float>> y(REQUESTS, std::vector<float>(COLUMNS));
+    const auto round = [&] {
+        std::vector<planrt::Request> requests;
+        for (auto& one : y)
+            requests.push_back(session.submit({planrt::Tensor::input("x", x, {1, COLUMNS})}, {planrt::Tensor::output("y", one)}));
+        for (planrt::Request& request : requests) request.wait();
+    };
+    round();
+    CHECK(y.front() == x && y.back() == x);
+    const int64_t before = locks(), asked = queries();
+    round();
+    round();
+    CHECK(locks() == before && queries() == asked);
+    const planrt::Buffer in(runtime, planrt::MemoryKind::device, 4 * COLUMNS), out(runtime, planrt::MemoryKind::pinned, 4 * COLUMNS);
+    session.run({planrt::Tensor::input("x", in, planrt::ElementType::float32, {1, COLUMNS})},
+                {planrt::Tensor::output("y", out, planrt::ElementType::float32)});
+    CHECK(queries() == asked);
+    // Another runtime's memory is a stranger's to this one.
+    const planrt::Runtime other(tensorrt.options());
+    const planrt::Buffer foreign(other, planrt::MemoryKind::device, 4 * COLUMNS);
+    session.run({planrt::Tensor::input("x", foreign, planrt::ElementType::float32, {1, COLUMNS})},
+                {planrt::Tensor::output("y", out, planrt::ElementType::float32)});
+    CHECK(queries() == asked + 1);
+    // Where nothing can be page-locked, ordinary memory does.
+    const Setting fails("CUDA_DOUBLE_FAILS", "cuMemHostAlloc=2");
+    planrt::Session without(engine);
+    std::fill(y[0].begin(), y[0].end(), 0.0f);
+    without.run({planrt::Tensor::input("x", x, {1, COLUMNS})}, {planrt::Tensor::output("y", y[0])});
+    CHECK(y[0] == x);
+}
+
+// Numbers beyond reason are refused, or are as much as there is.
+void beyond_reason(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, COPY);
+    planrt::SessionOptions options;
+    options.contexts = INT32_MAX;
+    expect(planrt::ErrorCode::invalid_argument, "2147483647 contexts", [&] { planrt::Session session(engine, options); });
+    options.contexts = 1;
+    options.memory_budget = SIZE_MAX;
+    planrt::Session session(engine, options);
+    hammer(runtime, session);
+}
+
 // A batch is one CUDA graph, copies and all; where the driver makes none everything goes on without.
 void graphs(const Double& tensorrt) {
     const auto launches = symbol<int64_t()>("libcuda.so.1", "cudaDoubleLaunches");
@@ -424,6 +631,12 @@ int main(int argc, char** argv) {
                                   {"refuses", refuses},
                                   {"fails", fails},
                                   {"open_shapes", open_shapes},
+                                  {"unruly", unruly},
+                                  {"different_batches", different_batches},
+                                  {"outputs_between", outputs_between},
+                                  {"bound_memory", bound_memory},
+                                  {"page_locked_blocks", page_locked_blocks},
+                                  {"beyond_reason", beyond_reason},
                                   {"graphs", graphs},
                                   {"lost", lost},
                                   {"stream_order", stream_order},

@@ -7,8 +7,11 @@ MODELS is what tests/models/make_models.py wrote.
 """
 
 import gzip
+import os
 import sys
 from pathlib import Path
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported
 
 import numpy as np
 import onnxruntime

@@ -5,8 +5,8 @@ use super::engine::{Engine, shape};
 use super::profiles::Held;
 use super::transfer::Staging;
 use crate::backend::{self, Cancellation};
-use crate::cuda::{Device, Event, Stream, StreamId, memory_kind};
-use crate::engine::{Description, MemoryKind, Role};
+use crate::cuda::{Device, Event, Stream, StreamId, locate};
+use crate::engine::{Description, MemoryKind, Role, too_small};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{HostTensor, Shape};
 use std::ffi::c_void;
@@ -27,7 +27,9 @@ pub struct Context {
     held: Held,
     fixed_profile: Option<usize>,
     /// What the caller bound to each tensor.
-    bound: Vec<*mut c_void>,
+    bound: Vec<Bound>,
+    /// Whether what is bound was found large enough for the shapes as they are.
+    bound_holds: bool,
     /// What TensorRT was told last of each tensor's address; it looks at each one anew, so it is told of changes only.
     told: Vec<*mut c_void>,
     /// Whether these are the caller's bindings: a run from host memory puts its own in their place.
@@ -39,6 +41,13 @@ pub struct Context {
     lent: Option<Lent>,
     staging: Staging,
     cancellation: Arc<Cancellation>,
+}
+
+/// Memory of a tensor.
+#[derive(Clone, Copy)]
+struct Bound {
+    address: *mut c_void,
+    bytes: usize,
 }
 
 /// What the caller lends a context to compute in.
@@ -95,7 +104,8 @@ impl Context {
             shapes_told: false,
             held,
             fixed_profile: None,
-            bound: vec![std::ptr::null_mut(); count],
+            bound: vec![Bound { address: std::ptr::null_mut(), bytes: 0 }; count],
+            bound_holds: false,
             told: vec![std::ptr::null_mut(); count],
             bound_told: false,
             last_run: LastRun::Ended,
@@ -168,6 +178,7 @@ impl Context {
             return Err(Error::new(Code::Shape, format!("the shape of input \"{name}\" is not set")));
         }
         self.choose_profile()?;
+        self.bound_holds = false;
         if let Some(lent) = &mut self.lent {
             lent.told = false;
         }
@@ -242,6 +253,24 @@ impl Context {
             }
         }
         self.lent = Some(Lent { address, size, told: true });
+        Ok(())
+    }
+
+    /// Holds what is bound against the tensors' shapes: TensorRT writes as much as these say, whatever is there. Shapes are
+    /// told.
+    fn check_bound(&mut self) -> Result<()> {
+        if self.bound_holds {
+            return Ok(());
+        }
+        for tensor in 0..self.bound.len() {
+            let shape = backend::Context::shape(self, tensor)?;
+            let (info, given) = (&self.engine.description().tensors[tensor], self.bound[tensor].bytes);
+            let needed = shape.bytes(info.element_type)?;
+            if given < needed {
+                return Err(too_small(info, &shape, info.element_type, needed, given));
+            }
+        }
+        self.bound_holds = true;
         Ok(())
     }
 
@@ -347,15 +376,16 @@ impl backend::Context for Context {
         Ok(known)
     }
 
-    unsafe fn bind(&mut self, tensor: usize, address: *mut c_void, _: usize) -> Result<()> {
-        if memory_kind(&self.device, address)? == MemoryKind::Host {
+    unsafe fn bind(&mut self, tensor: usize, address: *mut c_void, bytes: usize) -> Result<()> {
+        if locate(&self.device, address)?.kind == MemoryKind::Host {
             let name = self.description().tensors[tensor].name();
             return Err(Error::new(
                 Code::InvalidArgument,
                 format!("the memory bound to \"{name}\" is ordinary host memory, and TensorRT runs on device memory"),
             ));
         }
-        self.bound[tensor] = address;
+        self.bound[tensor] = Bound { address, bytes };
+        self.bound_holds = false;
         self.bound_told = false;
         Ok(())
     }
@@ -401,11 +431,12 @@ impl backend::Context for Context {
         check_device(&self.device, stream)?;
         let _current = self.device.make_current()?;
         self.tell_shapes()?;
+        self.check_bound()?;
         self.tell_memory()?;
         if !self.bound_told {
             for tensor in 0..self.bound.len() {
                 // SAFETY: as the callers of bind said.
-                unsafe { self.tell_address(tensor, self.bound[tensor]) }?;
+                unsafe { self.tell_address(tensor, self.bound[tensor].address) }?;
             }
             self.bound_told = true;
         }

@@ -3,7 +3,7 @@
 //! Large tensors go in pieces, so that the processor's copy of one piece and the bus's copy of another overlap; this is
 //! what makes a run from ordinary memory cost less than copying all, then sending all.
 
-use crate::cuda::{Device, DeviceMemory, Event, PinnedMemory, Stream, copy_async, memory_kind};
+use crate::cuda::{Device, DeviceMemory, Event, PinnedMemory, Stream, copy_async, locate};
 use crate::engine::{MemoryKind, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{HostTensor, Shape, copy_elements};
@@ -59,7 +59,7 @@ impl Staging {
 
     /// Whether the device may copy from and to this memory itself.
     fn is_direct(&self, view: &HostTensor, info: &TensorInfo) -> Result<bool> {
-        match memory_kind(&self.device, view.data.cast())? {
+        match locate(&self.device, view.data.cast())?.kind {
             MemoryKind::Host => Ok(false),
             MemoryKind::Pinned => Ok(view.element_type == info.element_type),
             MemoryKind::Device => Err(Error::new(

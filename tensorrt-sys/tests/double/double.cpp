@@ -16,13 +16,14 @@
 //     memory 1024                     bytes of device memory that a context needs
 //     input x 0 -1,4 1,4 2,4 8,4      name, DataType, shape; smallest, usual, largest shape
 //     output y 0 -1,4                 an open extent is that of the first input; "/2" for half of it,
-//                                     rounded up, "9-" for 9 less it, "@0" for that of axis 0
+//                                     rounded up, "9-" for 9 less it, "9!" for ten of it where it is 9,
+//                                     "@0" for that of axis 0
 //     streamable 1000                 bytes of weights that can be streamed
 //     brings-host-code                loads only where that is allowed
 //     wants-lean-runtime              loads only in a runtime of loadRuntime
 //     needs-plugin Foo_TRT            does not load, for the lack of it
-//     copies                          enqueueV3 copies the first input to the outputs, over and over where
-//                                     they are larger, on the host; in a
+//     copies                          enqueueV3 copies the first input to the outputs, row by row where they have
+//                                     as many, over and over where they are larger, on the host; in a
 //                                     stream of the driver's double that captures, when the graph is
 //                                     launched, and nonsense if the context has run other shapes since
 //     built flags=kFP16 …             how the double's builder made it (builder.hpp)
@@ -266,7 +267,7 @@ private:
         std::string extent;
         while (std::getline(extents, extent, ',') && dims.nbDims < Dims::MAX_DIMS)
         {
-            bool const follows = extent[0] == '/' || extent[0] == '@' || extent.back() == '-';
+            bool const follows = extent.find_first_of("/@!") != std::string::npos || extent.back() == '-';
             dims.d[dims.nbDims++] = follows ? -1 : std::stol(extent);
             if (given)
             {
@@ -310,6 +311,7 @@ Dims close(Tensor const& tensor, Dims const& input)
         }
         int64_t const extent = input.d[axis];
         dims.d[i] = rule[0] == '/' ? (extent + std::stol(rule.substr(1)) - 1) / std::stol(rule.substr(1))
+            : rule.back() == '!'   ? (extent == std::stol(rule) ? 10 : 1) * extent
             : rule.back() == '-'   ? std::max<int64_t>(std::stol(rule) - extent, 0)
                                    : extent;
     }
@@ -743,12 +745,18 @@ private:
         void const* from;
         size_t bytes;
         size_t input;
+        int64_t rows;
 
         void run() const
         {
-            for (size_t done = 0; done < bytes && input > 0; done += input)
+            size_t const own = bytes / rows, theirs = input / rows;
+            for (int64_t row = 0; row < rows && theirs > 0; ++row)
             {
-                std::memcpy(static_cast<char*>(to) + done, from, std::min(input, bytes - done));
+                for (size_t done = 0; done < own; done += theirs)
+                {
+                    std::memcpy(static_cast<char*>(to) + row * own + done,
+                        static_cast<char const*>(from) + row * theirs, std::min(theirs, own - done));
+                }
             }
         }
     };
@@ -842,10 +850,11 @@ private:
         {
             if (input && !tensor.input)
             {
-                copies.push_back({const_cast<void*>(mAddresses.at(tensor.name)),
-                    mAddresses.at(input->name),
-                    static_cast<size_t>(bytes(tensor.type, shape(tensor.name.c_str()))),
-                    static_cast<size_t>(bytes(input->type, shape(input->name.c_str())))});
+                Dims const to = shape(tensor.name.c_str()), from = shape(input->name.c_str());
+                bool const by_row = to.nbDims > 0 && from.nbDims > 0 && to.d[0] == from.d[0] && to.d[0] > 0;
+                copies.push_back({const_cast<void*>(mAddresses.at(tensor.name)), mAddresses.at(input->name),
+                    static_cast<size_t>(bytes(tensor.type, to)), static_cast<size_t>(bytes(input->type, from)),
+                    by_row ? to.d[0] : 1});
             }
         }
         return copies;

@@ -60,6 +60,11 @@ pub fn add(severity: Severity, line: &str) -> bool {
     !WITHHELD.get()
 }
 
+/// Whether this thread's lines are kept from the log.
+pub fn is_withholding() -> bool {
+    WITHHELD.get()
+}
+
 fn keep(severity: Severity, line: &str) {
     // TensorRT may log while a thread ends, when the thread's own memory is gone already.
     let _ = GATHERED.try_with(|gathered| {

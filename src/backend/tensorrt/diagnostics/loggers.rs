@@ -44,8 +44,11 @@ impl Drop for Lease {
 }
 
 impl Lines {
-    /// Brings withheld lines to the application.
+    /// Brings withheld lines to the application, unless the calling thread still withholds them.
     pub fn tell(&self, log: &Log) {
+        if lines::is_withholding() {
+            return;
+        }
         self.iter().for_each(|(severity, line)| write(log, severity, line));
     }
 }

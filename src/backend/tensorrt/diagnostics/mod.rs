@@ -10,6 +10,15 @@ pub use loggers::Lease;
 pub use lines::add;
 
 use crate::error::{Code, Error};
+use crate::log::Log;
+
+/// Does something that holds locks: what TensorRT says meanwhile is told when they are let go of, since the application's
+/// callback may wait for whoever wants one.
+pub fn told_afterwards<R>(log: &Log, work: impl FnOnce() -> R) -> R {
+    let (outcome, said) = withhold(work);
+    said.tell(log);
+    outcome
+}
 
 /// An error with TensorRT's lines; where these say that memory ran out, that is its code.
 pub fn failed(code: Code, message: String, said: &Lines) -> Error {

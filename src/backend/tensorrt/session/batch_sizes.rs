@@ -1,24 +1,30 @@
-//! Which batch sizes a session computes.
+//! Which batch sizes a session computes, and what memory a batch takes.
 //!
-//! Few, since each has an execution context and a CUDA graph of its own: powers of two, those that the application prefers,
-//! and the largest. A batch is computed at the smallest of them that holds it; what is computed for the places that nobody
-//! asked for is not looked at.
+//! Few sizes, since each has an execution context and a CUDA graph of its own: powers of two, those that the application
+//! prefers, and the largest. A batch is computed at the smallest of them that holds it; what is computed for the places that
+//! nobody asked for is not looked at.
+//!
+//! That the leading extent counts items is believed of a plan only where TensorRT's own shapes say so at every size that is
+//! tried: each output has as many items as the inputs, and they have the same shape whatever their number. A plan that takes
+//! every second row, or compares all rows with all, has no items that could be told apart: its requests run whole.
 
-use super::super::engine::Engine;
 use crate::backend::batch::holding;
 use crate::backend::instance_group::{InstanceChoices, InstanceGroupOptions};
 use crate::engine::{Description, Role};
+use crate::error::{Code, Error, Result};
 use crate::tensor::Shape;
 
 /// Profiles that take the same shapes, and what is computed with them.
 #[derive(Clone)]
 pub struct Group {
     pub profiles: Vec<usize>,
-    /// The largest shape of each input.
+    /// The smallest, the usual and the largest shape of each input.
+    smallest: Vec<Shape>,
+    usual: Vec<Shape>,
     pub largest: Vec<Shape>,
-    /// Where the inputs' shapes are known, the outputs' for the least batch.
+    /// Where the inputs' shapes are known and the leading extent is a batch, the outputs' for one item.
     pub outputs: Vec<Shape>,
-    /// Whether the leading extent of everything is a batch.
+    /// Whether the leading extent of everything may count items: for certain once it was surveyed.
     pub batched: bool,
     /// Whether the inputs' shapes are known but for the batch.
     pub known: bool,
@@ -29,6 +35,8 @@ pub struct Group {
     pub sizes: Vec<usize>,
     /// Each with the seconds that it takes, once that is known.
     pub costs: Vec<(usize, f64)>,
+    /// The most bytes of each tensor at the shapes that were tried; empty before.
+    pub bytes: Vec<usize>,
 }
 
 /// How much faster work has to go at once than one after the other to be worth the wait.
@@ -40,49 +48,210 @@ pub fn pays(at_once: f64, one_after_the_other: f64) -> bool {
     at_once * GAIN < one_after_the_other
 }
 
+/// Batch sizes at either end of the range at which a plan's shapes are tried one by one.
+const SIZES_TRIED: usize = 32;
+
+/// Steps from the smallest to the largest shapes at which a plan's are tried where these are open.
+const STEPS_TRIED: i64 = 8;
+
+/// Open extents of which each may be smallest or largest while the others are not.
+const CORNERS_TRIED: usize = 5;
+
+/// Asks TensorRT for the outputs' shapes for some inputs' shapes.
+pub type Infer<'a> = dyn FnMut(&[Shape]) -> Result<Vec<Shape>> + 'a;
+
 impl Group {
     /// The profiles of an engine by what they take, with the sizes that could be computed.
-    pub fn all(engine: &Engine, size: &InstanceGroupOptions) -> Vec<Self> {
-        let description = engine.description();
+    pub fn all(description: &Description, options: &InstanceGroupOptions) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
         for profile in 0..description.profiles.len().max(1) {
-            let range = |profile: usize| {
-                let shapes = description.profiles.get(profile).into_iter().flatten().flatten();
-                shapes.map(|shape| (shape.min, shape.max)).collect::<Vec<_>>()
-            };
-            match groups.iter_mut().find(|group| range(group.profiles[0]) == range(profile)) {
-                Some(group) => group.profiles.push(profile),
-                None => groups.push(Self::new(description, profile, size)),
+            let group = Self::new(description, profile, options);
+            let is_alike = |other: &&mut Self| (&other.smallest, &other.largest) == (&group.smallest, &group.largest);
+            match groups.iter_mut().find(is_alike) {
+                Some(other) => other.profiles.push(profile),
+                None => groups.push(group),
             }
         }
         groups
     }
 
-    fn new(description: &Description, profile: usize, size: &InstanceGroupOptions) -> Self {
+    fn new(description: &Description, profile: usize, options: &InstanceGroupOptions) -> Self {
         let ranges: Vec<_> = description
             .indexes(Role::Input)
             .map(|tensor| {
                 let fixed = description.tensors[tensor].shape;
                 let range = description.profiles.get(profile).and_then(|profile| profile[tensor]);
-                range.map_or((fixed, fixed), |range| (range.min, range.max))
+                range.map_or([fixed; 3], |range| [range.min, range.opt, range.max])
             })
             .collect();
-        let batched = description.tensors.iter().all(|info| info.shape.first() == Some(&-1));
-        let skipped = usize::from(batched);
-        let extent = |shape: &Shape| if batched { shape[0].max(1) as usize } else { 1 };
-        let least = ranges.iter().map(|(min, _)| extent(min)).max().unwrap_or(1);
-        let most = ranges.iter().map(|(_, max)| extent(max)).min().unwrap_or(1);
-        Self {
+        let extent = |shape: &Shape| shape.first().map_or(1, |extent| usize::try_from(*extent).unwrap_or(1).max(1));
+        let least = ranges.iter().map(|[min, ..]| extent(min)).max().unwrap_or(1);
+        let most = ranges.iter().map(|[.., max]| extent(max)).min().unwrap_or(1);
+        let has_batch = description.tensors.iter().all(|info| info.shape.first() == Some(&-1));
+        let mut group = Self {
             profiles: vec![profile],
-            largest: ranges.iter().map(|(_, max)| *max).collect(),
+            smallest: ranges.iter().map(|[min, ..]| *min).collect(),
+            usual: ranges.iter().map(|[_, opt, _]| *opt).collect(),
+            largest: ranges.iter().map(|[.., max]| *max).collect(),
             outputs: Vec::new(),
-            batched,
-            known: ranges.iter().all(|(min, max)| min[skipped..] == max[skipped..]),
+            batched: true,
+            known: ranges.iter().all(|[min, _, max]| min.get(1..) == max.get(1..)),
             least,
             most,
-            sizes: candidates(least, most, size),
+            sizes: candidates(least, most, options),
             costs: Vec::new(),
+            bytes: Vec::new(),
+        };
+        if !has_batch || least > most {
+            group.run_whole();
         }
+        group
+    }
+
+    /// Requests are not put together: each is a batch of one, whatever its shapes.
+    fn run_whole(&mut self) {
+        self.batched = false;
+        self.known = self.smallest == self.largest;
+        (self.least, self.most, self.sizes) = (1, 1, vec![1]);
+        self.outputs = Vec::new();
+    }
+
+    /// Finds out what can only be asked: whether the leading extent counts items, and what memory a batch takes.
+    pub fn survey(&mut self, description: &Description, infer: &mut Infer<'_>) -> Result<()> {
+        if self.batched {
+            self.bytes = vec![0; description.tensors.len()];
+            match self.try_batches(description, infer)? {
+                true => return Ok(()),
+                false => self.run_whole(),
+            }
+        }
+        self.bytes = vec![0; description.tensors.len()];
+        let mut failure = None;
+        let mut is_tried = false;
+        for shapes in self.shapes_to_try() {
+            match infer(&shapes) {
+                Ok(outputs) => {
+                    self.note_bytes(description, &shapes, &outputs)?;
+                    is_tried = true;
+                }
+                // Extents that belong together need not do so at all of their ends.
+                Err(error) => _ = failure.get_or_insert(error),
+            }
+        }
+        match failure {
+            Some(error) if !is_tried => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the plan treats the leading extent as a batch at all sizes and other extents that are tried.
+    fn try_batches(&mut self, description: &Description, infer: &mut Infer<'_>) -> Result<bool> {
+        let mut is_tried = false;
+        for shapes in self.shapes_to_try() {
+            let Some(items) = self.items_of(&shapes, infer) else {
+                // At one size or another the plan does not take these shapes, or they are not those of a batch.
+                if self.known || self.runs(&shapes, infer) {
+                    return Ok(false);
+                }
+                continue;
+            };
+            is_tried = true;
+            for size in [self.least, self.most] {
+                let (inputs, outputs) = (self.with_batch(&shapes, size), self.with_batch(&items, size));
+                self.note_bytes(description, &inputs, &outputs)?;
+            }
+            if self.known {
+                self.outputs = items;
+                break;
+            }
+        }
+        Ok(is_tried)
+    }
+
+    /// Whether the plan takes these shapes in a batch of the least or of the most items.
+    fn runs(&self, shapes: &[Shape], infer: &mut Infer<'_>) -> bool {
+        [self.least, self.most].iter().any(|size| infer(&self.with_batch(shapes, *size)).is_ok())
+    }
+
+    /// The outputs' shapes for one item of a batch of these inputs; `None` where items cannot be told apart.
+    pub fn items_of(&self, inputs: &[Shape], infer: &mut Infer<'_>) -> Option<Vec<Shape>> {
+        let mut items: Option<Vec<Shape>> = None;
+        for size in self.sizes_to_try() {
+            let outputs = infer(&self.with_batch(inputs, size)).ok()?;
+            if outputs.iter().any(|shape| shape.first() != Some(&(size as i64))) {
+                return None;
+            }
+            let outputs = self.with_batch(&outputs, 1);
+            if items.get_or_insert_with(|| outputs.clone()) != &outputs {
+                return None;
+            }
+        }
+        items
+    }
+
+    /// All sizes where they are few, else those at either end and those that are computed.
+    fn sizes_to_try(&self) -> Vec<usize> {
+        if !self.known {
+            // Asked for each new request's other extents.
+            let mut sizes = vec![self.least, self.least + 1, self.least.midpoint(self.most), self.most];
+            sizes.retain(|size| (self.least..=self.most).contains(size));
+            sizes.sort_unstable();
+            sizes.dedup();
+            return sizes;
+        }
+        let low = self.least..=self.most.min(self.least + SIZES_TRIED);
+        let high = self.most.saturating_sub(SIZES_TRIED).max(self.least)..=self.most;
+        let mut sizes: Vec<_> = low.chain(self.sizes.iter().copied()).chain(high).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        sizes
+    }
+
+    /// Shapes from the smallest to the largest, the usual ones, and those with some extents smallest and the others largest.
+    fn shapes_to_try(&self) -> Vec<Vec<Shape>> {
+        if self.known {
+            return vec![self.largest.clone()];
+        }
+        let blend = |extent: &dyn Fn(usize, i64, i64) -> i64| -> Vec<Shape> {
+            let mut number = 0;
+            let ranges = self.smallest.iter().zip(&self.largest);
+            let shapes = ranges.map(|(min, max)| {
+                let mut shape = *max;
+                for axis in 0..max.len() {
+                    if min[axis] != max[axis] {
+                        shape.set(axis, extent(number, min[axis], max[axis]));
+                        number += 1;
+                    }
+                }
+                shape
+            });
+            shapes.collect()
+        };
+        let mut all = vec![self.usual.clone()];
+        all.extend((0..=STEPS_TRIED).map(|step| blend(&|_, min, max| min + (max - min) * step / STEPS_TRIED)));
+        let open = self
+            .smallest
+            .iter()
+            .zip(&self.largest)
+            .map(|(min, max)| (0..max.len()).filter(|axis| min[*axis] != max[*axis]).count());
+        if (2..=CORNERS_TRIED).contains(&open.sum()) {
+            all.extend(
+                (0..1u32 << CORNERS_TRIED)
+                    .map(|corner| blend(&|i, min, max| if corner >> i & 1 == 1 { max } else { min })),
+            );
+        }
+        // What is tried of a batch is its other extents.
+        all.iter_mut().for_each(|shapes| *shapes = self.with_batch(shapes, self.least));
+        all.sort_unstable_by(|a, b| a.iter().map(|shape| &shape[..]).cmp(b.iter().map(|shape| &shape[..])));
+        all.dedup();
+        all
+    }
+
+    fn note_bytes(&mut self, description: &Description, inputs: &[Shape], outputs: &[Shape]) -> Result<()> {
+        for (bytes, needed) in self.bytes.iter_mut().zip(bytes_of(description, inputs, outputs)?) {
+            *bytes = needed.max(*bytes);
+        }
+        Ok(())
     }
 
     /// The inputs' shapes for a batch of that size, where they are known.
@@ -119,10 +288,22 @@ impl Group {
     }
 }
 
-fn candidates(least: usize, most: usize, size: &InstanceGroupOptions) -> Vec<usize> {
-    let largest = if size.largest == 0 { most } else { size.largest.clamp(least, most.max(least)) };
+/// The bytes of all tensors of these shapes.
+pub fn bytes_of(description: &Description, inputs: &[Shape], outputs: &[Shape]) -> Result<Vec<usize>> {
+    let shapes = inputs.iter().chain(outputs);
+    description.tensors.iter().zip(shapes).map(|(info, shape)| shape.bytes(info.element_type)).collect()
+}
+
+/// Their sum.
+pub fn sum(bytes: &[usize]) -> Result<usize> {
+    let sum = bytes.iter().try_fold(0usize, |sum, bytes| sum.checked_add(*bytes));
+    sum.ok_or_else(|| Error::new(Code::OutOfMemory, "a batch's memory has more bytes than there are addresses"))
+}
+
+fn candidates(least: usize, most: usize, options: &InstanceGroupOptions) -> Vec<usize> {
+    let largest = if options.largest == 0 { most } else { options.largest.clamp(least, most.max(least)) };
     let powers = std::iter::successors(Some(1usize), |power| power.checked_mul(2)).take_while(|power| *power < largest);
-    let mut sizes: Vec<_> = powers.chain(size.preferred.iter().copied()).chain([least, largest]).collect();
+    let mut sizes: Vec<_> = powers.chain(options.preferred.iter().copied()).chain([least, largest]).collect();
     sizes.retain(|size| (least..=largest.max(least)).contains(size));
     sizes.sort_unstable();
     sizes.dedup();

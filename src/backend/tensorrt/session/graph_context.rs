@@ -10,9 +10,10 @@ use crate::cuda::{Copier, CopySpan, DeviceMemory, Graph, Slot, Stream};
 use crate::engine::{Description, Role};
 use crate::error::Result;
 use crate::log::{Level, Log};
+use crate::sync::Mutex;
 use crate::tensor::Shape;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A graph costs as much to make as some ten launches gain: it is made for shapes that were there this often.
 const REPEATS: u32 = 3;
@@ -25,6 +26,9 @@ const ATTEMPTS: u32 = 3;
 #[derive(Default)]
 pub struct Captures {
     failed: AtomicU32,
+    /// What is to be told of that, when no lock is held any more.
+    said: Mutex<Option<String>>,
+    has_said: AtomicBool,
 }
 
 impl Captures {
@@ -32,7 +36,7 @@ impl Captures {
         Graph::are_available() && self.failed.load(Ordering::Relaxed) < ATTEMPTS
     }
 
-    fn note(&self, outcome: Result<Captured>, log: &Log) -> Option<Captured> {
+    fn note(&self, outcome: Result<Captured>) -> Option<Captured> {
         match outcome {
             Ok(captured) => {
                 self.failed.store(0, Ordering::Relaxed);
@@ -40,13 +44,22 @@ impl Captures {
             }
             Err(error) => {
                 if self.failed.fetch_add(1, Ordering::Relaxed) + 1 == ATTEMPTS {
-                    let message = format!(
+                    *self.said.lock() = Some(format!(
                         "the plan's work cannot be captured as a CUDA graph and is enqueued anew each time: {error}"
-                    );
-                    log.write(Level::Warning, &message);
+                    ));
+                    self.has_said.store(true, Ordering::Release);
                 }
                 None
             }
+        }
+    }
+
+    /// Tells what there is to tell. No lock is held.
+    pub fn tell(&self, log: &Log) {
+        if self.has_said.swap(false, Ordering::Acquire)
+            && let Some(message) = self.said.lock().take()
+        {
+            log.write(Level::Warning, &message);
         }
     }
 }
@@ -57,7 +70,6 @@ pub struct Work<'a> {
     pub memory: &'a [DeviceMemory],
     pub stream: &'a Stream,
     pub copier: &'a Copier,
-    pub log: &'a Log,
     /// What is copied before the network runs, and what after.
     pub gather: &'a [CopySpan],
     pub scatter: &'a [CopySpan],
@@ -126,8 +138,8 @@ impl GraphContext {
         self.shapes == shapes
     }
 
-    /// The outputs' shapes for these inputs' shapes.
-    pub fn outputs(&mut self, description: &Description, inputs: &[Shape]) -> Result<Vec<Shape>> {
+    /// The outputs' shapes for these inputs' shapes, as TensorRT infers them.
+    pub fn infer(&mut self, description: &Description, inputs: &[Shape]) -> Result<Vec<Shape>> {
         // TensorRT is told of other shapes than those of the last run: the next run lets go of the graph, which may be at
         // work now.
         self.shapes.clear();
@@ -210,7 +222,7 @@ impl GraphContext {
         }
         // SAFETY: as the caller says.
         let captured = unsafe { self.captured(work, true).or_else(|_| self.captured(work, false)) };
-        self.graph = self.captures.note(captured, work.log);
+        self.graph = self.captures.note(captured);
     }
 
     /// The work of the last run, with its copies or without.

@@ -2,7 +2,9 @@
 
 mod admission;
 mod batch_sizes;
+mod budget;
 mod build;
+mod engine_copies;
 mod graph_context;
 mod instance;
 
