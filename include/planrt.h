@@ -43,22 +43,12 @@
 #else
 #define PLANRT_WARN_UNUSED
 #endif
-/* end of preamble */
 
-/**
- * As a budget for weight streaming: what TensorRT recommends for the memory that is free when the plan is loaded.
- */
-#define PLANRT_WEIGHT_STREAMING_AUTOMATIC -1
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
 
-/**
- * How many counts `planrt_session_statistics` has for batches by their size.
- */
-#define PLANRT_BATCH_SIZES 66
-
-/**
- * The most dimensions a tensor has.
- */
-#define PLANRT_MAX_RANK 8
+/* ---- Version ------------------------------------------------------------------------------------------------------- */
 
 /**
  * Major version of the interface that this header describes. It changes when something is removed or changed; 0 as long
@@ -73,28 +63,30 @@
 #define PLANRT_API_MINOR 2
 
 /**
- * Memory of one kind, made here or wrapped from the application's. The handle may be used from any thread; what is in
- * the memory is its users' to arrange.
+ * The version of the interface that the loaded library offers. A program may use it if the major is the one of its
+ * header and the minor at least the one of its header; while the major is 0, the minor too must be the same. Null arguments
+ * are accepted. Any thread.
+ *
+ * Requires: Each pointer is null or writable.
  */
-typedef struct planrt_buffer planrt_buffer;
+void planrt_api_version(uint32_t *major,
+                        uint32_t *minor);
 
 /**
- * One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`, and
- * only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
+ * The library's release, "0.2.0"; it lives as long as the process. Any thread.
  */
-typedef struct planrt_context planrt_context;
+const char *planrt_version(void);
+
+/* ---- Strings ------------------------------------------------------------------------------------------------------- */
 
 /**
- * A loaded model: a plan on the GPU, or an ONNX model on the CPU, and what it says of itself. Any thread may use it,
- * several at once. Contexts keep it: it may be deleted before them.
+ * Frees a string that planrt gave. Null is accepted.
+ *
+ * Requires: `string` is null, or came from a planrt function that says so and is deleted once.
  */
-typedef struct planrt_engine planrt_engine;
+void planrt_string_delete(char *string);
 
-/**
- * How a model is to be loaded. One thread at a time. Made by `planrt_engine_options_new`, owned by the caller, free to
- * be deleted as soon as the engine is loaded.
- */
-typedef struct planrt_engine_options planrt_engine_options;
+/* ---- Errors -------------------------------------------------------------------------------------------------------- */
 
 /**
  * What went wrong: a code for programs, a message for people, and what TensorRT and CUDA said.
@@ -105,372 +97,9 @@ typedef struct planrt_engine_options planrt_engine_options;
 typedef struct planrt_error planrt_error;
 
 /**
- * A request that was submitted. Any thread may use it, several at once. It outlives its session.
- */
-typedef struct planrt_request planrt_request;
-
-/**
- * What was found and loaded: the CUDA driver, the device, the TensorRT library, and the log they share. Any thread may
- * use it, several at once. Engines, streams and buffers keep what they need of it: it may be deleted before them.
- */
-typedef struct planrt_runtime planrt_runtime;
-
-/**
- * How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free to
- * be deleted as soon as the runtime is made.
- */
-typedef struct planrt_runtime_options planrt_runtime_options;
-
-/**
- * Runs requests of many threads on a few execution contexts, those that fit together as one batch. Any thread may use
- * it, several at once. It keeps its engines.
- *
- * A request's memory is the session's from `planrt_session_submit` until the request is answered: until
- * `planrt_request_wait` or `planrt_request_poll` has said so or its callback is called, whichever the application looks
- * at first. Inputs must not be written and outputs not be used until then. A request that is refused, by an error of
- * `planrt_session_submit` itself, leaves its memory alone from the return on.
- */
-typedef struct planrt_session planrt_session;
-
-/**
- * How a session works. One thread at a time. Made by `planrt_session_options_new`, owned by the caller, free to be
- * deleted as soon as the session is made.
- */
-typedef struct planrt_session_options planrt_session_options;
-
-/**
- * A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work given
- * from several threads at once is theirs to arrange.
- */
-typedef struct planrt_stream planrt_stream;
-
-/**
- * Where memory lies: one of the `PLANRT_MEMORY_` constants.
- */
-typedef int32_t planrt_memory_kind;
-
-/**
- * The type of one element of a tensor: one of the constants below, from `PLANRT_FLOAT32` on.
- */
-typedef int32_t planrt_element_type;
-
-/**
- * An input or output with the memory that the application lends for it: for `planrt_context_run` until it returns, for
- * `planrt_session_submit` until the request is answered. Fill it with zeros first, then set `struct_size` to
- * `sizeof(planrt_tensor)`.
- */
-typedef struct planrt_tensor {
-  /**
-   * Bytes of this struct, as the caller knows it; the same in all elements of an array.
-   */
-  size_t struct_size;
-  /**
-   * The tensor's name in the model, in UTF-8; read during the call only.
-   */
-  const char *name;
-  /**
-   * For inputs, and null for outputs: where the elements are read from, a host address or a `CUdeviceptr`. They are
-   * dense, the last dimension runs fastest; in host memory no alignment is asked for.
-   */
-  const void *input_data;
-  /**
-   * For outputs, and null for inputs: where the elements are written to.
-   */
-  void *output_data;
-  /**
-   * Bytes behind `input_data` or `output_data`: at least what the tensor takes.
-   */
-  size_t size_bytes;
-  /**
-   * The type of the elements there: the model's. In host memory also `PLANRT_FLOAT32` where the model's is float16 or
-   * bfloat16 (and the other way round): planrt then converts, rounding to nearest even.
-   */
-  planrt_element_type element_type;
-  /**
-   * Where the memory is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`. `planrt_context_run` takes
-   * host memory and page-locked memory only.
-   */
-  planrt_memory_kind memory_kind;
-  /**
-   * For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
-   */
-  int32_t rank;
-  /**
-   * For inputs: the extents in elements, outermost first. Where the model has a batch it is the first one.
-   */
-  int64_t shape[PLANRT_MAX_RANK];
-} planrt_tensor;
-
-/**
- * The engine that runs a model: one of the `PLANRT_BACKEND_` constants.
- */
-typedef int32_t planrt_backend;
-
-/**
- * Whether a tensor is read or written: `PLANRT_INPUT` or `PLANRT_OUTPUT`.
- */
-typedef int32_t planrt_tensor_role;
-
-/**
- * One input or output of a model. Set `struct_size` to `sizeof(planrt_tensor_info)` before the call.
- */
-typedef struct planrt_tensor_info {
-  /**
-   * Bytes of this struct, as the caller knows it.
-   */
-  size_t struct_size;
-  /**
-   * UTF-8; it lives as long as the engine.
-   */
-  const char *name;
-  /**
-   * `PLANRT_INPUT` or `PLANRT_OUTPUT`.
-   */
-  planrt_tensor_role role;
-  /**
-   * The type of its elements.
-   */
-  planrt_element_type element_type;
-  /**
-   * Where memory for `planrt_context_bind` must lie.
-   */
-  planrt_memory_kind memory_kind;
-  /**
-   * The number of dimensions.
-   */
-  int32_t rank;
-  /**
-   * Extents in elements, outermost first; -1 where the model leaves one open.
-   */
-  int64_t shape[PLANRT_MAX_RANK];
-} planrt_tensor_info;
-
-/**
- * The shapes that an input may have under one optimization profile. Set `struct_size` to
- * `sizeof(planrt_profile_shape)` before the call.
- */
-typedef struct planrt_profile_shape {
-  /**
-   * Bytes of this struct, as the caller knows it.
-   */
-  size_t struct_size;
-  /**
-   * The number of dimensions.
-   */
-  int32_t rank;
-  /**
-   * The smallest extents, in elements.
-   */
-  int64_t min[PLANRT_MAX_RANK];
-  /**
-   * The extents that the plan was tuned for.
-   */
-  int64_t opt[PLANRT_MAX_RANK];
-  /**
-   * The largest extents.
-   */
-  int64_t max[PLANRT_MAX_RANK];
-} planrt_profile_shape;
-
-/**
- * A number that TensorRT knows of a plan: one of the `PLANRT_STATISTIC_` constants.
- */
-typedef int32_t planrt_statistic;
-
-/**
  * The kind of an error: one of the `PLANRT_ERROR_` constants. New ones may be added.
  */
 typedef int32_t planrt_error_code;
-
-/**
- * How serious a line of the log is: one of the `PLANRT_LOG_` constants, lower is more serious.
- */
-typedef int32_t planrt_log_level;
-
-/**
- * Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
- * long as the runtime, or an engine, context or session made from it, is alive. The delete of the last of these returns
- * when no callback is under way but one that it is called from itself, and none comes after it, wherever it is called from.
- * The callback must return: neither throw nor end its thread.
- *
- * Inside it calls that return a `planrt_error` fail with `PLANRT_ERROR_IN_USE`, since whoever logs may hold what they
- * would wait for; other calls work. A delete ends the log as said above where it is the last one; everything else that it
- * does is put off to the end of the call that the line came from, or left to a thread of planrt's where it came from none
- * of the application's: work of a session and its callbacks may then go on for a while after the delete.
- *
- * Lines that differ in numbers only come at most once a second; the next one says how many were left out.
- */
-typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, const char *message);
-
-/**
- * Takes `user_data` back: nothing of planrt's uses it any more. Called once, from any thread. It must neither throw nor
- * end its thread, nor call planrt.
- */
-typedef void (*planrt_release_callback)(void *user_data);
-
-/**
- * What a session does when its queue is full: one of the `PLANRT_WHEN_FULL_` constants.
- */
-typedef int32_t planrt_when_full;
-
-/**
- * Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
- * throw. It may submit requests, wait for others, and delete the session; a long one holds up other callbacks only.
- */
-typedef void (*planrt_request_callback)(void *user_data, const struct planrt_error *error);
-
-/**
- * How a request shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
- * `sizeof(planrt_request_options)`.
- */
-typedef struct planrt_request_options {
-  /**
-   * Bytes of this struct, as the caller knows it.
-   */
-  size_t struct_size;
-  /**
-   * Microseconds from the call after which the request is not run any more, but answered with
-   * `PLANRT_ERROR_DEADLINE`; 0 for none. A negative one has passed already: the request is refused with that error.
-   */
-  int64_t timeout_us;
-  /**
-   * Higher ones go first; equals, in the order in which they came.
-   */
-  int32_t priority;
-  /**
-   * Who copies outputs that come through memory of planrt's to ordinary host memory: 0 for the thread that first sees the
-   * answer, by `planrt_request_wait`, `_poll` or `_get_error` or in its callback, so that many threads' copies run side
-   * by side; 1 for a thread of the session's, before the request is answered, so that a thread which must not be held up
-   * (of a user interface, say) can poll at any time. It makes no difference where nothing is left to be copied.
-   */
-  int32_t copy_in_background;
-  /**
-   * Null, or the stream whose work as of now the request's device memory waits for.
-   */
-  struct planrt_stream *stream;
-  /**
-   * Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the request
-   * is answered.
-   */
-  void *event;
-  /**
-   * Null, or what is called when the request is answered.
-   */
-  planrt_request_callback callback;
-  /**
-   * Handed to the callback.
-   */
-  void *user_data;
-} planrt_request_options;
-
-/**
- * What a session has done since it was made. Times are in microseconds, percentiles within 6 %. Set `struct_size` to
- * `sizeof(planrt_session_statistics)` before the call.
- */
-typedef struct planrt_session_statistics {
-  /**
-   * Bytes of this struct, as the caller knows it.
-   */
-  size_t struct_size;
-  /**
-   * Requests that were taken in.
-   */
-  uint64_t submitted;
-  /**
-   * Requests that were not, because the queue was full.
-   */
-  uint64_t refused;
-  /**
-   * Requests answered with success.
-   */
-  uint64_t succeeded;
-  /**
-   * Requests answered with an error other than the next two.
-   */
-  uint64_t failed;
-  /**
-   * Requests that were cancelled.
-   */
-  uint64_t cancelled;
-  /**
-   * Requests whose time-out passed.
-   */
-  uint64_t timed_out;
-  /**
-   * Requests that wait now.
-   */
-  uint64_t waiting_requests;
-  /**
-   * Items of the batches that run now.
-   */
-  uint64_t running_items;
-  /**
-   * Items of all batches.
-   */
-  uint64_t items;
-  /**
-   * From submission to the start of the batch: the time that half of the requests stayed below, nine in ten, and 99
-   * in 100.
-   */
-  double queue_p50_us;
-  double queue_p90_us;
-  double queue_p99_us;
-  /**
-   * From the start of the batch to its end, copies included.
-   */
-  double run_p50_us;
-  double run_p90_us;
-  double run_p99_us;
-  /**
-   * From submission to the end of the batch.
-   */
-  double total_p50_us;
-  double total_p90_us;
-  double total_p99_us;
-  /**
-   * The part of the time that contexts were at work: 0 to 1.
-   */
-  double utilization;
-  /**
-   * How many batches had so many items; the last count is of all that had more.
-   */
-  uint64_t batches[PLANRT_BATCH_SIZES];
-} planrt_session_statistics;
-
-/**
- * TensorRT, on an NVIDIA GPU: runs plans.
- */
-#define PLANRT_BACKEND_TENSORRT 1
-
-/**
- * The CPU engine inside planrt: runs ONNX models.
- */
-#define PLANRT_BACKEND_CPU 2
-
-/**
- * Bytes of all weights. TensorRT 10.14 and later, TensorRT-RTX.
- */
-#define PLANRT_STATISTIC_WEIGHTS_SIZE 1
-
-/**
- * Bytes of the weights that were left out of the plan. TensorRT 10.14 and later, TensorRT-RTX.
- */
-#define PLANRT_STATISTIC_STRIPPED_WEIGHTS_SIZE 2
-
-/**
- * Bytes of the weights that can be streamed; 0 where the plan was not built for it. TensorRT 10 and later, TensorRT-RTX.
- */
-#define PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE 3
-
-/**
- * Bytes of device memory that these may take. TensorRT 10.1 and later, TensorRT-RTX.
- */
-#define PLANRT_STATISTIC_WEIGHT_STREAMING_BUDGET 4
-
-/**
- * How many streams besides the one that it is given a run can use. TensorRT 8.6 and later, TensorRT-RTX.
- */
-#define PLANRT_STATISTIC_AUX_STREAMS 5
 
 /**
  * A null or otherwise impossible argument: an unknown constant, a struct of the wrong size.
@@ -585,34 +214,52 @@ typedef struct planrt_session_statistics {
 #define PLANRT_ERROR_FORKED 22
 
 /**
- * Something failed.
+ * The error's code: one of the `PLANRT_ERROR_` constants; 0 for null.
+ *
+ * Requires: `error` is null or alive.
  */
-#define PLANRT_LOG_ERROR 1
+planrt_error_code planrt_error_get_code(const struct planrt_error *error);
 
 /**
- * Something works, but not as one would wish.
+ * One sentence that names what was wrong and what to do, in UTF-8; it lives as long as the error. Empty for null.
+ *
+ * Requires: `error` is null or alive.
  */
-#define PLANRT_LOG_WARNING 2
+const char *planrt_error_get_message(const struct planrt_error *error);
 
 /**
- * What was found and loaded.
+ * What the library underneath said of it (TensorRT's last lines), in UTF-8, lines ended by `\n`; it lives as long as
+ * the error. Empty where there is none, and for null.
+ *
+ * Requires: `error` is null or alive.
  */
-#define PLANRT_LOG_INFO 3
+const char *planrt_error_get_detail(const struct planrt_error *error);
 
 /**
- * For those who look for a fault; TensorRT's own verbose lines are here.
+ * The CUDA driver's number (`CUresult`) where a CUDA call failed, else 0.
+ *
+ * Requires: `error` is null or alive.
  */
-#define PLANRT_LOG_DEBUG 4
+int32_t planrt_error_get_cuda_code(const struct planrt_error *error);
 
 /**
- * A further request is refused with `PLANRT_ERROR_QUEUE_FULL`.
+ * Frees an error. Null is accepted.
+ *
+ * Requires: `error` is null, or came from planrt and is deleted once.
  */
-#define PLANRT_WHEN_FULL_REFUSE 1
+void planrt_error_delete(struct planrt_error *error);
+
+/* ---- Tensors ------------------------------------------------------------------------------------------------------- */
 
 /**
- * The call waits until there is room.
+ * The most dimensions a tensor has.
  */
-#define PLANRT_WHEN_FULL_BLOCK 2
+#define PLANRT_MAX_RANK 8
+
+/**
+ * The type of one element of a tensor: one of the constants below, from `PLANRT_FLOAT32` on.
+ */
+typedef int32_t planrt_element_type;
 
 /**
  * IEEE 754 binary32.
@@ -655,6 +302,11 @@ typedef struct planrt_session_statistics {
 #define PLANRT_BOOL 8
 
 /**
+ * Whether a tensor is read or written: `PLANRT_INPUT` or `PLANRT_OUTPUT`.
+ */
+typedef int32_t planrt_tensor_role;
+
+/**
  * The model reads it.
  */
 #define PLANRT_INPUT 1
@@ -663,6 +315,11 @@ typedef struct planrt_session_statistics {
  * The model writes it.
  */
 #define PLANRT_OUTPUT 2
+
+/**
+ * Where memory lies: one of the `PLANRT_MEMORY_` constants.
+ */
+typedef int32_t planrt_memory_kind;
 
 /**
  * Ordinary host memory.
@@ -679,11 +336,584 @@ typedef struct planrt_session_statistics {
  */
 #define PLANRT_MEMORY_DEVICE 3
 
+/**
+ * The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant. Any
+ * thread.
+ */
+const char *planrt_element_type_get_name(planrt_element_type element_type);
 
+/**
+ * Bytes of one element; 0 for an unknown constant. Any thread.
+ */
+size_t planrt_element_type_get_size(planrt_element_type element_type);
 
-#ifdef __cplusplus
-extern "C" {
-#endif // __cplusplus
+/**
+ * An input or output with the memory that the application lends for it: for `planrt_context_run` until it returns, for
+ * `planrt_session_submit` until the request is answered. Fill it with zeros first, then set `struct_size` to
+ * `sizeof(planrt_tensor)`.
+ */
+typedef struct planrt_tensor {
+  /**
+   * Bytes of this struct, as the caller knows it; the same in all elements of an array.
+   */
+  size_t struct_size;
+  /**
+   * The tensor's name in the model, in UTF-8; read during the call only.
+   */
+  const char *name;
+  /**
+   * For inputs, and null for outputs: where the elements are read from, a host address or a `CUdeviceptr`. They are
+   * dense, the last dimension runs fastest; in host memory no alignment is asked for.
+   */
+  const void *input_data;
+  /**
+   * For outputs, and null for inputs: where the elements are written to.
+   */
+  void *output_data;
+  /**
+   * Bytes behind `input_data` or `output_data`: at least what the tensor takes.
+   */
+  size_t size_bytes;
+  /**
+   * The type of the elements there: the model's. In host memory also `PLANRT_FLOAT32` where the model's is float16 or
+   * bfloat16 (and the other way round): planrt then converts, rounding to nearest even.
+   */
+  planrt_element_type element_type;
+  /**
+   * Where the memory is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`. `planrt_context_run` takes
+   * host memory and page-locked memory only.
+   */
+  planrt_memory_kind memory_kind;
+  /**
+   * For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
+   */
+  int32_t rank;
+  /**
+   * For inputs: the extents in elements, outermost first. Where the model has a batch it is the first one.
+   */
+  int64_t shape[PLANRT_MAX_RANK];
+} planrt_tensor;
+
+/* ---- The log ------------------------------------------------------------------------------------------------------- */
+
+/**
+ * How serious a line of the log is: one of the `PLANRT_LOG_` constants, lower is more serious.
+ */
+typedef int32_t planrt_log_level;
+
+/**
+ * Something failed.
+ */
+#define PLANRT_LOG_ERROR 1
+
+/**
+ * Something works, but not as one would wish.
+ */
+#define PLANRT_LOG_WARNING 2
+
+/**
+ * What was found and loaded.
+ */
+#define PLANRT_LOG_INFO 3
+
+/**
+ * For those who look for a fault; TensorRT's own verbose lines are here.
+ */
+#define PLANRT_LOG_DEBUG 4
+
+/**
+ * Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
+ * long as the runtime, or an engine, context or session made from it, is alive. The delete of the last of these returns
+ * when no callback is under way but one that it is called from itself, and none comes after it, wherever it is called from.
+ * The callback must return: neither throw nor end its thread.
+ *
+ * Inside it calls that return a `planrt_error` fail with `PLANRT_ERROR_IN_USE`, since whoever logs may hold what they
+ * would wait for; other calls work. A delete ends the log as said above where it is the last one; everything else that it
+ * does is put off to the end of the call that the line came from, or left to a thread of planrt's where it came from none
+ * of the application's: work of a session and its callbacks may then go on for a while after the delete.
+ *
+ * Lines that differ in numbers only come at most once a second; the next one says how many were left out.
+ */
+typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, const char *message);
+
+/**
+ * Takes `user_data` back: nothing of planrt's uses it any more. Called once, from any thread. It must neither throw nor
+ * end its thread, nor call planrt.
+ */
+typedef void (*planrt_release_callback)(void *user_data);
+
+/* ---- Runtimes ------------------------------------------------------------------------------------------------------ */
+
+/**
+ * How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free to
+ * be deleted as soon as the runtime is made.
+ */
+typedef struct planrt_runtime_options planrt_runtime_options;
+
+/**
+ * What was found and loaded: the CUDA driver, the device, the TensorRT library, and the log they share. Any thread may
+ * use it, several at once. Engines, streams and buffers keep what they need of it: it may be deleted before them.
+ */
+typedef struct planrt_runtime planrt_runtime;
+
+/**
+ * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_runtime_options_delete`.
+ *
+ * Requires: `options_out` is null or writable.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_options_new(struct planrt_runtime_options **options_out);
+
+/**
+ * Frees options. Null is accepted.
+ *
+ * Requires: `options` is null, or alive and deleted once.
+ */
+void planrt_runtime_options_delete(struct planrt_runtime_options *options);
+
+/**
+ * The CUDA device by its ordinal, as `nvidia-smi` and `CUDA_VISIBLE_DEVICES` leave it. Default 0.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_set_device(struct planrt_runtime_options *options,
+                                                       int32_t ordinal);
+
+/**
+ * The TensorRT library to use: its file, or the folder that it is in. Without it planrt looks at the environment
+ * variable `PLANRT_TENSORRT` (the same), then for a libnvinfer that the process has loaded already, then on the loader's
+ * path. Null sets the default again.
+ *
+ * Requires: `options` is alive, `path` null or a string.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_set_tensorrt_path(struct planrt_runtime_options *options,
+                                                              const char *path);
+
+/**
+ * A library with TensorRT plugins of the application's, loaded before the first plan. May be called more than once.
+ *
+ * Requires: `options` is alive, `path` a string.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_add_plugin_library(struct planrt_runtime_options *options,
+                                                               const char *path);
+
+/**
+ * Whether libnvinfer_plugin, TensorRT's own plugins, may be loaded. It is looked for beside TensorRT and on the loader's
+ * path, and only when a plan asks for a plugin. Default true.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_set_standard_plugins(struct planrt_runtime_options *options,
+                                                                 bool enabled);
+
+/**
+ * Whether a plan may bring code that runs on the host, as version-compatible plans do: they hold the lean runtime that
+ * runs them. It runs with all the rights of the process, so allow it only where the plans come from someone trusted.
+ * Default false. TensorRT 8.6 and later have it; an earlier one refuses to start with it
+ * (`PLANRT_ERROR_UNSUPPORTED`).
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_set_engine_host_code_allowed(struct planrt_runtime_options *options,
+                                                                         bool allowed);
+
+/**
+ * Where the log goes. Without a callback planrt writes nothing anywhere. A null callback turns the log off, and the rest is
+ * ignored.
+ *
+ * `user_data` is handed to each call and must stay valid as long as the callback may be called. `release` is null, or is
+ * called with it when that is over: inside the delete of the last runtime, engine, context or session that logs there, or
+ * of the options if they go later; where that delete is called from inside the log callback, when the callback has
+ * returned. It is called, too, where other options of the log take the place of these; not where this call fails.
+ *
+ * Requires: `options` is alive; the callback and `release` may be called from any thread.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_set_log(struct planrt_runtime_options *options,
+                                                    planrt_log_callback callback,
+                                                    void *user_data,
+                                                    planrt_release_callback release,
+                                                    planrt_log_level most_verbose);
+
+/**
+ * Makes a runtime. It loads nothing: the CUDA driver and TensorRT are looked for when the first call needs them, so it
+ * succeeds on every machine. `options` may be null for the defaults and is copied. `*runtime_out` is the caller's, for
+ * `planrt_runtime_delete`.
+ *
+ * Requires: `options` is null or alive, `runtime_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_new(const struct planrt_runtime_options *options,
+                                        struct planrt_runtime **runtime_out);
+
+/**
+ * Lets go of a runtime; what was made from it goes on. Null is accepted.
+ *
+ * Requires: `runtime` is null, or alive and deleted once.
+ */
+void planrt_runtime_delete(struct planrt_runtime *runtime);
+
+/**
+ * Loads the driver and TensorRT now, for an application that wants to know at its start. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_NO_CUDA`, `PLANRT_ERROR_NO_TENSORRT`, with every place that was looked at;
+ * `PLANRT_ERROR_MISSING_PLUGIN` where a plugin library of the application's does not load.
+ *
+ * Requires: `runtime` is alive.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_load_tensorrt(const struct planrt_runtime *runtime);
+
+/**
+ * What there is and what there is not, with reasons, as JSON: an object with `planrt` (version), `device`, `tensorrt`
+ * and `cpu`, each of these with `available` and, where false, `reason`. Looks for the driver and TensorRT. Any thread.
+ * `*json_out` is the caller's, for `planrt_string_delete`.
+ *
+ * Requires: `runtime` is alive, `json_out` writable.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_describe(const struct planrt_runtime *runtime, char **json_out);
+
+/* ---- Engines ------------------------------------------------------------------------------------------------------- */
+
+/**
+ * The engine that runs a model: one of the `PLANRT_BACKEND_` constants.
+ */
+typedef int32_t planrt_backend;
+
+/**
+ * TensorRT, on an NVIDIA GPU: runs plans.
+ */
+#define PLANRT_BACKEND_TENSORRT 1
+
+/**
+ * The CPU engine inside planrt: runs ONNX models.
+ */
+#define PLANRT_BACKEND_CPU 2
+
+/**
+ * A number that TensorRT knows of a plan: one of the `PLANRT_STATISTIC_` constants.
+ */
+typedef int32_t planrt_statistic;
+
+/**
+ * Bytes of all weights. TensorRT 10.14 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_WEIGHTS_SIZE 1
+
+/**
+ * Bytes of the weights that were left out of the plan. TensorRT 10.14 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_STRIPPED_WEIGHTS_SIZE 2
+
+/**
+ * Bytes of the weights that can be streamed; 0 where the plan was not built for it. TensorRT 10 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE 3
+
+/**
+ * Bytes of device memory that these may take. TensorRT 10.1 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_WEIGHT_STREAMING_BUDGET 4
+
+/**
+ * How many streams besides the one that it is given a run can use. TensorRT 8.6 and later, TensorRT-RTX.
+ */
+#define PLANRT_STATISTIC_AUX_STREAMS 5
+
+/**
+ * How a model is to be loaded. One thread at a time. Made by `planrt_engine_options_new`, owned by the caller, free to
+ * be deleted as soon as the engine is loaded.
+ */
+typedef struct planrt_engine_options planrt_engine_options;
+
+/**
+ * A loaded model: a plan on the GPU, or an ONNX model on the CPU, and what it says of itself. Any thread may use it,
+ * several at once. Contexts keep it: it may be deleted before them.
+ */
+typedef struct planrt_engine planrt_engine;
+
+/**
+ * One input or output of a model. Set `struct_size` to `sizeof(planrt_tensor_info)` before the call.
+ */
+typedef struct planrt_tensor_info {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * UTF-8; it lives as long as the engine.
+   */
+  const char *name;
+  /**
+   * `PLANRT_INPUT` or `PLANRT_OUTPUT`.
+   */
+  planrt_tensor_role role;
+  /**
+   * The type of its elements.
+   */
+  planrt_element_type element_type;
+  /**
+   * Where memory for `planrt_context_bind` must lie.
+   */
+  planrt_memory_kind memory_kind;
+  /**
+   * The number of dimensions.
+   */
+  int32_t rank;
+  /**
+   * Extents in elements, outermost first; -1 where the model leaves one open.
+   */
+  int64_t shape[PLANRT_MAX_RANK];
+} planrt_tensor_info;
+
+/**
+ * The shapes that an input may have under one optimization profile. Set `struct_size` to
+ * `sizeof(planrt_profile_shape)` before the call.
+ */
+typedef struct planrt_profile_shape {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * The number of dimensions.
+   */
+  int32_t rank;
+  /**
+   * The smallest extents, in elements.
+   */
+  int64_t min[PLANRT_MAX_RANK];
+  /**
+   * The extents that the plan was tuned for.
+   */
+  int64_t opt[PLANRT_MAX_RANK];
+  /**
+   * The largest extents.
+   */
+  int64_t max[PLANRT_MAX_RANK];
+} planrt_profile_shape;
+
+/**
+ * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_engine_options_delete`.
+ *
+ * Requires: `options_out` is null or writable.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_engine_options_new(struct planrt_engine_options **options_out);
+
+/**
+ * Frees options. Null is accepted.
+ *
+ * Requires: `options` is null, or alive and deleted once.
+ */
+void planrt_engine_options_delete(struct planrt_engine_options *options);
+
+/**
+ * How many threads the CPU engine may use for a run; 0 (the default) for one a core, at most 1024. With 1 a run works on
+ * the thread that calls; with more the engine has that many of its own, which its contexts share and which end with it.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_options_set_cpu_threads(struct planrt_engine_options *options,
+                                                           int32_t threads);
+
+/**
+ * How many input shapes the CPU engine keeps ready. Each costs memory for the weights as that shape wants them, each
+ * new shape the time to prepare it. At least 1; the default is 4.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_options_set_cpu_shape_cache(struct planrt_engine_options *options,
+                                                               int32_t shapes);
+
+/**
+ * The lean runtime (`libnvinfer_lean`) that is to run a plan: the one of the TensorRT that built it, for a plan that is
+ * version-compatible and was built without its lean runtime inside (`kEXCLUDE_LEAN_RUNTIME`). The TensorRT that planrt
+ * found, which may be the dispatch runtime, loads it. Null sets the default again: none. Plans only. TensorRT 8.6 and
+ * later have it; with an earlier one the plan fails to load (`PLANRT_ERROR_UNSUPPORTED`).
+ *
+ * Requires: `options` is alive, `path` null or a string.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_options_set_lean_runtime(struct planrt_engine_options *options,
+                                                            const char *path);
+
+/**
+ * As a budget for weight streaming: what TensorRT recommends for the memory that is free when the plan is loaded.
+ */
+#define PLANRT_WEIGHT_STREAMING_AUTOMATIC -1
+
+/**
+ * How many bytes of device memory the weights of a plan may take; the rest stays in host memory and is streamed at each
+ * run. For plans built with `kWEIGHT_STREAMING`; see `PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE`. A number of bytes, or
+ * `PLANRT_WEIGHT_STREAMING_AUTOMATIC`. Without a call TensorRT's own default holds. Plans only. TensorRT 10.1 and later
+ * have it; with an earlier one, or a plan that cannot stream, loading fails (`PLANRT_ERROR_UNSUPPORTED`).
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_options_set_weight_streaming_budget(struct planrt_engine_options *options,
+                                                                       int64_t budget_bytes);
+
+/**
+ * Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may shorten
+ * it meanwhile. What it is, is told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX model on the CPU. `options` may be
+ * null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
+ * `_NO_TENSORRT`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`.
+ *
+ * Requires: `runtime` is alive, `path` a string, `options` null or alive, `engine_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_load_file(const struct planrt_runtime *runtime,
+                                             const char *path,
+                                             const struct planrt_engine_options *options,
+                                             struct planrt_engine **engine_out);
+
+/**
+ * Loads a model from memory: as `planrt_engine_load_file`. `data` is read during the call only.
+ *
+ * Requires: As for `planrt_engine_load_file`; `data` is readable for `size_bytes` bytes.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_load_memory(const struct planrt_runtime *runtime,
+                                               const void *data,
+                                               size_t size_bytes,
+                                               const struct planrt_engine_options *options,
+                                               struct planrt_engine **engine_out);
+
+/**
+ * Lets go of an engine; its contexts go on. Null is accepted.
+ *
+ * Requires: `engine` is null, or alive and deleted once.
+ */
+void planrt_engine_delete(struct planrt_engine *engine);
+
+/**
+ * Which engine runs the model: one of the `PLANRT_BACKEND_` constants; 0 for a bad handle. Any thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+planrt_backend planrt_engine_get_backend(const struct planrt_engine *engine);
+
+/**
+ * The model's name, as its builder gave it, in UTF-8; it lives as long as the engine. Empty where it has none. Any
+ * thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+const char *planrt_engine_get_name(const struct planrt_engine *engine);
+
+/**
+ * What the model runs on, for people: "NVIDIA H100 80GB HBM3", "CPU, 8 threads". It lives as long as the engine. Any
+ * thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+const char *planrt_engine_get_device_name(const struct planrt_engine *engine);
+
+/**
+ * The number of inputs and outputs together; 0 for a bad handle. Any thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+int32_t planrt_engine_get_tensor_count(const struct planrt_engine *engine);
+
+/**
+ * One input or output: inputs come first, each in the model's order. Any thread.
+ *
+ * Requires: `engine` is alive, `info_out` writable, its `struct_size` set.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_get_tensor_info(const struct planrt_engine *engine,
+                                                   int32_t index,
+                                                   struct planrt_tensor_info *info_out);
+
+/**
+ * The index of the tensor of that name. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_NOT_FOUND`, with the names that there are.
+ *
+ * Requires: `engine` is alive, `name` a string, `index_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_find_tensor(const struct planrt_engine *engine,
+                                               const char *name,
+                                               int32_t *index_out);
+
+/**
+ * The number of optimization profiles; 0 where there are none: an engine on the CPU takes every shape that the model
+ * does. Any thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+int32_t planrt_engine_get_profile_count(const struct planrt_engine *engine);
+
+/**
+ * The shapes that an input may have under a profile. Any thread.
+ *
+ * Requires: `engine` is alive, `input` a string, `shape_out` writable, its `struct_size` set.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_get_profile_shape(const struct planrt_engine *engine,
+                                                     int32_t profile,
+                                                     const char *input,
+                                                     struct planrt_profile_shape *shape_out);
+
+/**
+ * Bytes of device memory that one context takes, besides its inputs and outputs; 0 on the CPU. Any thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+size_t planrt_engine_get_device_memory_size(const struct planrt_engine *engine);
+
+/**
+ * Bytes of device memory that one context takes under a profile, besides its inputs and outputs; 0 on the CPU. TensorRT 8
+ * knows the largest profile's only, which it is then. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where there is no such profile.
+ *
+ * Requires: `engine` is alive, `size_bytes_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_get_profile_device_memory_size(const struct planrt_engine *engine,
+                                                                  int32_t profile,
+                                                                  size_t *size_bytes_out);
+
+/**
+ * A number that TensorRT knows of a plan. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_UNSUPPORTED` with the version that has it where this TensorRT has not, and on the CPU.
+ *
+ * Requires: `engine` is alive, `value_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_get_statistic(const struct planrt_engine *engine,
+                                                 planrt_statistic statistic,
+                                                 int64_t *value_out);
+
+/**
+ * The model's layers as JSON: what TensorRT's engine inspector says of a plan, the nodes of an ONNX model in the same
+ * form, `{"Layers": [...]}`. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
+ *
+ * Requires: `engine` is alive, `json_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_get_layers_json(const struct planrt_engine *engine,
+                                                   char **json_out);
+
+/* ---- Buffers ------------------------------------------------------------------------------------------------------- */
+
+/**
+ * Memory of one kind, made here or wrapped from the application's. The handle may be used from any thread; what is in
+ * the memory is its users' to arrange.
+ */
+typedef struct planrt_buffer planrt_buffer;
 
 /**
  * Allocates `size_bytes` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
@@ -739,6 +969,98 @@ size_t planrt_buffer_get_size(const struct planrt_buffer *buffer);
  * Requires: `buffer` is null or alive.
  */
 planrt_memory_kind planrt_buffer_get_kind(const struct planrt_buffer *buffer);
+
+/* ---- Streams ------------------------------------------------------------------------------------------------------- */
+
+/**
+ * A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work given
+ * from several threads at once is theirs to arrange.
+ */
+typedef struct planrt_stream planrt_stream;
+
+/**
+ * Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first; 0
+ * is the ordinary one, -5 the first on present GPUs, and numbers beyond the device's range mean its ends. `*stream_out`
+ * is the caller's, for `planrt_stream_delete`. Any thread.
+ *
+ * Requires: `runtime` is alive, `stream_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_stream_new(const struct planrt_runtime *runtime,
+                                       int32_t priority,
+                                       struct planrt_stream **stream_out);
+
+/**
+ * Wraps a stream of the application's: a `CUstream`, which is a `cudaStream_t`, of the device's primary context. It stays
+ * the application's and must outlive the handle. Null is the legacy default stream. `*stream_out` is the caller's, for
+ * `planrt_stream_delete`. Any thread.
+ *
+ * Requires: `runtime` is alive, `cuda_stream` as said, `stream_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_stream_wrap(const struct planrt_runtime *runtime,
+                                        void *cuda_stream,
+                                        struct planrt_stream **stream_out);
+
+/**
+ * Frees the handle, and the stream if it was made here; work that it holds still ends. Null is accepted.
+ *
+ * Requires: `stream` is null, or alive and deleted once.
+ */
+void planrt_stream_delete(struct planrt_stream *stream);
+
+/**
+ * The `CUstream`, for the application's own CUDA calls; it lives as long as the handle. Null for a bad handle. Any thread.
+ *
+ * Requires: `stream` is null or alive.
+ */
+void *planrt_stream_get_native(const struct planrt_stream *stream);
+
+/**
+ * Waits until all work given so far has ended.
+ *
+ * Errors: `PLANRT_ERROR_CUDA`, also for a fault in work given earlier.
+ *
+ * Requires: `stream` is alive.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_stream_synchronize(struct planrt_stream *stream);
+
+/**
+ * Whether all work given so far has ended, without waiting.
+ *
+ * Requires: `stream` is alive, `done_out` writable.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_stream_query(struct planrt_stream *stream, bool *done_out);
+
+/**
+ * Orders one stream behind another: work given to `stream` from now on waits for what `other` holds now. The host does
+ * not wait.
+ *
+ * Requires: Both are alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_stream_wait_for(struct planrt_stream *stream,
+                                            struct planrt_stream *other);
+
+/**
+ * Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
+ * passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
+ *
+ * Requires: `stream` is alive, `to` writable and `from` readable for `size_bytes` bytes.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_stream_copy(struct planrt_stream *stream,
+                                        void *to,
+                                        const void *from,
+                                        size_t size_bytes);
+
+/* ---- Contexts ------------------------------------------------------------------------------------------------------ */
+
+/**
+ * One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`, and
+ * only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
+ */
+typedef struct planrt_context planrt_context;
 
 /**
  * Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile; a new
@@ -926,263 +1248,62 @@ struct planrt_error *planrt_context_run(struct planrt_context *context,
  */
 void planrt_context_cancel(struct planrt_context *context);
 
-/**
- * Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
- * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Every TensorRT
- * that is found is loaded, and stays loaded. Any thread.
- *
- * `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none any
- * model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.
- *
- * Requires: `options` is null or alive, `model` null or a string, `report_out` writable, `usable_out` null or writable.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_doctor(const struct planrt_runtime_options *options,
-                                   const char *model,
-                                   char **report_out,
-                                   bool *usable_out);
+/* ---- Requests ------------------------------------------------------------------------------------------------------ */
 
 /**
- * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_engine_options_delete`.
- *
- * Requires: `options_out` is null or writable.
+ * Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
+ * throw. It may submit requests, wait for others, and delete the session; a long one holds up other callbacks only.
  */
-PLANRT_WARN_UNUSED struct planrt_error *planrt_engine_options_new(struct planrt_engine_options **options_out);
+typedef void (*planrt_request_callback)(void *user_data, const struct planrt_error *error);
 
 /**
- * Frees options. Null is accepted.
- *
- * Requires: `options` is null, or alive and deleted once.
+ * How a request shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
+ * `sizeof(planrt_request_options)`.
  */
-void planrt_engine_options_delete(struct planrt_engine_options *options);
+typedef struct planrt_request_options {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Microseconds from the call after which the request is not run any more, but answered with
+   * `PLANRT_ERROR_DEADLINE`; 0 for none. A negative one has passed already: the request is refused with that error.
+   */
+  int64_t timeout_us;
+  /**
+   * Higher ones go first; equals, in the order in which they came.
+   */
+  int32_t priority;
+  /**
+   * Who copies outputs that come through memory of planrt's to ordinary host memory: 0 for the thread that first sees the
+   * answer, by `planrt_request_wait`, `_poll` or `_get_error` or in its callback, so that many threads' copies run side
+   * by side; 1 for a thread of the session's, before the request is answered, so that a thread which must not be held up
+   * (of a user interface, say) can poll at any time. It makes no difference where nothing is left to be copied.
+   */
+  int32_t copy_in_background;
+  /**
+   * Null, or the stream whose work as of now the request's device memory waits for.
+   */
+  struct planrt_stream *stream;
+  /**
+   * Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the request
+   * is answered.
+   */
+  void *event;
+  /**
+   * Null, or what is called when the request is answered.
+   */
+  planrt_request_callback callback;
+  /**
+   * Handed to the callback.
+   */
+  void *user_data;
+} planrt_request_options;
 
 /**
- * How many threads the CPU engine may use for a run; 0 (the default) for one a core, at most 1024. With 1 a run works on
- * the thread that calls; with more the engine has that many of its own, which its contexts share and which end with it.
- *
- * Requires: `options` is alive.
+ * A request that was submitted. Any thread may use it, several at once. It outlives its session.
  */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_options_set_cpu_threads(struct planrt_engine_options *options,
-                                                           int32_t threads);
-
-/**
- * How many input shapes the CPU engine keeps ready. Each costs memory for the weights as that shape wants them, each
- * new shape the time to prepare it. At least 1; the default is 4.
- *
- * Requires: `options` is alive.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_options_set_cpu_shape_cache(struct planrt_engine_options *options,
-                                                               int32_t shapes);
-
-/**
- * The lean runtime (`libnvinfer_lean`) that is to run a plan: the one of the TensorRT that built it, for a plan that is
- * version-compatible and was built without its lean runtime inside (`kEXCLUDE_LEAN_RUNTIME`). The TensorRT that planrt
- * found, which may be the dispatch runtime, loads it. Null sets the default again: none. Plans only. TensorRT 8.6 and
- * later have it; with an earlier one the plan fails to load (`PLANRT_ERROR_UNSUPPORTED`).
- *
- * Requires: `options` is alive, `path` null or a string.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_options_set_lean_runtime(struct planrt_engine_options *options,
-                                                            const char *path);
-
-/**
- * How many bytes of device memory the weights of a plan may take; the rest stays in host memory and is streamed at each
- * run. For plans built with `kWEIGHT_STREAMING`; see `PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE`. A number of bytes, or
- * `PLANRT_WEIGHT_STREAMING_AUTOMATIC`. Without a call TensorRT's own default holds. Plans only. TensorRT 10.1 and later
- * have it; with an earlier one, or a plan that cannot stream, loading fails (`PLANRT_ERROR_UNSUPPORTED`).
- *
- * Requires: `options` is alive.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_options_set_weight_streaming_budget(struct planrt_engine_options *options,
-                                                                       int64_t budget_bytes);
-
-/**
- * Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may shorten
- * it meanwhile. What it is, is told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX model on the CPU. `options` may be
- * null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any thread.
- *
- * Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
- * `_NO_TENSORRT`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`.
- *
- * Requires: `runtime` is alive, `path` a string, `options` null or alive, `engine_out` writable.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_load_file(const struct planrt_runtime *runtime,
-                                             const char *path,
-                                             const struct planrt_engine_options *options,
-                                             struct planrt_engine **engine_out);
-
-/**
- * Loads a model from memory: as `planrt_engine_load_file`. `data` is read during the call only.
- *
- * Requires: As for `planrt_engine_load_file`; `data` is readable for `size_bytes` bytes.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_load_memory(const struct planrt_runtime *runtime,
-                                               const void *data,
-                                               size_t size_bytes,
-                                               const struct planrt_engine_options *options,
-                                               struct planrt_engine **engine_out);
-
-/**
- * Lets go of an engine; its contexts go on. Null is accepted.
- *
- * Requires: `engine` is null, or alive and deleted once.
- */
-void planrt_engine_delete(struct planrt_engine *engine);
-
-/**
- * Which engine runs the model: one of the `PLANRT_BACKEND_` constants; 0 for a bad handle. Any thread.
- *
- * Requires: `engine` is null or alive.
- */
-planrt_backend planrt_engine_get_backend(const struct planrt_engine *engine);
-
-/**
- * The model's name, as its builder gave it, in UTF-8; it lives as long as the engine. Empty where it has none. Any
- * thread.
- *
- * Requires: `engine` is null or alive.
- */
-const char *planrt_engine_get_name(const struct planrt_engine *engine);
-
-/**
- * What the model runs on, for people: "NVIDIA H100 80GB HBM3", "CPU, 8 threads". It lives as long as the engine. Any
- * thread.
- *
- * Requires: `engine` is null or alive.
- */
-const char *planrt_engine_get_device_name(const struct planrt_engine *engine);
-
-/**
- * The number of inputs and outputs together; 0 for a bad handle. Any thread.
- *
- * Requires: `engine` is null or alive.
- */
-int32_t planrt_engine_get_tensor_count(const struct planrt_engine *engine);
-
-/**
- * One input or output: inputs come first, each in the model's order. Any thread.
- *
- * Requires: `engine` is alive, `info_out` writable, its `struct_size` set.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_get_tensor_info(const struct planrt_engine *engine,
-                                                   int32_t index,
-                                                   struct planrt_tensor_info *info_out);
-
-/**
- * The index of the tensor of that name. Any thread.
- *
- * Errors: `PLANRT_ERROR_NOT_FOUND`, with the names that there are.
- *
- * Requires: `engine` is alive, `name` a string, `index_out` writable.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_find_tensor(const struct planrt_engine *engine,
-                                               const char *name,
-                                               int32_t *index_out);
-
-/**
- * The number of optimization profiles; 0 where there are none: an engine on the CPU takes every shape that the model
- * does. Any thread.
- *
- * Requires: `engine` is null or alive.
- */
-int32_t planrt_engine_get_profile_count(const struct planrt_engine *engine);
-
-/**
- * The shapes that an input may have under a profile. Any thread.
- *
- * Requires: `engine` is alive, `input` a string, `shape_out` writable, its `struct_size` set.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_get_profile_shape(const struct planrt_engine *engine,
-                                                     int32_t profile,
-                                                     const char *input,
-                                                     struct planrt_profile_shape *shape_out);
-
-/**
- * Bytes of device memory that one context takes, besides its inputs and outputs; 0 on the CPU. Any thread.
- *
- * Requires: `engine` is null or alive.
- */
-size_t planrt_engine_get_device_memory_size(const struct planrt_engine *engine);
-
-/**
- * Bytes of device memory that one context takes under a profile, besides its inputs and outputs; 0 on the CPU. TensorRT 8
- * knows the largest profile's only, which it is then. Any thread.
- *
- * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where there is no such profile.
- *
- * Requires: `engine` is alive, `size_bytes_out` writable.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_get_profile_device_memory_size(const struct planrt_engine *engine,
-                                                                  int32_t profile,
-                                                                  size_t *size_bytes_out);
-
-/**
- * A number that TensorRT knows of a plan. Any thread.
- *
- * Errors: `PLANRT_ERROR_UNSUPPORTED` with the version that has it where this TensorRT has not, and on the CPU.
- *
- * Requires: `engine` is alive, `value_out` writable.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_get_statistic(const struct planrt_engine *engine,
-                                                 planrt_statistic statistic,
-                                                 int64_t *value_out);
-
-/**
- * The model's layers as JSON: what TensorRT's engine inspector says of a plan, the nodes of an ONNX model in the same
- * form, `{"Layers": [...]}`. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
- *
- * Requires: `engine` is alive, `json_out` writable.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_engine_get_layers_json(const struct planrt_engine *engine,
-                                                   char **json_out);
-
-/**
- * The error's code: one of the `PLANRT_ERROR_` constants; 0 for null.
- *
- * Requires: `error` is null or alive.
- */
-planrt_error_code planrt_error_get_code(const struct planrt_error *error);
-
-/**
- * One sentence that names what was wrong and what to do, in UTF-8; it lives as long as the error. Empty for null.
- *
- * Requires: `error` is null or alive.
- */
-const char *planrt_error_get_message(const struct planrt_error *error);
-
-/**
- * What the library underneath said of it (TensorRT's last lines), in UTF-8, lines ended by `\n`; it lives as long as
- * the error. Empty where there is none, and for null.
- *
- * Requires: `error` is null or alive.
- */
-const char *planrt_error_get_detail(const struct planrt_error *error);
-
-/**
- * The CUDA driver's number (`CUresult`) where a CUDA call failed, else 0.
- *
- * Requires: `error` is null or alive.
- */
-int32_t planrt_error_get_cuda_code(const struct planrt_error *error);
-
-/**
- * Frees an error. Null is accepted.
- *
- * Requires: `error` is null, or came from planrt and is deleted once.
- */
-void planrt_error_delete(struct planrt_error *error);
+typedef struct planrt_request planrt_request;
 
 /**
  * Waits until the request is answered, and returns its error if it failed; so many microseconds at most, or without end
@@ -1246,125 +1367,118 @@ void planrt_request_cancel(const struct planrt_request *request);
  */
 void planrt_request_delete(struct planrt_request *request);
 
-/**
- * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_runtime_options_delete`.
- *
- * Requires: `options_out` is null or writable.
- */
-PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_options_new(struct planrt_runtime_options **options_out);
+/* ---- Sessions ------------------------------------------------------------------------------------------------------ */
 
 /**
- * Frees options. Null is accepted.
- *
- * Requires: `options` is null, or alive and deleted once.
+ * What a session does when its queue is full: one of the `PLANRT_WHEN_FULL_` constants.
  */
-void planrt_runtime_options_delete(struct planrt_runtime_options *options);
+typedef int32_t planrt_when_full;
 
 /**
- * The CUDA device by its ordinal, as `nvidia-smi` and `CUDA_VISIBLE_DEVICES` leave it. Default 0.
- *
- * Requires: `options` is alive.
+ * A further request is refused with `PLANRT_ERROR_QUEUE_FULL`.
  */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_runtime_options_set_device(struct planrt_runtime_options *options,
-                                                       int32_t ordinal);
+#define PLANRT_WHEN_FULL_REFUSE 1
 
 /**
- * The TensorRT library to use: its file, or the folder that it is in. Without it planrt looks at the environment
- * variable `PLANRT_TENSORRT` (the same), then for a libnvinfer that the process has loaded already, then on the loader's
- * path. Null sets the default again.
- *
- * Requires: `options` is alive, `path` null or a string.
+ * The call waits until there is room.
  */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_runtime_options_set_tensorrt_path(struct planrt_runtime_options *options,
-                                                              const char *path);
+#define PLANRT_WHEN_FULL_BLOCK 2
 
 /**
- * A library with TensorRT plugins of the application's, loaded before the first plan. May be called more than once.
- *
- * Requires: `options` is alive, `path` a string.
+ * How many counts `planrt_session_statistics` has for batches by their size.
  */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_runtime_options_add_plugin_library(struct planrt_runtime_options *options,
-                                                               const char *path);
+#define PLANRT_BATCH_SIZES 66
 
 /**
- * Whether libnvinfer_plugin, TensorRT's own plugins, may be loaded. It is looked for beside TensorRT and on the loader's
- * path, and only when a plan asks for a plugin. Default true.
- *
- * Requires: `options` is alive.
+ * How a session works. One thread at a time. Made by `planrt_session_options_new`, owned by the caller, free to be
+ * deleted as soon as the session is made.
  */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_runtime_options_set_standard_plugins(struct planrt_runtime_options *options,
-                                                                 bool enabled);
+typedef struct planrt_session_options planrt_session_options;
 
 /**
- * Whether a plan may bring code that runs on the host, as version-compatible plans do: they hold the lean runtime that
- * runs them. It runs with all the rights of the process, so allow it only where the plans come from someone trusted.
- * Default false. TensorRT 8.6 and later have it; an earlier one refuses to start with it
- * (`PLANRT_ERROR_UNSUPPORTED`).
+ * Runs requests of many threads on a few execution contexts, those that fit together as one batch. Any thread may use
+ * it, several at once. It keeps its engines.
  *
- * Requires: `options` is alive.
+ * A request's memory is the session's from `planrt_session_submit` until the request is answered: until
+ * `planrt_request_wait` or `planrt_request_poll` has said so or its callback is called, whichever the application looks
+ * at first. Inputs must not be written and outputs not be used until then. A request that is refused, by an error of
+ * `planrt_session_submit` itself, leaves its memory alone from the return on.
  */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_runtime_options_set_engine_host_code_allowed(struct planrt_runtime_options *options,
-                                                                         bool allowed);
+typedef struct planrt_session planrt_session;
 
 /**
- * Where the log goes. Without a callback planrt writes nothing anywhere. A null callback turns the log off, and the rest is
- * ignored.
- *
- * `user_data` is handed to each call and must stay valid as long as the callback may be called. `release` is null, or is
- * called with it when that is over: inside the delete of the last runtime, engine, context or session that logs there, or
- * of the options if they go later; where that delete is called from inside the log callback, when the callback has
- * returned. It is called, too, where other options of the log take the place of these; not where this call fails.
- *
- * Requires: `options` is alive; the callback and `release` may be called from any thread.
+ * What a session has done since it was made. Times are in microseconds, percentiles within 6 %. Set `struct_size` to
+ * `sizeof(planrt_session_statistics)` before the call.
  */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_runtime_options_set_log(struct planrt_runtime_options *options,
-                                                    planrt_log_callback callback,
-                                                    void *user_data,
-                                                    planrt_release_callback release,
-                                                    planrt_log_level most_verbose);
-
-/**
- * Makes a runtime. It loads nothing: the CUDA driver and TensorRT are looked for when the first call needs them, so it
- * succeeds on every machine. `options` may be null for the defaults and is copied. `*runtime_out` is the caller's, for
- * `planrt_runtime_delete`.
- *
- * Requires: `options` is null or alive, `runtime_out` writable.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_runtime_new(const struct planrt_runtime_options *options,
-                                        struct planrt_runtime **runtime_out);
-
-/**
- * Lets go of a runtime; what was made from it goes on. Null is accepted.
- *
- * Requires: `runtime` is null, or alive and deleted once.
- */
-void planrt_runtime_delete(struct planrt_runtime *runtime);
-
-/**
- * Loads the driver and TensorRT now, for an application that wants to know at its start. Any thread.
- *
- * Errors: `PLANRT_ERROR_NO_CUDA`, `PLANRT_ERROR_NO_TENSORRT`, with every place that was looked at;
- * `PLANRT_ERROR_MISSING_PLUGIN` where a plugin library of the application's does not load.
- *
- * Requires: `runtime` is alive.
- */
-PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_load_tensorrt(const struct planrt_runtime *runtime);
-
-/**
- * What there is and what there is not, with reasons, as JSON: an object with `planrt` (version), `device`, `tensorrt`
- * and `cpu`, each of these with `available` and, where false, `reason`. Looks for the driver and TensorRT. Any thread.
- * `*json_out` is the caller's, for `planrt_string_delete`.
- *
- * Requires: `runtime` is alive, `json_out` writable.
- */
-PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_describe(const struct planrt_runtime *runtime, char **json_out);
+typedef struct planrt_session_statistics {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Requests that were taken in.
+   */
+  uint64_t submitted;
+  /**
+   * Requests that were not, because the queue was full.
+   */
+  uint64_t refused;
+  /**
+   * Requests answered with success.
+   */
+  uint64_t succeeded;
+  /**
+   * Requests answered with an error other than the next two.
+   */
+  uint64_t failed;
+  /**
+   * Requests that were cancelled.
+   */
+  uint64_t cancelled;
+  /**
+   * Requests whose time-out passed.
+   */
+  uint64_t timed_out;
+  /**
+   * Requests that wait now.
+   */
+  uint64_t waiting_requests;
+  /**
+   * Items of the batches that run now.
+   */
+  uint64_t running_items;
+  /**
+   * Items of all batches.
+   */
+  uint64_t items;
+  /**
+   * From submission to the start of the batch: the time that half of the requests stayed below, nine in ten, and 99
+   * in 100.
+   */
+  double queue_p50_us;
+  double queue_p90_us;
+  double queue_p99_us;
+  /**
+   * From the start of the batch to its end, copies included.
+   */
+  double run_p50_us;
+  double run_p90_us;
+  double run_p99_us;
+  /**
+   * From submission to the end of the batch.
+   */
+  double total_p50_us;
+  double total_p90_us;
+  double total_p99_us;
+  /**
+   * The part of the time that contexts were at work: 0 to 1.
+   */
+  double utilization;
+  /**
+   * How many batches had so many items; the last count is of all that had more.
+   */
+  uint64_t batches[PLANRT_BATCH_SIZES];
+} planrt_session_statistics;
 
 /**
  * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_session_options_delete`.
@@ -1600,114 +1714,23 @@ PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_describe(const struct planrt_session *session,
                                              char **json_out);
 
+/* ---- The doctor ---------------------------------------------------------------------------------------------------- */
+
 /**
- * Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first; 0
- * is the ordinary one, -5 the first on present GPUs, and numbers beyond the device's range mean its ends. `*stream_out`
- * is the caller's, for `planrt_stream_delete`. Any thread.
+ * Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
+ * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Every TensorRT
+ * that is found is loaded, and stays loaded. Any thread.
  *
- * Requires: `runtime` is alive, `stream_out` writable.
+ * `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none any
+ * model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.
+ *
+ * Requires: `options` is null or alive, `model` null or a string, `report_out` writable, `usable_out` null or writable.
  */
 PLANRT_WARN_UNUSED
-struct planrt_error *planrt_stream_new(const struct planrt_runtime *runtime,
-                                       int32_t priority,
-                                       struct planrt_stream **stream_out);
-
-/**
- * Wraps a stream of the application's: a `CUstream`, which is a `cudaStream_t`, of the device's primary context. It stays
- * the application's and must outlive the handle. Null is the legacy default stream. `*stream_out` is the caller's, for
- * `planrt_stream_delete`. Any thread.
- *
- * Requires: `runtime` is alive, `cuda_stream` as said, `stream_out` writable.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_stream_wrap(const struct planrt_runtime *runtime,
-                                        void *cuda_stream,
-                                        struct planrt_stream **stream_out);
-
-/**
- * Frees the handle, and the stream if it was made here; work that it holds still ends. Null is accepted.
- *
- * Requires: `stream` is null, or alive and deleted once.
- */
-void planrt_stream_delete(struct planrt_stream *stream);
-
-/**
- * The `CUstream`, for the application's own CUDA calls; it lives as long as the handle. Null for a bad handle. Any thread.
- *
- * Requires: `stream` is null or alive.
- */
-void *planrt_stream_get_native(const struct planrt_stream *stream);
-
-/**
- * Waits until all work given so far has ended.
- *
- * Errors: `PLANRT_ERROR_CUDA`, also for a fault in work given earlier.
- *
- * Requires: `stream` is alive.
- */
-PLANRT_WARN_UNUSED struct planrt_error *planrt_stream_synchronize(struct planrt_stream *stream);
-
-/**
- * Whether all work given so far has ended, without waiting.
- *
- * Requires: `stream` is alive, `done_out` writable.
- */
-PLANRT_WARN_UNUSED struct planrt_error *planrt_stream_query(struct planrt_stream *stream, bool *done_out);
-
-/**
- * Orders one stream behind another: work given to `stream` from now on waits for what `other` holds now. The host does
- * not wait.
- *
- * Requires: Both are alive.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_stream_wait_for(struct planrt_stream *stream,
-                                            struct planrt_stream *other);
-
-/**
- * Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
- * passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
- *
- * Requires: `stream` is alive, `to` writable and `from` readable for `size_bytes` bytes.
- */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_stream_copy(struct planrt_stream *stream,
-                                        void *to,
-                                        const void *from,
-                                        size_t size_bytes);
-
-/**
- * The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant. Any
- * thread.
- */
-const char *planrt_element_type_get_name(planrt_element_type element_type);
-
-/**
- * Bytes of one element; 0 for an unknown constant. Any thread.
- */
-size_t planrt_element_type_get_size(planrt_element_type element_type);
-
-/**
- * Frees a string that planrt gave. Null is accepted.
- *
- * Requires: `string` is null, or came from a planrt function that says so and is deleted once.
- */
-void planrt_string_delete(char *string);
-
-/**
- * The version of the interface that the loaded library offers. A program may use it if the major is the one of its
- * header and the minor at least the one of its header; while the major is 0, the minor too must be the same. Null arguments
- * are accepted. Any thread.
- *
- * Requires: Each pointer is null or writable.
- */
-void planrt_api_version(uint32_t *major,
-                        uint32_t *minor);
-
-/**
- * The library's release, "0.2.0"; it lives as long as the process. Any thread.
- */
-const char *planrt_version(void);
+struct planrt_error *planrt_doctor(const struct planrt_runtime_options *options,
+                                   const char *model,
+                                   char **report_out,
+                                   bool *usable_out);
 
 #ifdef __cplusplus
 }  // extern "C"
