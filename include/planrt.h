@@ -568,13 +568,23 @@ void planrt_runtime_delete(struct planrt_runtime *runtime);
 PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_load_tensorrt(const struct planrt_runtime *runtime);
 
 /**
- * What there is and what there is not, with reasons, as JSON: an object with `planrt` (version), `device`, `tensorrt`
- * and `cpu`, each of these with `available` and, where false, `reason`. Looks for the driver and TensorRT. Any thread.
- * `*json_out` is the caller's, for `planrt_string_delete`.
+ * What there is and what there is not, with reasons, as JSON: an object with
+ *
+ * - `planrt`: this library's release, a string;
+ * - `device`: `available`, true or false; if true `ordinal` and `total_memory_bytes`, numbers, and `name` and
+ *   `compute_capability` ("9.0"), strings; if false `reason`, a string for people;
+ * - `tensorrt`: `available`; if true `version` ("10.13.3"), `flavor` ("full", "lean", "dispatch" or "RTX") and `path` (the
+ *   library's file), strings; if false `reason`;
+ * - `cpu`, the CPU engine: `available`; if false `reason`.
+ *
+ * Fields may be added. It looks for the driver and TensorRT, and loads what it finds. Any thread. `*json_out` is the
+ * caller's, for `planrt_string_delete`.
  *
  * Requires: `runtime` is alive, `json_out` writable.
  */
-PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_describe(const struct planrt_runtime *runtime, char **json_out);
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_describe(const struct planrt_runtime *runtime,
+                                             char **json_out);
 
 /* ---- Engines ------------------------------------------------------------------------------------------------------- */
 
@@ -722,7 +732,7 @@ struct planrt_error *planrt_engine_options_set_cpu_threads(struct planrt_engine_
 
 /**
  * How many input shapes the CPU engine keeps ready. Each costs memory for the weights as that shape wants them, each
- * new shape the time to prepare it. At least 1; the default is 4.
+ * new shape the time to prepare it. 1 to 1024; 0 for the default, 4.
  *
  * Requires: `options` is alive.
  */
@@ -898,8 +908,9 @@ struct planrt_error *planrt_engine_get_statistic(const struct planrt_engine *eng
                                                  int64_t *value_out);
 
 /**
- * The model's layers as JSON: what TensorRT's engine inspector says of a plan, the nodes of an ONNX model in the same
- * form, `{"Layers": [...]}`. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
+ * The model's layers as JSON: `{"Layers": [...]}`. Of a plan it is what TensorRT's engine inspector says: names, or objects
+ * with fields of that TensorRT version where the plan was built with detailed profiling. Of an ONNX model each layer is an
+ * object with `Name` and `LayerType` (the operator), strings, and `Inputs` and `Outputs`, arrays of tensors' names. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
  *
  * Requires: `engine` is alive, `json_out` writable.
  */
@@ -1495,7 +1506,7 @@ PLANRT_WARN_UNUSED struct planrt_error *planrt_session_options_new(struct planrt
 void planrt_session_options_delete(struct planrt_session_options *options);
 
 /**
- * The most items in a batch; 1 turns batching off. 0, the default: on the GPU as many as bring more than 8 % over half as
+ * The most items in a batch, up to 65536; 1 turns batching off. 0, the default: on the GPU as many as bring more than 8 % over half as
  * many, which is measured when the session is made (none do where one item keeps the device busy), and at most what the
  * plan's profiles take; on the CPU as many as the engine has threads. A request with a larger batch of its own runs alone.
  *
@@ -1530,7 +1541,8 @@ struct planrt_error *planrt_session_options_set_max_delay(struct planrt_session_
                                                           int64_t delay_us);
 
 /**
- * The most requests that wait, and what happens to one more. Default 1024 and `PLANRT_WHEN_FULL_REFUSE`.
+ * The most requests that wait, up to 1048576, and what happens to one more. 0 for the defaults: 1024, and
+ * `PLANRT_WHEN_FULL_REFUSE`.
  *
  * Requires: `options` is alive.
  */
@@ -1540,7 +1552,7 @@ struct planrt_error *planrt_session_options_set_queue(struct planrt_session_opti
                                                       planrt_when_full when_full);
 
 /**
- * How many contexts a session has on each device: each runs one batch at a time, side by side with the others. 0, the
+ * How many contexts a session has on each device, up to 256: each runs one batch at a time, side by side with the others. 0, the
  * default: on the GPU four where two small batches at once are faster than one after the other, which is measured when the
  * session is made, else two, and fewer where memory is short; on the CPU one, since a batch has all threads anyway. Making
  * the session fails where as many as asked for do not fit.

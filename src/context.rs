@@ -249,7 +249,7 @@ impl State {
         for (tensor, info) in description.tensors.iter().enumerate() {
             let shape = self.known_shape(tensor)?;
             let Some(given) = self.bound[tensor] else {
-                return Err(Error::new(Code::InvalidArgument, format!("nothing is bound to \"{}\"", info.name())));
+                return Err(Error::new(Code::InvalidArgument, format!("nothing is bound to {}", info.quoted())));
             };
             if let Some(shape) = shape {
                 let needed = shape.bytes(info.element_type)?;

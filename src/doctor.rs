@@ -5,6 +5,7 @@ use crate::cuda;
 use crate::engine::{Backend, Description, Role};
 use crate::error::Result;
 use crate::model::{self, Format};
+use crate::quote::{printable, quoted_bytes, shown};
 use crate::runtime::{EngineOptions, Options, Runtime};
 use std::fmt::Write;
 use std::path::Path;
@@ -25,7 +26,7 @@ pub fn examine(options: Options, model: Option<&Path>) -> Diagnosis {
     let libraries = tensorrt::every_library(options.tensorrt.path.as_deref());
     report.line("TensorRT", &tensorrts(&libraries));
     for path in &options.tensorrt.plugin_libraries {
-        report.line("plugin library", &[path.display().to_string()]);
+        report.line("plugin library", &[shown(path).to_string()]);
     }
     let cpu = match cfg!(feature = "cpu") {
         true => "runs ONNX models (tract, compiled in)",
@@ -45,7 +46,7 @@ pub fn examine(options: Options, model: Option<&Path>) -> Diagnosis {
         None => gpu.is_ok() || cfg!(feature = "cpu"),
         Some(path) => report.model(&runtime, path),
     };
-    Diagnosis { report: report.0, usable }
+    Diagnosis { report: printable(&report.0).into_owned(), usable }
 }
 
 fn driver() -> Vec<String> {
@@ -104,7 +105,7 @@ impl Report {
 
     /// Describes a model; whether it runs here.
     fn model(&mut self, runtime: &Runtime, path: &Path) -> bool {
-        self.line("model", &[path.display().to_string()]);
+        self.line("model", &[shown(path).to_string()]);
         if let Some(origin) = origin(path) {
             self.line("", &[origin]);
         }
@@ -130,10 +131,10 @@ impl Report {
             0 => String::new(),
             bytes => format!(", {:.1} MiB of device memory a context", bytes as f64 / f64::from(1u32 << 20)),
         };
-        self.line("", &[format!("{:?} for {engine}{memory}", description.name)]);
+        self.line("", &[format!("{} for {engine}{memory}", quoted_bytes(description.name.as_bytes()))]);
         for (i, tensor) in description.tensors.iter().enumerate() {
             let role = if tensor.role == Role::Input { "input" } else { "output" };
-            self.line(role, &[format!("\"{}\" {} {}", tensor.name(), tensor.element_type, tensor.shape)]);
+            self.line(role, &[format!("{} {} {}", tensor.quoted(), tensor.element_type, tensor.shape)]);
             for (number, profile) in description.profiles.iter().enumerate() {
                 if let Some(range) = &profile[i] {
                     self.line(

@@ -1,8 +1,10 @@
 //! What a model says of itself, whichever backend runs it, and the checks that follow from it.
 
 use crate::error::{Code, Error, Result};
+use crate::quote::quoted;
 use crate::tensor::{ElementType, Shape, converts};
 use std::ffi::CString;
+use std::fmt;
 
 pub use crate::tensor::MemoryKind;
 
@@ -57,6 +59,11 @@ impl TensorInfo {
     pub fn name(&self) -> &str {
         self.name.to_str().unwrap_or("?")
     }
+
+    /// The name as messages have it.
+    pub fn quoted(&self) -> impl fmt::Display {
+        quoted(self.name())
+    }
 }
 
 /// One input's range under one optimization profile.
@@ -101,8 +108,14 @@ impl Description {
     /// The index of the tensor of that name.
     pub fn find(&self, name: &str) -> Result<usize> {
         self.tensors.iter().position(|t| t.name() == name).ok_or_else(|| {
-            let names: Vec<_> = self.tensors.iter().map(|t| format!("\"{}\"", t.name())).collect();
-            Error::new(Code::NotFound, format!("the model has no tensor \"{name}\"; it has {}", names.join(", ")))
+            /// More are of no use to a reader.
+            const MOST: usize = 16;
+            let mut names: Vec<_> = self.tensors.iter().take(MOST).map(|t| t.quoted().to_string()).collect();
+            if let more @ 1.. = self.tensors.len().saturating_sub(MOST) {
+                names.push(format!("and {more} more"));
+            }
+            let name = quoted(name);
+            Error::new(Code::NotFound, format!("the model has no tensor {name}; it has {}", names.join(", ")))
         })
     }
 
@@ -111,9 +124,10 @@ impl Description {
         let invalid = |message: String| Err(Error::new(Code::InvalidArgument, message));
         let tensor = self.find(name)?;
         let info = &self.tensors[tensor];
+        let name = quoted(name);
         if info.role != role {
             let (is, given_as) = if role == Role::Input { ("output", "inputs") } else { ("input", "outputs") };
-            return invalid(format!("\"{name}\" is an {is} and was given among the {given_as}"));
+            return invalid(format!("{name} is an {is} and was given among the {given_as}"));
         }
         let (from, to) = match role {
             Role::Input => (element_type, info.element_type),
@@ -121,12 +135,12 @@ impl Description {
         };
         if !converts(from, to) {
             return invalid(format!(
-                "\"{name}\" holds {}, the memory given is {element_type}; planrt converts between float32 and the 16-bit floats only",
+                "{name} holds {}, the memory given is {element_type}; planrt converts between float32 and the 16-bit floats only",
                 info.element_type
             ));
         }
         if is_null {
-            return invalid(format!("the data of \"{name}\" is null"));
+            return invalid(format!("the data of {name} is null"));
         }
         Ok(tensor)
     }
@@ -138,18 +152,18 @@ impl Description {
     /// Holds a shape for an input against the model: rank, fixed extents, and that some profile admits it.
     pub fn check_shape(&self, tensor: usize, shape: &Shape) -> Result<()> {
         let info = &self.tensors[tensor];
-        let name = info.name();
+        let name = info.quoted();
         if info.role != Role::Input {
             return Err(Error::new(
                 Code::InvalidArgument,
-                format!("\"{name}\" is an output: its shape follows from the inputs' and is not set"),
+                format!("{name} is an output: its shape follows from the inputs' and is not set"),
             ));
         }
         if shape.len() != info.shape.len() {
             return Err(Error::new(
                 Code::Shape,
                 format!(
-                    "input \"{name}\" has {} dimensions {}, the shape given has {} {shape}",
+                    "input {name} has {} dimensions {}, the shape given has {} {shape}",
                     info.shape.len(),
                     info.shape,
                     shape.len()
@@ -162,7 +176,7 @@ impl Description {
                 return Err(Error::new(
                     Code::Shape,
                     format!(
-                        "input \"{name}\": dimension {axis} of {shape} is {given}, the model {} takes {wanted}",
+                        "input {name}: dimension {axis} of {shape} is {given}, the model {} takes {wanted}",
                         info.shape
                     ),
                 ));
@@ -181,10 +195,10 @@ impl Description {
             Code::Shape,
             match nearest {
                 Some((_, i, range)) => format!(
-                    "input \"{name}\": shape {shape} is outside every profile; the nearest is profile {i}, from {} to {}",
+                    "input {name}: shape {shape} is outside every profile; the nearest is profile {i}, from {} to {}",
                     range.min, range.max
                 ),
-                None => format!("input \"{name}\": shape {shape} is outside every profile"),
+                None => format!("input {name}: shape {shape} is outside every profile"),
             },
         ))
     }
@@ -251,11 +265,11 @@ pub fn check_same_model(first: &Description, other: &Description) -> Result<()> 
 }
 
 pub fn given_twice(name: &str) -> Error {
-    Error::new(Code::InvalidArgument, format!("\"{name}\" was given twice"))
+    Error::new(Code::InvalidArgument, format!("{} was given twice", quoted(name)))
 }
 
 pub fn missing_input(info: &TensorInfo) -> Error {
-    Error::new(Code::InvalidArgument, format!("input \"{}\" is missing: a run needs every input", info.name()))
+    Error::new(Code::InvalidArgument, format!("input {} is missing: a run needs every input", info.quoted()))
 }
 
 /// Memory of `given` bytes for a tensor that takes `needed`.
@@ -263,8 +277,8 @@ pub fn too_small(info: &TensorInfo, shape: &Shape, element_type: ElementType, ne
     Error::new(
         Code::BufferTooSmall,
         format!(
-            "\"{}\" of shape {shape} takes {needed} bytes as {element_type}; the memory given has {given}",
-            info.name()
+            "{} of shape {shape} takes {needed} bytes as {element_type}; the memory given has {given}",
+            info.quoted()
         ),
     )
 }

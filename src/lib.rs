@@ -27,6 +27,7 @@ mod nvtx;
 mod panic;
 #[allow(unsafe_code)] // registers and threads as the C library has them
 mod process;
+mod quote;
 mod runtime;
 mod schedule;
 mod shared_library;

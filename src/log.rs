@@ -2,6 +2,7 @@
 
 use crate::process::as_application;
 use crate::process::fork::PerProcess;
+use crate::quote::printable;
 use crate::sync::{Condvar, Mutex, this_thread};
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_void};
@@ -144,8 +145,8 @@ impl Log {
         let Some(_telling) = Telling::begin(self) else { return };
         // A share of it: the callback may end the log, and its user data is released when it has returned.
         let Some(sink) = self.sink.lock().clone() else { return };
-        // A NUL inside would end the line early for the application; TensorRT quotes plan bytes at times.
-        let line = CString::new(line.replace('\0', "\u{fffd}")).unwrap_or_default();
+        // TensorRT quotes names and bytes of plans.
+        let line = CString::new(printable(line).into_owned()).unwrap_or_default();
         // SAFETY: the C interface asks for a callback that is callable with these until the log is closed, which waits for
         // this call.
         as_application(|| unsafe { (sink.callback)(sink.user_data.pointer, level as i32, line.as_ptr()) });

@@ -18,7 +18,7 @@ pub enum Format {
 
 /// Maps a file: a plan goes to TensorRT without a copy of it in this process's own memory.
 pub fn map_file(path: &Path) -> Result<Mmap> {
-    let shown = path.display();
+    let shown = crate::quote::shown(path);
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::NotFound => Error::new(Code::NotFound, format!("no file {shown}")),
         _ => Error::new(Code::Io, format!("{shown} cannot be read: {error}")),

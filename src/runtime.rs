@@ -6,6 +6,7 @@ use crate::engine::Description;
 use crate::error::{Error, Result};
 use crate::log::{Level, Log, Sink};
 use crate::model::{self, Format};
+use crate::quote::{quoted_bytes, shown};
 use once_cell::sync::OnceCell;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -93,7 +94,7 @@ impl Runtime {
 
     pub fn load_file(&self, path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         let data = model::map_file(path)?;
-        self.load(&data, options).map_err(|error| error.within(path.display()))
+        self.load(&data, options).map_err(|error| error.within(shown(path)))
     }
 
     pub fn load_memory(&self, data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
@@ -113,7 +114,8 @@ impl Runtime {
         self.log.write(
             Level::Info,
             &format!(
-                "model {name:?} with {} inputs and outputs runs on {}",
+                "model {} with {} inputs and outputs runs on {}",
+                quoted_bytes(name.as_bytes()),
                 tensors.len(),
                 device_name.to_string_lossy()
             ),
@@ -130,7 +132,7 @@ impl Runtime {
                 "ordinal": device.info.ordinal,
                 "name": device.info.name,
                 "compute_capability": format!("{}.{}", device.info.compute_capability.0, device.info.compute_capability.1),
-                "total_memory": device.info.total_memory,
+                "total_memory_bytes": device.info.total_memory,
             }),
             Err(error) => reason(error),
         };
@@ -147,10 +149,16 @@ impl Runtime {
             "planrt": env!("CARGO_PKG_VERSION"),
             "device": device,
             "tensorrt": tensorrt,
-            "cpu": { "available": cfg!(feature = "cpu") },
+            "cpu": match cfg!(feature = "cpu") {
+                true => json!({ "available": true }),
+                false => json!({ "available": false, "reason": NO_CPU_ENGINE }),
+            },
         })
     }
 }
+
+const NO_CPU_ENGINE: &str = "this libplanrt was built without the CPU engine, which runs ONNX models; build it with the \
+                             feature \"cpu\", or give it a TensorRT plan";
 
 #[cfg(feature = "cpu")]
 fn load_on_cpu(data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
@@ -160,8 +168,5 @@ fn load_on_cpu(data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> 
 
 #[cfg(not(feature = "cpu"))]
 fn load_on_cpu(_: &[u8], _: &EngineOptions) -> Result<Arc<dyn Engine>> {
-    Err(Error::new(
-        crate::error::Code::Unsupported,
-        "this libplanrt was built without the CPU engine, which runs ONNX models; build it with the feature \"cpu\", or give it a TensorRT plan",
-    ))
+    Err(Error::new(crate::error::Code::Unsupported, NO_CPU_ENGINE))
 }

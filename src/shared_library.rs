@@ -14,7 +14,7 @@ pub fn check(name: impl AsRef<OsStr>) -> Result<(), String> {
     let file = if name.as_bytes().contains(&b'/') { Some(PathBuf::from(name)) } else { search(name) };
     match file {
         Some(file) if is_cut_short(&file) => {
-            Err(format!("{} is cut short: it has less bytes than its headers name", file.display()))
+            Err(format!("{} is cut short: it has less bytes than its headers name", crate::quote::shown(&file)))
         }
         _ => Ok(()),
     }

@@ -28,4 +28,13 @@ expect 2 --device doctor --device
 expect 2 twelve doctor --device twelve
 expect 2 --gpu doctor --gpu 1
 expect 2 second doctor first second
+expect 2 '\x1b[2J' "$(printf '\033[2J')"
+expect 1 '\u{1b}[2J' doctor "$(printf 'no_such_\033[2J.onnx')"
+
+# What cannot be written is no success.
+for arguments in --version --help doctor; do
+  "$planrt" $arguments > /dev/full 2> /dev/null
+  got=$?
+  [ $got = 3 ] || { echo "planrt $arguments > /dev/full: expected exit code 3, not $got" && failed=1; }
+done
 exit $failed

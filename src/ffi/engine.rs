@@ -152,7 +152,7 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_threads(
 }
 
 /// How many input shapes the CPU engine keeps ready. Each costs memory for the weights as that shape wants them, each
-/// new shape the time to prepare it. At least 1; the default is 4.
+/// new shape the time to prepare it. 1 to 1024; 0 for the default, 4.
 ///
 /// Requires: `options` is alive.
 #[must_use]
@@ -162,10 +162,14 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_shape_cache(
     shapes: i32,
 ) -> *mut planrt_error {
     export!(options; => {
-        options.lock().cpu_shape_cache = usize::try_from(shapes)
-            .ok()
-            .filter(|shapes| *shapes > 0)
-            .ok_or_else(|| Error::new(Code::InvalidArgument, format!("a cache of {shapes} shapes; take at least 1")))?;
+        options.lock().cpu_shape_cache = match usize::try_from(shapes) {
+            Ok(0) => EngineOptions::default().cpu_shape_cache,
+            Ok(shapes @ 1..=1024) => shapes,
+            _ => {
+                let message = format!("a cache of {shapes} shapes; take 0 for the default, or 1 to 1024");
+                return Err(Error::new(Code::InvalidArgument, message));
+            }
+        };
         Ok(())
     })
 }
@@ -375,8 +379,8 @@ pub unsafe extern "C" fn planrt_engine_get_profile_shape(
         let tensor = description.find(input)?;
         let ranges = description.profile(profile)?;
         let range = ranges[tensor].ok_or_else(|| {
-            let name = description.tensors[tensor].name();
-            Error::new(Code::InvalidArgument, format!("profiles hold shapes of inputs; \"{name}\" is an output"))
+            let name = description.tensors[tensor].quoted();
+            Error::new(Code::InvalidArgument, format!("profiles hold shapes of inputs; {name} is an output"))
         })?;
         shape_out.set(planrt_profile_shape {
             struct_size: 0,
@@ -438,8 +442,9 @@ pub unsafe extern "C" fn planrt_engine_get_statistic(
     })
 }
 
-/// The model's layers as JSON: what TensorRT's engine inspector says of a plan, the nodes of an ONNX model in the same
-/// form, `{"Layers": [...]}`. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
+/// The model's layers as JSON: `{"Layers": [...]}`. Of a plan it is what TensorRT's engine inspector says: names, or objects
+/// with fields of that TensorRT version where the plan was built with detailed profiling. Of an ONNX model each layer is an
+/// object with `Name` and `LayerType` (the operator), strings, and `Inputs` and `Outputs`, arrays of tensors' names. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
 ///
 /// Requires: `engine` is alive, `json_out` writable.
 #[must_use]

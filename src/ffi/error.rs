@@ -1,6 +1,7 @@
 //! `planrt_error`.
 
 use crate::error::{Code, Error, Result};
+use crate::quote::printable;
 use std::ffi::{CString, c_char};
 
 /// What went wrong: a code for programs, a message for people, and what TensorRT and CUDA said.
@@ -110,7 +111,7 @@ pub(super) fn lend(outcome: &Result<()>, call: impl FnOnce(*const planrt_error))
 
 impl From<Error> for planrt_error {
     fn from(error: Error) -> Self {
-        let text = |s: &str| CString::new(s.replace('\0', "\u{fffd}")).unwrap_or_default();
+        let text = |s: &str| CString::new(printable(s).into_owned()).unwrap_or_default();
         Self {
             code: error.code() as i32,
             cuda_code: error.cuda_code(),

@@ -150,8 +150,10 @@ pub unsafe extern "C" fn planrt_runtime_options_set_log(
     most_verbose: planrt_log_level,
 ) -> *mut planrt_error {
     export!(options; => {
-        let level = log_level(most_verbose)?;
-        let sink = callback.map(|callback| Sink::new(callback, user_data, release, level));
+        let sink = match callback {
+            Some(callback) => Some(Sink::new(callback, user_data, release, log_level(most_verbose)?)),
+            None => None,
+        };
         let before = std::mem::replace(&mut options.lock().sink, sink);
         drop(before);
         Ok(())
@@ -197,9 +199,17 @@ pub unsafe extern "C" fn planrt_runtime_load_tensorrt(runtime: *const planrt_run
     export!(runtime; => runtime.tensorrt().map(|_| ()))
 }
 
-/// What there is and what there is not, with reasons, as JSON: an object with `planrt` (version), `device`, `tensorrt`
-/// and `cpu`, each of these with `available` and, where false, `reason`. Looks for the driver and TensorRT. Any thread.
-/// `*json_out` is the caller's, for `planrt_string_delete`.
+/// What there is and what there is not, with reasons, as JSON: an object with
+///
+/// - `planrt`: this library's release, a string;
+/// - `device`: `available`, true or false; if true `ordinal` and `total_memory_bytes`, numbers, and `name` and
+///   `compute_capability` ("9.0"), strings; if false `reason`, a string for people;
+/// - `tensorrt`: `available`; if true `version` ("10.13.3"), `flavor` ("full", "lean", "dispatch" or "RTX") and `path` (the
+///   library's file), strings; if false `reason`;
+/// - `cpu`, the CPU engine: `available`; if false `reason`.
+///
+/// Fields may be added. It looks for the driver and TensorRT, and loads what it finds. Any thread. `*json_out` is the
+/// caller's, for `planrt_string_delete`.
 ///
 /// Requires: `runtime` is alive, `json_out` writable.
 #[must_use]

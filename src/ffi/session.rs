@@ -16,6 +16,7 @@ use crate::process::as_application;
 use crate::schedule::{BATCH_SIZES, Callback, Delay, Options, Report, Session, Submission, Times, WhenFull};
 use crate::sync::Mutex;
 use std::ffi::{c_char, c_void};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,15 +133,20 @@ pub unsafe extern "C" fn planrt_session_options_delete(options: *mut planrt_sess
     delete!(options);
 }
 
-/// A count of the caller's, from `least` on.
-fn count(given: i64, least: usize, name: &str) -> Result<usize> {
-    usize::try_from(given)
-        .ok()
-        .filter(|count| *count >= least)
-        .ok_or_else(|| Error::new(Code::InvalidArgument, format!("{name} is {given}; it has to be at least {least}")))
+/// A count of the caller's.
+fn count(given: i64, range: RangeInclusive<usize>, name: &str) -> Result<usize> {
+    usize::try_from(given).ok().filter(|count| range.contains(count)).ok_or_else(|| {
+        Error::new(Code::InvalidArgument, format!("{name} is {given}; take {} to {}", range.start(), range.end()))
+    })
 }
 
-/// The most items in a batch; 1 turns batching off. 0, the default: on the GPU as many as bring more than 8 % over half as
+/// The most items in a batch, contexts on a device, and requests that wait: more than any machine makes use of.
+const MOST_ITEMS: usize = 65_536;
+const MOST_CONTEXTS: usize = 256;
+const MOST_WAITING: usize = 1 << 20;
+const MOST_PREFERRED: usize = 64;
+
+/// The most items in a batch, up to 65536; 1 turns batching off. 0, the default: on the GPU as many as bring more than 8 % over half as
 /// many, which is measured when the session is made (none do where one item keeps the device busy), and at most what the
 /// plan's profiles take; on the CPU as many as the engine has threads. A request with a larger batch of its own runs alone.
 ///
@@ -152,7 +158,7 @@ pub unsafe extern "C" fn planrt_session_options_set_largest_batch(
     items: i32,
 ) -> *mut planrt_error {
     export!(options; => {
-        options.lock().policy.largest = count(items.into(), 0, "the largest batch")?;
+        options.lock().policy.largest = count(items.into(), 0..=MOST_ITEMS, "the largest batch")?;
         Ok(())
     })
 }
@@ -171,9 +177,13 @@ pub unsafe extern "C" fn planrt_session_options_set_preferred_batches(
     size_count: usize,
 ) -> *mut planrt_error {
     export!(options; sizes[size_count]: &[i32] => {
+        if sizes.len() > MOST_PREFERRED {
+            let message = format!("{} preferred batches; take at most {MOST_PREFERRED}", sizes.len());
+            return Err(Error::new(Code::InvalidArgument, message));
+        }
         let mut preferred = sizes
             .iter()
-            .map(|size| count((*size).into(), 1, "a preferred batch"))
+            .map(|size| count((*size).into(), 1..=MOST_ITEMS, "a preferred batch"))
             .collect::<Result<Vec<_>>>()?;
         preferred.sort_unstable();
         options.lock().policy.preferred = preferred;
@@ -195,13 +205,17 @@ pub unsafe extern "C" fn planrt_session_options_set_max_delay(
     export!(options; => {
         options.lock().policy.delay = match delay_us {
             -1 => Delay::Share,
-            time => Delay::Fixed(Duration::from_micros(count(time, 0, "the delay")? as u64)),
+            time => Delay::Fixed(Duration::from_micros(u64::try_from(time).map_err(|_| {
+                let message = format!("a delay of {time} microseconds; it is 0 or more, or -1 for the default");
+                Error::new(Code::InvalidArgument, message)
+            })?)),
         };
         Ok(())
     })
 }
 
-/// The most requests that wait, and what happens to one more. Default 1024 and `PLANRT_WHEN_FULL_REFUSE`.
+/// The most requests that wait, up to 1048576, and what happens to one more. 0 for the defaults: 1024, and
+/// `PLANRT_WHEN_FULL_REFUSE`.
 ///
 /// Requires: `options` is alive.
 #[must_use]
@@ -212,9 +226,12 @@ pub unsafe extern "C" fn planrt_session_options_set_queue(
     when_full: planrt_when_full,
 ) -> *mut planrt_error {
     export!(options; => {
-        let capacity = count(capacity.into(), 1, "the queue's capacity")?;
+        let capacity = match count(capacity.into(), 0..=MOST_WAITING, "the queue's capacity")? {
+            0 => Options::default().policy.capacity,
+            capacity => capacity,
+        };
         let when_full = match when_full {
-            PLANRT_WHEN_FULL_REFUSE => WhenFull::Refuse,
+            0 | PLANRT_WHEN_FULL_REFUSE => WhenFull::Refuse,
             PLANRT_WHEN_FULL_BLOCK => WhenFull::Block,
             other => {
                 let message = format!("{other} is no PLANRT_WHEN_FULL_ constant");
@@ -227,7 +244,7 @@ pub unsafe extern "C" fn planrt_session_options_set_queue(
     })
 }
 
-/// How many contexts a session has on each device: each runs one batch at a time, side by side with the others. 0, the
+/// How many contexts a session has on each device, up to 256: each runs one batch at a time, side by side with the others. 0, the
 /// default: on the GPU four where two small batches at once are faster than one after the other, which is measured when the
 /// session is made, else two, and fewer where memory is short; on the CPU one, since a batch has all threads anyway. Making
 /// the session fails where as many as asked for do not fit.
@@ -245,7 +262,7 @@ pub unsafe extern "C" fn planrt_session_options_set_contexts(
     contexts: i32,
 ) -> *mut planrt_error {
     export!(options; => {
-        options.lock().instance_group.contexts = count(contexts.into(), 0, "the number of contexts")?;
+        options.lock().instance_group.contexts = count(contexts.into(), 0..=MOST_CONTEXTS, "the number of contexts")?;
         Ok(())
     })
 }

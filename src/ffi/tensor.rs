@@ -6,6 +6,7 @@ use crate::backend::job::CallerMemory;
 use crate::context::NamedTensor;
 use crate::engine::{MemoryKind, Role};
 use crate::error::{Code, Error, Result};
+use crate::quote::quoted;
 use crate::schedule::Tensor;
 use crate::tensor::{ElementType, Shape};
 use std::ffi::{c_char, c_void};
@@ -239,8 +240,9 @@ pub(super) fn on_host(given: Vec<Given<'_>>) -> Result<Vec<NamedTensor<'_>>> {
             return Err(Error::new(
                 Code::InvalidArgument,
                 format!(
-                    "\"{name}\" is in device memory, and planrt_context_run works on the host's; bind device memory \
-                     and enqueue, or use a session"
+                    "{} is in device memory, and planrt_context_run works on the host's; bind device memory and \
+                     enqueue, or use a session",
+                    quoted(name)
                 ),
             ));
         }

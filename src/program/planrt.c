@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { USABLE = 0, NOT_USABLE = 1, USAGE = 2 };
+enum { USABLE = 0, NOT_USABLE = 1, USAGE = 2, NOT_WRITTEN = 3 };
 
 static const char usage[] =
     "usage: planrt doctor [MODEL] [--tensorrt PATH] [--plugin PATH]... [--device N]\n"
@@ -19,10 +19,36 @@ static const char usage[] =
     "  --tensorrt PATH  the TensorRT library, or the folder it is in\n"
     "  --plugin PATH    a library of TensorRT plugins; may be given more than once\n"
     "  --device N       the GPU's ordinal; 0 if not given\n"
-    "It exits with 0 if what was asked about is usable, with 1 if it is not, with 2 if it was called wrongly.\n";
+    "It exits with 0 if what was asked about is usable, with 1 if it is not, with 2 if it was called wrongly, with 3 if\n"
+    "the output could not be written.\n";
+
+/* Writes an argument so that a terminal shows it, and does not act on it; a long one is cut. */
+static void show(FILE *to, const char *argument) {
+    enum { MOST = 200 };
+    for (int i = 0; argument[i]; i++) {
+        const unsigned char byte = (unsigned char)argument[i];
+        if (i == MOST) {
+            fputs("...", to);
+            return;
+        }
+        if (byte >= ' ' && byte <= '~')
+            fputc(byte, to);
+        else
+            fprintf(to, "\\x%02x", byte);
+    }
+}
+
+/* The program's exit code, if all of its output has gone where it was to go. */
+static int written(int code) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
+    fprintf(stderr, "planrt: the output could not be written: %s\n", strerror(errno));
+    return NOT_WRITTEN;
+}
 
 static int wrong_usage(const char *problem, const char *argument) {
-    fprintf(stderr, "planrt: %s: %s\n\n%s", problem, argument, usage);
+    fprintf(stderr, "planrt: %s: ", problem);
+    show(stderr, argument);
+    fprintf(stderr, "\n\n%s", usage);
     return USAGE;
 }
 
@@ -37,7 +63,7 @@ static int version(void) {
     uint32_t major = 0, minor = 0;
     planrt_api_version(&major, &minor);
     printf("planrt %s (C interface %" PRIu32 ".%" PRIu32 ")\n", planrt_version(), major, minor);
-    return 0;
+    return written(0);
 }
 
 static int parse_ordinal(const char *text, int32_t *out) {
@@ -81,7 +107,7 @@ static int doctor(int count, char **arguments, planrt_runtime_options *options) 
     if (error) return failed(error);
     fputs(report, stdout);
     planrt_string_delete(report);
-    return usable ? USABLE : NOT_USABLE;
+    return written(usable ? USABLE : NOT_USABLE);
 }
 
 int main(int count, char **arguments) {
@@ -89,7 +115,7 @@ int main(int count, char **arguments) {
     if (strcmp(command, "--version") == 0) return version();
     if (strcmp(command, "--help") == 0) {
         fputs(usage, stdout);
-        return 0;
+        return written(0);
     }
     if (strcmp(command, "doctor") != 0) return wrong_usage("unknown command", *command ? command : "(none)");
 

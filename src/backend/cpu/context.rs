@@ -63,7 +63,7 @@ impl CpuContext {
         let model = &self.engine.model;
         let shape = |(info, shape): (&TensorInfo, &Option<Shape>)| {
             shape.ok_or_else(|| {
-                Error::new(Code::Shape, format!("the shape of input \"{}\" {} is not set", info.name(), info.shape))
+                Error::new(Code::Shape, format!("the shape of input {} {} is not set", info.quoted(), info.shape))
             })
         };
         let shapes = model.inputs().zip(&self.shapes).map(shape).collect::<Result<Vec<_>>>()?;
@@ -151,11 +151,8 @@ impl CpuContext {
         if alike && work.outputs[output].is_none_or(|expected| expected == shape) {
             return Ok(shape);
         }
-        let name = self.engine.model.outputs().nth(output).map_or("?", TensorInfo::name);
-        Err(Error::new(
-            Code::Internal,
-            format!("output \"{name}\" came out as {shape}, which is not what tract planned"),
-        ))
+        let name = self.engine.model.outputs().nth(output).map_or_else(String::new, |info| info.quoted().to_string());
+        Err(Error::new(Code::Internal, format!("output {name} came out as {shape}, which is not what tract planned")))
     }
 
     /// Holds a view against the model's tensor with that shape.
@@ -165,8 +162,8 @@ impl CpuContext {
             return Err(Error::new(
                 Code::InvalidArgument,
                 format!(
-                    "\"{}\" is {} and does not convert to or from {}",
-                    info.name(),
+                    "{} is {} and does not convert to or from {}",
+                    info.quoted(),
                     info.element_type,
                     view.element_type
                 ),
@@ -177,8 +174,8 @@ impl CpuContext {
             return Err(Error::new(
                 Code::BufferTooSmall,
                 format!(
-                    "\"{}\" with shape {shape} of {} needs {needed} bytes, {} were given",
-                    info.name(),
+                    "{} with shape {shape} of {} needs {needed} bytes, {} were given",
+                    info.quoted(),
                     view.element_type,
                     view.size
                 ),
@@ -215,14 +212,14 @@ impl Context for CpuContext {
         let info = self.info(tensor);
         if info.role == Role::Input {
             return self.shapes[tensor]
-                .ok_or_else(|| Error::new(Code::Shape, format!("the shape of input \"{}\" is not set", info.name())));
+                .ok_or_else(|| Error::new(Code::Shape, format!("the shape of input {} is not set", info.quoted())));
         }
         let inputs = self.engine.model.inputs().count();
         self.arrange()?.outputs[tensor - inputs].ok_or_else(|| {
-            let name = self.info(tensor).name();
+            let name = self.info(tensor).quoted();
             Error::new(
                 Code::Unsupported,
-                format!("the shape of output \"{name}\" depends on the data, not on shapes alone"),
+                format!("the shape of output {name} depends on the data, not on shapes alone"),
             )
         })
     }
@@ -237,7 +234,7 @@ impl Context for CpuContext {
         for (tensor, binding) in self.bindings.iter().enumerate() {
             let info = self.info(tensor);
             let Some(Binding { address, bytes }) = *binding else {
-                return Err(Error::new(Code::InvalidArgument, format!("no memory is bound to \"{}\"", info.name())));
+                return Err(Error::new(Code::InvalidArgument, format!("no memory is bound to {}", info.quoted())));
             };
             let data = with_exposed_provenance_mut(address);
             let shape = self.shapes[tensor].unwrap_or(info.shape);
@@ -252,7 +249,7 @@ impl Context for CpuContext {
         let mut ordered = Vec::with_capacity(inputs.len());
         for tensor in self.engine.model.description.indexes(Role::Input) {
             let Some(view) = inputs.iter().find(|view| view.tensor == tensor) else {
-                let message = format!("input \"{}\" is missing", self.info(tensor).name());
+                let message = format!("input {} is missing", self.info(tensor).quoted());
                 return Err(Error::new(Code::InvalidArgument, message));
             };
             ordered.push(*view);

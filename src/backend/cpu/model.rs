@@ -6,6 +6,7 @@ use super::{guard, resize};
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::model::fingerprint;
+use crate::quote::quoted;
 use crate::tensor::{ElementType, Shape};
 use prost::Message;
 use serde_json::json;
@@ -77,7 +78,7 @@ impl Model {
             let Some(shape) = input.shape()? else {
                 return Err(Error::new(
                     Code::Unsupported,
-                    format!("input \"{}\" has no rank in the ONNX model; the CPU engine needs it", input.name),
+                    format!("input {} has no rank in the ONNX model; the CPU engine needs it", quoted(&input.name)),
                 ));
             };
             model.describe(&input.name, Role::Input, input.element_type()?, shape)?;
@@ -126,7 +127,7 @@ impl Model {
         let mut known = HashMap::new();
         for ((input, symbols), shape) in self.inputs().zip(&self.symbols).zip(shapes) {
             // tract multiplies extents without looking: what follows from a shape that passes here does not overflow.
-            require_memory(&format!("input \"{}\"", input.name()), shape.bytes(run_type(input.element_type))? as u64)?;
+            require_memory(&format!("input {}", input.quoted()), shape.bytes(run_type(input.element_type))? as u64)?;
             for (symbol, extent) in symbols.iter().zip(shape.iter()) {
                 let Some(symbol) = symbol else { continue };
                 let (before, name) = *known.entry(symbol).or_insert((*extent, input.name()));
@@ -134,9 +135,11 @@ impl Model {
                     return Err(Error::new(
                         Code::Shape,
                         format!(
-                            "\"{symbol}\" is one extent of the model, but {before} in input \"{name}\" and {extent} in \
-                             input \"{}\"",
-                            input.name()
+                            "{} is one extent of the model, but {before} in input {} and {extent} in \
+                             input {}",
+                            quoted(symbol),
+                            quoted(name),
+                            input.quoted()
                         ),
                     ));
                 }
@@ -156,7 +159,9 @@ impl Model {
         // Where shapes do not broadcast, tract goes on with an extent that no value could give a meaning to.
         let senseless = |extent: &TDim| extent.to_i64().is_err() && extent.symbols().is_empty();
         match graph.nodes().iter().find(|n| n.outputs.iter().any(|o| o.fact.shape.iter().any(senseless))) {
-            Some(node) => Err(TractError::msg(format!("the inputs of node \"{}\" do not fit together", node.name))),
+            Some(node) => {
+                Err(TractError::msg(format!("the inputs of node {} do not fit together", quoted(&node.name))))
+            }
             None => Ok(graph),
         }
     }
@@ -192,7 +197,7 @@ impl Model {
 
     /// The error for shapes that tract cannot run the model on.
     pub fn refuses(&self, shapes: &[Shape]) -> Error {
-        let inputs = self.inputs().zip(shapes).map(|(input, shape)| format!("\"{}\" {shape}", input.name()));
+        let inputs = self.inputs().zip(shapes).map(|(input, shape)| format!("{} {shape}", input.quoted()));
         let inputs = inputs.collect::<Vec<_>>().join(", ");
         match self.only_shapes() {
             Some(_) => Error::new(Code::Unsupported, "the CPU engine (tract) cannot run this ONNX model"),
@@ -269,7 +274,7 @@ impl Declared {
         let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
             return Err(Error::new(
                 Code::Unsupported,
-                format!("{role} \"{}\" of the ONNX model is no tensor, or its type is not said", value.name),
+                format!("{role} {} of the ONNX model is no tensor, or its type is not said", quoted(&value.name)),
             ));
         };
         let extents = tensor.shape.as_ref().map(|shape| {
@@ -300,8 +305,9 @@ impl Declared {
                 return Err(Error::new(
                     Code::Unsupported,
                     format!(
-                        "{} \"{}\" has elements of {kind}, which the CPU engine does not take",
-                        self.role, self.name
+                        "{} {} has elements of {kind}, which the CPU engine does not take",
+                        self.role,
+                        quoted(&self.name)
                     ),
                 ));
             }
@@ -312,7 +318,7 @@ impl Declared {
         let Some(extents) = &self.extents else { return Ok(None) };
         let extents: Vec<_> = extents.iter().map(|e| if let Declare::Fixed(n) = e { *n } else { -1 }).collect();
         Shape::new(&extents).map(Some).map_err(|e| {
-            Error::new(Code::Unsupported, e.message()).within(format_args!("{} \"{}\"", self.role, self.name))
+            Error::new(Code::Unsupported, e.message()).within(format_args!("{} {}", self.role, quoted(&self.name)))
         })
     }
 
@@ -366,7 +372,7 @@ fn check_graph(graph: &GraphProto, onnx: &Onnx, lacking: &mut BTreeSet<String>) 
     if let Some(values) = graph.sparse_initializer.first().and_then(|sparse| sparse.values.as_ref()) {
         return Err(Error::new(
             Code::Unsupported,
-            format!("weight \"{}\" is sparse, which the CPU engine does not take", values.name),
+            format!("weight {} is sparse, which the CPU engine does not take", quoted(&values.name)),
         ));
     }
     for node in &graph.node {
@@ -380,7 +386,7 @@ fn check_graph(graph: &GraphProto, onnx: &Onnx, lacking: &mut BTreeSet<String>) 
             if !produced.insert(output) {
                 return Err(Error::new(
                     Code::InvalidModel,
-                    format!("the ONNX model is damaged: two of its nodes produce \"{output}\""),
+                    format!("the ONNX model is damaged: two of its nodes produce {}", quoted(output)),
                 ));
             }
         }
@@ -397,7 +403,7 @@ fn check_graph(graph: &GraphProto, onnx: &Onnx, lacking: &mut BTreeSet<String>) 
     if let Some(output) = graph.output.iter().find(|output| !produced.contains(output.name.as_str())) {
         return Err(Error::new(
             Code::InvalidModel,
-            format!("the ONNX model is damaged: nothing in it produces its output \"{}\"", output.name),
+            format!("the ONNX model is damaged: nothing in it produces its output {}", quoted(&output.name)),
         ));
     }
     Ok(())
@@ -421,13 +427,17 @@ fn check_window(node: &NodeProto, graph: &GraphProto) -> Result<()> {
         None => Ok(()),
         Some((name, count)) => Err(Error::new(
             Code::InvalidModel,
-            format!("the ONNX model is damaged: \"{name}\" of node \"{}\" should have {count} numbers", node.name),
+            format!(
+                "the ONNX model is damaged: {} of node {} should have {count} numbers",
+                quoted(name),
+                quoted(&node.name)
+            ),
         )),
     }
 }
 
 fn check_tensor(tensor: &TensorProto, name: &str) -> Result<()> {
-    let refuse = |why: &str| Err(Error::new(Code::Unsupported, format!("weight \"{name}\" {why}")));
+    let refuse = |why: &str| Err(Error::new(Code::Unsupported, format!("weight {} {why}", quoted(name))));
     if tensor.data_location == Some(DataLocation::External as i32) {
         return refuse(
             "lies in a file beside the ONNX model, which the CPU engine does not read; save the model as one file \
@@ -451,7 +461,7 @@ fn parse(onnx: &Onnx, proto: &ModelProto) -> Result<InferenceModel> {
     match parsed.unresolved_inputs.first() {
         Some(name) => Err(Error::new(
             Code::InvalidModel,
-            format!("the ONNX model is damaged: a node reads \"{name}\", which nothing produces"),
+            format!("the ONNX model is damaged: a node reads {}, which nothing produces", quoted(name)),
         )),
         None => Ok(parsed.model),
     }

@@ -174,8 +174,8 @@ impl Context {
         }
         let inputs: Vec<usize> = self.description().indexes(Role::Input).collect();
         if let Some(missing) = inputs.iter().find(|i| self.shapes[**i].is_none()) {
-            let name = self.description().tensors[*missing].name();
-            return Err(Error::new(Code::Shape, format!("the shape of input \"{name}\" is not set")));
+            let name = self.description().tensors[*missing].quoted();
+            return Err(Error::new(Code::Shape, format!("the shape of input {name} is not set")));
         }
         self.choose_profile()?;
         self.bound_holds = false;
@@ -190,7 +190,7 @@ impl Context {
             if !done {
                 return Err(failed(
                     Code::Shape,
-                    format!("TensorRT refuses shape {wanted} for input \"{}\"", info.name()),
+                    format!("TensorRT refuses shape {wanted} for input {}", info.quoted()),
                     &said,
                 ));
             }
@@ -289,7 +289,7 @@ impl Context {
             self.told[tensor] = address;
             return Ok(());
         }
-        Err(failed(Code::TensorRt, format!("TensorRT refuses the memory bound to \"{}\"", info.name()), &said))
+        Err(failed(Code::TensorRt, format!("TensorRT refuses the memory bound to {}", info.quoted()), &said))
     }
 
     /// Has work that is given to a stream come after the last run.
@@ -362,13 +362,13 @@ impl backend::Context for Context {
         let _current = self.device.make_current()?;
         self.tell_shapes()?;
         let info = &self.engine.description().tensors[tensor];
-        let known = shape(self.context.tensor_shape(&info.name), info.name())?;
+        let known = shape(self.context.tensor_shape(&info.name), &info.quoted())?;
         if known.is_dynamic() {
             return Err(Error::new(
                 Code::Shape,
                 format!(
-                    "the shape of \"{}\" is {known}: it depends on the data, which planrt does not support on a GPU",
-                    info.name()
+                    "the shape of {} is {known}: it depends on the data, which planrt does not support on a GPU",
+                    info.quoted()
                 ),
             ));
         }
@@ -378,10 +378,10 @@ impl backend::Context for Context {
 
     unsafe fn bind(&mut self, tensor: usize, address: *mut c_void, bytes: usize) -> Result<()> {
         if locate(&self.device, address)?.kind == MemoryKind::Host {
-            let name = self.description().tensors[tensor].name();
+            let name = self.description().tensors[tensor].quoted();
             return Err(Error::new(
                 Code::InvalidArgument,
-                format!("the memory bound to \"{name}\" is ordinary host memory, and TensorRT runs on device memory"),
+                format!("the memory bound to {name} is ordinary host memory, and TensorRT runs on device memory"),
             ));
         }
         self.bound[tensor] = Bound { address, bytes };

@@ -7,8 +7,10 @@ use super::{Plan, PlanOptions};
 use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, Statistic, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::model::fingerprint;
+use crate::quote::quoted_bytes;
 use crate::tensor::{ElementType, Shape};
 use std::ffi::{CStr, CString};
+use std::fmt;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use tensorrt_sys::{
@@ -143,7 +145,7 @@ fn describe(engine: &tensorrt_sys::Engine, library: &Library) -> Result<Descript
     };
     Ok(Description {
         backend: Backend::TensorRt,
-        name: engine.name().unwrap_or_default().to_owned(),
+        name: CString::new(engine.name().unwrap_or_default().to_string_lossy().into_owned()).unwrap_or_default(),
         device_name: CString::new(library.device().info.name.clone()).unwrap_or_default(),
         tensors,
         profiles,
@@ -153,25 +155,28 @@ fn describe(engine: &tensorrt_sys::Engine, library: &Library) -> Result<Descript
 }
 
 fn tensor_info(engine: &tensorrt_sys::Engine, name: &CStr) -> Result<TensorInfo> {
-    let shown = name.to_string_lossy();
-    let unknown = |error: tensorrt_sys::Unknown| unsupported(&format!("tensor \"{shown}\": {error}"));
+    let shown = quoted_bytes(name.to_bytes()).to_string();
+    if name.to_str().is_err() {
+        return Err(unsupported(&format!("the name of tensor {shown} is not UTF-8: nobody could give it")));
+    }
+    let unknown = |error: tensorrt_sys::Unknown| unsupported(&format!("tensor {shown}: {error}"));
     let role = match engine.tensor_io_mode(name).map_err(unknown)? {
         TensorIoMode::Input => Role::Input,
         TensorIoMode::Output => Role::Output,
         TensorIoMode::None => {
-            return Err(Error::new(Code::TensorRt, format!("\"{shown}\" is neither input nor output")));
+            return Err(Error::new(Code::TensorRt, format!("{shown} is neither input nor output")));
         }
     };
     if engine.tensor_location(name).map_err(unknown)? == TensorLocation::Host {
         return Err(unsupported(&format!(
-            "tensor \"{shown}\" holds a shape and lies on the host; build the plan from a network whose shapes follow from its inputs'"
+            "tensor {shown} holds a shape and lies on the host; build the plan from a network whose shapes follow from its inputs'"
         )));
     }
     let format = engine.tensor_format(name).map_err(unknown)?;
     if format != TensorFormat::Linear {
         let text = engine.tensor_format_desc(name).map(CStr::to_string_lossy).unwrap_or_default();
         return Err(unsupported(&format!(
-            "tensor \"{shown}\" has the format {format:?} ({text}); build the plan with linear inputs and outputs"
+            "tensor {shown} has the format {format:?} ({text}); build the plan with linear inputs and outputs"
         )));
     }
     Ok(TensorInfo {
@@ -187,7 +192,7 @@ fn profile_shape(engine: &tensorrt_sys::Engine, profile: i32, tensor: &TensorInf
     if tensor.role != Role::Input {
         return Ok(None);
     }
-    let of = |select| shape(engine.profile_shape(&tensor.name, profile, select), tensor.name());
+    let of = |select| shape(engine.profile_shape(&tensor.name, profile, select), &tensor.quoted());
     Ok(Some(ProfileShape {
         min: of(OptProfileSelector::Min)?,
         opt: of(OptProfileSelector::Opt)?,
@@ -207,15 +212,15 @@ fn element_type(data_type: DataType, tensor: &str) -> Result<ElementType> {
         DataType::Bool => ElementType::Bool,
         other => {
             return Err(unsupported(&format!(
-                "tensor \"{tensor}\" has elements of {other:?}, which planrt does not hand over"
+                "tensor {tensor} has elements of {other:?}, which planrt does not hand over"
             )));
         }
     })
 }
 
 /// A shape as TensorRT gives it.
-pub fn shape(dims: Option<Dims>, tensor: &str) -> Result<Shape> {
-    let dims = dims.ok_or_else(|| Error::new(Code::TensorRt, format!("TensorRT gives no shape for \"{tensor}\"")))?;
+pub fn shape(dims: Option<Dims>, tensor: &dyn fmt::Display) -> Result<Shape> {
+    let dims = dims.ok_or_else(|| Error::new(Code::TensorRt, format!("TensorRT gives no shape for {tensor}")))?;
     Shape::new(&dims)
 }
 

@@ -1,6 +1,7 @@
 //! Where TensorRT is looked for, and in which order.
 
 use crate::error::{Code, Error, Result};
+use crate::quote::shown;
 use crate::shared_library;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ pub struct Found {
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let library = &self.library;
-        write!(f, "{} ({}): {}, {}", library.version(), library.flavor(), library.path().display(), self.place)
+        write!(f, "{} ({}): {}, {}", library.version(), library.flavor(), shown(library.path()), self.place)
     }
 }
 
@@ -100,7 +101,7 @@ fn named(path: &Path, place: &'static str) -> Result<Found> {
         in_folder(path).next().ok_or_else(|| {
             Error::new(
                 Code::NoTensorRt,
-                format!("{place} is the folder {}, which holds none of {}", path.display(), CANDIDATES.join(", ")),
+                format!("{place} is the folder {}, which holds none of {}", shown(path), CANDIDATES.join(", ")),
             )
         })?
     } else {

@@ -7,6 +7,7 @@ use super::{Options, Plan, PlanOptions, WeightBudget, plan};
 use crate::cuda::{Device, driver_version};
 use crate::error::{Code, Error, Result};
 use crate::log::{Level, Log};
+use crate::quote::shown;
 use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
@@ -108,7 +109,7 @@ impl Library {
         // SAFETY: the application says that this file is a lean runtime.
         let (lean, said) = gather(|| unsafe { self.runtime.load_runtime(&name) });
         let lean = lean?.ok_or_else(|| {
-            failed(Code::NoTensorRt, format!("{} loads no lean runtime from {}", self.version(), path.display()), &said)
+            failed(Code::NoTensorRt, format!("{} loads no lean runtime from {}", self.version(), shown(path)), &said)
         })?;
         if self.runtime.engine_host_code_allowed().unwrap_or(false) {
             lean.set_engine_host_code_allowed(true)?;

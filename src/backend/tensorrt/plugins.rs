@@ -3,6 +3,7 @@
 use super::Options;
 use super::diagnostics::Lines;
 use crate::error::{Code, Error, Result};
+use crate::quote::shown;
 use crate::shared_library;
 use once_cell::sync::OnceCell;
 use std::fmt;
@@ -81,7 +82,7 @@ impl Plugins {
             .map(|path| {
                 open(path).map_err(|error| {
                     let message =
-                        format!("the plugin library {} does not load beside {}", path.display(), library.version());
+                        format!("the plugin library {} does not load beside {}", shown(path), library.version());
                     Error::new(Code::MissingPlugin, format!("{message}: {error}"))
                 })
             })
@@ -131,8 +132,8 @@ fn open_standard(library: &Library) -> std::result::Result<PluginLibrary, String
             "it would register with {} ({}), which is in the process already, and not with {}; load that first, or run the two \
              in processes of their own",
             first.version(),
-            first.path().display(),
-            library.path().display()
+            shown(first.path()),
+            shown(library.path())
         ));
     }
     let beside = library.path().with_file_name(&name);

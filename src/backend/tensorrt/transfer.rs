@@ -65,8 +65,8 @@ impl Staging {
             MemoryKind::Device => Err(Error::new(
                 Code::InvalidArgument,
                 format!(
-                    "the data of \"{}\" is device memory, and a run goes from host memory to host memory; bind it and enqueue instead",
-                    info.name()
+                    "the data of {} is device memory, and a run goes from host memory to host memory; bind it and enqueue instead",
+                    info.quoted()
                 ),
             )),
         }

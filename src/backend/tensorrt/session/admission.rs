@@ -59,7 +59,7 @@ impl TensorRtAdmission {
         match tensor.caller.kind {
             MemoryKind::Device if !alike => Err(Error::new(
                 Code::InvalidArgument,
-                format!("\"{}\" in device memory has to be {}", info.name(), info.element_type),
+                format!("{} in device memory has to be {}", info.quoted(), info.element_type),
             )),
             // Kernels take what is part of one allocation; of the rest the driver knows better.
             MemoryKind::Device => Ok(Way::Direct { by_kernel: tensor.caller.locate(device)?.left >= tensor.bytes()? }),
