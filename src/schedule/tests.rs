@@ -700,7 +700,7 @@ fn many_threads_at_random() {
 #[cfg(feature = "cpu")]
 mod on_the_cpu {
     use super::*;
-    use crate::backend::cpu::tests::small_network;
+    use crate::backend::cpu::tests::{small_network, sum_network};
 
     const VOXELS: usize = 4 * 5 * 6;
 
@@ -738,6 +738,28 @@ mod on_the_cpu {
             });
             assert_eq!(session.report().failed, 0);
         }
+    }
+
+    #[test]
+    fn shapes_that_a_context_refuses_a_session_refuses() {
+        let session = Session::new(&[sum_network()], &Options::default()).unwrap();
+        let (mut a, mut b, mut on, mut sum) = (vec![1.0; 8], vec![2.0; 8], [1u8; 2], vec![0.0; 8]);
+        let mut run = |a_shape: &[i64], b_shape: &[i64]| {
+            let (data, two) = (on.as_mut_ptr(), Shape::new(&[2]).unwrap());
+            // SAFETY: the test keeps it.
+            let memory = unsafe { CallerMemory::new(data, 2, ElementType::Bool, MemoryKind::Host, two) };
+            let on = Tensor { name: "on", memory };
+            let inputs = vec![lend("a", &mut a, a_shape), lend("b", &mut b, b_shape), on];
+            session.run(Submission { inputs, outputs: vec![lend("sum", &mut sum, &[])], ..request(0.0) })
+        };
+        // Twice, since what was met before is known.
+        for _ in 0..2 {
+            assert!(run(&[2, 4], &[2, 4]).is_ok());
+            let error = run(&[2, 4], &[2, 1]).unwrap_err();
+            assert!(error.code() == Code::Shape && error.message().contains("\"X\""), "{error}");
+            assert_eq!(run(&[2, 4], &[1, 4]).unwrap_err().code(), Code::Shape);
+        }
+        assert_eq!(sum, [3.0; 8]);
     }
 
     #[test]

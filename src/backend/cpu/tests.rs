@@ -368,6 +368,11 @@ fn sum() -> ModelProto {
     model(nodes, inputs, vec![float("sum", &["N", "X"]), value("off", DataType::Bool, &["N"])], vec![])
 }
 
+/// The same as an engine, for the tests of sessions.
+pub fn sum_network() -> Arc<dyn Engine> {
+    load(&sum()).unwrap()
+}
+
 #[test]
 fn views_come_in_any_order_and_type() {
     let mut context = load(&sum()).unwrap().new_context().unwrap();
