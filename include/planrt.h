@@ -214,6 +214,13 @@ typedef int32_t planrt_error_code;
 #define PLANRT_ERROR_FORKED 22
 
 /**
+ * The CUDA device does nothing any more for this process, as after a kernel that went wrong or a fault of the hardware: every
+ * further call fails. Start the process anew; a session over several devices goes on with the others.
+ * `planrt_error_get_cuda_code` gives the driver's number.
+ */
+#define PLANRT_ERROR_DEVICE_LOST 23
+
+/**
  * The error's code: one of the `PLANRT_ERROR_` constants; 0 for null.
  *
  * Requires: `error` is null or alive.

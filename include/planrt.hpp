@@ -52,6 +52,8 @@ enum class ErrorCode : planrt_error_code {
     deadline = PLANRT_ERROR_DEADLINE,
     queue_full = PLANRT_ERROR_QUEUE_FULL,
     shut_down = PLANRT_ERROR_SHUT_DOWN,
+    forked = PLANRT_ERROR_FORKED,
+    device_lost = PLANRT_ERROR_DEVICE_LOST,
 };
 
 enum class LogLevel : planrt_log_level {

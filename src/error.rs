@@ -30,6 +30,7 @@ pub enum Code {
     QueueFull = 20,
     ShutDown = 21,
     Forked = 22,
+    DeviceLost = 23,
 }
 
 /// An error: one sentence of ours, and what the libraries underneath said.

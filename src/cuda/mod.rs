@@ -30,6 +30,7 @@ fn check(result: Status, doing: impl FnOnce() -> String) -> Result<()> {
     let code = match result {
         Status::OUT_OF_MEMORY => Code::OutOfMemory,
         Status::NO_DEVICE | Status::INVALID_DEVICE => Code::NoCuda,
+        _ if result.is_loss() => Code::DeviceLost,
         _ => Code::Cuda,
     };
     let (mut name, mut text): (*const c_char, *const c_char) = (std::ptr::null(), std::ptr::null());

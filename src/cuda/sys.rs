@@ -28,6 +28,32 @@ impl Status {
     pub const NOT_READY: Self = Self(600);
     /// What a function that the driver does not have returns.
     pub const NOT_SUPPORTED: Self = Self(801);
+
+    /// Whether the device's context is of no use any more: NVIDIA's documentation says of these results that the process has
+    /// to be started anew, or that the hardware has failed.
+    pub fn is_loss(self) -> bool {
+        const DEVICE_UNAVAILABLE: c_int = 46;
+        const ECC_UNCORRECTABLE: c_int = 214;
+        const NVLINK_UNCORRECTABLE: c_int = 220;
+        const ILLEGAL_ADDRESS: c_int = 700;
+        const LAUNCH_TIMEOUT: c_int = 702;
+        const CONTEXT_IS_DESTROYED: c_int = 709;
+        const ASSERT: c_int = 710;
+        const HARDWARE_STACK_ERROR: c_int = 714;
+        const LAUNCH_FAILED: c_int = 719;
+        const CONTAINED: c_int = 721;
+        matches!(
+            self.0,
+            DEVICE_UNAVAILABLE
+                | ECC_UNCORRECTABLE
+                | NVLINK_UNCORRECTABLE
+                | ILLEGAL_ADDRESS
+                | LAUNCH_TIMEOUT
+                | CONTEXT_IS_DESTROYED
+                | ASSERT
+                | CONTAINED
+        ) || (HARDWARE_STACK_ERROR..=LAUNCH_FAILED).contains(&self.0)
+    }
 }
 
 /// Holds a signature against cudarc's, in which a result that is an argument is an enum, too.

@@ -66,6 +66,10 @@ pub const PLANRT_ERROR_SHUT_DOWN: planrt_error_code = 21;
 /// The handle was made before the process forked: load anew in the child. Or the parent has used CUDA, which its children
 /// cannot.
 pub const PLANRT_ERROR_FORKED: planrt_error_code = 22;
+/// The CUDA device does nothing any more for this process, as after a kernel that went wrong or a fault of the hardware: every
+/// further call fails. Start the process anew; a session over several devices goes on with the others.
+/// `planrt_error_get_cuda_code` gives the driver's number.
+pub const PLANRT_ERROR_DEVICE_LOST: planrt_error_code = 23;
 
 // The header shows the numbers; the library's own list is the one that is used.
 const _: () = assert!(
@@ -91,6 +95,7 @@ const _: () = assert!(
         && PLANRT_ERROR_QUEUE_FULL == Code::QueueFull as i32
         && PLANRT_ERROR_SHUT_DOWN == Code::ShutDown as i32
         && PLANRT_ERROR_FORKED == Code::Forked as i32
+        && PLANRT_ERROR_DEVICE_LOST == Code::DeviceLost as i32
 );
 
 /// Success is null; an error is handed to the caller.

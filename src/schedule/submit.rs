@@ -114,7 +114,8 @@ impl Submitter {
         let anywhere = self.retry && device.is_none() && matches!(after, Dependency::Now);
         here.unwrap_or(default_group).admission.admit(&mut job, after).or_else(|error| {
             // A device may be lost and no instance have noticed yet.
-            let others = self.groups.iter().filter(|_| anywhere && error.code() == Code::Cuda);
+            let others =
+                self.groups.iter().filter(|_| anywhere && matches!(error.code(), Code::Cuda | Code::DeviceLost));
             let mut tried = others.map(|group| group.admission.admit(&mut job, Dependency::Now));
             tried.find(Result::is_ok).unwrap_or(Err(error))
         })?;

@@ -36,7 +36,7 @@ void driver_calls(const Double& tensorrt) {
           "cuDeviceGetAttribute", "cuDevicePrimaryCtxRetain", "cuCtxGetCurrent", "cuCtxSynchronize", "cuMemGetInfo_v2",
           "cuMemAlloc_v2", "cuMemHostAlloc", "cuPointerGetAttributes", "cuMemcpyAsync", "cuStreamCreateWithPriority",
           "cuStreamSynchronize", "cuStreamQuery", "cuStreamWaitEvent", "cuEventCreate", "cuEventRecord"}) {
-        for (const int code : {2, 719}) {  // out of memory, and one that the double has no name for
+        for (const int code : {2, 400, 719, 12345}) {  // out of memory, a bad handle, a lost device, and one without a name
             std::string said = "does without";
             const Setting fails("CUDA_DOUBLE_FAILS", call + "=" + std::to_string(code));
             try {
@@ -46,6 +46,7 @@ void driver_calls(const Double& tensorrt) {
                 CHECK(error.cuda_code() == code);
                 CHECK(error.code() == (call == "cuInit" ? planrt::ErrorCode::no_cuda
                                        : code == 2      ? planrt::ErrorCode::out_of_memory
+                                       : code == 719    ? planrt::ErrorCode::device_lost
                                                         : planrt::ErrorCode::cuda));
             }
             std::cout << "  " << call << ": " << said << "\n";

@@ -1,6 +1,6 @@
 //! One execution context of a plan: profile, shapes, addresses, runs.
 
-use super::diagnostics::{failed, gather};
+use super::diagnostics::{failed, gather, told_afterwards};
 use super::engine::{Engine, shape};
 use super::profiles::Held;
 use super::transfer::Staging;
@@ -75,6 +75,15 @@ unsafe impl Send for Context {}
 impl Context {
     /// A context on the first of these profiles that is free.
     pub fn new(
+        engine: Arc<Engine>,
+        strategy: ExecutionContextAllocationStrategy,
+        profiles: impl IntoIterator<Item = usize>,
+    ) -> Result<Self> {
+        let log = engine.library().log().clone();
+        told_afterwards(&log, || Self::make(engine, strategy, profiles))
+    }
+
+    fn make(
         engine: Arc<Engine>,
         strategy: ExecutionContextAllocationStrategy,
         profiles: impl IntoIterator<Item = usize>,

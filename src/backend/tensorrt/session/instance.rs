@@ -119,9 +119,9 @@ impl TensorRtInstance {
     }
 
     /// The context for these shapes: the one that is at them, or else the one that has not been used for longest. For that
-    /// one TensorRT is asked what the outputs' shapes will be; they are those that are expected, and there is memory for them,
-    /// before anything is copied or computed. Nothing of this instance is at work.
-    fn prepare(&mut self, shapes: &[Shape], expected: Option<&[Shape]>) -> Result<Arc<Mutex<GraphContext>>> {
+    /// one TensorRT is asked what the outputs' shapes will be; they are those of the batch's items, and there is memory for
+    /// them, before anything is copied or computed. Nothing of this instance is at work.
+    fn prepare(&mut self, shapes: &[Shape], batch: Option<(&BatchKey, usize)>) -> Result<Arc<Mutex<GraphContext>>> {
         let found = self.contexts.iter().rposition(|context| context.lock().is_at(shapes));
         self.contexts[found.unwrap_or(0)..].rotate_left(1);
         let context = self.contexts[self.contexts.len() - 1].clone();
@@ -129,15 +129,15 @@ impl TensorRtInstance {
             let engine = &self.shared.engine;
             let description = engine.description();
             let outputs = told_afterwards(engine.library().log(), || context.lock().infer(description, shapes))?;
-            if let Some(expected) = expected
-                && let Some((one, _)) = outputs.iter().zip(expected).find(|(one, expected)| one != expected)
+            if let Some((key, items)) = batch
+                && let Some(other) = outputs
+                    .iter()
+                    .zip(&key.outputs)
+                    .find_map(|(shape, one)| (*shape != key.whole(one, items)).then_some(shape))
             {
-                return Err(Error::new(
-                    Code::Unsupported,
-                    format!(
-                        "an output has the shape {one} in this batch, not that of its items: they cannot be told apart"
-                    ),
-                ));
+                let message =
+                    format!("an output of shape {other} for a batch of {items}: its items cannot be told apart");
+                return Err(Error::new(Code::Unsupported, message));
             }
             self.make_room(&bytes_of(description, shapes, &outputs)?)?;
         }
@@ -253,9 +253,8 @@ impl TensorRtInstance {
         let _current = device.make_current()?;
         let items = jobs.iter().map(|job| job.items).sum();
         let items = if key.batched { self.group.size(items) } else { items };
-        let of_batch = |shapes: &[Shape]| shapes.iter().map(|shape| key.whole(shape, items)).collect::<Vec<_>>();
-        let shapes = of_batch(&key.inputs);
-        let context = self.prepare(&shapes, Some(&of_batch(&key.outputs)))?;
+        let shapes: Vec<_> = key.inputs.iter().map(|shape| key.whole(shape, items)).collect();
+        let context = self.prepare(&shapes, Some((key, items)))?;
         let gather = self.gather(key, jobs);
         let mut scatter = Vec::with_capacity(jobs.len());
         let others = self.scatter(key, jobs, &mut scatter);
