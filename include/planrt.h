@@ -16,6 +16,11 @@
  * Fork. In the child of a fork, calls with handles of the parent's fail with PLANRT_ERROR_FORKED, and deletes of them free
  * nothing: begin with planrt_runtime_new there. The GPU is out of the child's reach where the parent has used it.
  *
+ * Memory. What would take more host memory than there is, on the machine, of the control group's limit or of RLIMIT_AS and
+ * RLIMIT_DATA, is PLANRT_ERROR_OUT_OF_MEMORY before it begins: planrt estimates what the CPU engine takes. Where others take
+ * what was free meanwhile, small allocations come from a reserve of 16 MiB, and the call fails when it can; one of more than
+ * 1 MiB that the CPU engine makes just then and that cannot fail ends the process.
+ *
  * Units. Strings are UTF-8, sizes are in bytes, shapes in elements, outermost dimension first.
  *
  * Values. Constants are never renumbered. Structs begin with struct_size, set by the caller, and grow at their end.

@@ -1,6 +1,6 @@
 //! The way into planrt: what a call changes of the calling thread, and gives back.
 
-use super::{cancellation, floating_point, thread};
+use super::{cancellation, floating_point, memory, thread};
 use crate::error::{Code, Error, Result};
 use crate::log;
 use crate::panic::catch;
@@ -37,6 +37,7 @@ impl Entry {
     /// For a call that may wait, lock or log. Inside a log callback there is none: whoever logs may hold what it would
     /// wait for.
     pub fn new() -> Result<Self> {
+        memory::require_least()?;
         match log::is_telling() {
             false => Ok(Self::always()),
             true => Err(Error::new(

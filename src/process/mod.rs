@@ -1,10 +1,12 @@
 //! planrt as a guest in somebody else's process: what a call changes of the calling thread and gives back ([`Entry`]),
-//! threads of ours, and what a fork leaves behind.
+//! threads of ours, what a fork leaves behind, and what memory there is.
 
 mod cancellation;
 mod entry;
 mod floating_point;
 pub mod fork;
+pub mod memory;
+pub mod reserve;
 pub mod thread;
 
 pub use entry::{Entry, as_application, defer};

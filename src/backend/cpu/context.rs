@@ -109,6 +109,7 @@ impl CpuContext {
         }
         let engine = &*self.engine;
         let plan = engine.plans.get(&engine.model, &work.shapes)?;
+        engine.require_memory(&plan, &work.shapes, work.runs)?;
         let mut runs = Vec::with_capacity(work.runs);
         for run in 0..work.runs {
             let value = |(view, shape): (&HostTensor, &Shape)| {

@@ -83,7 +83,9 @@ impl Instance for CpuInstance {
         let model = &engine.model;
         let plan = engine.plans.get(model, &key.inputs)?;
         let never = Cancellation::default();
-        let mut runs = Vec::with_capacity(jobs.iter().map(|job| job.items).sum());
+        let items = jobs.iter().map(|job| job.items).sum();
+        engine.require_memory(&plan, &key.inputs, items)?;
+        let mut runs = Vec::with_capacity(items);
         for job in &*jobs {
             for item in 0..job.items {
                 let value = |((index, tensor), shape): ((usize, &RequestTensor), &Shape)| {

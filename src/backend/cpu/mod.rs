@@ -19,11 +19,14 @@ mod widen;
 
 use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::backend::{Context, Engine};
-use crate::engine::Description;
+use crate::engine::{Description, TensorInfo};
 use crate::error::{Code, Error, Result};
+use crate::process::{memory, reserve};
+use crate::tensor::Shape;
 use context::CpuContext;
-use model::Model;
-use plan::Plans;
+use model::{Model, run_type};
+use plan::{Plan, Plans};
+use std::collections::TryReserveError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use threads::Threads;
@@ -73,6 +76,19 @@ impl CpuEngine {
     }
 }
 
+impl CpuEngine {
+    /// An error if so many runs of a plan, side by side as far as there are threads, take more memory than there is: what
+    /// tract allocates cannot fail.
+    fn require_memory(&self, plan: &Plan, inputs: &[Shape], runs: usize) -> Result<()> {
+        let bytes = |(info, shape): (&TensorInfo, &Shape)| shape.bytes(run_type(info.element_type));
+        let inputs: usize = self.model.inputs().zip(inputs).map(bytes).sum::<Result<usize>>()?;
+        // The copies of all inputs are there from the beginning, all outputs at the end.
+        let held = (inputs as u64).saturating_add(plan.outputs).saturating_mul(runs as u64);
+        let at_once = runs.min(self.threads.count()) as u64;
+        memory::require("a run", held.saturating_add(plan.peak.saturating_mul(at_once)))
+    }
+}
+
 impl Engine for CpuEngine {
     fn description(&self) -> &Description {
         &self.model.description
@@ -96,15 +112,21 @@ impl Engine for CpuEngine {
 /// A caught panic has gone through the process's panic hook by then; keeping it off the terminal is the C interface's
 /// matter.
 fn guard<T>(call: impl FnOnce() -> TractResult<T>, error: impl FnOnce() -> Error) -> Result<T> {
+    let short =
+        |said: &str| Error::new(Code::OutOfMemory, "there is too little free memory for this").with_detail(said);
+    reserve::forget();
     let failure = match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => return Ok(value),
+        Ok(Ok(value)) if !reserve::was_used() => return Ok(value),
+        Ok(Ok(_)) => return Err(short("small allocations came from planrt's reserve")),
+        Ok(Err(failure)) if reserve::was_used() || failure.is::<TryReserveError>() => {
+            return Err(short(&failure.to_string()));
+        }
         Ok(Err(failure)) => failure,
         Err(panic) => {
             let words = panic.downcast_ref::<String>().map(String::as_str);
             let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
             if words.starts_with("failed to allocate") {
-                return Err(Error::new(Code::OutOfMemory, "the machine has too little free memory for this run")
-                    .with_detail(words));
+                return Err(short(words));
             }
             TractError::msg(format!("tract panicked: {words}"))
         }

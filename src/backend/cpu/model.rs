@@ -1,11 +1,11 @@
 //! Reads an ONNX model: what it says of itself, and whether tract can take it.
 
-use super::plan::require_memory;
 use super::widen::widen;
 use super::{guard, resize};
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::model::fingerprint;
+use crate::process::memory;
 use crate::quote::quoted;
 use crate::tensor::{ElementType, Shape};
 use prost::Message;
@@ -27,10 +27,15 @@ pub struct Model {
     symbols: Vec<Vec<Option<String>>>,
     /// Whether the leading extent is a batch: its items can be run one by one.
     pub batched: bool,
+    /// Bytes of the ONNX file: about those of its weights.
+    pub size: u64,
 }
 
 impl Model {
     pub fn read(data: &[u8], device: String) -> Result<Self> {
+        let size = data.len() as u64;
+        // The messages as they are decoded, tract's tensors of them, and copies while the graph is made.
+        memory::require("loading the model", size.saturating_mul(4))?;
         let mut proto = ModelProto::decode(data).map_err(|e| invalid(data).with_detail(e.to_string()))?;
         let Some(mut graph) = proto.graph.take().filter(|_| proto.ir_version > 0 && !proto.opset_import.is_empty())
         else {
@@ -73,6 +78,7 @@ impl Model {
             graph,
             symbols: inputs.iter().map(Declared::symbols).collect(),
             batched,
+            size,
         };
         for input in &inputs {
             let Some(shape) = input.shape()? else {
@@ -127,7 +133,7 @@ impl Model {
         let mut known = HashMap::new();
         for ((input, symbols), shape) in self.inputs().zip(&self.symbols).zip(shapes) {
             // tract multiplies extents without looking: what follows from a shape that passes here does not overflow.
-            require_memory(&format!("input {}", input.quoted()), shape.bytes(run_type(input.element_type))? as u64)?;
+            memory::require(&format!("input {}", input.quoted()), shape.bytes(run_type(input.element_type))? as u64)?;
             for (symbol, extent) in symbols.iter().zip(shape.iter()) {
                 let Some(symbol) = symbol else { continue };
                 let (before, name) = *known.entry(symbol).or_insert((*extent, input.name()));

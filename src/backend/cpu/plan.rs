@@ -7,12 +7,14 @@ use super::softmax;
 use crate::backend::Cancellation;
 use crate::engine::TensorInfo;
 use crate::error::{Code, Error, Result};
+use crate::process::{memory, reserve};
 use crate::sync::Mutex;
 use crate::tensor::Shape;
 use once_cell::sync::OnceCell;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::internal::bail;
 use tract_onnx::tract_hir::tract_core::model::memory::eval_tmp_memory_usage;
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::tract_core::plan::eval;
@@ -20,12 +22,20 @@ use tract_onnx::tract_hir::tract_core::plan::eval;
 /// The model, optimized for inputs of certain shapes. Any number of threads may run it at once.
 pub struct Plan {
     graph: Arc<TypedSimplePlan>,
+    /// The most bytes that one run has in use.
+    pub peak: u64,
+    /// The bytes of the outputs of one run, as far as shapes alone tell.
+    pub outputs: u64,
 }
 
 impl Plan {
     fn build(model: &Model, shapes: &[Shape]) -> Result<Self> {
         let graph = guard(|| model.typed(shapes), || model.refuses(shapes))?;
-        check_memory(&graph)?;
+        let peak = peak(&graph)?;
+        let outputs = output_bytes(&graph);
+        memory::require("a run", peak)?;
+        // Weights are packed: for the graph, and by some operators once more.
+        memory::require("the model made ready for these shapes", model.size.saturating_mul(2))?;
         let graph = guard(
             || {
                 let mut graph = graph.into_decluttered()?;
@@ -34,7 +44,7 @@ impl Plan {
             },
             || model.refuses(shapes),
         )?;
-        Ok(Self { graph })
+        Ok(Self { graph, peak, outputs })
     }
 
     /// Runs on the calling thread, with whatever executor is in scope. The cancellation is looked at before each node,
@@ -45,6 +55,9 @@ impl Plan {
                 let outputs = self.graph.spawn()?.run_plan_with_eval(inputs, |context, state, node, inputs| {
                     if cancellation.is_requested() {
                         return Err(TractError::new(Interrupted));
+                    }
+                    if reserve::was_used() {
+                        bail!("the reserve was used before node \"{}\"", node.name);
                     }
                     match softmax::takes(node, &inputs) {
                         true => softmax::eval(node, inputs),
@@ -66,9 +79,13 @@ impl Plan {
     }
 }
 
-/// Refuses a graph that the machine cannot hold: an allocation that fails, or a process that grows too large, would end
-/// the application.
-fn check_memory(graph: &TypedModel) -> Result<()> {
+fn output_bytes(graph: &TypedModel) -> u64 {
+    let facts = graph.outputs.iter().filter_map(|outlet| graph.outlet_fact(*outlet).ok());
+    facts.filter_map(|fact| fact.mem_size().to_i64().ok()).map(|size| size as u64).sum()
+}
+
+/// The most bytes that the graph's tensors take at once, constants left out.
+fn peak(graph: &TypedModel) -> Result<u64> {
     let peak = || -> TractResult<i64> {
         let order = graph.eval_order()?;
         let steps = eval_tmp_memory_usage(graph, &order, |node| !node.op_is::<Const>())?;
@@ -76,24 +93,8 @@ fn check_memory(graph: &TypedModel) -> Result<()> {
         Ok(steps.iter().filter_map(|(_, size)| size.to_i64().ok()).max().unwrap_or(0))
     };
     let peak = guard(peak, || Error::new(Code::Internal, "tract did not say how much memory a run needs"))?;
-    require_memory("a run", peak as u64)
-}
-
-/// An error if the machine has less memory altogether.
-pub fn require_memory(what: &str, bytes: u64) -> Result<()> {
-    static MACHINE: LazyLock<u64> = LazyLock::new(|| {
-        let table = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let total = table.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
-        // Where the system says it in another way: more than any machine has.
-        total.and_then(|kilobytes| kilobytes.parse::<u64>().ok()).map_or(1 << 46, |kilobytes| kilobytes << 10)
-    });
-    match bytes > *MACHINE {
-        false => Ok(()),
-        true => Err(Error::new(
-            Code::OutOfMemory,
-            format!("{what} would need {} MiB of memory; the machine has {}", bytes >> 20, *MACHINE >> 20),
-        )),
-    }
+    // What a layer works in for itself, a packed operand or padded planes, is not part of it.
+    Ok((peak as u64).saturating_add(peak as u64 / 4))
 }
 
 /// Why a plan's run ended early.

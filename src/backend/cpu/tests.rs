@@ -1,8 +1,8 @@
 //! The CPU engine on models small enough to write down.
 
-use super::plan::require_memory;
 use super::*;
 use crate::engine::Role;
+use crate::process::memory;
 use crate::tensor::{ElementType, HostTensor, Shape};
 use half::f16;
 use prost::Message;
@@ -344,7 +344,7 @@ fn shapes_are_checked() {
     for (large, what) in
         [([1, 1, 1 << 16, 1 << 16, 1 << 16], "input \"image\""), ([1, 1, 1, 1 << 15, 1 << 16], "a run")]
     {
-        if what == "a run" && require_memory(what, most).is_ok() {
+        if what == "a run" && memory::require(what, most).is_ok() {
             continue;
         }
         let mut byte = 0u8;
