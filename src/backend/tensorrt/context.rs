@@ -323,7 +323,8 @@ impl Context {
         }
         // SAFETY: the addresses are valid as the caller of enqueue or run says, the stream is alive.
         let (done, said) = gather(|| unsafe { self.context.enqueue_v3(to.native()) });
-        if !captures && stream.is_some() && self.run.record(to).is_ok() {
+        let marked = if captures || stream.is_none() { Ok(false) } else { self.run.record(to).map(|()| true) };
+        if matches!(marked, Ok(true)) {
             self.last_run = LastRun::Marked(to.id());
         }
         if done {
@@ -333,7 +334,11 @@ impl Context {
         self.shapes_told = false;
         self.bound_told = false;
         self.told.fill(std::ptr::null_mut());
-        Err(failed(Code::TensorRt, "TensorRT refuses to run the plan".to_owned(), &said))
+        match marked {
+            // TensorRT says of a lost device only that it refuses.
+            Err(loss) if loss.code() == Code::DeviceLost => Err(loss.with_detail(said.text())),
+            _ => Err(failed(Code::TensorRt, "TensorRT refuses to run the plan".to_owned(), &said)),
+        }
     }
 }
 

@@ -299,9 +299,16 @@ impl Instance for TensorRtInstance {
         self.batch(key, jobs).map_err(|error| {
             // Whatever failed, the device must have let go of the jobs' memory; if it cannot even be waited for, it
             // will not do anything any more.
-            let lost = self.stream.synchronize().is_err();
+            let waited = self.stream.synchronize();
             self.contexts.iter().for_each(|context| context.lock().forget());
-            Failure { error, lost }
+            match waited {
+                Ok(()) => Failure { error, lost: false },
+                // TensorRT says of a lost device only that it refuses.
+                Err(loss) if loss.code() != error.code() => {
+                    Failure { error: loss.with_detail(error.to_string()), lost: true }
+                }
+                Err(_) => Failure { error, lost: true },
+            }
         })
     }
 }
