@@ -2,7 +2,6 @@
 
 use super::admission::Admission;
 use super::instance::Instance;
-use crate::error::{Code, Error, Result};
 use std::sync::Arc;
 
 /// How large an instance group shall be.
@@ -16,29 +15,6 @@ pub struct InstanceGroupOptions {
     pub largest: usize,
     /// Batch sizes that the application prefers.
     pub preferred: Vec<usize>,
-}
-
-/// The most contexts of a session on one engine: a thread waits for each.
-const MAX_CONTEXTS: usize = 256;
-
-/// The most batch sizes that an application may prefer: each gets an execution context of its own.
-const MAX_PREFERRED: usize = 64;
-
-impl InstanceGroupOptions {
-    /// An error where a number is beyond reason.
-    pub fn check(&self) -> Result<()> {
-        let limits =
-            [(self.contexts, MAX_CONTEXTS, "contexts"), (self.preferred.len(), MAX_PREFERRED, "preferred batch sizes")];
-        for (given, most, what) in limits {
-            if given > most {
-                return Err(Error::new(
-                    Code::InvalidArgument,
-                    format!("{given} {what} are more than a session has of one engine: {most}"),
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What a session runs one engine's batches with.

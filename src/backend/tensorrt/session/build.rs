@@ -39,7 +39,6 @@ const TUNING_LIMIT: Duration = Duration::from_secs(3);
 const WARM_UP_LIMIT: Duration = Duration::from_secs(1);
 
 pub fn instance_group(engine: &Arc<Engine>, options: &InstanceGroupOptions) -> Result<InstanceGroup> {
-    options.check()?;
     let mut builder = Builder::new(engine, options)?;
     let mut groups = Group::all(engine.description(), options);
     let mut instances: Vec<Vec<TensorRtInstance>> = groups.iter().map(|_| Vec::new()).collect();
