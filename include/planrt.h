@@ -1269,7 +1269,7 @@ struct planrt_error *planrt_context_run(struct planrt_context *context,
  *
  * Requires: `context` is null or alive.
  */
-void planrt_context_cancel(struct planrt_context *context);
+void planrt_context_cancel(const struct planrt_context *context);
 
 /* ---- Requests ------------------------------------------------------------------------------------------------------ */
 

@@ -1,14 +1,26 @@
-/// planrt.hpp: planrt for C++17. Header only, over planrt.h, which says more on each call.
-///
-/// Every class of a handle owns it, is move-only and deletes it in its destructor. The library counts references: a
-/// context keeps its engine alive and an engine its runtime, so objects may be destroyed in any order. What fails
-/// throws planrt::Error. A moved-from object may be destroyed or assigned to. Sizes are in bytes, strings are UTF-8.
+/// planrt.hpp: planrt for C++17 and later. Header only, over planrt.h, which says more on each call.
 ///
 ///     planrt::Runtime runtime;
 ///     auto engine = planrt::Engine::from_file(runtime, "model.onnx");
 ///     planrt::Context context(engine);
 ///     context.run({planrt::Tensor::input("image", voxels, {1, 1, 128, 128, 128})},
 ///                 {planrt::Tensor::output("prob", probability)});
+///
+/// Ownership. Each class of a handle owns one, can be moved and not copied, and deletes it in its destructor. adopt() takes
+/// a handle of planrt.h over, release() gives it up, get() lends it. One made by default or moved from is empty: false as a
+/// condition, and calls on it throw or, where they cannot, give nothing. The library counts references: a context keeps its
+/// engine and an engine its runtime, so objects may be destroyed in any order.
+///
+/// Errors. What fails throws planrt::Error, in constructors too. Memory for outputs is untouched then, unless a call says
+/// otherwise.
+///
+/// Threads. Const member functions may be called by several threads at once, and beside them no others. Destroying,
+/// assigning, moving and release() are one thread's, when no other uses the object.
+///
+/// Callbacks may be called on any thread, those of several requests one after the other, those of the log several at once.
+/// What they throw is caught and dropped: it cannot pass through the library, and there is nobody on that thread to tell.
+///
+/// Units. Sizes are in bytes, shapes in elements, outermost dimension first. Strings are UTF-8.
 
 #ifndef PLANRT_HPP
 #define PLANRT_HPP
@@ -16,19 +28,38 @@
 #include "planrt.h"
 
 #include <algorithm>
+#include <array>
+#include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
+#include <initializer_list>
 #include <iterator>
+#include <limits>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#if defined(__has_include)
+#if __cplusplus >= 202002L && __has_include(<ranges>)
+#include <ranges>
+#endif
+#if __cplusplus >= 202302L && __has_include(<stdfloat>)
+#include <stdfloat>
+#endif
+#endif
+
 namespace planrt {
+
+// ---------------------------------------------------------------------------------------------------------- constants
 
 enum class ErrorCode : planrt_error_code {
     invalid_argument = PLANRT_ERROR_INVALID_ARGUMENT,
@@ -99,41 +130,13 @@ enum class Statistic : planrt_statistic {
     aux_streams = PLANRT_STATISTIC_AUX_STREAMS,
 };
 
-/// Extents in elements, outermost first; -1 where dynamic.
-using Shape = std::vector<int64_t>;
+/// What a session does with one request more than its queue holds.
+enum class WhenFull : planrt_when_full {
+    refuse = PLANRT_WHEN_FULL_REFUSE,
+    block = PLANRT_WHEN_FULL_BLOCK,
+};
 
-/// The elements that a shape without dynamic extents holds.
-inline size_t element_count(const Shape& shape) {
-    size_t count = 1;
-    for (const int64_t extent : shape) {
-        count *= static_cast<size_t>(extent);
-    }
-    return count;
-}
-
-/// Bytes of one element; 0 for a type that the library does not know.
-inline size_t size_of(ElementType type) noexcept {
-    return planrt_element_type_get_size(static_cast<planrt_element_type>(type));
-}
-
-/// The ElementType of a C++ type. C++17 has no 16-bit floating point types: specialize this for your own.
-template <class T>
-struct ElementTypeOf;
-template <>
-struct ElementTypeOf<float> : std::integral_constant<ElementType, ElementType::float32> {};
-template <>
-struct ElementTypeOf<int8_t> : std::integral_constant<ElementType, ElementType::int8> {};
-template <>
-struct ElementTypeOf<uint8_t> : std::integral_constant<ElementType, ElementType::uint8> {};
-template <>
-struct ElementTypeOf<int32_t> : std::integral_constant<ElementType, ElementType::int32> {};
-template <>
-struct ElementTypeOf<int64_t> : std::integral_constant<ElementType, ElementType::int64> {};
-template <>
-struct ElementTypeOf<bool> : std::integral_constant<ElementType, ElementType::boolean> {};
-
-template <class T>
-inline constexpr ElementType element_type_of = ElementTypeOf<std::remove_cv_t<T>>::value;
+// ------------------------------------------------------------------------------------------------------------- errors
 
 /// What went wrong: what() is for people, code() for programs. A value; copying it does not throw.
 class Error : public std::runtime_error {
@@ -144,11 +147,12 @@ public:
           cuda_code_(cuda_code),
           detail_(std::make_shared<const std::string>(detail)) {}
 
-    ErrorCode code() const noexcept { return code_; }
-    /// TensorRT's own last lines; empty if there are none.
-    const std::string& detail() const noexcept { return *detail_; }
+    /// One that the library has added since this header was written is none of the enumerators.
+    [[nodiscard]] ErrorCode code() const noexcept { return code_; }
+    /// What the library underneath said of it (TensorRT's last lines); empty where there is nothing.
+    [[nodiscard]] const std::string& detail() const noexcept { return *detail_; }
     /// The CUresult of the CUDA call that failed; 0 if none did.
-    int32_t cuda_code() const noexcept { return cuda_code_; }
+    [[nodiscard]] int32_t cuda_code() const noexcept { return cuda_code_; }
 
 private:
     ErrorCode code_;
@@ -156,22 +160,25 @@ private:
     std::shared_ptr<const std::string> detail_;
 };
 
-/// Called from any thread, several at once. What it throws is dropped.
-using LogCallback = std::function<void(LogLevel level, const char* message)>;
-
 namespace detail {
 
 inline std::string text(const char* text_or_null) {
     return text_or_null != nullptr ? std::string(text_or_null) : std::string();
 }
 
+inline Error copy(const planrt_error* error) {
+    return Error(static_cast<ErrorCode>(planrt_error_get_code(error)), text(planrt_error_get_message(error)),
+                 text(planrt_error_get_detail(error)), planrt_error_get_cuda_code(error));
+}
+
+using OwnedError = std::unique_ptr<planrt_error, decltype(&planrt_error_delete)>;
+
+/// Throws the error, unless it is null.
 inline void check(planrt_error* error) {
-    if (error == nullptr) {
-        return;
+    if (error != nullptr) {
+        const OwnedError owned(error, &planrt_error_delete);
+        throw copy(error);
     }
-    const std::unique_ptr<planrt_error, decltype(&planrt_error_delete)> owned(error, &planrt_error_delete);
-    throw Error(static_cast<ErrorCode>(planrt_error_get_code(error)), text(planrt_error_get_message(error)),
-                text(planrt_error_get_detail(error)), planrt_error_get_cuda_code(error));
 }
 
 inline std::string take_text(char* owned_text) {
@@ -179,15 +186,107 @@ inline std::string take_text(char* owned_text) {
     return text(owned_text);
 }
 
-inline int32_t rank_of(const Shape& shape) {
-    if (shape.size() > PLANRT_MAX_RANK) {
-        throw Error(ErrorCode::invalid_argument, "a shape has " + std::to_string(shape.size()) +
-                                                     " dimensions; planrt takes " + std::to_string(PLANRT_MAX_RANK));
+/// For the C interface, where a NUL would end the text early. It lives as long as `text`.
+inline const char* c_string(const std::string& text) {
+    if (text.find('\0') != std::string::npos) {
+        throw Error(ErrorCode::invalid_argument, "a name or path has a NUL inside: " + text.substr(0, text.find('\0')));
     }
-    return static_cast<int32_t>(shape.size());
+    return text.c_str();
 }
 
-using LogSink = std::shared_ptr<const LogCallback>;
+inline std::string utf8(const std::filesystem::path& path) {
+    const auto text = path.u8string();
+    return std::string(text.begin(), text.end());
+}
+
+/// Rounded up, and held within what the C interface can say.
+template <class Rep, class Period>
+int64_t microseconds(std::chrono::duration<Rep, Period> time) {
+    constexpr int64_t most = (std::numeric_limits<int64_t>::max)();
+    const long double exact = std::chrono::duration<long double, std::micro>(time).count();
+    if (exact >= static_cast<long double>(most)) {
+        return most;
+    }
+    if (!(exact > -static_cast<long double>(most))) {
+        return -most;
+    }
+    const auto whole = static_cast<int64_t>(exact);
+    return static_cast<long double>(whole) < exact ? whole + 1 : whole;
+}
+
+/// As a time-out of planrt_request_wait and planrt_session_pump: a time that is over is none, the longest has no end.
+template <class Rep, class Period>
+int64_t timeout_us(std::chrono::duration<Rep, Period> timeout) {
+    const int64_t time = microseconds(timeout);
+    return time == (std::numeric_limits<int64_t>::max)() ? -1 : (std::max)(time, int64_t{0});
+}
+
+}  // namespace detail
+
+// ------------------------------------------------------------------------------------------------------------ handles
+
+namespace detail {
+
+struct Adopt {};
+
+/// For constructors that take this type only. As templates they do not take empty braces, which are meant for options and
+/// lists.
+template <class T, class Only>
+using IfSame = std::enable_if_t<std::is_same_v<T, Only>, int>;
+
+/// A handle of the C interface and its owner. `Self` is the class that derives from it.
+template <class Self, class T, void (*Delete)(T*)>
+class Handle {
+public:
+    /// An empty one, of `nullptr`.
+    template <class Null, IfSame<Null, std::nullptr_t> = 0>
+    Handle(Null) noexcept {}
+
+    /// Takes a handle of the C interface over; null makes an empty object.
+    [[nodiscard]] static Self adopt(T* handle) noexcept { return Self(Adopt{}, handle); }
+    /// Gives the handle up: to delete it is the caller's part from here on.
+    [[nodiscard]] T* release() noexcept { return owned_.release(); }
+
+    /// The handle, for calls of planrt.h; null where there is none. It stays this object's.
+    [[nodiscard]] const T* get() const noexcept { return owned_.get(); }
+    [[nodiscard]] T* get() noexcept { return owned_.get(); }
+
+    /// Whether there is one.
+    explicit operator bool() const noexcept { return owned_ != nullptr; }
+
+protected:
+    Handle() noexcept = default;
+    template <class Tag, IfSame<Tag, Adopt> = 0>
+    Handle(Tag, T* handle) noexcept : owned_(handle) {}
+
+private:
+    struct Deleter {
+        void operator()(T* handle) const noexcept { Delete(handle); }
+    };
+    std::unique_ptr<T, Deleter> owned_;
+};
+
+}  // namespace detail
+
+// ------------------------------------------------------------------------------------------------------------ runtime
+
+/// Called from any thread, several at once. It must not call planrt; planrt_log_callback in planrt.h says more.
+using LogCallback = std::function<void(LogLevel level, const char* message)>;
+
+/// Options of a Runtime. A value; what is not set keeps the library's default.
+struct RuntimeOptions {
+    std::optional<int32_t> device;         ///< ordinal of the GPU
+    std::filesystem::path tensorrt_path;   ///< TensorRT's library, or the folder it is in; empty: looked for
+    std::vector<std::filesystem::path> plugin_libraries;
+    std::optional<bool> standard_plugins;  ///< whether libnvinfer_plugin may be loaded when a plan asks for it
+    /// Whether plans may bring code that runs on the host, as version-compatible ones do: for trusted plans only.
+    std::optional<bool> engine_host_code_allowed;
+    /// Kept until the last object that logs there is gone, wherever it is destroyed.
+    LogCallback log;
+    LogLevel log_level = LogLevel::warning;  ///< the most verbose level that reaches `log`
+};
+
+namespace detail {
 
 inline void forward_log(void* user_data, planrt_log_level level, const char* message) noexcept {
     try {
@@ -197,46 +296,13 @@ inline void forward_log(void* user_data, planrt_log_level level, const char* mes
     }
 }
 
-/// A C handle and its owner. Everything made from a runtime logs to that runtime's sink, even after the Runtime is
-/// gone: so each handle holds the sink, and lets go of it only after the handle is deleted.
-template <class T, void (*Delete)(T*)>
-class Handle {
-public:
-    /// The handle for calls of planrt.h; still owned by this object.
-    T* get() const noexcept { return owned_.get(); }
-    const LogSink& log_sink() const noexcept { return owned_.get_deleter().log_sink; }
-
-protected:
-    Handle(T* handle, LogSink log_sink) noexcept : owned_(handle, Deleter{std::move(log_sink)}) {}
-
-private:
-    struct Deleter {
-        LogSink log_sink;
-        void operator()(T* handle) const noexcept { Delete(handle); }
-    };
-    std::unique_ptr<T, Deleter> owned_;
-};
-
-}  // namespace detail
-
-/// Options of a Runtime. A value; what is not set keeps the library's default.
-struct RuntimeOptions {
-    std::optional<int32_t> device;  ///< ordinal of the GPU
-    std::string tensorrt_path;      ///< TensorRT's library, or the folder it is in; empty: looked for
-    std::vector<std::string> plugin_libraries;
-    std::optional<bool> standard_plugins;  ///< whether libnvinfer_plugin may be loaded when a plan asks for it
-    /// Whether plans may bring code that runs on the host, as version-compatible ones do: for trusted plans only.
-    std::optional<bool> engine_host_code_allowed;
-    LogCallback log;
-    LogLevel log_level = LogLevel::warning;  ///< the most verbose level that reaches `log`
-};
-
-namespace detail {
+inline void release_log(void* user_data) noexcept {
+    delete static_cast<LogCallback*>(user_data);
+}
 
 using RuntimeOptionsHandle = std::unique_ptr<planrt_runtime_options, decltype(&planrt_runtime_options_delete)>;
 
-/// The sink must outlive the options and every runtime made from them.
-inline RuntimeOptionsHandle make_options(const RuntimeOptions& options, const LogSink& log_sink) {
+inline RuntimeOptionsHandle make_options(const RuntimeOptions& options) {
     planrt_runtime_options* raw = nullptr;
     check(planrt_runtime_options_new(&raw));
     RuntimeOptionsHandle handle(raw, &planrt_runtime_options_delete);
@@ -244,10 +310,10 @@ inline RuntimeOptionsHandle make_options(const RuntimeOptions& options, const Lo
         check(planrt_runtime_options_set_device(raw, *options.device));
     }
     if (!options.tensorrt_path.empty()) {
-        check(planrt_runtime_options_set_tensorrt_path(raw, options.tensorrt_path.c_str()));
+        check(planrt_runtime_options_set_tensorrt_path(raw, c_string(utf8(options.tensorrt_path))));
     }
-    for (const std::string& library : options.plugin_libraries) {
-        check(planrt_runtime_options_add_plugin_library(raw, library.c_str()));
+    for (const std::filesystem::path& library : options.plugin_libraries) {
+        check(planrt_runtime_options_add_plugin_library(raw, c_string(utf8(library))));
     }
     if (options.standard_plugins) {
         check(planrt_runtime_options_set_standard_plugins(raw, *options.standard_plugins));
@@ -255,10 +321,11 @@ inline RuntimeOptionsHandle make_options(const RuntimeOptions& options, const Lo
     if (options.engine_host_code_allowed) {
         check(planrt_runtime_options_set_engine_host_code_allowed(raw, *options.engine_host_code_allowed));
     }
-    if (*log_sink) {
-        // The C interface carries the sink as void*; forward_log reads it as what it is, const.
-        check(planrt_runtime_options_set_log(raw, &forward_log, const_cast<LogCallback*>(log_sink.get()), nullptr,
+    if (options.log) {
+        auto log = std::make_unique<LogCallback>(options.log);
+        check(planrt_runtime_options_set_log(raw, &forward_log, log.get(), &release_log,
                                              static_cast<planrt_log_level>(options.log_level)));
+        static_cast<void>(log.release());  // the library's now, until release_log
     }
     return handle;
 }
@@ -278,34 +345,93 @@ inline void check_api_version() {
 
 }  // namespace detail
 
-/// What was found and loaded: CUDA driver, TensorRT, device, log. Owns its handle; any thread, several at once.
-class Runtime : public detail::Handle<planrt_runtime, &planrt_runtime_delete> {
+/// What was found and loaded: CUDA driver, TensorRT, device, log. Any thread, several at once.
+class Runtime : public detail::Handle<Runtime, planrt_runtime, &planrt_runtime_delete> {
 public:
+    using Handle::Handle;
+
     /// Loads nothing yet: the driver and TensorRT are looked for when the first call needs them.
-    explicit Runtime(const RuntimeOptions& options = {})
-        : Runtime(options, std::make_shared<const LogCallback>(options.log)) {}
+    explicit Runtime(const RuntimeOptions& options = {}) : Handle(detail::Adopt{}, create(options)) {}
 
     /// Loads TensorRT now, and throws with the reason where that cannot be.
     void load_tensorrt() const { detail::check(planrt_runtime_load_tensorrt(get())); }
 
     /// What was found and what was not, with reasons, as JSON.
-    std::string describe() const {
+    [[nodiscard]] std::string describe() const {
         char* json = nullptr;
         detail::check(planrt_runtime_describe(get(), &json));
         return detail::take_text(json);
     }
 
 private:
-    Runtime(const RuntimeOptions& options, const detail::LogSink& log_sink)
-        : Handle(create(options, log_sink), log_sink) {}
-
-    static planrt_runtime* create(const RuntimeOptions& options, const detail::LogSink& log_sink) {
+    static planrt_runtime* create(const RuntimeOptions& options) {
         detail::check_api_version();
         planrt_runtime* runtime = nullptr;
-        detail::check(planrt_runtime_new(detail::make_options(options, log_sink).get(), &runtime));
+        detail::check(planrt_runtime_new(detail::make_options(options).get(), &runtime));
         return runtime;
     }
 };
+
+// -------------------------------------------------------------------------------------------------- shapes and elements
+
+/// Extents in elements, outermost first; -1 where the model leaves one open.
+using Shape = std::vector<int64_t>;
+
+/// The elements that a shape without open extents holds; throws for one with them, and where no memory could hold so many.
+[[nodiscard]] inline size_t element_count(const Shape& shape) {
+    size_t count = 1;
+    for (const int64_t extent : shape) {
+        if (extent < 0) {
+            throw Error(ErrorCode::shape, "a shape with the extent " + std::to_string(extent) +
+                                              " has no number of elements; put the real one in its place");
+        }
+        const auto factor = static_cast<uint64_t>(extent);
+        if (factor != 0 && count > (std::numeric_limits<size_t>::max)() / factor) {
+            throw Error(ErrorCode::shape, "a shape has more elements than can be counted");
+        }
+        count *= static_cast<size_t>(factor);
+    }
+    return count;
+}
+
+/// Bytes of one element; 0 for a type that the library does not know.
+[[nodiscard]] inline size_t size_of(ElementType type) noexcept {
+    return planrt_element_type_get_size(static_cast<planrt_element_type>(type));
+}
+
+/// "float32", for people; empty for a type that the library does not know.
+[[nodiscard]] inline std::string name_of(ElementType type) {
+    return detail::text(planrt_element_type_get_name(static_cast<planrt_element_type>(type)));
+}
+
+/// The ElementType of a C++ type. C++17 has no 16-bit floating point types: specialize this for your own.
+template <class T>
+struct ElementTypeOf;
+template <>
+struct ElementTypeOf<float> : std::integral_constant<ElementType, ElementType::float32> {};
+template <>
+struct ElementTypeOf<int8_t> : std::integral_constant<ElementType, ElementType::int8> {};
+template <>
+struct ElementTypeOf<uint8_t> : std::integral_constant<ElementType, ElementType::uint8> {};
+template <>
+struct ElementTypeOf<int32_t> : std::integral_constant<ElementType, ElementType::int32> {};
+template <>
+struct ElementTypeOf<int64_t> : std::integral_constant<ElementType, ElementType::int64> {};
+template <>
+struct ElementTypeOf<bool> : std::integral_constant<ElementType, ElementType::boolean> {};
+#if defined(__STDCPP_FLOAT16_T__)
+template <>
+struct ElementTypeOf<std::float16_t> : std::integral_constant<ElementType, ElementType::float16> {};
+#endif
+#if defined(__STDCPP_BFLOAT16_T__)
+template <>
+struct ElementTypeOf<std::bfloat16_t> : std::integral_constant<ElementType, ElementType::bfloat16> {};
+#endif
+
+template <class T>
+inline constexpr ElementType element_type_of = ElementTypeOf<std::remove_cv_t<T>>::value;
+
+// ------------------------------------------------------------------------------------------------------------ engines
 
 /// What a model says of one of its inputs or outputs. A value.
 struct TensorInfo {
@@ -327,35 +453,41 @@ struct ProfileShape {
 struct EngineOptions {
     std::optional<int32_t> cpu_threads;      ///< 0: all cores
     std::optional<int32_t> cpu_shape_cache;  ///< shapes for which the CPU backend keeps a prepared model
-    std::string lean_runtime;  ///< libnvinfer_lean that is to run a version-compatible plan; empty: none
-    /// Bytes of device memory that a plan's weights may take, or PLANRT_WEIGHT_STREAMING_AUTOMATIC.
-    std::optional<int64_t> weight_streaming_budget;
+    std::filesystem::path lean_runtime;  ///< libnvinfer_lean that is to run a version-compatible plan; empty: none
+    /// Device memory that a plan's weights may take, or PLANRT_WEIGHT_STREAMING_AUTOMATIC.
+    std::optional<int64_t> weight_streaming_budget_bytes;
 };
 
-/// A loaded model. Owns its handle; any thread, several at once.
-class Engine : public detail::Handle<planrt_engine, &planrt_engine_delete> {
+/// A loaded model. Any thread, several at once. It keeps what it needs of its runtime.
+class Engine : public detail::Handle<Engine, planrt_engine, &planrt_engine_delete> {
 public:
-    /// Loads a TensorRT plan or an ONNX model, told apart by content. `path` is UTF-8.
-    static Engine from_file(const Runtime& runtime, const std::string& path, const EngineOptions& options = {}) {
+    using Handle::Handle;
+    Engine() noexcept = default;
+
+    /// Loads a TensorRT plan or an ONNX model, told apart by content.
+    [[nodiscard]] static Engine from_file(const Runtime& runtime, const std::filesystem::path& path,
+                                          const EngineOptions& options = {}) {
         planrt_engine* engine = nullptr;
-        detail::check(planrt_engine_load_file(runtime.get(), path.c_str(), make_options(options).get(), &engine));
-        return Engine(engine, runtime.log_sink());
+        detail::check(planrt_engine_load_file(runtime.get(), detail::c_string(detail::utf8(path)),
+                                              make_options(options).get(), &engine));
+        return adopt(engine);
     }
 
     /// The same from memory, which need not outlive the call.
-    static Engine from_memory(const Runtime& runtime, const void* data, size_t size,
-                              const EngineOptions& options = {}) {
+    [[nodiscard]] static Engine from_memory(const Runtime& runtime, const void* data, size_t size_bytes,
+                                            const EngineOptions& options = {}) {
         planrt_engine* engine = nullptr;
-        detail::check(planrt_engine_load_memory(runtime.get(), data, size, make_options(options).get(), &engine));
-        return Engine(engine, runtime.log_sink());
+        detail::check(
+            planrt_engine_load_memory(runtime.get(), data, size_bytes, make_options(options).get(), &engine));
+        return adopt(engine);
     }
 
-    Backend backend() const { return static_cast<Backend>(planrt_engine_get_backend(get())); }
-    std::string name() const { return detail::text(planrt_engine_get_name(get())); }
-    std::string device_name() const { return detail::text(planrt_engine_get_device_name(get())); }
+    [[nodiscard]] Backend backend() const noexcept { return static_cast<Backend>(planrt_engine_get_backend(get())); }
+    [[nodiscard]] std::string name() const { return detail::text(planrt_engine_get_name(get())); }
+    [[nodiscard]] std::string device_name() const { return detail::text(planrt_engine_get_device_name(get())); }
 
-    /// All inputs and outputs, in the model's order.
-    std::vector<TensorInfo> tensors() const {
+    /// All inputs and outputs: inputs come first, each in the model's order.
+    [[nodiscard]] std::vector<TensorInfo> tensors() const {
         std::vector<TensorInfo> all;
         const int32_t count = planrt_engine_get_tensor_count(get());
         for (int32_t index = 0; index < count; ++index) {
@@ -364,41 +496,41 @@ public:
         return all;
     }
 
-    TensorInfo tensor(const std::string& name) const {
+    [[nodiscard]] TensorInfo tensor(const std::string& name) const {
         int32_t index = 0;
-        detail::check(planrt_engine_find_tensor(get(), name.c_str(), &index));
+        detail::check(planrt_engine_find_tensor(get(), detail::c_string(name), &index));
         return tensor(index);
     }
 
     /// 0 on the CPU, where every shape goes that the model takes.
-    int32_t profile_count() const { return planrt_engine_get_profile_count(get()); }
+    [[nodiscard]] int32_t profile_count() const noexcept { return planrt_engine_get_profile_count(get()); }
 
-    ProfileShape profile_shape(int32_t profile, const std::string& input) const {
+    [[nodiscard]] ProfileShape profile_shape(int32_t profile, const std::string& input) const {
         planrt_profile_shape shape{};
         shape.struct_size = sizeof shape;
-        detail::check(planrt_engine_get_profile_shape(get(), profile, input.c_str(), &shape));
+        detail::check(planrt_engine_get_profile_shape(get(), profile, detail::c_string(input), &shape));
         return {Shape(shape.min, shape.min + shape.rank), Shape(shape.opt, shape.opt + shape.rank),
                 Shape(shape.max, shape.max + shape.rank)};
     }
 
     /// Bytes of device memory that one context needs; 0 on the CPU.
-    size_t device_memory_size() const { return planrt_engine_get_device_memory_size(get()); }
+    [[nodiscard]] size_t device_memory_size() const noexcept { return planrt_engine_get_device_memory_size(get()); }
 
     /// The same under one profile.
-    size_t device_memory_size(int32_t profile) const {
+    [[nodiscard]] size_t device_memory_size(int32_t profile) const {
         size_t bytes = 0;
         detail::check(planrt_engine_get_profile_device_memory_size(get(), profile, &bytes));
         return bytes;
     }
 
-    int64_t statistic(Statistic statistic) const {
+    [[nodiscard]] int64_t statistic(Statistic statistic) const {
         int64_t value = 0;
         detail::check(planrt_engine_get_statistic(get(), static_cast<planrt_statistic>(statistic), &value));
         return value;
     }
 
-    /// The layers as TensorRT's inspector tells them.
-    std::string layers_json() const {
+    /// The layers as TensorRT's inspector tells them, or an ONNX model's nodes in the same form.
+    [[nodiscard]] std::string layers_json() const {
         char* json = nullptr;
         detail::check(planrt_engine_get_layers_json(get(), &json));
         return detail::take_text(json);
@@ -406,8 +538,6 @@ public:
 
 private:
     using OptionsHandle = std::unique_ptr<planrt_engine_options, decltype(&planrt_engine_options_delete)>;
-
-    Engine(planrt_engine* engine, const detail::LogSink& log_sink) noexcept : Handle(engine, log_sink) {}
 
     static OptionsHandle make_options(const EngineOptions& options) {
         planrt_engine_options* raw = nullptr;
@@ -420,10 +550,12 @@ private:
             detail::check(planrt_engine_options_set_cpu_shape_cache(raw, *options.cpu_shape_cache));
         }
         if (!options.lean_runtime.empty()) {
-            detail::check(planrt_engine_options_set_lean_runtime(raw, options.lean_runtime.c_str()));
+            detail::check(
+                planrt_engine_options_set_lean_runtime(raw, detail::c_string(detail::utf8(options.lean_runtime))));
         }
-        if (options.weight_streaming_budget) {
-            detail::check(planrt_engine_options_set_weight_streaming_budget(raw, *options.weight_streaming_budget));
+        if (options.weight_streaming_budget_bytes) {
+            detail::check(
+                planrt_engine_options_set_weight_streaming_budget(raw, *options.weight_streaming_budget_bytes));
         }
         return handle;
     }
@@ -438,59 +570,65 @@ private:
     }
 };
 
-/// Device, pinned or host memory. Owns its handle, and the memory unless it was wrapped; any thread, several at once,
-/// and what is in the memory is theirs to arrange.
-class Buffer : public detail::Handle<planrt_buffer, &planrt_buffer_delete> {
+// ------------------------------------------------------------------------------------------------- memory and streams
+
+/// Device, pinned or host memory; the memory is this object's too, unless it was wrapped. The handle: any thread, several at
+/// once; what is in the memory is its users' to arrange.
+class Buffer : public detail::Handle<Buffer, planrt_buffer, &planrt_buffer_delete> {
 public:
-    Buffer(const Runtime& runtime, MemoryKind kind, size_t bytes)
-        : Handle(create(runtime, kind, bytes), runtime.log_sink()) {}
+    using Handle::Handle;
+    Buffer() noexcept = default;
+
+    /// Host memory is aligned to 64 bytes and zeroed.
+    Buffer(const Runtime& runtime, MemoryKind kind, size_t size_bytes) : Handle(detail::Adopt{}, create(runtime, kind, size_bytes)) {}
 
     /// The application's own memory, which must outlive this object.
-    static Buffer wrap(const Runtime& runtime, MemoryKind kind, void* address, size_t bytes) {
+    [[nodiscard]] static Buffer wrap(const Runtime& runtime, MemoryKind kind, void* address, size_t size_bytes) {
         planrt_buffer* buffer = nullptr;
         detail::check(
-            planrt_buffer_wrap(runtime.get(), static_cast<planrt_memory_kind>(kind), address, bytes, &buffer));
-        return Buffer(buffer, runtime.log_sink());
+            planrt_buffer_wrap(runtime.get(), static_cast<planrt_memory_kind>(kind), address, size_bytes, &buffer));
+        return adopt(buffer);
     }
 
-    void* data() const noexcept { return planrt_buffer_get_data(get()); }
+    /// A host address, or a CUdeviceptr for device memory.
+    [[nodiscard]] void* data() const noexcept { return planrt_buffer_get_data(get()); }
     /// In bytes.
-    size_t size() const noexcept { return planrt_buffer_get_size(get()); }
-    MemoryKind kind() const noexcept { return static_cast<MemoryKind>(planrt_buffer_get_kind(get())); }
+    [[nodiscard]] size_t size() const noexcept { return planrt_buffer_get_size(get()); }
+    [[nodiscard]] MemoryKind kind() const noexcept { return static_cast<MemoryKind>(planrt_buffer_get_kind(get())); }
 
 private:
-    Buffer(planrt_buffer* buffer, const detail::LogSink& log_sink) noexcept : Handle(buffer, log_sink) {}
-
-    static planrt_buffer* create(const Runtime& runtime, MemoryKind kind, size_t bytes) {
+    static planrt_buffer* create(const Runtime& runtime, MemoryKind kind, size_t size_bytes) {
         planrt_buffer* buffer = nullptr;
-        detail::check(planrt_buffer_new(runtime.get(), static_cast<planrt_memory_kind>(kind), bytes, &buffer));
+        detail::check(planrt_buffer_new(runtime.get(), static_cast<planrt_memory_kind>(kind), size_bytes, &buffer));
         return buffer;
     }
 };
 
-/// A CUDA stream. Owns its handle, and the stream unless it was wrapped; any thread, and the order of what several give
+/// A CUDA stream; it is this object's too, unless it was wrapped. Any thread, one at a time: the order of what several give
 /// it is theirs to arrange.
-class Stream : public detail::Handle<planrt_stream, &planrt_stream_delete> {
+class Stream : public detail::Handle<Stream, planrt_stream, &planrt_stream_delete> {
 public:
-    /// Lower priorities go first; 0 is the ordinary one.
-    explicit Stream(const Runtime& runtime, int32_t priority = 0)
-        : Handle(create(runtime, priority), runtime.log_sink()) {}
+    using Handle::Handle;
+    Stream() noexcept = default;
 
-    /// The application's own CUstream, which must outlive this object.
-    static Stream wrap(const Runtime& runtime, void* cuda_stream) {
+    /// Lower priorities go first; 0 is the ordinary one.
+    explicit Stream(const Runtime& runtime, int32_t priority = 0) : Handle(detail::Adopt{}, create(runtime, priority)) {}
+
+    /// The application's own CUstream, which must outlive this object; null is the legacy default stream.
+    [[nodiscard]] static Stream wrap(const Runtime& runtime, void* cuda_stream) {
         planrt_stream* stream = nullptr;
         detail::check(planrt_stream_wrap(runtime.get(), cuda_stream, &stream));
-        return Stream(stream, runtime.log_sink());
+        return adopt(stream);
     }
 
     /// The CUstream.
-    void* native() const noexcept { return planrt_stream_get_native(get()); }
+    [[nodiscard]] void* native() const noexcept { return planrt_stream_get_native(get()); }
 
     /// Waits for all work that the stream holds.
     void synchronize() { detail::check(planrt_stream_synchronize(get())); }
 
     /// Whether all work that the stream holds is done.
-    bool query() {
+    [[nodiscard]] bool query() {
         bool done = false;
         detail::check(planrt_stream_query(get(), &done));
         return done;
@@ -500,11 +638,11 @@ public:
     void wait_for(Stream& other) { detail::check(planrt_stream_wait_for(get(), other.get())); }
 
     /// Copies between any of host and device, asynchronously: both must live until the stream has passed the copy.
-    void copy(void* to, const void* from, size_t bytes) { detail::check(planrt_stream_copy(get(), to, from, bytes)); }
+    void copy(void* to, const void* from, size_t size_bytes) {
+        detail::check(planrt_stream_copy(get(), to, from, size_bytes));
+    }
 
 private:
-    Stream(planrt_stream* stream, const detail::LogSink& log_sink) noexcept : Handle(stream, log_sink) {}
-
     static planrt_stream* create(const Runtime& runtime, int32_t priority) {
         planrt_stream* stream = nullptr;
         detail::check(planrt_stream_new(runtime.get(), priority, &stream));
@@ -512,278 +650,620 @@ private:
     }
 };
 
-/// A named view of elements, for Context::run in host or pinned memory, for a request of a Session in device memory too. A
-/// value that does not own the elements: they must outlive the run or request. They are dense, and of the model's type; in
-/// host memory float for a model's 16-bit type is converted.
+// ------------------------------------------------------------------------------------------------------------ tensors
+
+/// Whether objects of a type only point to elements that live elsewhere, so that the elements outlive a temporary of that
+/// type: true for Span, in C++20 for std::span and other borrowed ranges. Specialize it for a view of your own.
+template <class View>
+inline constexpr bool is_view =
+#if defined(__cpp_lib_ranges)
+    std::ranges::enable_borrowed_range<View>;
+#else
+    false;
+#endif
+
+namespace detail {
+
+template <class Container>
+using ElementOf = std::remove_pointer_t<decltype(std::data(std::declval<Container&>()))>;
+
+/// Elements one after the other, of a type that tensors have.
+template <class Container, class = void>
+inline constexpr bool is_contiguous = false;
+template <class Container>
+inline constexpr bool
+    is_contiguous<Container, std::void_t<decltype(std::size(std::declval<Container&>())),
+                                         decltype(ElementTypeOf<std::remove_cv_t<ElementOf<Container>>>::value)>> =
+        true;
+
+/// A container that would be gone, with its elements, before a request has used them. `Container` as a forwarding
+/// reference deduces it.
+template <class Container>
+inline constexpr bool is_temporary =
+    !std::is_lvalue_reference_v<Container> && !is_view<std::remove_cv_t<std::remove_reference_t<Container>>>;
+
+template <class Container>
+using IfReadable = std::enable_if_t<is_contiguous<Container> && !is_temporary<Container>, int>;
+template <class Container>
+using IfWritable = std::enable_if_t<
+    is_contiguous<Container> && !is_temporary<Container> && !std::is_const_v<ElementOf<Container>>, int>;
+template <class Container>
+using IfTemporary = std::enable_if_t<is_contiguous<Container> && is_temporary<Container>, int>;
+
+inline int32_t rank_of(const Shape& shape) {
+    if (shape.size() > PLANRT_MAX_RANK) {
+        throw Error(ErrorCode::invalid_argument, "a shape has " + std::to_string(shape.size()) +
+                                                     " dimensions; planrt takes " + std::to_string(PLANRT_MAX_RANK));
+    }
+    return static_cast<int32_t>(shape.size());
+}
+
+}  // namespace detail
+
+/// Elements in host memory that somebody else owns: what std::span is from C++20 on.
+template <class T>
+class Span {
+public:
+    constexpr Span() noexcept = default;
+    constexpr Span(T* data, size_t size) noexcept : data_(data), size_(size) {}
+
+    /// Of a std::vector, std::array, array, std::span or any other contiguous container; not of a temporary one.
+    template <class Container,
+              std::enable_if_t<!detail::is_temporary<Container> &&
+                                   std::is_convertible_v<detail::ElementOf<Container> (*)[], T (*)[]>,
+                               int> = 0>
+    constexpr Span(Container&& elements) noexcept : data_(std::data(elements)), size_(std::size(elements)) {}
+
+    [[nodiscard]] constexpr T* data() const noexcept { return data_; }
+    [[nodiscard]] constexpr size_t size() const noexcept { return size_; }
+    [[nodiscard]] constexpr size_t size_bytes() const noexcept { return size_ * sizeof(T); }
+    [[nodiscard]] constexpr bool empty() const noexcept { return size_ == 0; }
+    [[nodiscard]] constexpr T* begin() const noexcept { return data_; }
+    [[nodiscard]] constexpr T* end() const noexcept { return data_ + size_; }
+    [[nodiscard]] constexpr T& operator[](size_t index) const noexcept { return data_[index]; }
+
+private:
+    T* data_ = nullptr;
+    size_t size_ = 0;
+};
+
+template <class T>
+inline constexpr bool is_view<Span<T>> = true;
+
+/// A named view of elements: for Context::run in host or pinned memory, for a request of a Session in device memory too. A
+/// value that does not own the elements: they must outlive the run or request, so temporary containers are refused at
+/// compile time. They are dense, and of the model's type; in host memory float for a model's 16-bit type is converted.
 class Tensor {
 public:
-    /// Elements in host memory that the model reads: a std::vector or any other contiguous container.
-    template <class Container>
-    static Tensor input(std::string name, const Container& elements, Shape shape) {
-        using Element = std::remove_pointer_t<decltype(std::data(elements))>;
+    /// Elements in host memory that the model reads: of a std::vector or any other contiguous container, a Span, a
+    /// std::span.
+    template <class Container, detail::IfReadable<Container> = 0>
+    [[nodiscard]] static Tensor input(std::string name, Container&& elements, Shape shape) {
+        using Element = detail::ElementOf<Container>;
         return input(std::move(name), std::data(elements), std::size(elements) * sizeof(Element),
                      element_type_of<Element>, std::move(shape), MemoryKind::host);
     }
-    static Tensor input(std::string name, const Buffer& buffer, ElementType type, Shape shape) {
+    /// A temporary container's elements are gone before they are read: give it a name that lives as long as the request.
+    template <class Container, detail::IfTemporary<Container> = 0>
+    static Tensor input(std::string name, Container&& elements, Shape shape) = delete;
+
+    /// A buffer's memory, of its kind.
+    [[nodiscard]] static Tensor input(std::string name, const Buffer& buffer, ElementType type, Shape shape) {
         return input(std::move(name), buffer.data(), buffer.size(), type, std::move(shape), buffer.kind());
     }
-    static Tensor input(std::string name, const void* data, size_t bytes, ElementType type, Shape shape,
-                        MemoryKind kind = MemoryKind::host) {
-        return Tensor(std::move(name), data, nullptr, bytes, type, std::move(shape), kind);
+    static Tensor input(std::string name, const Buffer&& buffer, ElementType type, Shape shape) = delete;
+
+    [[nodiscard]] static Tensor input(std::string name, const void* data, size_t size_bytes, ElementType type,
+                                      Shape shape, MemoryKind kind = MemoryKind::host) {
+        return Tensor(std::move(name), data, nullptr, size_bytes, type, std::move(shape), kind);
     }
 
-    /// Elements in host memory that the model writes, from the first one on; the container may be larger than the output.
-    template <class Container>
-    static Tensor output(std::string name, Container&& elements) {
-        using Element = std::remove_pointer_t<decltype(std::data(elements))>;
+    /// Elements in host memory that the model writes, from the first one on; there may be more of them than the output has.
+    template <class Container, detail::IfWritable<Container> = 0>
+    [[nodiscard]] static Tensor output(std::string name, Container&& elements) {
+        using Element = detail::ElementOf<Container>;
         return output(std::move(name), std::data(elements), std::size(elements) * sizeof(Element),
                       element_type_of<Element>, MemoryKind::host);
     }
-    static Tensor output(std::string name, const Buffer& buffer, ElementType type) {
+    /// A temporary container's elements are gone before they are written.
+    template <class Container, detail::IfTemporary<Container> = 0>
+    static Tensor output(std::string name, Container&& elements) = delete;
+
+    [[nodiscard]] static Tensor output(std::string name, const Buffer& buffer, ElementType type) {
         return output(std::move(name), buffer.data(), buffer.size(), type, buffer.kind());
     }
-    static Tensor output(std::string name, void* data, size_t bytes, ElementType type,
-                         MemoryKind kind = MemoryKind::host) {
-        return Tensor(std::move(name), nullptr, data, bytes, type, {}, kind);
+    static Tensor output(std::string name, const Buffer&& buffer, ElementType type) = delete;
+
+    [[nodiscard]] static Tensor output(std::string name, void* data, size_t size_bytes, ElementType type,
+                                       MemoryKind kind = MemoryKind::host) {
+        return Tensor(std::move(name), nullptr, data, size_bytes, type, {}, kind);
     }
 
-    /// Borrows from this object.
-    planrt_tensor get() const {
+    /// For calls of planrt.h: it points into this object.
+    [[nodiscard]] planrt_tensor get() const& {
         planrt_tensor tensor{};
         tensor.struct_size = sizeof tensor;
-        tensor.name = name_.c_str();
+        tensor.name = detail::c_string(name_);
         tensor.input_data = input_data_;
         tensor.output_data = output_data_;
-        tensor.size_bytes = bytes_;
+        tensor.size_bytes = size_bytes_;
         tensor.element_type = static_cast<planrt_element_type>(type_);
         tensor.memory_kind = static_cast<planrt_memory_kind>(kind_);
         tensor.rank = detail::rank_of(shape_);
         std::copy(shape_.begin(), shape_.end(), tensor.shape);
         return tensor;
     }
+    planrt_tensor get() const&& = delete;
 
 private:
-    Tensor(std::string name, const void* input_data, void* output_data, size_t bytes, ElementType type, Shape shape,
-           MemoryKind kind)
-        : name_(std::move(name)), input_data_(input_data), output_data_(output_data), bytes_(bytes), type_(type),
-          shape_(std::move(shape)), kind_(kind) {}
+    Tensor(std::string name, const void* input_data, void* output_data, size_t size_bytes, ElementType type,
+           Shape shape, MemoryKind kind)
+        : name_(std::move(name)),
+          input_data_(input_data),
+          output_data_(output_data),
+          size_bytes_(size_bytes),
+          type_(type),
+          shape_(std::move(shape)),
+          kind_(kind) {}
 
     std::string name_;
     const void* input_data_;
     void* output_data_;
-    size_t bytes_;
+    size_t size_bytes_;
     ElementType type_;
     Shape shape_;
     MemoryKind kind_;
 };
 
-/// One execution context: shapes, addresses, runs. Owns its handle; one thread at a time, except for cancel().
-class Context : public detail::Handle<planrt_context, &planrt_context_delete> {
+namespace detail {
+
+/// They point into `tensors`.
+inline std::vector<planrt_tensor> c_tensors(const std::vector<Tensor>& tensors) {
+    std::vector<planrt_tensor> all;
+    all.reserve(tensors.size());
+    for (const Tensor& tensor : tensors) {
+        all.push_back(tensor.get());
+    }
+    return all;
+}
+
+}  // namespace detail
+
+// ----------------------------------------------------------------------------------------------------------- contexts
+
+/// One execution context: shapes, addresses, runs. One thread at a time, except for cancel(). It keeps its engine.
+class Context : public detail::Handle<Context, planrt_context, &planrt_context_delete> {
 public:
-    explicit Context(const Engine& engine) : Handle(create(engine), engine.log_sink()) {}
+    using Handle::Handle;
+    Context() noexcept = default;
+
+    explicit Context(const Engine& engine) : Handle(detail::Adopt{}, create(engine)) {}
 
     /// One without device memory of its own: set_device_memory() lends it some. Contexts that take turns can share it.
-    static Context without_memory(const Engine& engine) {
+    [[nodiscard]] static Context without_memory(const Engine& engine) {
         planrt_context* context = nullptr;
         detail::check(planrt_context_new_without_memory(engine.get(), &context));
-        return Context(context, engine.log_sink());
+        return adopt(context);
     }
 
     /// Fixes the optimization profile, or with -1 (the default) leaves the choice to the shapes.
     void set_profile(int32_t profile) { detail::check(planrt_context_set_profile(get(), profile)); }
 
     /// The optimization profile in use; -1 where there is none.
-    int32_t profile() {
+    [[nodiscard]] int32_t profile() {
         int32_t profile = 0;
         detail::check(planrt_context_get_profile(get(), &profile));
         return profile;
     }
 
     void set_shape(const std::string& input, const Shape& shape) {
-        detail::check(planrt_context_set_shape(get(), input.c_str(), shape.data(), detail::rank_of(shape)));
+        detail::check(
+            planrt_context_set_shape(get(), detail::c_string(input), shape.data(), detail::rank_of(shape)));
     }
 
     /// The shape of an input, or of an output once the inputs have theirs.
-    Shape shape(const std::string& tensor) {
+    [[nodiscard]] Shape shape(const std::string& tensor) {
         int64_t shape[PLANRT_MAX_RANK] = {};
         int32_t rank = 0;
-        detail::check(planrt_context_get_shape(get(), tensor.c_str(), shape, &rank));
+        detail::check(planrt_context_get_shape(get(), detail::c_string(tensor), shape, &rank));
         return Shape(shape, shape + rank);
     }
 
     /// Bytes of a tensor with the shapes as they are, in the model's own element type.
-    size_t size(const std::string& tensor) {
+    [[nodiscard]] size_t size(const std::string& tensor) {
         size_t bytes = 0;
-        detail::check(planrt_context_get_size(get(), tensor.c_str(), &bytes));
+        detail::check(planrt_context_get_size(get(), detail::c_string(tensor), &bytes));
         return bytes;
     }
 
     /// Runs from host memory to host memory, and returns when the outputs are written. Every input must be given, and
-    /// its shape is set; an output that is not given is dropped. On an error the outputs hold what they held.
+    /// its shape is set; an output that is not given is dropped. On an error the outputs hold what they held, unless the
+    /// device itself fails while they are copied.
     void run(const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs) {
-        const std::vector<planrt_tensor> c_inputs = views(inputs);
-        const std::vector<planrt_tensor> c_outputs = views(outputs);
+        const std::vector<planrt_tensor> c_inputs = detail::c_tensors(inputs);
+        const std::vector<planrt_tensor> c_outputs = detail::c_tensors(outputs);
         detail::check(planrt_context_run(get(), c_inputs.data(), c_inputs.size(), c_outputs.data(), c_outputs.size()));
     }
 
     /// Memory of the tensor's MemoryKind, for enqueue(): it must live until other memory is bound and the enqueued work
     /// has ended.
-    void bind(const std::string& tensor, void* address, size_t bytes) {
-        detail::check(planrt_context_bind(get(), tensor.c_str(), address, bytes));
+    void bind(const std::string& tensor, void* address, size_t size_bytes) {
+        detail::check(planrt_context_bind(get(), detail::c_string(tensor), address, size_bytes));
     }
     void bind(const std::string& tensor, const Buffer& buffer) { bind(tensor, buffer.data(), buffer.size()); }
+    void bind(const std::string& tensor, const Buffer&& buffer) = delete;
 
     /// Bytes of device memory that a run takes with the shapes as they are.
-    size_t device_memory_size() {
+    [[nodiscard]] size_t device_memory_size() {
         size_t bytes = 0;
         detail::check(planrt_context_get_device_memory_size(get(), &bytes));
         return bytes;
     }
 
     /// Device memory for a context made without: it must live until other memory is lent and the enqueued work has ended.
-    void set_device_memory(void* address, size_t bytes) {
-        detail::check(planrt_context_set_device_memory(get(), address, bytes));
+    void set_device_memory(void* address, size_t size_bytes) {
+        detail::check(planrt_context_set_device_memory(get(), address, size_bytes));
     }
     void set_device_memory(const Buffer& buffer) { set_device_memory(buffer.data(), buffer.size()); }
+    void set_device_memory(const Buffer&& buffer) = delete;
 
     /// Streams for the parts of a run that may go beside one another; they must outlive the context's work.
     void set_aux_streams(const std::vector<Stream*>& streams) {
         std::vector<planrt_stream*> handles;
-        for (const Stream* stream : streams) {
-            handles.push_back(stream->get());
+        for (Stream* stream : streams) {
+            handles.push_back(stream != nullptr ? stream->get() : nullptr);
         }
         detail::check(planrt_context_set_aux_streams(get(), handles.data(), handles.size()));
     }
 
-    /// Runs on the bound memory, asynchronously on the stream.
+    /// Runs on the bound memory, asynchronously on the stream, which must outlive the work.
     void enqueue(Stream& stream) { detail::check(planrt_context_enqueue(get(), stream.get())); }
 
     /// The same on the CPU, where there are no streams and the run is done when this returns.
     void enqueue() { detail::check(planrt_context_enqueue(get(), nullptr)); }
 
     /// Asks the run under way, or else the next one, to end with ErrorCode::cancelled. From any thread.
-    void cancel() noexcept { planrt_context_cancel(get()); }
+    void cancel() const noexcept { planrt_context_cancel(get()); }
 
 private:
-    Context(planrt_context* context, const detail::LogSink& log_sink) noexcept : Handle(context, log_sink) {}
-
     static planrt_context* create(const Engine& engine) {
         planrt_context* context = nullptr;
         detail::check(planrt_context_new(engine.get(), &context));
         return context;
     }
-
-    static std::vector<planrt_tensor> views(const std::vector<Tensor>& tensors) {
-        std::vector<planrt_tensor> views;
-        views.reserve(tensors.size());
-        for (const Tensor& tensor : tensors) {
-            views.push_back(tensor.get());
-        }
-        return views;
-    }
 };
 
-enum class WhenFull : planrt_when_full {
-    refuse = PLANRT_WHEN_FULL_REFUSE,
-    block = PLANRT_WHEN_FULL_BLOCK,
-};
+// ----------------------------------------------------------------------------------------------------------- requests
 
-/// Options of a Session. A value; what is not set keeps the library's default.
-struct SessionOptions {
-    std::optional<int32_t> largest_batch;  ///< 1 turns batching off
-    std::vector<int32_t> preferred_batches;
-    std::optional<int64_t> max_delay;  ///< in microseconds; -1: as long as company can be expected
-    std::optional<int32_t> queue_capacity;
-    WhenFull when_full = WhenFull::refuse;  ///< with queue_capacity
-    std::optional<int32_t> contexts;
-    std::optional<size_t> memory_budget;  ///< in bytes
-    bool retry = false;
-    bool pumped = false;
-};
-
-/// Called once with the outcome, null for success. It must not throw.
+/// Called once with the outcome, null for success; the error is valid during the call. It may submit requests, wait for
+/// others, and destroy its Request and its Session.
 using RequestCallback = std::function<void(const Error* error)>;
 
 /// How a request is treated. A value.
 struct RequestOptions {
-    int32_t priority = 0;       ///< higher ones go first
-    int64_t timeout_us = 0;     ///< in microseconds from now; 0: none
-    Stream* stream = nullptr;   ///< what it holds now is waited for
-    void* event = nullptr;      ///< a CUevent instead
+    int32_t priority = 0;  ///< higher ones go first
+    /// From the call on: a request that has not begun by then is answered with ErrorCode::deadline. Unset: there is no end.
+    std::optional<std::chrono::microseconds> timeout;
+    Stream* stream = nullptr;  ///< what it holds now is waited for
+    void* event = nullptr;     ///< a CUevent instead; it must live until the request is answered
+    /// Outputs are in ordinary host memory before the request is answered, and not copied there by whoever first asks: for
+    /// threads that poll and must not be held up.
+    bool copy_in_background = false;
+    /// For submit(): called when the request is answered, unless its Request is destroyed before.
     RequestCallback callback;
+    /// For submit(): called once when the request's memory is the caller's again, after the callback, and then destroyed
+    /// with what it holds, such as the owners of that memory. That is so however the request ends: on the thread of the
+    /// callback when it was answered, in ~Request, in submit() where that throws.
+    std::function<void()> release;
 };
 
-/// A request that was submitted. Owns its handle; any thread, several at once. It outlives its session.
-class Request : public detail::Handle<planrt_request, &planrt_request_delete> {
-public:
-    /// Throws what the request failed with.
-    void wait() { detail::check(planrt_request_wait(get(), -1, nullptr)); }
+namespace detail {
 
-    /// False if the time was not enough.
-    bool wait(int64_t microseconds) {
+/// What a request has to call: shared by its Request and the library, which call from different threads.
+class RequestCalls {
+public:
+    RequestCalls(RequestCallback callback, std::function<void()> release) noexcept
+        : callback_(std::move(callback)), release_(std::move(release)) {}
+
+    /// Calls back, unless disarmed.
+    void answer(const planrt_error* error) noexcept {
+        if (!begin()) {
+            return;
+        }
+        try {
+            if (error == nullptr) {
+                call(callback_, nullptr);
+            } else {
+                const Error owned = copy(error);
+                call(callback_, &owned);
+            }
+        } catch (...) {
+            // RequestCallback says so: there is nobody to tell.
+        }
+        end();
+    }
+
+    /// Returns when the callback is not under way, other than on this thread, and will not be any more.
+    void disarm() noexcept {
+        if (begin()) {
+            end();
+            return;
+        }
+        std::unique_lock<std::mutex> lock(mutex_);
+        changed_.wait(lock, [&] { return ended_ || caller_ == std::this_thread::get_id(); });
+    }
+
+private:
+    template <class Callback, class... Arguments>
+    static void call(const Callback& callback, Arguments... arguments) {
+        if (callback) {
+            callback(arguments...);
+        }
+    }
+
+    /// True for the first.
+    bool begin() noexcept {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (begun_) {
+            return false;
+        }
+        begun_ = true;
+        caller_ = std::this_thread::get_id();
+        return true;
+    }
+
+    void end() noexcept {
+        callback_ = nullptr;
+        try {
+            call(release_);
+        } catch (...) {
+            // As above.
+        }
+        release_ = nullptr;
+        const std::lock_guard<std::mutex> lock(mutex_);
+        ended_ = true;
+        changed_.notify_all();
+    }
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool begun_ = false;
+    bool ended_ = false;
+    std::thread::id caller_;
+    RequestCallback callback_;
+    std::function<void()> release_;
+};
+
+}  // namespace detail
+
+/// A request that was submitted. Any thread, several at once. It may outlive its session.
+///
+/// The memory of its inputs and outputs is the request's until it is answered. So a Request that is destroyed, or assigned
+/// to, before that cancels it and waits: afterwards the memory is the caller's, and no callback is under way or comes, other
+/// than one that destroys its own Request. Declare the memory before the Request. detach() lets it go on alone instead. (Not
+/// inside a log callback, where nothing can be waited for: there it goes on as after detach().)
+class [[nodiscard]] Request : public detail::Handle<Request, planrt_request, &planrt_request_delete> {
+public:
+    using Handle::Handle;
+    Request() noexcept = default;
+    Request(Request&& other) noexcept = default;
+    Request& operator=(Request&& other) noexcept {
+        if (this != &other) {
+            finish();
+            Handle::operator=(std::move(other));
+            calls_ = std::move(other.calls_);
+        }
+        return *this;
+    }
+    ~Request() { finish(); }
+
+    /// Returns when it is answered, and throws what it failed with. The callback may still be to come.
+    void wait() const { detail::check(planrt_request_wait(get(), -1, nullptr)); }
+
+    /// The same, for a time: false if that was not enough.
+    template <class Rep, class Period>
+    [[nodiscard]] bool wait(std::chrono::duration<Rep, Period> timeout) const {
         bool done = false;
-        detail::check(planrt_request_wait(get(), microseconds, &done));
+        detail::check(planrt_request_wait(get(), detail::timeout_us(timeout), &done));
         return done;
     }
 
-    bool poll() const noexcept { return planrt_request_poll(get()); }
+    /// Orders a stream behind its outputs in device memory: what the stream is given afterwards finds them written, and the
+    /// host does not wait for the device. Throws ErrorCode::unsupported where the host writes outputs.
+    void order_stream(Stream& stream) const { detail::check(planrt_request_order_stream(get(), stream.get())); }
 
-    /// Gives the request up. It is answered all the same, at once or when its batch has ended.
-    void cancel() noexcept { planrt_request_cancel(get()); }
+    /// Whether it is answered: its outputs are written then, if it succeeded.
+    [[nodiscard]] bool poll() const noexcept { return planrt_request_poll(get()); }
+
+    /// What it failed with; nothing where it succeeded, and while it is not answered.
+    [[nodiscard]] std::optional<Error> error() const {
+        planrt_error* error = planrt_request_get_error(get());
+        if (error == nullptr) {
+            return std::nullopt;
+        }
+        const detail::OwnedError owned(error, &planrt_error_delete);
+        return detail::copy(error);
+    }
+
+    /// Gives it up. It is answered all the same, at once or when its batch has ended; outputs may hold anything then.
+    void cancel() const noexcept { planrt_request_cancel(get()); }
+
+    /// Lets it go on without this object, which is empty afterwards. Its memory must stay until its callback or release is
+    /// called, or its session destroyed; release can own that memory.
+    void detach() noexcept {
+        planrt_request_delete(release());
+        calls_.reset();
+    }
+
+    /// Gives the handle up, as detach() does: cancelling and waiting are the caller's part from here on.
+    [[nodiscard]] planrt_request* release() noexcept {
+        calls_.reset();
+        return Handle::release();
+    }
 
 private:
     friend class Session;
-    Request(planrt_request* request, const detail::LogSink& log_sink) noexcept : Handle(request, log_sink) {}
+
+    void take(planrt_request* handle) noexcept { Handle::operator=(Request(detail::Adopt{}, handle)); }
+
+    void finish() noexcept {
+        if (planrt_request* request = Handle::release()) {
+            planrt_request_cancel(request);
+            planrt_error_delete(planrt_request_wait(request, -1, nullptr));
+            planrt_request_delete(request);
+        }
+        if (calls_) {
+            calls_->disarm();
+            calls_.reset();
+        }
+    }
+
+    std::shared_ptr<detail::RequestCalls> calls_;
 };
 
-/// Runs requests of many threads, those that fit together as one batch. Owns its handle; any thread, several at once.
-class Session : public detail::Handle<planrt_session, &planrt_session_delete> {
+// ----------------------------------------------------------------------------------------------------------- sessions
+
+/// Options of a Session. A value; what is not set keeps the library's default.
+struct SessionOptions {
+    std::optional<int32_t> largest_batch;    ///< in items; 1 turns batching off
+    std::vector<int32_t> preferred_batches;  ///< in items
+    /// How long the first request of a batch waits for company; unset: as long as some can be expected.
+    std::optional<std::chrono::microseconds> max_delay;
+    std::optional<int32_t> queue_capacity;  ///< in requests
+    WhenFull when_full = WhenFull::refuse;
+    std::optional<int32_t> contexts;
+    std::optional<size_t> memory_budget_bytes;
+    bool retry = false;   ///< requests that a lost device has not finished run again on another one
+    bool pumped = false;  ///< callbacks are made by pump()
+};
+
+/// The time that half of the requests stayed below, nine in ten, and 99 in 100.
+struct Percentiles {
+    using Time = std::chrono::duration<double, std::micro>;
+    Time p50;
+    Time p90;
+    Time p99;
+};
+
+/// What a session has done since it was made.
+struct SessionStatistics {
+    uint64_t submitted;         ///< requests that were taken in
+    uint64_t refused;           ///< requests that were not, because the queue was full
+    uint64_t succeeded;         ///< requests answered with success
+    uint64_t failed;            ///< requests answered with an error other than the next two
+    uint64_t cancelled;         ///< requests that were cancelled
+    uint64_t timed_out;         ///< requests whose time-out passed
+    uint64_t waiting_requests;  ///< requests that wait now
+    uint64_t running_items;     ///< items of the batches that run now
+    uint64_t items;             ///< items of all batches
+    Percentiles queue;          ///< from submission to the start of the batch
+    Percentiles run;            ///< from the start of the batch to its end, copies included
+    Percentiles total;          ///< from submission to the end of the batch
+    double utilization;         ///< the part of the time that contexts were at work: 0 to 1
+    /// How many batches had so many items; the last count is of all that had more.
+    std::array<uint64_t, PLANRT_BATCH_SIZES> batches;
+};
+
+/// Runs requests of many threads, those that fit together as one batch. Any thread, several at once. It keeps its engines.
+///
+/// Destroying it answers what waits with ErrorCode::shut_down, finishes what runs, and makes the callbacks that are due;
+/// its own thread may do so inside a callback.
+class Session : public detail::Handle<Session, planrt_session, &planrt_session_delete> {
 public:
-    explicit Session(const Engine& engine, const SessionOptions& options = {})
-        : Handle(create({engine.get()}, options), engine.log_sink()) {}
+    using Handle::Handle;
+    Session() noexcept = default;
 
-    /// One model, loaded on several devices.
+    explicit Session(const Engine& engine, const SessionOptions& options = {}) : Session({&engine}, options) {}
+
+    /// One model, loaded on several devices: at least one engine.
+    explicit Session(std::initializer_list<const Engine*> engines, const SessionOptions& options = {})
+        : Session(std::vector<const Engine*>(engines), options) {}
     explicit Session(const std::vector<const Engine*>& engines, const SessionOptions& options = {})
-        : Handle(create(handles(engines), options), engines.at(0)->log_sink()) {}
+        : Handle(detail::Adopt{}, create(engines, options)) {}
 
-    /// Runs and returns when the outputs are written. The options' callback is not called.
+    /// Runs a request and returns when the outputs are written; throws what it failed with. Options with a callback or a
+    /// release are for submit().
     void run(const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
-             const RequestOptions& options = {}) {
-        const auto c_inputs = views(inputs), c_outputs = views(outputs);
-        const planrt_request_options c_options = get_options(options, nullptr);
+             const RequestOptions& options = {}) const {
+        if (options.callback || options.release) {
+            throw Error(ErrorCode::invalid_argument,
+                        "Session::run returns when the request is answered; callback and release are for submit");
+        }
+        const std::vector<planrt_tensor> c_inputs = detail::c_tensors(inputs);
+        const std::vector<planrt_tensor> c_outputs = detail::c_tensors(outputs);
+        const planrt_request_options c_options = get_options(options);
         detail::check(planrt_session_run(get(), c_inputs.data(), c_inputs.size(), c_outputs.data(), c_outputs.size(),
                                          &c_options));
     }
 
-    /// The memory of inputs and outputs must stay until the request is answered.
+    /// Gives the session a request and returns. The memory of inputs and outputs is the request's until it is answered, as
+    /// Request says; where this throws, it is the caller's.
     Request submit(const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs,
-                   const RequestOptions& options = {}) {
-        const auto c_inputs = views(inputs), c_outputs = views(outputs);
-        auto callback = options.callback ? std::make_unique<RequestCallback>(options.callback) : nullptr;
-        const planrt_request_options c_options = get_options(options, callback.get());
-        planrt_request* request = nullptr;
+                   RequestOptions options = {}) const {
+        Request request;  // where something throws it goes, and calls the release
+        request.calls_ = make_calls(options);
+        const std::vector<planrt_tensor> c_inputs = detail::c_tensors(inputs);
+        const std::vector<planrt_tensor> c_outputs = detail::c_tensors(outputs);
+        planrt_request_options c_options = get_options(options);
+        std::unique_ptr<SharedCalls> calls;
+        if (request.calls_) {
+            calls = std::make_unique<SharedCalls>(request.calls_);
+            c_options.callback = &forward_answer;
+            c_options.user_data = calls.get();
+        }
+        planrt_request* handle = nullptr;
         detail::check(planrt_session_submit(get(), c_inputs.data(), c_inputs.size(), c_outputs.data(),
-                                            c_outputs.size(), &c_options, &request));
-        callback.release();  // forward_answer owns it now
-        return Request(request, log_sink());
+                                            c_outputs.size(), &c_options, &handle));
+        static_cast<void>(calls.release());  // the library's now, until forward_answer
+        request.take(handle);
+        return request;
     }
 
-    /// Makes callbacks that are due, on this thread; how many.
-    size_t pump(int64_t timeout_microseconds = 0) {
+    /// Makes callbacks that are due, on this thread; how many. For sessions whose options say `pumped`.
+    size_t pump() const { return pump(std::chrono::microseconds(0)); }
+
+    /// The same; waits so long for the first. std::chrono::microseconds::max() has no end.
+    template <class Rep, class Period>
+    size_t pump(std::chrono::duration<Rep, Period> timeout) const {
         size_t calls = 0;
-        detail::check(planrt_session_pump(get(), timeout_microseconds, &calls));
+        detail::check(planrt_session_pump(get(), detail::timeout_us(timeout), &calls));
         return calls;
     }
 
-    planrt_session_statistics statistics() const {
-        planrt_session_statistics statistics{};
-        statistics.struct_size = sizeof statistics;
-        detail::check(planrt_session_get_statistics(get(), &statistics));
+    [[nodiscard]] SessionStatistics statistics() const {
+        planrt_session_statistics raw{};
+        raw.struct_size = sizeof raw;
+        detail::check(planrt_session_get_statistics(get(), &raw));
+        using Time = Percentiles::Time;
+        SessionStatistics statistics{
+            raw.submitted,
+            raw.refused,
+            raw.succeeded,
+            raw.failed,
+            raw.cancelled,
+            raw.timed_out,
+            raw.waiting_requests,
+            raw.running_items,
+            raw.items,
+            {Time(raw.queue_p50_us), Time(raw.queue_p90_us), Time(raw.queue_p99_us)},
+            {Time(raw.run_p50_us), Time(raw.run_p90_us), Time(raw.run_p99_us)},
+            {Time(raw.total_p50_us), Time(raw.total_p90_us), Time(raw.total_p99_us)},
+            raw.utilization,
+            {},
+        };
+        std::copy(std::begin(raw.batches), std::end(raw.batches), statistics.batches.begin());
         return statistics;
     }
 
-    /// For Prometheus.
-    std::string metrics_text() const {
+    /// What the session chose when it was made: contexts, batch sizes and memory of each device, as JSON.
+    [[nodiscard]] std::string describe() const {
+        char* json = nullptr;
+        detail::check(planrt_session_describe(get(), &json));
+        return detail::take_text(json);
+    }
+
+    /// The statistics for Prometheus, in its text format.
+    [[nodiscard]] std::string metrics_text() const {
         char* text = nullptr;
         detail::check(planrt_session_get_metrics_text(get(), &text));
         return detail::take_text(text);
@@ -791,19 +1271,22 @@ public:
 
 private:
     using OptionsHandle = std::unique_ptr<planrt_session_options, decltype(&planrt_session_options_delete)>;
+    using SharedCalls = std::shared_ptr<detail::RequestCalls>;
 
-    static std::vector<const planrt_engine*> handles(const std::vector<const Engine*>& engines) {
+    static planrt_session* create(const std::vector<const Engine*>& engines, const SessionOptions& options) {
         std::vector<const planrt_engine*> handles;
         for (const Engine* engine : engines) {
-            handles.push_back(engine->get());
+            handles.push_back(engine != nullptr ? engine->get() : nullptr);
         }
-        return handles;
+        planrt_session* session = nullptr;
+        detail::check(planrt_session_new(handles.data(), handles.size(), make_options(options).get(), &session));
+        return session;
     }
 
-    static planrt_session* create(const std::vector<const planrt_engine*>& engines, const SessionOptions& options) {
+    static OptionsHandle make_options(const SessionOptions& options) {
         planrt_session_options* raw = nullptr;
         detail::check(planrt_session_options_new(&raw));
-        const OptionsHandle owned(raw, &planrt_session_options_delete);
+        OptionsHandle handle(raw, &planrt_session_options_delete);
         if (options.largest_batch) {
             detail::check(planrt_session_options_set_largest_batch(raw, *options.largest_batch));
         }
@@ -812,67 +1295,59 @@ private:
                                                                        options.preferred_batches.size()));
         }
         if (options.max_delay) {
-            detail::check(planrt_session_options_set_max_delay(raw, *options.max_delay));
+            detail::check(planrt_session_options_set_max_delay(raw, detail::microseconds(*options.max_delay)));
         }
-        if (options.queue_capacity) {
-            detail::check(planrt_session_options_set_queue(raw, *options.queue_capacity,
-                                                           static_cast<planrt_when_full>(options.when_full)));
-        }
+        detail::check(planrt_session_options_set_queue(raw, options.queue_capacity.value_or(0),
+                                                       static_cast<planrt_when_full>(options.when_full)));
         if (options.contexts) {
             detail::check(planrt_session_options_set_contexts(raw, *options.contexts));
         }
-        if (options.memory_budget) {
-            detail::check(planrt_session_options_set_memory_budget(raw, *options.memory_budget));
+        if (options.memory_budget_bytes) {
+            detail::check(planrt_session_options_set_memory_budget(raw, *options.memory_budget_bytes));
         }
         detail::check(planrt_session_options_set_retry(raw, options.retry));
         detail::check(planrt_session_options_set_pumped(raw, options.pumped));
-        planrt_session* session = nullptr;
-        detail::check(planrt_session_new(engines.data(), engines.size(), raw, &session));
-        return session;
+        return handle;
     }
 
-    static planrt_request_options get_options(const RequestOptions& options, RequestCallback* callback) {
+    static planrt_request_options get_options(const RequestOptions& options) {
         planrt_request_options c_options{};
         c_options.struct_size = sizeof c_options;
         c_options.priority = options.priority;
-        c_options.timeout_us = options.timeout_us;
+        if (options.timeout) {
+            // 0 stands for none there; one that is over, for -1.
+            const int64_t timeout = detail::microseconds(*options.timeout);
+            c_options.timeout_us = timeout > 0 ? timeout : -1;
+        }
         c_options.stream = options.stream != nullptr ? options.stream->get() : nullptr;
         c_options.event = options.event;
-        if (callback != nullptr) {
-            c_options.callback = &forward_answer;
-            c_options.user_data = callback;
-        }
+        c_options.copy_in_background = options.copy_in_background ? 1 : 0;
         return c_options;
     }
 
-    static void forward_answer(void* user_data, const planrt_error* error) noexcept {
-        const std::unique_ptr<RequestCallback> callback(static_cast<RequestCallback*>(user_data));
+    /// Null where there is nothing to call. Where even that cannot be made, the release is called.
+    static SharedCalls make_calls(RequestOptions& options) {
+        if (!options.callback && !options.release) {
+            return nullptr;
+        }
         try {
-            if (error == nullptr) {
-                (*callback)(nullptr);
-                return;
-            }
-            const Error copy(static_cast<ErrorCode>(planrt_error_get_code(error)),
-                             detail::text(planrt_error_get_message(error)),
-                             detail::text(planrt_error_get_detail(error)), planrt_error_get_cuda_code(error));
-            (*callback)(&copy);
+            return std::make_shared<detail::RequestCalls>(std::move(options.callback), std::move(options.release));
         } catch (...) {
-            // An exception must not enter the library, and there is nobody else to tell.
+            detail::RequestCalls(std::move(options.callback), std::move(options.release)).disarm();
+            throw;
         }
     }
 
-    static std::vector<planrt_tensor> views(const std::vector<Tensor>& tensors) {
-        std::vector<planrt_tensor> views;
-        views.reserve(tensors.size());
-        for (const Tensor& tensor : tensors) {
-            views.push_back(tensor.get());
-        }
-        return views;
+    static void forward_answer(void* user_data, const planrt_error* error) noexcept {
+        const std::unique_ptr<SharedCalls> calls(static_cast<SharedCalls*>(user_data));
+        (*calls)->answer(error);
     }
 };
 
+// ------------------------------------------------------------------------------------------------- library and machine
+
 /// The version of the library that was found.
-inline std::string version() {
+[[nodiscard]] inline std::string version() {
     return detail::text(planrt_version());
 }
 
@@ -882,13 +1357,14 @@ struct DoctorReport {
 };
 
 /// Text for people: driver, GPUs, TensorRT, plugins, CPU backend; and the model, unless its path is empty.
-inline DoctorReport doctor(const RuntimeOptions& options = {}, const std::string& model_path = {}) {
+[[nodiscard]] inline DoctorReport doctor(const RuntimeOptions& options = {},
+                                         const std::filesystem::path& model = {}) {
     detail::check_api_version();
-    const auto log_sink = std::make_shared<const LogCallback>(options.log);
-    const auto c_options = detail::make_options(options, log_sink);
+    const std::string model_path = detail::utf8(model);
     char* text = nullptr;
     bool usable = false;
-    detail::check(planrt_doctor(c_options.get(), model_path.empty() ? nullptr : model_path.c_str(), &text, &usable));
+    detail::check(planrt_doctor(detail::make_options(options).get(),
+                                model_path.empty() ? nullptr : detail::c_string(model_path), &text, &usable));
     return {detail::take_text(text), usable};
 }
 

@@ -285,6 +285,6 @@ pub unsafe extern "C" fn planrt_context_run(
 ///
 /// Requires: `context` is null or alive.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn planrt_context_cancel(context: *mut planrt_context) {
+pub unsafe extern "C" fn planrt_context_cancel(context: *const planrt_context) {
     export!(context; else () => context.cancel());
 }

@@ -159,7 +159,7 @@ static void refuses(void) {
 
     planrt_session_options *options = NULL;
     OK(planrt_session_options_new(&options));
-    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "at least 1", planrt_session_options_set_queue(options, 0, PLANRT_WHEN_FULL_REFUSE));
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "capacity is -1", planrt_session_options_set_queue(options, -1, PLANRT_WHEN_FULL_REFUSE));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "WHEN_FULL", planrt_session_options_set_queue(options, 1, 9));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "largest", planrt_session_options_set_largest_batch(options, -1));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "contexts", planrt_session_options_set_contexts(options, -1));

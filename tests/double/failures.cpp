@@ -25,7 +25,7 @@ void everything(const Double& tensorrt) {
     other.copy(in.data(), pinned.data(), 8192);
     stream.wait_for(other);
     context.enqueue(stream);
-    stream.query();
+    static_cast<void>(stream.query());
     stream.synchronize();
     planrt::Context second(engine);
 }
@@ -126,7 +126,7 @@ void headers(const Double& tensorrt) {
     const std::string calls = tensorrt.calls([&] {
         const std::string plan = header(3);
         const auto error = expect(planrt::ErrorCode::incompatible_model, "8.6",
-                                  [&] { planrt::Engine::from_memory(runtime, plan.data(), plan.size()); });
+                                  [&] { return planrt::Engine::from_memory(runtime, plan.data(), plan.size()); });
         CHECK(holds(error.what(), "TensorRT 8.5.3 for compute capability 9.0") && holds(error.what(), tensorrt.name()));
     });
     CHECK(!holds(calls, "deserializeCudaEngine"));

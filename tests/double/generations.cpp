@@ -72,7 +72,7 @@ void weight_streaming(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
     const std::string plan = std::string(COPY) + "streamable 1000\n";
     planrt::EngineOptions options;
-    options.weight_streaming_budget = 600;
+    options.weight_streaming_budget_bytes = 600;
     const bool supported = tensorrt.major != 8 && !is(tensorrt, "10.0");
     expect_support(supported, "TensorRT 10", [&] {
         const planrt::Engine engine = tensorrt.load(runtime, plan, options);
@@ -80,14 +80,14 @@ void weight_streaming(const Double& tensorrt) {
         CHECK(engine.statistic(planrt::Statistic::streamable_weights_size) == 1000);
     });
     if (!supported) return;
-    options.weight_streaming_budget = PLANRT_WEIGHT_STREAMING_AUTOMATIC;
+    options.weight_streaming_budget_bytes = PLANRT_WEIGHT_STREAMING_AUTOMATIC;
     CHECK(tensorrt.load(runtime, plan, options).statistic(planrt::Statistic::weight_streaming_budget) == 51);
     expect(planrt::ErrorCode::unsupported, "kWEIGHT_STREAMING",
            [&] { tensorrt.load(runtime, std::string(COPY) + "streamable 0\n", options); });
-    options.weight_streaming_budget = 1001;
+    options.weight_streaming_budget_bytes = 1001;
     const auto error = expect(planrt::ErrorCode::tensorrt, "1001 bytes", [&] { tensorrt.load(runtime, plan, options); });
     CHECK(holds(error.detail(), "larger than the weights"));
-    options.weight_streaming_budget = -2;
+    options.weight_streaming_budget_bytes = -2;
     expect(planrt::ErrorCode::invalid_argument, "-2 bytes", [&] { tensorrt.load(runtime, plan, options); });
 }
 
@@ -96,9 +96,9 @@ void lent_device_memory(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
     const planrt::Engine engine = tensorrt.load(runtime, COPY);
     CHECK(engine.device_memory_size() == 4096 && engine.device_memory_size(1) == 4096);
-    expect(planrt::ErrorCode::invalid_argument, "no profile 2", [&] { engine.device_memory_size(2); });
+    expect(planrt::ErrorCode::invalid_argument, "no profile 2", [&] { return engine.device_memory_size(2); });
     planrt::Context first = planrt::Context::without_memory(engine), second = planrt::Context::without_memory(engine);
-    expect(planrt::ErrorCode::shape, "\"x\"", [&] { first.device_memory_size(); });
+    expect(planrt::ErrorCode::shape, "\"x\"", [&] { return first.device_memory_size(); });
     first.set_shape("x", {2, 4});
     CHECK(first.device_memory_size() == 4096);
     expect(planrt::ErrorCode::buffer_too_small, "was lent 0", [&] { runs(first); });
@@ -147,8 +147,8 @@ void statistics(const Double& tensorrt) {
         CHECK(engine.statistic(planrt::Statistic::weights_size) == 60);
         CHECK(engine.statistic(planrt::Statistic::stripped_weights_size) == 61);
     });
-    expect_support(tensorrt.major != 8, "TensorRT 10", [&] { engine.statistic(planrt::Statistic::streamable_weights_size); });
-    expect(planrt::ErrorCode::invalid_argument, "PLANRT_STATISTIC_", [&] { engine.statistic(planrt::Statistic{77}); });
+    expect_support(tensorrt.major != 8, "TensorRT 10", [&] { return engine.statistic(planrt::Statistic::streamable_weights_size); });
+    expect(planrt::ErrorCode::invalid_argument, "PLANRT_STATISTIC_", [&] { return engine.statistic(planrt::Statistic{77}); });
 }
 
 // All of them in one process: each runs its plan in a thread of its own, at the same time.

@@ -69,7 +69,7 @@ void bound_memory(const Double& tensorrt) {
     planrt::Stream made(runtime, -1), upload(runtime);
     planrt::Stream wrapped = planrt::Stream::wrap(runtime, made.native());
     planrt::Stream legacy = planrt::Stream::wrap(runtime, nullptr);
-    expect(planrt::ErrorCode::shape, "\"x\"", [&] { context.size("y"); });
+    expect(planrt::ErrorCode::shape, "\"x\"", [&] { return context.size("y"); });
     context.set_shape("x", {3, 4});
     CHECK((context.shape("y") == planrt::Shape{3, 4}));
     CHECK(context.size("y") == 48);
@@ -216,7 +216,7 @@ void refusals(const Double& tensorrt) {
         const auto error = expect(planrt::ErrorCode::tensorrt, "4096 bytes", [&] { planrt::Context context(engine); });
         CHECK(holds(error.detail(), "createExecutionContext is refused"));
     }
-    const auto load = [&](std::string data) { planrt::Engine::from_memory(runtime, data.data(), data.size()); };
+    const auto load = [&](std::string data) { return planrt::Engine::from_memory(runtime, data.data(), data.size()); };
     const std::string garbage = tensorrt.header() + std::string(4096, '\x7f');
     // TensorRT-RTX says what is wrong with a plan; its double says that of every plan.
     const auto error = tensorrt.is_rtx ? expect(planrt::ErrorCode::incompatible_model, "another version", [&] { load(garbage); })

@@ -4,6 +4,7 @@
 #include "doubles.hpp"
 
 #include <atomic>
+#include <memory>
 #include <numeric>
 #include <thread>
 
@@ -67,7 +68,7 @@ void together(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
     const planrt::Engine engine = tensorrt.load(runtime, COPY);
     planrt::SessionOptions options;
-    options.max_delay = 20000;
+    options.max_delay = std::chrono::milliseconds(20);
     planrt::Session session(engine, options);
     std::vector<std::vector<float>> x, y(4, std::vector<float>(8));
     std::vector<planrt::Request> requests;
@@ -98,7 +99,7 @@ void contexts(const Double& tensorrt) {
         planrt::Session session(engine);
         hammer(runtime, session);
     }
-    options.memory_budget = 10000;
+    options.memory_budget_bytes = 10000;
     expect(planrt::ErrorCode::out_of_memory, "memory budget", [&] { planrt::Session session(engine, options); });
     options.contexts = 0;
     planrt::Session session(engine, options);
@@ -257,7 +258,7 @@ void outputs_between(const Double& tensorrt) {
         if (rule != "333!") continue;
         planrt::SessionOptions options;
         options.contexts = 1;
-        options.memory_budget = 4096 + 4 * (4 * 1000 + 4 * 1000) + 1024;
+        options.memory_budget_bytes = 4096 + 4 * (4 * 1000 + 4 * 1000) + 1024;
         planrt::Session small(engine, options);
         std::vector<float> x(4 * 333), y(4 * 3330);
         const auto run = [&](int64_t width) {
@@ -349,7 +350,7 @@ void beyond_reason(const Double& tensorrt) {
     options.contexts = INT32_MAX;
     expect(planrt::ErrorCode::invalid_argument, "2147483647", [&] { planrt::Session session(engine, options); });
     options.contexts = 1;
-    options.memory_budget = SIZE_MAX;
+    options.memory_budget_bytes = SIZE_MAX;
     planrt::Session session(engine, options);
     hammer(runtime, session);
 }
@@ -366,7 +367,7 @@ void graphs(const Double& tensorrt) {
     planrt::SessionOptions options;
     options.contexts = 1;
     options.largest_batch = 64;
-    options.max_delay = 20000;
+    options.max_delay = std::chrono::milliseconds(20);
     planrt::Stream stream(runtime);
     // So many requests in one batch, the device's memory and the host's in turn.
     const auto run = [&](planrt::Session& session, size_t count) {
@@ -595,12 +596,10 @@ void one_plan(const Double& tensorrt) {
     const planrt::Engine stranger = tensorrt.load(second, std::string(COPY).replace(0, 9, "name sum"));
     expect(planrt::ErrorCode::invalid_argument, "name", [&] { planrt::Session session({&here, &stranger}); });
     const planrt::Session session({&here, &same});
-    char* json = nullptr;
-    OK(planrt_session_describe(session.get(), &json));
+    const std::string json = session.describe();
     std::cout << "  " << json << "\n";
     CHECK(holds(json, "\"ordinal\":0") && holds(json, "\"ordinal\":1") && holds(json, "\"backend\":\"tensorrt\""));
     CHECK(holds(json, "\"items\":1") && !holds(json, "\"contexts\":[]") && !holds(json, "\"device_memory_bytes\":0"));
-    planrt_string_delete(json);
 }
 
 // Each batch is a range for NVIDIA's tools, where they are loaded.
@@ -620,6 +619,33 @@ void ranges(const Double& tensorrt) {
     }
     CHECK(count("nvtxDoubleBegun") == count("nvtxDoubleEnded") && count("nvtxDoubleOthers") == 0);
     dlclose(tools);
+}
+
+// A session over engines of two runtimes may have something to tell each: both logs stay until it is gone, whoever holds its
+// handle.
+void two_logs(const Double& tensorrt) {
+    std::weak_ptr<std::string> logs[2];
+    planrt_session* handle = nullptr;
+    {
+        planrt::Engine engines[2];
+        for (size_t i = 0; i < 2; ++i) {
+            auto lines = std::make_shared<std::string>();
+            logs[i] = lines;
+            planrt::RuntimeOptions options = tensorrt.options();
+            options.log = [lines](planrt::LogLevel, const char* line) { lines->append(line); };
+            engines[i] = tensorrt.load(planrt::Runtime(options), COPY);
+        }
+        handle = planrt::Session({&engines[0], &engines[1]}).release();
+    }
+    CHECK(!logs[0].expired() && !logs[1].expired());
+    {
+        const planrt::Session session = planrt::Session::adopt(handle);
+        const std::vector<float> x = ramp(4, 1);
+        std::vector<float> y(x.size());
+        session.run({planrt::Tensor::input("x", x, {1, 4})}, {planrt::Tensor::output("y", y)});
+        CHECK(y == x && !logs[0].expired() && !logs[1].expired());
+    }
+    CHECK(logs[0].expired() && logs[1].expired());
 }
 
 }  // namespace
@@ -642,6 +668,7 @@ int main(int argc, char** argv) {
                                   {"stream_order", stream_order},
                                   {"copies", copies},
                                   {"one_plan", one_plan},
-                                  {"ranges", ranges}});
+                                  {"ranges", ranges},
+                                  {"two_logs", two_logs}});
     return 0;
 }

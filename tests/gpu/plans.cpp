@@ -204,7 +204,7 @@ void plugins(planrt::Runtime& runtime) {
 // Cut short, of another version, for another GPU: known from the header.
 void headers(planrt::Runtime& runtime) {
     const auto plan = read("unet32-fp16-4profiles.plan");
-    const auto load = [&](const std::vector<char>& data) { planrt::Engine::from_memory(runtime, data.data(), data.size()); };
+    const auto load = [&](const std::vector<char>& data) { return planrt::Engine::from_memory(runtime, data.data(), data.size()); };
     for (int i = 0; i < 20; ++i) {
         const auto cut = std::vector<char>(plan.begin(), plan.begin() + 5 + plan.size() * i / 20);
         try {
@@ -302,7 +302,7 @@ int without_plugins() {
     options.standard_plugins = false;
     planrt::Runtime runtime(options);
     expect(planrt::ErrorCode::missing_plugin, "InstanceNormalization_TRT",
-           [&] { planrt::Engine::from_file(runtime, folder + "/unet32in-fp32.plan"); });
+           [&] { return planrt::Engine::from_file(runtime, folder + "/unet32in-fp32.plan"); });
     return 0;
 }
 

@@ -89,7 +89,7 @@ void ask(const planrt::Runtime& runtime, const Network& network, planrt::Session
         shape[0] = items;
         planrt::RequestOptions options;
         options.priority = static_cast<int32_t>(dice(3));
-        if (dice(8) == 0) options.timeout_us = 1 + dice(2000);
+        if (dice(8) == 0) options.timeout = std::chrono::microseconds(1 + dice(2000));
         std::atomic<int> calls{0};
         const bool calls_back = dice(3) == 0;
         if (calls_back) {

@@ -68,7 +68,7 @@ void look_at(const Library& library, const std::string& rtx_plan) {
 
     const planrt::Runtime runtime(library.options());
     const planrt::Error errors[] = {thrown([&] { runtime.load_tensorrt(); }),
-                                    thrown([&] { planrt::Engine::from_file(runtime, rtx_plan); })};
+                                    thrown([&] { return planrt::Engine::from_file(runtime, rtx_plan); })};
     for (const planrt::Error& error : errors)
         CHECK(error.code() == planrt::ErrorCode::no_cuda && holds(error.what(), "no CUDA driver"));
     CHECK(holds(runtime.describe(), "no CUDA driver"));
@@ -84,7 +84,7 @@ void start_side_by_side(const std::vector<Library>& libraries, const std::string
         if (library.flavor == "rtx") {
             runtime.load_tensorrt();
             CHECK(holds(runtime.describe(), name));
-            const planrt::Error error = thrown([&] { planrt::Engine::from_file(runtime, rtx_plan); });
+            const planrt::Error error = thrown([&] { return planrt::Engine::from_file(runtime, rtx_plan); });
             CHECK(error.code() == planrt::ErrorCode::tensorrt && holds(error.what(), "the plan was built by " + name));
             CHECK(holds(error.detail(), "deserializeCudaEngine"));
         } else {
