@@ -227,7 +227,7 @@ pub unsafe extern "C" fn planrt_session_options_set_queue(
 ) -> *mut planrt_error {
     export!(options; => {
         let capacity = match count(capacity.into(), 0..=MOST_WAITING, "the queue's capacity")? {
-            0 => Options::default().policy.capacity,
+            0 => Options::default().policy.max_waiting,
             capacity => capacity,
         };
         let when_full = match when_full {
@@ -239,7 +239,7 @@ pub unsafe extern "C" fn planrt_session_options_set_queue(
             }
         };
         let mut options = options.lock();
-        (options.policy.capacity, options.policy.when_full) = (capacity, when_full);
+        (options.policy.max_waiting, options.policy.when_full) = (capacity, when_full);
         Ok(())
     })
 }

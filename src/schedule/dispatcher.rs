@@ -185,10 +185,10 @@ impl Dispatcher {
 
     fn wait_for_space(&self, deadline: Option<Instant>) -> Result<MutexGuard<'_, State>> {
         let mut state = self.state.lock();
-        while state.queue.len() >= self.policy.capacity && state.is_open() {
+        while state.queue.len() >= self.policy.max_waiting && state.is_open() {
             let error = match (self.policy.when_full, deadline) {
                 (WhenFull::Refuse, _) => {
-                    let message = format!("the queue is full: {} requests wait", self.policy.capacity);
+                    let message = format!("the queue is full: {} requests wait", self.policy.max_waiting);
                     Error::new(Code::QueueFull, message)
                 }
                 (WhenFull::Block, None) => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// How long the first request of a batch waits for company, while something is free to run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delay {
-    /// Only while other requests of its kind run, for a batch that is smaller than its share, and no longer than
+    /// Only while other requests with its batch key run, for a batch that is smaller than its share, and no longer than
     /// [`REGROUP_WAIT`] from the end of the last batch: the threads that were just answered come again. Nor ever longer than
     /// [`MAX_SHARE_WAIT`].
     Share,
@@ -35,7 +35,7 @@ pub struct Policy {
     pub preferred: Vec<usize>,
     pub delay: Delay,
     /// The most requests that wait.
-    pub capacity: usize,
+    pub max_waiting: usize,
     pub when_full: WhenFull,
     /// Whether requests that were on a device that is lost run again on another, or fail.
     pub retry: bool,
@@ -47,14 +47,14 @@ impl Default for Policy {
             largest: 0,
             preferred: Vec::new(),
             delay: Delay::Share,
-            capacity: 1024,
+            max_waiting: 1024,
             when_full: WhenFull::Refuse,
             retry: false,
         }
     }
 }
 
-/// What there is to judge: requests of one kind that wait, and what else is under way.
+/// What there is to judge: requests with one batch key that wait, and what else is under way.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation {
     /// Items that could go together.
@@ -63,7 +63,7 @@ pub struct Situation {
     pub max_batch: usize,
     /// When the first of them was submitted.
     pub since: Instant,
-    /// Whether anything of the kind runs.
+    /// Whether anything with the key runs.
     pub busy: bool,
     /// The batch that is worth waiting for.
     pub share: usize,
@@ -83,7 +83,7 @@ pub enum Verdict {
 impl Policy {
     pub fn check(&self) -> Result<()> {
         let invalid = |message: &str| Err(Error::new(Code::InvalidArgument, message));
-        if self.capacity == 0 {
+        if self.max_waiting == 0 {
             return invalid("a queue of capacity 0 would take no request; take at least 1");
         }
         if self.preferred.contains(&0) {
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn impossible_policies_are_refused() {
         let refused = |policy: Policy| policy.check().unwrap_err().code() == Code::InvalidArgument;
-        assert!(refused(Policy { capacity: 0, ..Policy::default() }));
+        assert!(refused(Policy { max_waiting: 0, ..Policy::default() }));
         assert!(refused(Policy { preferred: vec![0], ..Policy::default() }));
         assert!(refused(Policy { preferred: vec![8], largest: 4, ..Policy::default() }));
         assert!(Policy::default().check().is_ok());

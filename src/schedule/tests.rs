@@ -256,7 +256,7 @@ fn what_waits_together_runs_together() {
 }
 
 #[test]
-fn priorities_own_batches_and_kinds() {
+fn priorities_own_batches_and_keys() {
     let stage = Stage::shut();
     let session = session(&stage);
     let mut all = vec![session.submitted(request(0.0)).unwrap()];
@@ -325,7 +325,7 @@ fn cancelled_at_once_in_the_queue_and_at_the_end_of_its_batch() {
 fn a_full_queue_refuses_or_blocks() {
     for when_full in [WhenFull::Refuse, WhenFull::Block] {
         let stage = Stage::shut();
-        let session = session_with(&stage, 1, Policy { capacity: 2, when_full, ..Policy::default() });
+        let session = session_with(&stage, 1, Policy { max_waiting: 2, when_full, ..Policy::default() });
         let _running = session.submitted(request(0.0)).unwrap();
         stage.begun(1);
         let _waiting = [session.submitted(request(1.0)).unwrap(), session.submitted(request(2.0)).unwrap()];
@@ -656,7 +656,7 @@ fn impossible_requests_are_refused_with_a_reason() {
 #[test]
 fn many_threads_at_random() {
     let stage = Arc::new(Stage::default());
-    let policy = Policy { capacity: 16, when_full: WhenFull::Block, ..Policy::default() };
+    let policy = Policy { max_waiting: 16, when_full: WhenFull::Block, ..Policy::default() };
     let session = session_with(&stage, 3, policy);
     let calls = Arc::new(AtomicUsize::new(0));
     let with_callback = AtomicUsize::new(0);

@@ -50,24 +50,26 @@ impl Threads {
     /// Ends the work of a session: what waits is refused, what runs is finished, answers are given and callbacks are made.
     pub fn close(&self, dispatcher: &Dispatcher) {
         dispatcher.close();
-        // A thread of ours that a panic has ended was made good for where that happened.
-        for worker in std::mem::take(&mut *self.workers.lock()) {
-            let _ = worker.join();
-        }
+        let workers = std::mem::take(&mut *self.workers.lock());
+        workers.into_iter().for_each(|worker| _ = worker.join());
         let instances = dispatcher.wait_until_idle();
         let _ = catch(move || drop(instances));
         dispatcher.copies.close();
-        if let Some(copies) = self.copies.lock().take() {
-            let _ = copies.join();
-        }
+        join(&self.copies);
         let inside = dispatcher.callbacks.is_calling();
         dispatcher.callbacks.close();
-        if let Some(callbacks) = self.callbacks.lock().take()
-            && (self.pumped || !inside)
-        {
-            let _ = callbacks.join();
+        // The thread that is in a callback ends when that has returned.
+        if self.pumped || !inside {
+            join(&self.callbacks);
         }
     }
+}
+
+/// Waits for the end of a thread, if it was started and nobody else does.
+fn join(thread: &Mutex<Option<JoinHandle<()>>>) {
+    let thread = thread.lock().take();
+    // Whatever ended it was made good where it happened.
+    let _ = thread.map(JoinHandle::join);
 }
 
 /// What the session's own thread for callbacks and time-outs does.
