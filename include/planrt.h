@@ -314,6 +314,21 @@ typedef int32_t planrt_element_type;
 #define PLANRT_BOOL 8
 
 /**
+ * Signed, 16 bits, as CT has it. Of host memory only, no model's: planrt converts it.
+ */
+#define PLANRT_INT16 9
+
+/**
+ * Unsigned, 16 bits. Of host memory only.
+ */
+#define PLANRT_UINT16 10
+
+/**
+ * IEEE 754 binary64. Of host memory only.
+ */
+#define PLANRT_FLOAT64 11
+
+/**
  * Whether a tensor is read or written: `PLANRT_INPUT` or `PLANRT_OUTPUT`.
  */
 typedef int32_t planrt_tensor_role;
@@ -387,8 +402,10 @@ typedef struct planrt_tensor {
    */
   size_t size_bytes;
   /**
-   * The type of the elements there: the model's. In host memory also `PLANRT_FLOAT32` where the model's is float16 or
-   * bfloat16 (and the other way round): planrt then converts, rounding to nearest even.
+   * The type of the elements there: the model's. In host memory, page-locked or not, planrt also converts: float32 where
+   * the model has float16 or bfloat16 (and the other way round), and int16, uint16 and float64 where it has float32,
+   * float16 or bfloat16. It takes the nearest value, ties to even; what is beyond the range of a floating-point type
+   * becomes infinite, what is beyond that of an integer becomes its smallest or largest, and NaN becomes the integer 0.
    */
   planrt_element_type element_type;
   /**

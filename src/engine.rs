@@ -135,7 +135,8 @@ impl Description {
         };
         if !converts(from, to) {
             return invalid(format!(
-                "{name} holds {}, the memory given is {element_type}; planrt converts between float32 and the 16-bit floats only",
+                "{name} holds {}, the memory given is {element_type}; planrt converts between float32 and the 16-bit floats, and \
+                 int16, uint16 and float64 to these and back",
                 info.element_type
             ));
         }

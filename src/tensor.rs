@@ -36,11 +36,26 @@ pub enum ElementType {
     Int32 = 6,
     Int64 = 7,
     Bool = 8,
+    /// Of callers' memory only, as the two after it.
+    Int16 = 9,
+    Uint16 = 10,
+    Float64 = 11,
 }
 
 impl ElementType {
-    pub const ALL: [Self; 8] =
-        [Self::Float32, Self::Float16, Self::BFloat16, Self::Int8, Self::Uint8, Self::Int32, Self::Int64, Self::Bool];
+    pub const ALL: [Self; 11] = [
+        Self::Float32,
+        Self::Float16,
+        Self::BFloat16,
+        Self::Int8,
+        Self::Uint8,
+        Self::Int32,
+        Self::Int64,
+        Self::Bool,
+        Self::Int16,
+        Self::Uint16,
+        Self::Float64,
+    ];
 
     pub fn from_code(code: i32) -> Option<Self> {
         Self::ALL.into_iter().find(|t| *t as i32 == code)
@@ -50,9 +65,9 @@ impl ElementType {
     pub fn size(self) -> usize {
         match self {
             Self::Int8 | Self::Uint8 | Self::Bool => 1,
-            Self::Float16 | Self::BFloat16 => 2,
+            Self::Float16 | Self::BFloat16 | Self::Int16 | Self::Uint16 => 2,
             Self::Float32 | Self::Int32 => 4,
-            Self::Int64 => 8,
+            Self::Int64 | Self::Float64 => 8,
         }
     }
 
@@ -67,6 +82,9 @@ impl ElementType {
             Self::Int32 => c"int32",
             Self::Int64 => c"int64",
             Self::Bool => c"bool",
+            Self::Int16 => c"int16",
+            Self::Uint16 => c"uint16",
+            Self::Float64 => c"float64",
         }
     }
 }
@@ -175,19 +193,26 @@ pub struct HostTensor {
     pub shape: Shape,
 }
 
-/// Whether [`copy_elements`] can turn one element type into the other.
+/// Whether [`copy_elements`] can turn one element type into the other: equal ones, float32 and the 16-bit floating-point
+/// types, and what only callers have into any of these and back.
 pub fn converts(from: ElementType, to: ElementType) -> bool {
-    use ElementType::{BFloat16, Float16, Float32};
-    from == to || matches!((from, to), (Float32, Float16 | BFloat16) | (Float16 | BFloat16, Float32))
+    use ElementType::{BFloat16, Float16, Float32, Float64, Int16, Uint16};
+    let pair = |a, b| match a {
+        Float32 => matches!(b, Float16 | BFloat16),
+        Int16 | Uint16 | Float64 => matches!(b, Float32 | Float16 | BFloat16),
+        _ => false,
+    };
+    from == to || pair(from, to) || pair(to, from)
 }
 
-/// Copies `count` elements, converting between float32 and the 16-bit floating-point types (round to nearest even).
+/// Copies `count` elements and converts them: to the nearest value, ties to even. What is beyond the range of a
+/// floating-point type becomes infinite, what is beyond that of an integer its nearest end, and a NaN the integer 0.
 ///
 /// # Safety
 /// `from` is readable for `count` elements of `from_type`, `to` writable for `count` of `to_type`, and they do not
 /// overlap. Neither needs to be aligned. [`converts`] holds for the pair.
 pub unsafe fn copy_elements(from: *const u8, from_type: ElementType, to: *mut u8, to_type: ElementType, count: usize) {
-    use ElementType::{BFloat16, Float16, Float32};
+    use ElementType::{BFloat16, Float16, Float32, Float64, Int16, Uint16};
     // SAFETY: by contract.
     unsafe {
         match (from_type, to_type) {
@@ -195,12 +220,48 @@ pub unsafe fn copy_elements(from: *const u8, from_type: ElementType, to: *mut u8
             (Float32, BFloat16) => convert(from, to, count, bf16::from_f32),
             (Float16, Float32) => convert(from, to, count, f16::to_f32),
             (BFloat16, Float32) => convert(from, to, count, bf16::to_f32),
+            (Int16, Float32) => convert(from, to, count, |x: i16| f32::from(x)),
+            (Int16, Float16) => convert(from, to, count, |x: i16| f16::from_f32(x.into())),
+            (Int16, BFloat16) => convert(from, to, count, |x: i16| bf16::from_f32(x.into())),
+            (Float32, Int16) => convert(from, to, count, to_i16),
+            (Float16, Int16) => convert(from, to, count, |x: f16| to_i16(x.to_f32())),
+            (BFloat16, Int16) => convert(from, to, count, |x: bf16| to_i16(x.to_f32())),
+            (Uint16, Float32) => convert(from, to, count, |x: u16| f32::from(x)),
+            (Uint16, Float16) => convert(from, to, count, |x: u16| f16::from_f32(x.into())),
+            (Uint16, BFloat16) => convert(from, to, count, |x: u16| bf16::from_f32(x.into())),
+            (Float32, Uint16) => convert(from, to, count, to_u16),
+            (Float16, Uint16) => convert(from, to, count, |x: f16| to_u16(x.to_f32())),
+            (BFloat16, Uint16) => convert(from, to, count, |x: bf16| to_u16(x.to_f32())),
+            (Float64, Float32) => convert(from, to, count, |x: f64| x as f32),
+            (Float64, Float16) => convert(from, to, count, f16::from_f64),
+            (Float64, BFloat16) => convert(from, to, count, bf16::from_f64),
+            (Float32, Float64) => convert(from, to, count, |x: f32| f64::from(x)),
+            (Float16, Float64) => convert(from, to, count, f16::to_f64),
+            (BFloat16, Float64) => convert(from, to, count, bf16::to_f64),
             _ => {
                 debug_assert_eq!(from_type, to_type);
                 std::ptr::copy_nonoverlapping(from, to, count * from_type.size());
             }
         }
     }
+}
+
+/// The nearest integer of at most 16 bits: between `least` and `most`, 0 for NaN.
+///
+/// `f32::round_ties_even` would be a call for each element on processors before SSE4.1, which are what is compiled for. Of a
+/// number this large the processor keeps whole units only, and rounds as it does by default; a run has that mode.
+fn to_integer(x: f32, least: f32, most: f32) -> i32 {
+    const WHOLE: f32 = 12_582_912.0; // 1.5 * 2^23
+    let x = if x.is_nan() { 0.0 } else { x.max(least).min(most) };
+    ((x + WHOLE) - WHOLE) as i32
+}
+
+fn to_i16(x: f32) -> i16 {
+    to_integer(x, i16::MIN.into(), i16::MAX.into()) as i16
+}
+
+fn to_u16(x: f32) -> u16 {
+    to_integer(x, 0.0, u16::MAX.into()) as u16
 }
 
 /// # Safety
@@ -210,5 +271,126 @@ unsafe fn convert<A: Copy, B: Copy>(from: *const u8, to: *mut u8, count: usize, 
     for i in 0..count {
         // SAFETY: by contract; `i` is below `count`.
         unsafe { to.add(i).write_unaligned(one(from.add(i).read_unaligned())) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One element's bytes, converted; from and to odd addresses.
+    fn convert_one(bytes: &[u8], from: ElementType, to: ElementType) -> Vec<u8> {
+        // Many, so that vectors of them are tried too.
+        const COUNT: usize = 37;
+        let source: Vec<u8> = [0].into_iter().chain(bytes.repeat(COUNT)).collect();
+        let mut target = vec![0xa5; 1 + COUNT * to.size() + 1];
+        // SAFETY: both hold so many elements behind their first byte.
+        unsafe { copy_elements(source[1..].as_ptr(), from, target[1..].as_mut_ptr(), to, COUNT) };
+        assert_eq!((target[0], *target.last().unwrap()), (0xa5, 0xa5));
+        let first = target[1..=to.size()].to_vec();
+        assert!(target[1..=COUNT * to.size()].chunks(to.size()).all(|element| element == first), "{from} to {to}");
+        first
+    }
+
+    fn bytes_of(value: f64, element_type: ElementType) -> Vec<u8> {
+        match element_type {
+            ElementType::Float32 => (value as f32).to_ne_bytes().to_vec(),
+            ElementType::Float16 => f16::from_f64(value).to_ne_bytes().to_vec(),
+            ElementType::BFloat16 => bf16::from_f64(value).to_ne_bytes().to_vec(),
+            ElementType::Int16 => (value as i16).to_ne_bytes().to_vec(),
+            ElementType::Uint16 => (value as u16).to_ne_bytes().to_vec(),
+            ElementType::Float64 => value.to_ne_bytes().to_vec(),
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn every_pair_that_converts_does() {
+        use ElementType::{BFloat16, Float16, Float32, Float64, Int16, Uint16};
+        let theirs = [Float32, Float16, BFloat16, Int16, Uint16, Float64];
+        let mut pairs = 0;
+        for from in ElementType::ALL {
+            for to in ElementType::ALL {
+                assert_eq!(converts(from, to), converts(to, from));
+                if from == to || !converts(from, to) {
+                    continue;
+                }
+                assert!(theirs.contains(&from) && theirs.contains(&to), "{from} to {to}");
+                pairs += 1;
+                for value in [0.0, 1.0, 2.0, 97.0, 128.0] {
+                    assert_eq!(
+                        convert_one(&bytes_of(value, from), from, to),
+                        bytes_of(value, to),
+                        "{value}, {from} to {to}"
+                    );
+                }
+            }
+        }
+        assert_eq!(pairs, 2 * (2 + 3 * 3));
+        assert!(!converts(Float16, BFloat16) && !converts(Int16, Float64) && !converts(Int16, ElementType::Int32));
+    }
+
+    #[test]
+    fn floats_become_the_nearest_integer() {
+        let int16 = |x: f32| {
+            i16::from_ne_bytes(
+                convert_one(&x.to_ne_bytes(), ElementType::Float32, ElementType::Int16).try_into().unwrap(),
+            )
+        };
+        let uint16 = |x: f32| {
+            u16::from_ne_bytes(
+                convert_one(&x.to_ne_bytes(), ElementType::Float32, ElementType::Uint16).try_into().unwrap(),
+            )
+        };
+        for (x, wanted) in [
+            (0.5, 0),
+            (1.5, 2),
+            (2.5, 2),
+            (-0.5, 0),
+            (-1.5, -2),
+            (-1024.4, -1024),
+            (-1024.6, -1025),
+            (32767.4, 32767),
+            (32767.5, 32767),
+            (1e30, 32767),
+            (f32::INFINITY, 32767),
+            (-32768.5, -32768),
+            (-1e30, -32768),
+            (f32::NEG_INFINITY, -32768),
+            (f32::NAN, 0),
+            (f32::MIN_POSITIVE, 0),
+        ] {
+            assert_eq!(int16(x), wanted, "{x}");
+        }
+        for (x, wanted) in [
+            (0.5, 0),
+            (1.5, 2),
+            (-0.4, 0),
+            (-7.0, 0),
+            (65535.4, 65535),
+            (65536.0, 65535),
+            (f32::INFINITY, 65535),
+            (f32::NAN, 0),
+        ] {
+            assert_eq!(uint16(x), wanted, "{x}");
+        }
+        // All of them, there and back.
+        for x in i16::MIN..=i16::MAX {
+            assert_eq!(to_i16(f32::from(x)), x);
+            assert_eq!(to_u16(f32::from(x as u16)), x as u16);
+            assert_eq!(to_i16(f32::from(x) + 0.25), x);
+        }
+    }
+
+    #[test]
+    fn doubles_are_rounded_once() {
+        // Between two float32 values and nearer to the upper; a second rounding would not matter here, a cut would.
+        let x = 1.0 + f64::from(f32::EPSILON) * 0.75;
+        let converted = convert_one(&x.to_ne_bytes(), ElementType::Float64, ElementType::Float32);
+        assert_eq!(f32::from_ne_bytes(converted.try_into().unwrap()), 1.0 + f32::EPSILON);
+        let converted = convert_one(&1e300f64.to_ne_bytes(), ElementType::Float64, ElementType::Float32);
+        assert_eq!(f32::from_ne_bytes(converted.try_into().unwrap()), f32::INFINITY);
+        let converted = convert_one(&0.1f32.to_ne_bytes(), ElementType::Float32, ElementType::Float64);
+        assert_eq!(f64::from_ne_bytes(converted.try_into().unwrap()), f64::from(0.1f32));
     }
 }

@@ -35,6 +35,12 @@ pub const PLANRT_INT32: planrt_element_type = 6;
 pub const PLANRT_INT64: planrt_element_type = 7;
 /// One byte, 0 or 1.
 pub const PLANRT_BOOL: planrt_element_type = 8;
+/// Signed, 16 bits, as CT has it. Of host memory only, no model's: planrt converts it.
+pub const PLANRT_INT16: planrt_element_type = 9;
+/// Unsigned, 16 bits. Of host memory only.
+pub const PLANRT_UINT16: planrt_element_type = 10;
+/// IEEE 754 binary64. Of host memory only.
+pub const PLANRT_FLOAT64: planrt_element_type = 11;
 
 /// Whether a tensor is read or written: `PLANRT_INPUT` or `PLANRT_OUTPUT`.
 #[allow(non_camel_case_types)]
@@ -65,6 +71,9 @@ const _: () = assert!(
         && PLANRT_INT32 == ElementType::Int32 as i32
         && PLANRT_INT64 == ElementType::Int64 as i32
         && PLANRT_BOOL == ElementType::Bool as i32
+        && PLANRT_INT16 == ElementType::Int16 as i32
+        && PLANRT_UINT16 == ElementType::Uint16 as i32
+        && PLANRT_FLOAT64 == ElementType::Float64 as i32
         && PLANRT_INPUT == Role::Input as i32
         && PLANRT_OUTPUT == Role::Output as i32
         && PLANRT_MEMORY_HOST == MemoryKind::Host as i32
@@ -140,8 +149,10 @@ pub struct planrt_tensor {
     pub output_data: *mut c_void,
     /// Bytes behind `input_data` or `output_data`: at least what the tensor takes.
     pub size_bytes: usize,
-    /// The type of the elements there: the model's. In host memory also `PLANRT_FLOAT32` where the model's is float16 or
-    /// bfloat16 (and the other way round): planrt then converts, rounding to nearest even.
+    /// The type of the elements there: the model's. In host memory, page-locked or not, planrt also converts: float32 where
+    /// the model has float16 or bfloat16 (and the other way round), and int16, uint16 and float64 where it has float32,
+    /// float16 or bfloat16. It takes the nearest value, ties to even; what is beyond the range of a floating-point type
+    /// becomes infinite, what is beyond that of an integer becomes its smallest or largest, and NaN becomes the integer 0.
     pub element_type: planrt_element_type,
     /// Where the memory is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`. `planrt_context_run` takes
     /// host memory and page-locked memory only.

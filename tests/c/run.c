@@ -188,6 +188,51 @@ static void float16(planrt_runtime *runtime) {
     planrt_engine_delete(engine);
 }
 
+/* Voxels as CT has them, and results as an application wants them. */
+static void types_of_host_memory(planrt_context *context) {
+    static int16_t voxels[IMAGE];
+    static uint16_t unsigned_voxels[IMAGE];
+    static double doubles[IMAGE], double_prob[PROB];
+    static float expected[PROB];
+    static int16_t int16_prob[PROB];
+    static uint16_t uint16_prob[PROB];
+    for (int i = 0; i < IMAGE; i++) image[i] = (float)(voxels[i] = (int16_t)(unsigned_voxels[i] = (uint16_t)(i % 7)));
+    for (int i = 0; i < IMAGE; i++) doubles[i] = image[i];
+    planrt_tensor in = small_image(image, 1), out = small_prob(expected, 1);
+    OK(planrt_context_run(context, &in, 1, &out, 1));
+    out.output_data = prob;
+
+    const struct {
+        const void *data;
+        size_t size_bytes;
+        planrt_element_type type;
+    } inputs[] = {{voxels, sizeof voxels, PLANRT_INT16},
+                  {unsigned_voxels, sizeof unsigned_voxels, PLANRT_UINT16},
+                  {doubles, sizeof doubles, PLANRT_FLOAT64}};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
+        in.input_data = inputs[i].data, in.size_bytes = inputs[i].size_bytes, in.element_type = inputs[i].type;
+        memset(prob, 0, sizeof prob);
+        OK(planrt_context_run(context, &in, 1, &out, 1));
+        CHECK(memcmp(prob, expected, sizeof expected) == 0);
+        in.size_bytes--;
+        FAILS(PLANRT_ERROR_BUFFER_TOO_SMALL, planrt_element_type_get_name(in.element_type),
+              planrt_context_run(context, &in, 1, &out, 1));
+    }
+    in = small_image(image, 1);
+
+    out.output_data = double_prob, out.size_bytes = sizeof double_prob, out.element_type = PLANRT_FLOAT64;
+    OK(planrt_context_run(context, &in, 1, &out, 1));
+    out.output_data = int16_prob, out.size_bytes = sizeof int16_prob, out.element_type = PLANRT_INT16;
+    OK(planrt_context_run(context, &in, 1, &out, 1));
+    out.output_data = uint16_prob, out.size_bytes = sizeof uint16_prob, out.element_type = PLANRT_UINT16;
+    OK(planrt_context_run(context, &in, 1, &out, 1));
+    for (int i = 0; i < PROB; i++) {
+        CHECK(double_prob[i] == (double)expected[i]);
+        CHECK(int16_prob[i] == (expected[i] > 0.5f) && uint16_prob[i] == int16_prob[i]);
+    }
+    fill(image, sizeof image / sizeof *image);
+}
+
 static void no_gpu_no_stream(planrt_runtime *runtime) {
     planrt_stream *stream = NULL;
     planrt_error *error = planrt_stream_new(runtime, 0, &stream);
@@ -216,6 +261,7 @@ int main(void) {
     wrong_calls(context);
     later_struct(context);
     float16(runtime);
+    types_of_host_memory(context);
     no_gpu_no_stream(runtime);
     planrt_context_delete(context);
     planrt_engine_delete(engine);

@@ -255,6 +255,9 @@ pub fn datum_type(element_type: ElementType) -> DatumType {
         ElementType::Int32 => DatumType::I32,
         ElementType::Int64 => DatumType::I64,
         ElementType::Bool => DatumType::Bool,
+        ElementType::Int16 => DatumType::I16,
+        ElementType::Uint16 => DatumType::U16,
+        ElementType::Float64 => DatumType::F64,
     }
 }
 
