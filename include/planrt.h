@@ -226,6 +226,12 @@ typedef int32_t planrt_error_code;
 #define PLANRT_ERROR_DEVICE_LOST 23
 
 /**
+ * The name of a code as this header has it, "PLANRT_ERROR_SHAPE", for logs; it lives as long as the process. Null for an
+ * unknown code, and for 0. Any thread.
+ */
+const char *planrt_error_code_get_name(planrt_error_code code);
+
+/**
  * The error's code: one of the `PLANRT_ERROR_` constants; 0 for null.
  *
  * Requires: `error` is null or alive.
@@ -470,6 +476,26 @@ typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, con
  * end its thread, nor call planrt.
  */
 typedef void (*planrt_release_callback)(void *user_data);
+
+/* ---- Devices ------------------------------------------------------------------------------------------------------- */
+
+/**
+ * The GPUs that the CUDA driver shows this process, as JSON, for an application that wants to choose one before it makes a
+ * runtime: an object with
+ *
+ * - `driver`: an object with `available`, true or false; if true `cuda_version` ("12.4", the newest CUDA that it speaks), a
+ *   string; if false `reason`, a string for people;
+ * - `devices`: an array, empty where there is no driver, with an object for each GPU: `ordinal`, for
+ *   `planrt_runtime_options_set_device`, and `total_memory_bytes`, numbers; `name` and `compute_capability` ("9.0"), strings;
+ *   `free_memory_bytes`, a number, or null with `reason`, a string, where the GPU cannot be used just now.
+ *
+ * The free memory is asked of the GPU itself: that takes some tenths of a second for each that this process does not use
+ * yet. No GPU, and no driver, is no error. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
+ *
+ * Requires: `json_out` is null or writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_describe_devices(char **json_out);
 
 /* ---- Runtimes ------------------------------------------------------------------------------------------------------ */
 
@@ -937,6 +963,35 @@ struct planrt_error *planrt_engine_get_statistic(const struct planrt_engine *eng
                                                  int64_t *value_out);
 
 /**
+ * The name that the model gives to an extent that it leaves open (ONNX's `dim_param`), in UTF-8; it lives as long as the
+ * engine. Extents of the same name have to be the same in one run. Null where there is no name: for extents that are fixed,
+ * for a model that gives none, for a plan, since TensorRT keeps none, and where there is no such tensor or axis. Any thread.
+ *
+ * Requires: `engine` is null or alive.
+ */
+const char *planrt_engine_get_dimension_name(const struct planrt_engine *engine,
+                                             int32_t tensor,
+                                             int32_t axis);
+
+/**
+ * What the model's file says of itself, as JSON: an object with `format`, "onnx" or "plan", and `name`, the model's.
+ *
+ * For "onnx" also `producer_name`, `producer_version`, `domain` and `description`, strings, empty where the file says nothing;
+ * `ir_version` and `model_version`, numbers; `opsets`, an array of objects with `domain`, a string, and `version`, a number;
+ * `properties`, an object with what the model's maker put there (`metadata_props`), strings by their keys.
+ *
+ * For "plan" also `builder` ("TensorRT" or "TensorRT-RTX"), `builder_version` ("10.13.3") and `compute_capability` ("9.0", of
+ * the GPU that it was built for), strings, null where the plan's header does not say.
+ *
+ * Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
+ *
+ * Requires: `engine` is alive, `json_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_get_metadata_json(const struct planrt_engine *engine,
+                                                     char **json_out);
+
+/**
  * The model's layers as JSON: `{"Layers": [...]}`. Of a plan it is what TensorRT's engine inspector says: names, or objects
  * with fields of that TensorRT version where the plan was built with detailed profiling. Of an ONNX model each layer is an
  * object with `Name` and `LayerType` (the operator), strings, and `Inputs` and `Outputs`, arrays of tensors' names. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
@@ -1179,6 +1234,22 @@ struct planrt_error *planrt_context_get_shape(struct planrt_context *context,
                                               const char *tensor,
                                               int64_t *shape_out,
                                               int32_t *rank_out);
+
+/**
+ * The shape that an output had in the last run, given or dropped, also where it depends on the data: give memory for the
+ * largest that can come, and ask afterwards how much of it was written. `shape_out` has room for `PLANRT_MAX_RANK` extents.
+ *
+ * Errors: `PLANRT_ERROR_SHAPE` where the last run failed, and until a run has succeeded with the inputs' shapes as they are
+ * set; `_INVALID_ARGUMENT` for an input; `_NOT_FOUND`. With TensorRT a run whose outputs depend on the data fails
+ * (`PLANRT_ERROR_UNSUPPORTED`).
+ *
+ * Requires: `context` is alive, `output` a string, `shape_out` and `rank_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_context_get_output_shape(struct planrt_context *context,
+                                                     const char *output,
+                                                     int64_t *shape_out,
+                                                     int32_t *rank_out);
 
 /**
  * The bytes that an input or output takes with the inputs' shapes as set.

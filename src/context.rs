@@ -32,6 +32,8 @@ struct State {
     bound: Vec<Option<usize>>,
     /// Whether everything is bound and large enough for the shapes as they are.
     checked: bool,
+    /// Whether the last run succeeded, with the inputs' shapes as they are.
+    ran: bool,
 }
 
 impl Context {
@@ -49,7 +51,7 @@ impl Context {
     fn around(inner: Box<dyn backend::Context>, engine: Arc<dyn Engine>) -> Self {
         let cancellation = inner.cancellation();
         let bound = vec![None; engine.description().tensors.len()];
-        Self { engine, state: Mutex::new(State { inner, bound, checked: false }), cancellation }
+        Self { engine, state: Mutex::new(State { inner, bound, checked: false, ran: false }), cancellation }
     }
 
     /// The state, for the one thread that uses it: a second one is told so instead of being made to wait, since what it
@@ -76,7 +78,7 @@ impl Context {
                 Some(number as usize)
             }
         };
-        state.checked = false;
+        (state.checked, state.ran) = (false, false);
         state.inner.set_profile(profile)
     }
 
@@ -88,7 +90,7 @@ impl Context {
         let mut state = self.state()?;
         let tensor = self.description().find(name)?;
         self.description().check_shape(tensor, shape)?;
-        state.checked = false;
+        (state.checked, state.ran) = (false, false);
         state.inner.set_shape(tensor, shape)
     }
 
@@ -97,6 +99,26 @@ impl Context {
         let mut state = self.state()?;
         let tensor = self.description().find(name)?;
         state.inner.shape(tensor)
+    }
+
+    /// The shape that an output had in the last run, also where it depends on the data.
+    pub fn output_shape(&self, name: &str) -> Result<Shape> {
+        let mut state = self.state()?;
+        let tensor = self.description().find(name)?;
+        let info = &self.description().tensors[tensor];
+        if info.role != Role::Output {
+            return Err(Error::new(Code::InvalidArgument, format!("{} is no output", info.quoted())));
+        }
+        if !state.ran {
+            return Err(Error::new(
+                Code::Shape,
+                format!(
+                    "{} has no shape yet: no run has succeeded since the inputs' shapes were set, or the last one failed",
+                    info.quoted()
+                ),
+            ));
+        }
+        state.inner.result_shape(tensor)
     }
 
     /// Bytes of a tensor of the shape that it has now.
@@ -165,9 +187,12 @@ impl Context {
         if !state.checked {
             state.check(self.description())?;
         }
+        state.ran = false;
         self.cancellation.take()?;
         // SAFETY: as the caller says.
-        unsafe { state.inner.enqueue(stream) }
+        unsafe { state.inner.enqueue(stream) }?;
+        state.ran = true;
+        Ok(())
     }
 
     /// Runs from host memory to host memory.
@@ -187,7 +212,7 @@ impl Context {
             self.check_size(input, &input.shape)?;
         }
         // All of them are good: only now is anything changed.
-        state.checked = false;
+        (state.checked, state.ran) = (false, false);
         for input in &inputs {
             state.inner.set_shape(input.tensor, &input.shape)?;
         }
@@ -198,7 +223,9 @@ impl Context {
         }
         self.cancellation.take()?;
         // SAFETY: as the caller says.
-        unsafe { state.inner.run(&inputs, &outputs) }
+        unsafe { state.inner.run(&inputs, &outputs) }?;
+        state.ran = true;
+        Ok(())
     }
 
     /// Asks the run under way, or else the next one, to end. Any thread, also while the context is in use.

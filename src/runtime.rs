@@ -1,7 +1,7 @@
 //! What was found and loaded for an application: the driver, the device, TensorRT, and the log they share.
 
 use crate::backend::{Engine, tensorrt};
-use crate::cuda::{Device, DeviceInfo};
+use crate::cuda::{self, Device, DeviceInfo};
 use crate::engine::Description;
 use crate::error::{Error, Result};
 use crate::log::{Level, Log, Sink};
@@ -125,16 +125,13 @@ impl Runtime {
 
     /// What there is and what there is not, with reasons.
     pub fn describe(&self) -> Value {
-        let reason = |error: Error| json!({ "available": false, "reason": error.to_string() });
         let device = match self.device() {
-            Ok(device) => json!({
-                "available": true,
-                "ordinal": device.info.ordinal,
-                "name": device.info.name,
-                "compute_capability": format!("{}.{}", device.info.compute_capability.0, device.info.compute_capability.1),
-                "total_memory_bytes": device.info.total_memory,
-            }),
-            Err(error) => reason(error),
+            Ok(device) => {
+                let mut described = describe_device(&device.info);
+                described["available"] = true.into();
+                described
+            }
+            Err(error) => unavailable(&error),
         };
         let tensorrt = match self.tensorrt() {
             Ok(tensorrt) => json!({
@@ -143,7 +140,7 @@ impl Runtime {
                 "flavor": tensorrt.flavor().to_string(),
                 "path": tensorrt.path().to_string_lossy(),
             }),
-            Err(error) => reason(error),
+            Err(error) => unavailable(&error),
         };
         json!({
             "planrt": env!("CARGO_PKG_VERSION"),
@@ -155,6 +152,44 @@ impl Runtime {
             },
         })
     }
+}
+
+/// The GPUs that the driver shows this process. Fails nowhere: what cannot be found out is told.
+pub fn describe_devices() -> Value {
+    let found = cuda::driver_version().and_then(|version| Ok((version, cuda::devices()?)));
+    let ((major, minor), devices) = match found {
+        Ok(found) => found,
+        Err(error) => return json!({ "driver": unavailable(&error), "devices": [] }),
+    };
+    let describe = |info: &DeviceInfo| {
+        let mut device = describe_device(info);
+        match Device::open(info.ordinal).and_then(|device| device.memory()) {
+            Ok((free, _)) => device["free_memory_bytes"] = free.into(),
+            Err(error) => {
+                device["free_memory_bytes"] = Value::Null;
+                device["reason"] = error.to_string().into();
+            }
+        }
+        device
+    };
+    json!({
+        "driver": { "available": true, "cuda_version": format!("{major}.{minor}") },
+        "devices": devices.iter().map(describe).collect::<Vec<_>>(),
+    })
+}
+
+fn describe_device(info: &DeviceInfo) -> Value {
+    let (major, minor) = info.compute_capability;
+    json!({
+        "ordinal": info.ordinal,
+        "name": info.name,
+        "compute_capability": format!("{major}.{minor}"),
+        "total_memory_bytes": info.total_memory,
+    })
+}
+
+fn unavailable(error: &Error) -> Value {
+    json!({ "available": false, "reason": error.to_string() })
 }
 
 const NO_CPU_ENGINE: &str = "this libplanrt was built without the CPU engine, which runs ONNX models; build it with the \

@@ -15,7 +15,8 @@ use crate::error::{Code, Error, Result};
 use crate::log::Log;
 use crate::tensor::{HostTensor, Shape};
 use instance_group::{InstanceGroup, InstanceGroupOptions};
-use std::ffi::c_void;
+use serde_json::Value;
+use std::ffi::{CStr, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +31,14 @@ pub trait Engine: Send + Sync {
 
     /// The layers as JSON, in the form of TensorRT's engine inspector: `{"Layers": […]}`.
     fn layers_json(&self) -> Result<String>;
+
+    /// What the model's file says of itself, as JSON.
+    fn metadata(&self) -> Value;
+
+    /// The name that the model gives to an extent that it leaves open.
+    fn dimension_name(&self, _tensor: usize, _axis: usize) -> Option<&CStr> {
+        None
+    }
 
     /// A number that the engine knows of itself.
     fn statistic(&self, statistic: Statistic) -> Result<i64> {
@@ -69,6 +78,12 @@ pub trait Context: Send {
 
     /// The shape that a tensor has with the inputs' shapes as set; an error while an input's shape is missing.
     fn shape(&mut self, tensor: usize) -> Result<Shape>;
+
+    /// The shape that an output had in the last run, where the inputs' shapes have not changed since. The same as
+    /// [`shape`](Self::shape) unless it depends on the data.
+    fn result_shape(&mut self, tensor: usize) -> Result<Shape> {
+        self.shape(tensor)
+    }
 
     /// Binds memory of the tensor's [`MemoryKind`](crate::engine::MemoryKind).
     ///

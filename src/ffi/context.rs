@@ -135,6 +135,30 @@ pub unsafe extern "C" fn planrt_context_get_shape(
     })
 }
 
+/// The shape that an output had in the last run, given or dropped, also where it depends on the data: give memory for the
+/// largest that can come, and ask afterwards how much of it was written. `shape_out` has room for `PLANRT_MAX_RANK` extents.
+///
+/// Errors: `PLANRT_ERROR_SHAPE` where the last run failed, and until a run has succeeded with the inputs' shapes as they are
+/// set; `_INVALID_ARGUMENT` for an input; `_NOT_FOUND`. With TensorRT a run whose outputs depend on the data fails
+/// (`PLANRT_ERROR_UNSUPPORTED`).
+///
+/// Requires: `context` is alive, `output` a string, `shape_out` and `rank_out` writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_context_get_output_shape(
+    context: *mut planrt_context,
+    output: *const c_char,
+    shape_out: *mut i64,
+    rank_out: *mut i32,
+) -> *mut planrt_error {
+    export!(context; output: &str, shape_out: OutArray<_, PLANRT_MAX_RANK>, rank_out: Out<_> => {
+        let shape = context.output_shape(output)?;
+        shape_out.set(extents(&shape));
+        rank_out.set(shape.len() as i32);
+        Ok(())
+    })
+}
+
 /// The bytes that an input or output takes with the inputs' shapes as set.
 ///
 /// Requires: `context` is alive, `tensor` a string, `size_bytes_out` writable.

@@ -442,6 +442,49 @@ pub unsafe extern "C" fn planrt_engine_get_statistic(
     })
 }
 
+/// The name that the model gives to an extent that it leaves open (ONNX's `dim_param`), in UTF-8; it lives as long as the
+/// engine. Extents of the same name have to be the same in one run. Null where there is no name: for extents that are fixed,
+/// for a model that gives none, for a plan, since TensorRT keeps none, and where there is no such tensor or axis. Any thread.
+///
+/// Requires: `engine` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_dimension_name(
+    engine: *const planrt_engine,
+    tensor: i32,
+    axis: i32,
+) -> *const c_char {
+    export!(engine; else std::ptr::null() => {
+        let place = usize::try_from(tensor).ok().zip(usize::try_from(axis).ok());
+        place
+            .and_then(|(tensor, axis)| engine.dimension_name(tensor, axis))
+            .map_or(std::ptr::null(), std::ffi::CStr::as_ptr)
+    })
+}
+
+/// What the model's file says of itself, as JSON: an object with `format`, "onnx" or "plan", and `name`, the model's.
+///
+/// For "onnx" also `producer_name`, `producer_version`, `domain` and `description`, strings, empty where the file says nothing;
+/// `ir_version` and `model_version`, numbers; `opsets`, an array of objects with `domain`, a string, and `version`, a number;
+/// `properties`, an object with what the model's maker put there (`metadata_props`), strings by their keys.
+///
+/// For "plan" also `builder` ("TensorRT" or "TensorRT-RTX"), `builder_version` ("10.13.3") and `compute_capability` ("9.0", of
+/// the GPU that it was built for), strings, null where the plan's header does not say.
+///
+/// Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
+///
+/// Requires: `engine` is alive, `json_out` writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_get_metadata_json(
+    engine: *const planrt_engine,
+    json_out: *mut *mut c_char,
+) -> *mut planrt_error {
+    export!(engine; json_out: Out<_> => {
+        json_out.give_text(engine.metadata().to_string());
+        Ok(())
+    })
+}
+
 /// The model's layers as JSON: `{"Layers": [...]}`. Of a plan it is what TensorRT's engine inspector says: names, or objects
 /// with fields of that TensorRT version where the plan was built with detailed profiling. Of an ONNX model each layer is an
 /// object with `Name` and `LayerType` (the operator), strings, and `Inputs` and `Outputs`, arrays of tensors' names. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.

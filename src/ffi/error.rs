@@ -98,6 +98,39 @@ const _: () = assert!(
         && PLANRT_ERROR_DEVICE_LOST == Code::DeviceLost as i32
 );
 
+/// The name of a code as this header has it, "PLANRT_ERROR_SHAPE", for logs; it lives as long as the process. Null for an
+/// unknown code, and for 0. Any thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn planrt_error_code_get_name(code: planrt_error_code) -> *const c_char {
+    let name = match code {
+        PLANRT_ERROR_INVALID_ARGUMENT => c"PLANRT_ERROR_INVALID_ARGUMENT",
+        PLANRT_ERROR_NOT_FOUND => c"PLANRT_ERROR_NOT_FOUND",
+        PLANRT_ERROR_IO => c"PLANRT_ERROR_IO",
+        PLANRT_ERROR_INVALID_MODEL => c"PLANRT_ERROR_INVALID_MODEL",
+        PLANRT_ERROR_INCOMPATIBLE_MODEL => c"PLANRT_ERROR_INCOMPATIBLE_MODEL",
+        PLANRT_ERROR_MISSING_PLUGIN => c"PLANRT_ERROR_MISSING_PLUGIN",
+        PLANRT_ERROR_NO_CUDA => c"PLANRT_ERROR_NO_CUDA",
+        PLANRT_ERROR_NO_TENSORRT => c"PLANRT_ERROR_NO_TENSORRT",
+        PLANRT_ERROR_UNSUPPORTED => c"PLANRT_ERROR_UNSUPPORTED",
+        PLANRT_ERROR_SHAPE => c"PLANRT_ERROR_SHAPE",
+        PLANRT_ERROR_BUFFER_TOO_SMALL => c"PLANRT_ERROR_BUFFER_TOO_SMALL",
+        PLANRT_ERROR_OUT_OF_MEMORY => c"PLANRT_ERROR_OUT_OF_MEMORY",
+        PLANRT_ERROR_IN_USE => c"PLANRT_ERROR_IN_USE",
+        PLANRT_ERROR_CANCELLED => c"PLANRT_ERROR_CANCELLED",
+        PLANRT_ERROR_CUDA => c"PLANRT_ERROR_CUDA",
+        PLANRT_ERROR_TENSORRT => c"PLANRT_ERROR_TENSORRT",
+        PLANRT_ERROR_POISONED => c"PLANRT_ERROR_POISONED",
+        PLANRT_ERROR_INTERNAL => c"PLANRT_ERROR_INTERNAL",
+        PLANRT_ERROR_DEADLINE => c"PLANRT_ERROR_DEADLINE",
+        PLANRT_ERROR_QUEUE_FULL => c"PLANRT_ERROR_QUEUE_FULL",
+        PLANRT_ERROR_SHUT_DOWN => c"PLANRT_ERROR_SHUT_DOWN",
+        PLANRT_ERROR_FORKED => c"PLANRT_ERROR_FORKED",
+        PLANRT_ERROR_DEVICE_LOST => c"PLANRT_ERROR_DEVICE_LOST",
+        _ => return std::ptr::null(),
+    };
+    name.as_ptr()
+}
+
 /// Success is null; an error is handed to the caller.
 pub(super) fn into_raw(result: Result<()>) -> *mut planrt_error {
     match result {

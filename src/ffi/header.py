@@ -22,6 +22,7 @@ SECTIONS = {
     "error": "Errors",
     "tensor": "Tensors",
     "log": "The log",
+    "device": "Devices",
     "runtime": "Runtimes",
     "engine": "Engines",
     "buffer": "Buffers",

@@ -10,6 +10,7 @@
 mod argument;
 mod buffer;
 mod context;
+mod device;
 mod doctor;
 mod engine;
 mod error;

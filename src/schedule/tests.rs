@@ -51,6 +51,10 @@ impl Engine for DoubleEngine {
     fn description(&self) -> &Description {
         &self.0
     }
+    fn metadata(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     fn layers_json(&self) -> Result<String> {
         unimplemented!()
     }

@@ -48,6 +48,23 @@ static void options_and_log(void) {
     CHECK(log.too_verbose == 0);
 }
 
+static void codes(void) {
+    CHECK(strcmp(planrt_error_code_get_name(PLANRT_ERROR_INVALID_ARGUMENT), "PLANRT_ERROR_INVALID_ARGUMENT") == 0);
+    CHECK(strcmp(planrt_error_code_get_name(PLANRT_ERROR_FORKED), "PLANRT_ERROR_FORKED") == 0);
+    CHECK(!planrt_error_code_get_name(0) && !planrt_error_code_get_name(-1) && !planrt_error_code_get_name(9999));
+    for (planrt_error_code code = 1; code <= PLANRT_ERROR_DEVICE_LOST; code++)
+        CHECK(strncmp(planrt_error_code_get_name(code), "PLANRT_ERROR_", 13) == 0);
+}
+
+static void devices(void) {
+    char *json = NULL;
+    OK(planrt_describe_devices(&json));
+    puts(json);
+    CHECK(strstr(json, "\"driver\":") && strstr(json, "\"devices\":[") && strstr(json, "\"available\":"));
+    CHECK(strstr(json, "\"reason\":") || strstr(json, "\"free_memory_bytes\":"));
+    planrt_string_delete(json);
+}
+
 static void runtime_json(void) {
     planrt_runtime *runtime = new_runtime();
     char *json = NULL;
@@ -88,6 +105,17 @@ static void engine(void) {
     CHECK(planrt_engine_get_backend(engine) == PLANRT_BACKEND_CPU);
     CHECK(*planrt_engine_get_name(engine) && *planrt_engine_get_device_name(engine));
     CHECK(planrt_engine_get_tensor_count(engine) == 2);
+    for (int32_t i = 0; i < 2; i++) {
+        CHECK(strcmp(planrt_engine_get_dimension_name(engine, i, 0), "batch") == 0);
+        CHECK(!planrt_engine_get_dimension_name(engine, i, 1) && !planrt_engine_get_dimension_name(engine, i, 5));
+    }
+    CHECK(!planrt_engine_get_dimension_name(engine, 2, 0) && !planrt_engine_get_dimension_name(engine, -1, 0));
+    char *metadata = NULL;
+    OK(planrt_engine_get_metadata_json(engine, &metadata));
+    puts(metadata);
+    CHECK(strstr(metadata, "\"format\":\"onnx\"") && strstr(metadata, "\"name\":\"small\""));
+    CHECK(strstr(metadata, "\"opsets\":[{\"domain\":\"\",\"version\":13}]") && strstr(metadata, "\"properties\":{"));
+    planrt_string_delete(metadata);
     tensor(engine, "image", PLANRT_INPUT, 1);
     tensor(engine, "prob", PLANRT_OUTPUT, 2);
     CHECK(planrt_engine_get_profile_count(engine) == 0);
@@ -135,6 +163,8 @@ static void engine_options(void) {
 int main(void) {
     versions();
     options_and_log();
+    codes();
+    devices();
     runtime_json();
     report();
     engine();

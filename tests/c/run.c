@@ -233,6 +233,42 @@ static void types_of_host_memory(planrt_context *context) {
     fill(image, sizeof image / sizeof *image);
 }
 
+/* The caller gives memory for the most that can come, and is told how much did. */
+static void shape_after_the_run(planrt_runtime *runtime, planrt_context *known) {
+    planrt_tensor in = small_image(image, 2), out = small_prob(prob, 2);
+    int64_t shape[PLANRT_MAX_RANK];
+    int32_t rank = -7;
+    OK(planrt_context_run(known, &in, 1, &out, 1));
+    OK(planrt_context_get_output_shape(known, "prob", shape, &rank));
+    CHECK(rank == 5 && shape[0] == 2 && shape[1] == 2 && shape[4] == 8);
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "image", planrt_context_get_output_shape(known, "image", shape, &rank));
+    OK(planrt_context_set_shape(known, "image", in.shape, in.rank));
+    FAILS(PLANRT_ERROR_SHAPE, "prob", planrt_context_get_output_shape(known, "prob", shape, &rank));
+
+    planrt_engine *engine = load(runtime, MODELS "/places.onnx");
+    planrt_context *context = new_context(engine);
+    float pixels[2 * 8] = {0};
+    int64_t found[2 * 2 * 8];
+    in = (planrt_tensor){.struct_size = sizeof in, .name = "image", .input_data = pixels, .size_bytes = sizeof pixels,
+                         .element_type = PLANRT_FLOAT32, .rank = 2, .shape = {2, 8}};
+    out = (planrt_tensor){.struct_size = sizeof out, .name = "found", .output_data = found, .size_bytes = sizeof found,
+                          .element_type = PLANRT_INT64};
+    FAILS(PLANRT_ERROR_SHAPE, "found", planrt_context_get_output_shape(context, "found", shape, &rank));
+    for (int count = 0; count < 4; count++) {
+        if (count > 0) pixels[5 * count] = 1;
+        OK(planrt_context_run(context, &in, 1, &out, 1));
+        OK(planrt_context_get_output_shape(context, "found", shape, &rank));
+        CHECK(rank == 2 && shape[0] == 2 && shape[1] == count);
+        for (int i = 0; i < count; i++) CHECK(8 * found[i] + found[count + i] == 5 * (i + 1));
+    }
+    FAILS(PLANRT_ERROR_UNSUPPORTED, "found", planrt_context_get_shape(context, "found", shape, &rank));
+    out.size_bytes = 5 * sizeof *found; /* six are found */
+    FAILS(PLANRT_ERROR_BUFFER_TOO_SMALL, "found", planrt_context_run(context, &in, 1, &out, 1));
+    FAILS(PLANRT_ERROR_SHAPE, "found", planrt_context_get_output_shape(context, "found", shape, &rank));
+    planrt_context_delete(context);
+    planrt_engine_delete(engine);
+}
+
 static void no_gpu_no_stream(planrt_runtime *runtime) {
     planrt_stream *stream = NULL;
     planrt_error *error = planrt_stream_new(runtime, 0, &stream);
@@ -262,6 +298,7 @@ int main(void) {
     later_struct(context);
     float16(runtime);
     types_of_host_memory(context);
+    shape_after_the_run(runtime, context);
     no_gpu_no_stream(runtime);
     planrt_context_delete(context);
     planrt_engine_delete(engine);

@@ -242,6 +242,14 @@ def labels():
 
 
 @model
+def places():
+    """An output whose shape depends on the data: where the image is not zero."""
+    net = Net("places")
+    net.output("found", net.op("NonZero", net.input("image", ["height", 8])), [2, "count"], TensorProto.INT64)
+    return net
+
+
+@model
 def fixed_batch():
     """A batch that is fixed in the model, and is not one."""
     net = Net("fixed_batch")

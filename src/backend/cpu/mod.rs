@@ -27,6 +27,7 @@ use context::CpuContext;
 use model::{Model, run_type};
 use plan::{Plan, Plans};
 use std::collections::TryReserveError;
+use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use threads::Threads;
@@ -96,6 +97,14 @@ impl Engine for CpuEngine {
 
     fn layers_json(&self) -> Result<String> {
         Ok(self.model.layers_json.clone())
+    }
+
+    fn metadata(&self) -> serde_json::Value {
+        self.model.metadata.clone()
+    }
+
+    fn dimension_name(&self, tensor: usize, axis: usize) -> Option<&CStr> {
+        self.model.dimension_names.get(tensor)?.get(axis)?.as_deref()
     }
 
     fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>> {

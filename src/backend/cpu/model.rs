@@ -9,7 +9,7 @@ use crate::process::memory;
 use crate::quote::quoted;
 use crate::tensor::{ElementType, Shape};
 use prost::Message;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::CString;
 use tract_onnx::Onnx;
@@ -22,6 +22,10 @@ use tract_onnx::prelude::*;
 pub struct Model {
     pub description: Description,
     pub layers_json: String,
+    /// What the file says of itself, as JSON.
+    pub metadata: Value,
+    /// For each tensor, the name that the model gives to each open extent.
+    pub dimension_names: Vec<Vec<Option<CString>>>,
     graph: InferenceModel,
     /// For each input, the name that the model gives to each open extent.
     symbols: Vec<Vec<Option<String>>>,
@@ -45,6 +49,7 @@ impl Model {
         resize::register(&mut onnx.op_register);
         check(&graph, &onnx)?;
         let layers_json = layers_json(&graph);
+        let metadata = metadata(&proto, &graph);
 
         let initializers: HashSet<_> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
         graph.input.retain(|input| !initializers.contains(input.name.as_str()));
@@ -76,6 +81,8 @@ impl Model {
             },
             layers_json,
             graph,
+            metadata,
+            dimension_names: inputs.iter().chain(&outputs).map(Declared::dimension_names).collect::<Result<_>>()?,
             symbols: inputs.iter().map(Declared::symbols).collect(),
             batched,
             size,
@@ -331,6 +338,10 @@ impl Declared {
         })
     }
 
+    fn dimension_names(&self) -> Result<Vec<Option<CString>>> {
+        self.symbols().iter().map(|name| name.as_deref().map(c_string).transpose()).collect()
+    }
+
     fn symbols(&self) -> Vec<Option<String>> {
         let name = |extent: &Declare| match extent {
             Declare::Named(name) => Some(name.clone()),
@@ -480,6 +491,27 @@ fn parse(onnx: &Onnx, proto: &ModelProto) -> Result<InferenceModel> {
 fn layers_json(graph: &GraphProto) -> String {
     let layer = |node: &NodeProto| json!({ "Name": node.name, "LayerType": node.op_type, "Inputs": node.input, "Outputs": node.output });
     json!({ "Layers": graph.node.iter().map(layer).collect::<Vec<_>>() }).to_string()
+}
+
+/// What an ONNX file says of itself beside its graph.
+fn metadata(model: &ModelProto, graph: &GraphProto) -> Value {
+    let properties = model.metadata_props.iter().map(|entry| (entry.key.clone(), Value::from(entry.value.clone())));
+    json!({
+        "format": "onnx",
+        "name": graph.name,
+        "ir_version": model.ir_version,
+        "opsets": model
+            .opset_import
+            .iter()
+            .map(|opset| json!({ "domain": opset.domain, "version": opset.version }))
+            .collect::<Vec<_>>(),
+        "producer_name": model.producer_name,
+        "producer_version": model.producer_version,
+        "domain": model.domain,
+        "model_version": model.model_version,
+        "description": model.doc_string,
+        "properties": properties.collect::<serde_json::Map<_, _>>(),
+    })
 }
 
 fn c_string(text: &str) -> Result<CString> {

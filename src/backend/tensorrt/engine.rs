@@ -2,6 +2,7 @@
 
 use super::diagnostics::{failed, gather};
 use super::library::Library;
+use super::plan::Origin;
 use super::profiles::Profiles;
 use super::{Plan, PlanOptions};
 use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, Statistic, TensorInfo};
@@ -9,6 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::model::fingerprint;
 use crate::quote::quoted_bytes;
 use crate::tensor::{ElementType, Shape};
+use serde_json::{Value, json};
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -23,6 +25,8 @@ pub struct Engine {
     description: Description,
     profiles: Arc<Profiles>,
     library: Arc<Library>,
+    /// `None` for a copy, which nobody asks.
+    origin: Option<Origin>,
 }
 
 impl Engine {
@@ -30,6 +34,7 @@ impl Engine {
         let _current = library.device().make_current()?;
         let mut engine = Self::new(library.load_plan(plan, options)?, library.clone())?;
         engine.description.fingerprint = fingerprint(plan.data);
+        engine.origin = Some(plan.origin);
         Ok(Arc::new(engine))
     }
 
@@ -39,7 +44,7 @@ impl Engine {
         let dynamic = description.tensors.iter().any(|t| t.role == Role::Input && t.shape.is_dynamic());
         let exclusive = dynamic && library.version().generation == Generation::V8;
         let profiles = Profiles::new(description.profiles.len(), exclusive, library.version());
-        Ok(Self { engine: ManuallyDrop::new(engine), description, profiles, library })
+        Ok(Self { engine: ManuallyDrop::new(engine), description, profiles, library, origin: None })
     }
 
     pub fn library(&self) -> &Arc<Library> {
@@ -88,6 +93,19 @@ impl Engine {
         let (json, said) =
             gather(|| self.engine.create_engine_inspector()?.engine_information(LayerInformationFormat::Json));
         json.ok_or_else(|| failed(Code::TensorRt, "TensorRT's engine inspector gives nothing".to_owned(), &said))
+    }
+
+    /// What the plan's header says, as JSON.
+    pub fn metadata(&self) -> Value {
+        let version = self.origin.and_then(|origin| origin.version);
+        let compute_capability = self.origin.and_then(|origin| origin.compute_capability);
+        json!({
+            "format": "plan",
+            "name": self.description.name.to_string_lossy(),
+            "builder": if self.origin.is_some_and(|origin| origin.is_rtx) { "TensorRT-RTX" } else { "TensorRT" },
+            "builder_version": version.map(|[major, minor, patch, _]| format!("{major}.{minor}.{patch}")),
+            "compute_capability": compute_capability.map(|(major, minor)| format!("{major}.{minor}")),
+        })
     }
 
     /// A number that the engine knows of itself.

@@ -77,6 +77,10 @@ impl backend::Engine for Engine {
         self.layers_json()
     }
 
+    fn metadata(&self) -> serde_json::Value {
+        self.metadata()
+    }
+
     fn statistic(&self, statistic: Statistic) -> Result<i64> {
         self.statistic(statistic)
     }
