@@ -12,6 +12,8 @@
  * The calling thread. A call computes in the default floating-point mode and gives the caller's back, with errno and the
  * floating-point exceptions as they were; a pthread_cancel waits until the call has returned. A callback on a thread of the
  * application's has that thread's mode. Threads of planrt's take no signals but those of their own faults.
+ * 16 KiB of stack are enough, but for calls that have TensorRT work on the thread (contexts; requests of new shapes): with
+ * less than 256 KiB left these fail with PLANRT_ERROR_OUT_OF_MEMORY.
  *
  * Fork. In the child of a fork, calls with handles of the parent's fail with PLANRT_ERROR_FORKED, and deletes of them free
  * nothing: begin with planrt_runtime_new there. The GPU is out of the child's reach where the parent has used it.

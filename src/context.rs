@@ -4,6 +4,7 @@ use crate::backend::{self, Cancellation, Engine};
 use crate::cuda::Stream;
 use crate::engine::{Description, Role, given_twice, missing_input, too_small};
 use crate::error::{Code, Error, Result};
+use crate::process::stack;
 use crate::sync::{Mutex, MutexGuard};
 use crate::tensor::{ElementType, HostTensor, Shape};
 use std::ffi::c_void;
@@ -38,13 +39,13 @@ struct State {
 
 impl Context {
     pub fn new(engine: Arc<dyn Engine>) -> Result<Self> {
-        let inner = engine.clone().new_context()?;
+        let inner = stack::with_room(|| engine.clone().new_context())?;
         Ok(Self::around(inner, engine))
     }
 
     /// One that computes in device memory which the caller lends.
     pub fn without_memory(engine: Arc<dyn Engine>) -> Result<Self> {
-        let inner = engine.clone().new_context_without_memory()?;
+        let inner = stack::with_room(|| engine.clone().new_context_without_memory())?;
         Ok(Self::around(inner, engine))
     }
 
@@ -87,18 +88,20 @@ impl Context {
     }
 
     pub fn set_shape(&self, name: &str, shape: &Shape) -> Result<()> {
-        let mut state = self.state()?;
+        let mut guard = self.state()?;
+        let state = &mut *guard;
         let tensor = self.description().find(name)?;
         self.description().check_shape(tensor, shape)?;
         (state.checked, state.ran) = (false, false);
-        state.inner.set_shape(tensor, shape)
+        backend::with_stack(&*self.engine, || state.inner.set_shape(tensor, shape))
     }
 
     /// The shape of a tensor, outputs too, as far as it follows from the inputs' shapes as set.
     pub fn shape(&self, name: &str) -> Result<Shape> {
-        let mut state = self.state()?;
+        let mut guard = self.state()?;
+        let state = &mut *guard;
         let tensor = self.description().find(name)?;
-        state.inner.shape(tensor)
+        backend::with_stack(&*self.engine, || state.inner.shape(tensor))
     }
 
     /// The shape that an output had in the last run, also where it depends on the data.
@@ -123,9 +126,11 @@ impl Context {
 
     /// Bytes of a tensor of the shape that it has now.
     pub fn size(&self, name: &str) -> Result<usize> {
-        let mut state = self.state()?;
+        let mut guard = self.state()?;
+        let state = &mut *guard;
         let tensor = self.description().find(name)?;
-        state.inner.shape(tensor)?.bytes(self.description().tensors[tensor].element_type)
+        let shape = backend::with_stack(&*self.engine, || state.inner.shape(tensor))?;
+        shape.bytes(self.description().tensors[tensor].element_type)
     }
 
     /// Binds memory to a tensor. Its size is held against the tensor's when work is enqueued, since the shape may change
@@ -145,7 +150,9 @@ impl Context {
 
     /// Bytes of device memory for the shapes as set.
     pub fn device_memory_size(&self) -> Result<usize> {
-        self.state()?.inner.device_memory_size()
+        let mut guard = self.state()?;
+        let state = &mut *guard;
+        backend::with_stack(&*self.engine, || state.inner.device_memory_size())
     }
 
     /// # Safety
@@ -183,16 +190,19 @@ impl Context {
     /// # Safety
     /// As for [`backend::Context::enqueue`].
     pub unsafe fn enqueue(&self, stream: Option<&Stream>) -> Result<()> {
-        let mut state = self.state()?;
-        if !state.checked {
-            state.check(self.description())?;
-        }
-        state.ran = false;
-        self.cancellation.take()?;
-        // SAFETY: as the caller says.
-        unsafe { state.inner.enqueue(stream) }?;
-        state.ran = true;
-        Ok(())
+        let mut guard = self.state()?;
+        let state = &mut *guard;
+        backend::with_stack(&*self.engine, || {
+            if !state.checked {
+                state.check(self.description())?;
+            }
+            state.ran = false;
+            self.cancellation.take()?;
+            // SAFETY: as the caller says.
+            unsafe { state.inner.enqueue(stream) }?;
+            state.ran = true;
+            Ok(())
+        })
     }
 
     /// Runs from host memory to host memory.
@@ -200,7 +210,8 @@ impl Context {
     /// # Safety
     /// Each tensor's `data` is valid for its `size` during the call.
     pub unsafe fn run(&self, inputs: &[NamedTensor<'_>], outputs: &[NamedTensor<'_>]) -> Result<()> {
-        let mut state = self.state()?;
+        let mut guard = self.state()?;
+        let state = &mut *guard;
         let inputs = self.resolve(inputs, Role::Input)?;
         let outputs = self.resolve(outputs, Role::Output)?;
         let description = self.description();
@@ -213,19 +224,21 @@ impl Context {
         }
         // All of them are good: only now is anything changed.
         (state.checked, state.ran) = (false, false);
-        for input in &inputs {
-            state.inner.set_shape(input.tensor, &input.shape)?;
-        }
-        for output in &outputs {
-            if let Some(shape) = state.known_shape(output.tensor)? {
-                self.check_size(output, &shape)?;
+        backend::with_stack(&*self.engine, || {
+            for input in &inputs {
+                state.inner.set_shape(input.tensor, &input.shape)?;
             }
-        }
-        self.cancellation.take()?;
-        // SAFETY: as the caller says.
-        unsafe { state.inner.run(&inputs, &outputs) }?;
-        state.ran = true;
-        Ok(())
+            for output in &outputs {
+                if let Some(shape) = state.known_shape(output.tensor)? {
+                    self.check_size(output, &shape)?;
+                }
+            }
+            self.cancellation.take()?;
+            // SAFETY: as the caller says.
+            unsafe { state.inner.run(&inputs, &outputs) }?;
+            state.ran = true;
+            Ok(())
+        })
     }
 
     /// Asks the run under way, or else the next one, to end. Any thread, also while the context is in use.

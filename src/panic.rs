@@ -21,6 +21,11 @@ pub(crate) fn catch<R>(call: impl FnOnce() -> R) -> Result<R> {
     let outcome = panic::catch_unwind(AssertUnwindSafe(call));
     DEPTH.set(DEPTH.get() - 1);
     outcome.map_err(|payload| {
+        // One that was caught on another thread is passed on.
+        let payload = match payload.downcast::<Error>() {
+            Ok(error) => return *error,
+            Err(payload) => payload,
+        };
         let what = payload
             .downcast_ref::<&str>()
             .map(|s| (*s).to_owned())

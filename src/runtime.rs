@@ -6,6 +6,7 @@ use crate::engine::Description;
 use crate::error::{Error, Result};
 use crate::log::{Level, Log, Sink};
 use crate::model::{self, Format};
+use crate::process::stack;
 use crate::quote::{quoted_bytes, shown};
 use once_cell::sync::OnceCell;
 use serde_json::{Value, json};
@@ -61,9 +62,9 @@ impl Runtime {
         let mut is_new = false;
         let device = self.device.get_or_try_init(|| {
             is_new = true;
-            Device::open(self.options.device)
+            stack::with_room(|| Device::open(self.options.device))
         })?;
-        // Told when all is done: the application's callback may call planrt, which would wait for itself.
+        // Told when all is done: nobody shall wait for the application's callback.
         if is_new {
             let DeviceInfo { ordinal, name, compute_capability: (major, minor), .. } = &device.info;
             self.log.write(Level::Info, &format!("CUDA device {ordinal}: {name}, compute capability {major}.{minor}"));
@@ -78,12 +79,14 @@ impl Runtime {
         }
         let device = self.device()?;
         let mut is_new = false;
-        let (tensorrt, said) = tensorrt::withhold(|| {
-            self.tensorrt.get_or_try_init(|| {
-                is_new = true;
-                tensorrt::Library::load(&self.options.tensorrt, device, &self.log)
-            })
-        });
+        let (tensorrt, said) = stack::with_room(|| {
+            Ok(tensorrt::withhold(|| {
+                self.tensorrt.get_or_try_init(|| {
+                    is_new = true;
+                    tensorrt::Library::load(&self.options.tensorrt, device, &self.log)
+                })
+            }))
+        })?;
         said.tell(&self.log);
         let tensorrt = tensorrt?;
         if is_new {
@@ -102,6 +105,10 @@ impl Runtime {
     }
 
     fn load(&self, data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        stack::with_room(|| self.load_here(data, options))
+    }
+
+    fn load_here(&self, data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         let engine = match model::recognize(data)? {
             Format::Plan => {
                 // What the plan says of itself is checked first: a damaged file is one on every machine.

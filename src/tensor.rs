@@ -193,6 +193,11 @@ pub struct HostTensor {
     pub shape: Shape,
 }
 
+// SAFETY: who lends the memory says that it may be used until the call returns; on which thread makes no difference to it.
+unsafe impl Send for HostTensor {}
+// SAFETY: as above.
+unsafe impl Sync for HostTensor {}
+
 /// Whether [`copy_elements`] can turn one element type into the other: equal ones, float32 and the 16-bit floating-point
 /// types, and what only callers have into any of these and back.
 pub fn converts(from: ElementType, to: ElementType) -> bool {

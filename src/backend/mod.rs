@@ -10,9 +10,10 @@ pub mod job;
 pub mod tensorrt;
 
 use crate::cuda::Stream;
-use crate::engine::{Description, Statistic};
+use crate::engine::{Backend, Description, Statistic};
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
+use crate::process::stack;
 use crate::tensor::{HostTensor, Shape};
 use instance_group::{InstanceGroup, InstanceGroupOptions};
 use serde_json::Value;
@@ -63,6 +64,19 @@ pub trait Engine: Send + Sync {
 
     /// What a session runs its batches with.
     fn instance_group(self: Arc<Self>, options: &InstanceGroupOptions) -> Result<InstanceGroup>;
+}
+
+/// Calls into an engine for a thread of the application's, which may have little stack. tract goes deep, on whichever thread
+/// has room for it. What TensorRT does stays on the calling thread, whose own default stream may be meant.
+pub fn with_stack<R: Send>(engine: &dyn Engine, call: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+    const TENSORRT: usize = 256 << 10;
+    match engine.description().backend {
+        Backend::Cpu => stack::with_room(call),
+        Backend::TensorRt => {
+            stack::require(TENSORRT)?;
+            call()
+        }
+    }
 }
 
 /// One execution context. Callers have checked tensor indexes, roles, ranks, extents and element types against the

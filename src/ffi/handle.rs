@@ -5,6 +5,7 @@ use crate::error::{Code, Error, Result};
 use crate::log::{Log, User, is_telling};
 use crate::process::fork::Process;
 use crate::process::{Entry, defer};
+use crate::sync::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +20,7 @@ pub(crate) struct Handle<T: Send + Sync> {
     poisoned: Arc<AtomicBool>,
     process: Process,
     /// The logs that tell what is done with it. After the value: what goes may have something to say.
-    logs: Vec<User>,
+    logs: Mutex<Vec<User>>,
 }
 
 impl<T: Send + Sync> Handle<T> {
@@ -30,7 +31,7 @@ impl<T: Send + Sync> Handle<T> {
     /// One whose use may cause lines of these logs.
     pub(super) fn logging<'a>(value: T, logs: impl IntoIterator<Item = &'a Arc<Log>>) -> Self {
         let logs = logs.into_iter().map(User::new).collect();
-        Self { value, poisoned: Arc::default(), process: Process::current(), logs }
+        Self { value, poisoned: Arc::default(), process: Process::current(), logs: Mutex::new(logs) }
     }
 
     /// The value, unless a panic left it in an unknown state, or a fork did.
@@ -67,13 +68,12 @@ impl Poison {
     }
 }
 
-/// A type of handle: opaque to C, which owns it by a pointer from [`give`](Self::give) until [`take`].
+/// A type of handle: opaque to C, which owns it by a pointer from [`give`](Self::give) until [`free`].
 pub(super) trait Opaque: Sized + Send + Sync + 'static {
     type Value: Send + Sync;
 
     fn from_handle(handle: Handle<Self::Value>) -> Self;
     fn handle(&self) -> &Handle<Self::Value>;
-    fn handle_mut(&mut self) -> &mut Handle<Self::Value>;
 
     /// Makes it the application's.
     fn give(handle: Handle<Self::Value>) -> *mut Self {
@@ -92,9 +92,6 @@ macro_rules! opaque {
             }
             fn handle(&self) -> &$crate::ffi::handle::Handle<$value> {
                 &self.0
-            }
-            fn handle_mut(&mut self) -> &mut $crate::ffi::handle::Handle<$value> {
-                &mut self.0
             }
         }
     };
@@ -115,31 +112,41 @@ pub(super) unsafe fn borrow<'call, T: Opaque>(
     Ok(owner.ok_or_else(|| Error::new(Code::InvalidArgument, format!("{name} is null")))?.handle())
 }
 
-/// Takes a handle back; `None` for null.
-///
-/// # Safety
-/// `pointer` is null, or a handle that is alive and that nobody uses from here on.
-pub(super) unsafe fn take<T: Opaque>(pointer: *mut T) -> Option<Box<T>> {
-    // SAFETY: a handle that is alive came from `give`; the rest is the caller's word.
-    (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
-}
-
-/// Frees a handle. A panic on the way is swallowed: there is nobody left to tell.
+/// Frees a handle; null is fine. A panic on the way is swallowed: there is nobody left to tell.
 ///
 /// Inside a log callback its logs end here, if it was the last that they had; the rest is put off, since whoever logs may
-/// hold what it needs. In the child of a fork nothing is freed.
-pub(super) fn free<T: Opaque>(owner: Option<Box<T>>) {
-    let Some(mut owner) = owner else { return };
+/// hold what it needs, and be in a call with this very handle. In the child of a fork nothing is freed.
+///
+/// # Safety
+/// `pointer` is null, or a handle that is alive and that nobody uses from here on but calls that this one comes from.
+pub(super) unsafe fn free<T: Opaque>(pointer: *mut T) {
+    // SAFETY: as the caller says.
+    let Some(handle) = (unsafe { pointer.as_ref() }).map(Opaque::handle) else { return };
     let entry = Entry::always();
-    let handle = owner.handle_mut();
     if !handle.process.is_current() {
-        std::mem::forget(owner);
-    } else if is_telling() {
-        handle.logs.clear();
+        return;
+    }
+    let owner = Owner(pointer);
+    if is_telling() {
+        let logs = std::mem::take(&mut *handle.logs.lock());
+        drop(logs);
         // This call is not the one that it waits for.
         drop(entry);
         defer(move || drop(owner));
     } else {
         let _ = crate::panic::catch(move || drop(owner));
+    }
+}
+
+/// A handle that is to be freed, once nobody looks into it.
+struct Owner<T: Opaque>(*mut T);
+
+// SAFETY: what is in a handle may be used, and dropped, by any thread.
+unsafe impl<T: Opaque> Send for Owner<T> {}
+
+impl<T: Opaque> Drop for Owner<T> {
+    fn drop(&mut self) {
+        // SAFETY: a handle that is alive came from `give`; `free`'s caller says that it is not used any more.
+        drop(unsafe { Box::from_raw(self.0) });
     }
 }

@@ -94,7 +94,7 @@ macro_rules! export {
 macro_rules! delete {
     ($handle:ident) => {
         // SAFETY: the header asks for null, or a handle that is alive, deleted once and not used any more.
-        $crate::ffi::handle::free(unsafe { $crate::ffi::handle::take($handle) })
+        unsafe { $crate::ffi::handle::free($handle) }
     };
 }
 

@@ -17,11 +17,13 @@ struct Caller {
 }
 
 /// A deletion that waits.
-type Deletion = Box<dyn FnOnce() + Send>;
+pub type Deletion = Box<dyn FnOnce() + Send>;
 
 thread_local! {
     /// The caller of the innermost call.
     static CALLER: Cell<Option<Caller>> = const { Cell::new(None) };
+    /// Whether this thread works for a call of another one's, which carries its deletions out.
+    static ON_BEHALF: Cell<bool> = const { Cell::new(false) };
     static DEFERRED: RefCell<Vec<Deletion>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -94,7 +96,7 @@ pub fn as_application<R>(call: impl FnOnce() -> R) -> R {
 /// or by a thread of ours where no call was.
 pub fn defer(deletion: impl FnOnce() + Send + 'static) {
     let mut deletion = Some(Box::new(deletion) as Deletion);
-    if CALLER.get().is_some() {
+    if CALLER.get().is_some() || ON_BEHALF.get() {
         // It fails while the thread ends and its own memory is gone.
         let _ = DEFERRED.try_with(|deferred| deferred.borrow_mut().extend(deletion.take()));
     }
@@ -102,4 +104,11 @@ pub fn defer(deletion: impl FnOnce() + Send + 'static) {
         // Where no thread can be had, what was to be deleted stays.
         let _ = thread::spawn("planrt-delete".to_owned(), deletion);
     }
+}
+
+/// Works on a thread of ours for a call of another one's; the result, and the deletions that the call is to carry out.
+pub fn on_behalf<R>(work: impl FnOnce() -> R) -> (R, Vec<Deletion>) {
+    ON_BEHALF.set(true);
+    let result = work();
+    (result, DEFERRED.take())
 }

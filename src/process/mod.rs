@@ -7,6 +7,7 @@ mod floating_point;
 pub mod fork;
 pub mod memory;
 pub mod reserve;
+pub mod stack;
 pub mod thread;
 
 pub use entry::{Entry, as_application, defer};

@@ -4,7 +4,7 @@ use super::floating_point;
 use crate::panic::catch;
 use std::io;
 use std::mem::MaybeUninit;
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 /// Bytes of a thread's stack. Said here, since else an environment variable says it.
 const STACK: usize = 2 << 20;
@@ -17,11 +17,27 @@ const FAULTS: [libc::c_int; 7] =
 /// from it; it computes in the default floating-point mode; a panic ends it without a word.
 pub fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let _held = Held::signals();
-    Builder::new().name(name).stack_size(STACK).spawn(|| {
-        floating_point::set_default(&floating_point::read());
-        // Who waits for the work learns that it ended.
-        let _ = catch(work);
-    })
+    // Who waits for the work learns that it ended.
+    builder(name).spawn(|| _ = catch(|| as_ours(work)))
+}
+
+/// Starts one that ends before the scope does.
+pub fn spawn_scoped<'scope, R: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: String,
+    work: impl FnOnce() -> R + Send + 'scope,
+) -> io::Result<ScopedJoinHandle<'scope, R>> {
+    let _held = Held::signals();
+    builder(name).spawn_scoped(scope, || as_ours(work))
+}
+
+fn builder(name: String) -> Builder {
+    Builder::new().name(name).stack_size(STACK)
+}
+
+fn as_ours<R>(work: impl FnOnce() -> R) -> R {
+    floating_point::set_default(&floating_point::read());
+    work()
 }
 
 /// While it lives the calling thread takes no signals but faults, and threads that it starts never do.

@@ -16,6 +16,7 @@ use crate::cuda::Stream;
 use crate::engine::check_same_model;
 use crate::error::{Code, Error, Result};
 use crate::nvtx;
+use crate::process::stack::{has_room, with_room};
 use crate::sync::Arc;
 use serde_json::{Value, json};
 use std::sync::Weak;
@@ -64,7 +65,7 @@ impl Session {
         }
         let (mut groups, mut slots) = (Vec::new(), Vec::new());
         for engine in engines {
-            let group = engine.clone().instance_group(&group_options)?;
+            let group = with_room(|| engine.clone().instance_group(&group_options))?;
             let instances = group.instances.len();
             slots.extend(group.instances.into_iter().map(|instance| Slot::new(groups.len(), instance)));
             let (admission, choices) = (group.admission, group.choices);
@@ -92,7 +93,7 @@ impl Session {
     /// Runs a request and returns with its outcome. A batch that it completes runs on the calling thread, which spares
     /// changes of threads.
     pub fn run(&self, submission: Submission<'_>) -> Result<()> {
-        let run_inline = submission.callback.is_none();
+        let run_inline = submission.callback.is_none() && has_room();
         let mut request = None;
         if let Some(execution) = self.enqueue(submission, run_inline, |handed| request = Some(handed))? {
             execution.run();

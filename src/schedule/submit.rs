@@ -2,11 +2,11 @@
 
 use super::callbacks::Callback;
 use super::keys::{KeyRegistry, RegisteredKey};
-use crate::backend::Engine;
 use crate::backend::admission::{Admission, Dependency};
 use crate::backend::batch::{BatchKey, Capacity};
 use crate::backend::instance_group::{Choices, InstanceChoices};
 use crate::backend::job::{CallerMemory, Job, Progress, RequestTensor};
+use crate::backend::{Engine, with_stack};
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo, given_twice, missing_input, too_small};
 use crate::error::{Code, Error, Result};
 use crate::tensor::Shape;
@@ -205,7 +205,7 @@ impl Submitter {
         device: Option<i32>,
         default_group: &EngineGroup,
     ) -> Result<(BatchKey, Vec<Capacity>)> {
-        let mut key = default_group.admission.batch_key(shapes)?;
+        let mut key = with_stack(&*default_group.engine, || default_group.admission.batch_key(shapes))?;
         key.device = device;
         let capacities = self.groups.iter().flat_map(|group| {
             let here = device.is_none() || group.ordinal() == device;
