@@ -1450,6 +1450,20 @@ struct planrt_error *planrt_request_order_stream(const struct planrt_request *re
                                                  struct planrt_stream *stream);
 
 /**
+ * The shape of one of the request's outputs, given or dropped, from the submission on: in a session it follows from the
+ * inputs' shapes. `shape_out` has room for `PLANRT_MAX_RANK` extents. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for an input; `_NOT_FOUND`.
+ *
+ * Requires: `request` is alive, `output` a string, `shape_out` and `rank_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_request_get_output_shape(const struct planrt_request *request,
+                                                     const char *output,
+                                                     int64_t *shape_out,
+                                                     int32_t *rank_out);
+
+/**
  * Whether the request is answered; its outputs are written then, if it succeeded: copied by this call, where they are to be
  * copied and `copy_in_background` was not asked for. False for a bad handle.
  *

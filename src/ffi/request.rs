@@ -1,14 +1,15 @@
 //! `planrt_request_options` and `planrt_request`.
 
-use super::argument::Out;
+use super::argument::{Out, OutArray};
 use super::error::planrt_error;
 use super::handle::{Handle, opaque};
 use super::stream::planrt_stream;
 use super::structs::Extensible;
+use super::tensor::{PLANRT_MAX_RANK, extents};
 use super::{delete, export};
 use crate::error::{Code, Error, Result};
 use crate::schedule::Request;
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 /// Receives the outcome of a request, once: null for success, or an error that is valid during the call. It must not
@@ -115,6 +116,28 @@ pub unsafe extern "C" fn planrt_request_order_stream(
     stream: *mut planrt_stream,
 ) -> *mut planrt_error {
     export!(request, stream; => request.order(stream))
+}
+
+/// The shape of one of the request's outputs, given or dropped, from the submission on: in a session it follows from the
+/// inputs' shapes. `shape_out` has room for `PLANRT_MAX_RANK` extents. Any thread.
+///
+/// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for an input; `_NOT_FOUND`.
+///
+/// Requires: `request` is alive, `output` a string, `shape_out` and `rank_out` writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_request_get_output_shape(
+    request: *const planrt_request,
+    output: *const c_char,
+    shape_out: *mut i64,
+    rank_out: *mut i32,
+) -> *mut planrt_error {
+    export!(request; output: &str, shape_out: OutArray<_, PLANRT_MAX_RANK>, rank_out: Out<_> => {
+        let shape = request.output_shape(output)?;
+        shape_out.set(extents(&shape));
+        rank_out.set(shape.len() as i32);
+        Ok(())
+    })
 }
 
 /// Whether the request is answered; its outputs are written then, if it succeeded: copied by this call, where they are to be

@@ -2,6 +2,7 @@
 
 use super::callbacks::Served;
 use super::dispatcher::{Dispatcher, Execution};
+use super::keys::RegisteredKey;
 use super::policy::Policy;
 use super::queue::{Place, Waiting};
 use super::request::{PendingRequest, Responder};
@@ -11,6 +12,7 @@ use super::submit::{EngineGroup, Submission, Submitter};
 use super::ticket::Ticket;
 use super::worker::Threads;
 use crate::backend::Engine;
+use crate::backend::batch::BatchKey;
 use crate::backend::instance_group::InstanceGroupOptions;
 use crate::cuda::Stream;
 use crate::engine::check_same_model;
@@ -18,6 +20,7 @@ use crate::error::{Code, Error, Result};
 use crate::nvtx;
 use crate::process::stack::{has_room, with_room};
 use crate::sync::Arc;
+use crate::tensor::Shape;
 use serde_json::{Value, json};
 use std::sync::Weak;
 use std::time::{Duration, Instant};
@@ -46,6 +49,10 @@ pub struct Request {
     deadline: Option<Instant>,
     /// Whether the host writes outputs of its, behind which no stream can be ordered.
     host_outputs: bool,
+    engine: Arc<dyn Engine>,
+    /// What it has in common with others, and how many items it is.
+    key: Arc<RegisteredKey>,
+    items: usize,
 }
 
 impl Session {
@@ -120,10 +127,13 @@ impl Session {
         let (items, host_outputs) = (job.items, job.has_host_outputs());
         let callback = callback.map(|callback| (callback, self.dispatcher.callbacks.clone()));
         let responder = Responder::new(ticket.clone(), callback);
-        let request = PendingRequest { job, responder, key, copied_by_session };
+        let request = PendingRequest { job, responder, key: key.clone(), copied_by_session };
         let waiting = Waiting { items, since, deadline, request };
         let dispatcher = Arc::downgrade(&self.dispatcher);
-        let accepted = |place| hand_out(Request { ticket, dispatcher, place, deadline, host_outputs });
+        let engine = self.submitter.groups[0].engine.clone();
+        let accepted = |place| {
+            hand_out(Request { ticket, dispatcher, place, deadline, host_outputs, engine, key, items });
+        };
         self.dispatcher.enqueue(waiting, priority, run_inline, accepted)
     }
 
@@ -182,6 +192,20 @@ impl Request {
     /// The outcome, if it is there.
     pub fn poll(&self) -> Option<Result<()>> {
         self.ticket.poll()
+    }
+
+    /// The shape that one of its outputs has, or will have: it follows from the inputs' shapes.
+    pub fn output_shape(&self, name: &str) -> Result<Shape> {
+        let description = self.engine.description();
+        let tensor = description.find(name)?;
+        let BatchKey { inputs, outputs, .. } = &self.key.key;
+        match tensor.checked_sub(inputs.len()).and_then(|output| outputs.get(output)) {
+            Some(shape) => Ok(self.key.key.whole(shape, self.items)),
+            None => {
+                let message = format!("{} is no output", description.tensors[tensor].quoted());
+                Err(Error::new(Code::InvalidArgument, message))
+            }
+        }
     }
 
     /// Waits for the outcome, so long if a time is given.

@@ -38,6 +38,12 @@ static void waits_and_polls(void) {
     while (!done) OK(planrt_request_wait(request, 1000, &done));
     as_expected(BATCH);
     OK(planrt_request_wait(request, -1, NULL));
+    int64_t shape[PLANRT_MAX_RANK];
+    int32_t rank = 0;
+    OK(planrt_request_get_output_shape(request, "prob", shape, &rank));
+    CHECK(rank == 5 && shape[0] == BATCH && shape[1] == 2 && shape[2] == 8);
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "image", planrt_request_get_output_shape(request, "image", shape, &rank));
+    FAILS(PLANRT_ERROR_NOT_FOUND, "mask", planrt_request_get_output_shape(request, "mask", shape, &rank));
     OK(planrt_request_get_error(request));
     CHECK(planrt_request_poll(request));
     planrt_request_cancel(request);
@@ -165,7 +171,7 @@ static void refuses(void) {
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "contexts", planrt_session_options_set_contexts(options, -1));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "delay", planrt_session_options_set_max_delay(options, -2));
     const int32_t sizes[] = {8, 0};
-    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "at least 1", planrt_session_options_set_preferred_batches(options, sizes, 2));
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "take 1 to", planrt_session_options_set_preferred_batches(options, sizes, 2));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "null", planrt_session_options_set_preferred_batches(options, NULL, 1));
     OK(planrt_session_options_set_preferred_batches(options, sizes, 1));
     OK(planrt_session_options_set_largest_batch(options, 4));
