@@ -108,6 +108,9 @@ enum class ElementType : planrt_element_type {
     int32 = PLANRT_INT32,
     int64 = PLANRT_INT64,
     boolean = PLANRT_BOOL,
+    int16 = PLANRT_INT16,      ///< of host memory only: converted from and to a model's floating-point type
+    uint16 = PLANRT_UINT16,    ///< of host memory only
+    float64 = PLANRT_FLOAT64,  ///< of host memory only
 };
 
 enum class TensorRole : planrt_tensor_role {
@@ -165,6 +168,15 @@ namespace detail {
 inline std::string text(const char* text_or_null) {
     return text_or_null != nullptr ? std::string(text_or_null) : std::string();
 }
+
+}  // namespace detail
+
+/// "PLANRT_ERROR_SHAPE", for logs; empty for a code that the library does not know.
+[[nodiscard]] inline std::string name_of(ErrorCode code) {
+    return detail::text(planrt_error_code_get_name(static_cast<planrt_error_code>(code)));
+}
+
+namespace detail {
 
 inline Error copy(const planrt_error* error) {
     return Error(static_cast<ErrorCode>(planrt_error_get_code(error)), text(planrt_error_get_message(error)),
@@ -410,9 +422,15 @@ struct ElementTypeOf;
 template <>
 struct ElementTypeOf<float> : std::integral_constant<ElementType, ElementType::float32> {};
 template <>
+struct ElementTypeOf<double> : std::integral_constant<ElementType, ElementType::float64> {};
+template <>
 struct ElementTypeOf<int8_t> : std::integral_constant<ElementType, ElementType::int8> {};
 template <>
 struct ElementTypeOf<uint8_t> : std::integral_constant<ElementType, ElementType::uint8> {};
+template <>
+struct ElementTypeOf<int16_t> : std::integral_constant<ElementType, ElementType::int16> {};
+template <>
+struct ElementTypeOf<uint16_t> : std::integral_constant<ElementType, ElementType::uint16> {};
 template <>
 struct ElementTypeOf<int32_t> : std::integral_constant<ElementType, ElementType::int32> {};
 template <>
@@ -440,6 +458,9 @@ struct TensorInfo {
     ElementType element_type;
     MemoryKind memory_kind;  ///< where an address bound to it must lie
     Shape shape;
+    /// For each extent the name that the model gives it, if it leaves it open; empty where there is none. Extents of the same
+    /// name have to be the same in one run.
+    std::vector<std::string> dimension_names;
 };
 
 /// The shapes that one profile of a plan takes for one input. A value.
@@ -529,6 +550,13 @@ public:
         return value;
     }
 
+    /// What the model's file says of itself, as JSON; planrt_engine_get_metadata_json says what there is.
+    [[nodiscard]] std::string metadata_json() const {
+        char* json = nullptr;
+        detail::check(planrt_engine_get_metadata_json(get(), &json));
+        return detail::take_text(json);
+    }
+
     /// The layers as TensorRT's inspector tells them, or an ONNX model's nodes in the same form.
     [[nodiscard]] std::string layers_json() const {
         char* json = nullptr;
@@ -564,9 +592,16 @@ private:
         planrt_tensor_info info{};
         info.struct_size = sizeof info;
         detail::check(planrt_engine_get_tensor_info(get(), index, &info));
-        return {detail::text(info.name), static_cast<TensorRole>(info.role),
-                static_cast<ElementType>(info.element_type), static_cast<MemoryKind>(info.memory_kind),
-                Shape(info.shape, info.shape + info.rank)};
+        std::vector<std::string> dimension_names;
+        for (int32_t axis = 0; axis < info.rank; ++axis) {
+            dimension_names.push_back(detail::text(planrt_engine_get_dimension_name(get(), index, axis)));
+        }
+        return {detail::text(info.name),
+                static_cast<TensorRole>(info.role),
+                static_cast<ElementType>(info.element_type),
+                static_cast<MemoryKind>(info.memory_kind),
+                Shape(info.shape, info.shape + info.rank),
+                std::move(dimension_names)};
     }
 };
 
@@ -885,6 +920,15 @@ public:
         detail::check(planrt_context_run(get(), c_inputs.data(), c_inputs.size(), c_outputs.data(), c_outputs.size()));
     }
 
+    /// The shape that an output had in the last run, given or dropped, also where it depends on the data: give memory for the
+    /// largest that can come, and ask afterwards how much of it was written.
+    [[nodiscard]] Shape output_shape(const std::string& output) {
+        int64_t shape[PLANRT_MAX_RANK] = {};
+        int32_t rank = 0;
+        detail::check(planrt_context_get_output_shape(get(), detail::c_string(output), shape, &rank));
+        return Shape(shape, shape + rank);
+    }
+
     /// Memory of the tensor's MemoryKind, for enqueue(): it must live until other memory is bound and the enqueued work
     /// has ended.
     void bind(const std::string& tensor, void* address, size_t size_bytes) {
@@ -1066,6 +1110,14 @@ public:
         bool done = false;
         detail::check(planrt_request_wait(get(), detail::timeout_us(timeout), &done));
         return done;
+    }
+
+    /// The shape of one of its outputs, given or dropped, from the submission on.
+    [[nodiscard]] Shape output_shape(const std::string& output) const {
+        int64_t shape[PLANRT_MAX_RANK] = {};
+        int32_t rank = 0;
+        detail::check(planrt_request_get_output_shape(get(), detail::c_string(output), shape, &rank));
+        return Shape(shape, shape + rank);
     }
 
     /// Orders a stream behind its outputs in device memory: what the stream is given afterwards finds them written, and the
@@ -1349,6 +1401,15 @@ private:
 /// The version of the library that was found.
 [[nodiscard]] inline std::string version() {
     return detail::text(planrt_version());
+}
+
+/// The GPUs that the driver shows this process, with their free memory, as JSON, for an application that wants to choose one
+/// before it makes a Runtime; planrt_describe_devices says what is in it.
+[[nodiscard]] inline std::string describe_devices() {
+    detail::check_api_version();
+    char* json = nullptr;
+    detail::check(planrt_describe_devices(&json));
+    return detail::take_text(json);
 }
 
 struct DoctorReport {

@@ -51,6 +51,7 @@ static void answers() {
     Calls calls;
     SmallWork work;
     const planrt::Request request = session.submit(work.inputs(), work.outputs(), calls.options());
+    CHECK((request.output_shape("prob") == planrt::Shape{1, 2, 8, 8, 8}));
     request.wait();
     CHECK(work.is_written() && request.poll() && !request.error());
     until([&] { return calls.released == 1; });

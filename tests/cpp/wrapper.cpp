@@ -48,6 +48,7 @@ constexpr int taken = (decltype(reads<Elements>(0))::value ? 1 : 0) + (decltype(
 static_assert(taken<std::vector<float>&> == 3 && taken<const std::vector<float>&> == 1);
 static_assert(taken<std::vector<float>> == 0 && taken<const std::vector<float>> == 0);
 static_assert(taken<std::array<int8_t, 3>&> == 3 && taken<std::array<int8_t, 3>> == 0);
+static_assert(taken<std::vector<uint16_t>&> == 3 && taken<std::vector<double>&> == 3);
 static_assert(taken<uint8_t (&)[4]> == 3 && taken<const int64_t (&)[4]> == 1);
 static_assert(taken<planrt::Span<float>> == 3 && taken<planrt::Span<const float>> == 1);
 static_assert(taken<planrt::Span<float>&> == 3 && taken<const planrt::Span<float>&> == 3);
@@ -97,6 +98,9 @@ static void describes() {
     const planrt::TensorInfo prob = engine.tensor("prob");
     CHECK(prob.role == planrt::TensorRole::output && prob.element_type == planrt::ElementType::float32);
     CHECK((prob.shape == planrt::Shape{-1, 2, 8, 8, 8}));
+    CHECK(prob.dimension_names.size() == 5 && !prob.dimension_names[0].empty() && prob.dimension_names[1].empty());
+    CHECK(engine.metadata_json().find("\"onnx\"") != std::string::npos);
+    CHECK(planrt::describe_devices().find("\"devices\"") != std::string::npos);
     CHECK(planrt::version() == VERSION);
     CHECK(fails(planrt::ErrorCode::not_found, [&] { return engine.tensor("mask"); }));
 
@@ -224,24 +228,24 @@ static void is_destroyed_in_any_order() {
         options.log_level = planrt::LogLevel::debug;
         options.log = [kept](planrt::LogLevel, const char*) { CHECK(*kept == 0); };
         kept.reset();
-        std::optional<planrt::Runtime> runtime(options);
+        planrt::Runtime runtime(options);
         options.log = nullptr;
         planrt::EngineOptions one_thread;
         one_thread.cpu_threads = 1;
-        std::optional<planrt::Engine> engine(planrt::Engine::from_file(*runtime, MODELS "/tiny.onnx", one_thread));
-        std::optional<planrt::Context> context(*engine);
-        std::optional<planrt::Session> session(*engine);
-        std::optional<planrt::Buffer> buffer(std::in_place, *runtime, planrt::MemoryKind::host, 64);
+        auto engine = planrt::Engine::from_file(runtime, MODELS "/tiny.onnx", one_thread);
+        planrt::Context context(engine);
+        planrt::Session session(engine);
+        planrt::Buffer buffer(runtime, planrt::MemoryKind::host, 64);
         SmallWork work;
-        std::optional<planrt::Request> request(session->submit(work.inputs(), work.outputs()));
+        planrt::Request request = session.submit(work.inputs(), work.outputs());
         for (const int which : order) {
             switch (which) {
-                case 0: runtime.reset(); break;
-                case 1: engine.reset(); break;
-                case 2: context.reset(); break;
-                case 3: session.reset(); break;
-                case 4: request.reset(); break;
-                default: buffer.reset(); break;
+                case 0: runtime = nullptr; break;
+                case 1: engine = nullptr; break;
+                case 2: context = nullptr; break;
+                case 3: session = nullptr; break;
+                case 4: request = nullptr; break;
+                default: buffer = nullptr; break;
             }
         }
         CHECK(log.expired());
@@ -279,10 +283,13 @@ static void binds() {
     context.bind("prob", output);
     context.enqueue();
     CHECK(prob == expected);
+    CHECK((context.output_shape("prob") == planrt::Shape{2, 2, 8, 8, 8}));
 }
 
 static void throws() {
     planrt::Runtime runtime;
+    CHECK(planrt::name_of(planrt::ErrorCode::device_lost) == "PLANRT_ERROR_DEVICE_LOST");
+    CHECK(planrt::name_of(planrt::ErrorCode{999}).empty());
     const planrt::Error no_file = thrown([&] { return planrt::Engine::from_file(runtime, "no_such_file.onnx"); });
     CHECK(no_file.code() == planrt::ErrorCode::not_found && std::strstr(no_file.what(), "no_such_file.onnx"));
     CHECK(thrown([&] { return planrt::Engine::from_memory(runtime, "x", 1); }).code() == planrt::ErrorCode::invalid_model);
@@ -298,6 +305,19 @@ static void throws() {
     CHECK(too_small.code() == planrt::ErrorCode::buffer_too_small);
     CHECK(short_of_room == std::vector<float>(7));
     run(context);
+}
+
+// CT is int16, and probabilities may go into what an application has.
+static void converts() {
+    const auto engine = planrt::Engine::from_file(planrt::Runtime(), small);
+    planrt::Context context(engine);
+    const std::vector<int16_t> voxels(image.size(), -7);
+    const std::vector<float> same(image.size(), -7.0f);
+    std::vector<double> prob(2 * image.size());
+    std::vector<float> expected(prob.size());
+    context.run({planrt::Tensor::input("image", voxels, image_shape)}, {planrt::Tensor::output("prob", prob)});
+    context.run({planrt::Tensor::input("image", same, image_shape)}, {planrt::Tensor::output("prob", expected)});
+    CHECK(std::equal(prob.begin(), prob.end(), expected.begin(), [](double a, float b) { return a == double{b}; }));
 }
 
 static void cancels() {
@@ -324,5 +344,6 @@ int main() {
     moves();
     binds();
     throws();
+    converts();
     cancels();
 }
