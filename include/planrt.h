@@ -2,7 +2,9 @@
  * planrt: runs TensorRT plans on NVIDIA GPUs, and ONNX models on any CPU, inside C and C++ applications.
  *
  * Errors. A function that can fail returns planrt_error*, null on success. The caller owns it and deletes it. Outputs are
- * untouched on failure. Null and impossible arguments are errors, not crashes.
+ * untouched on failure. Null and impossible arguments are errors, not crashes. What a function lists comes on top of what
+ * any may fail with: PLANRT_ERROR_INVALID_ARGUMENT, _OUT_OF_MEMORY, _FORKED, _POISONED, _INTERNAL, _IN_USE inside a log
+ * callback, and where it uses a GPU _CUDA and _DEVICE_LOST.
  *
  * Ownership. What planrt_..._new, _load and _wrap give is the caller's, for the _delete of its kind; these accept null. A
  * handle keeps what it was made from, so any order of deletion is harmless.
@@ -23,7 +25,8 @@
  * what was free meanwhile, small allocations come from a reserve of 16 MiB, and the call fails when it can; one of more than
  * 1 MiB that the CPU engine makes just then and that cannot fail ends the process.
  *
- * Units. Strings are UTF-8, sizes are in bytes, shapes in elements, outermost dimension first.
+ * Units. Strings are UTF-8, paths whatever bytes the file system takes; sizes are in bytes, times in microseconds, shapes in
+ * elements, outermost dimension first.
  *
  * Values. Constants are never renumbered. Structs begin with struct_size, set by the caller, and grow at their end.
  *
@@ -58,8 +61,8 @@ extern "C" {
 /* ---- Version ------------------------------------------------------------------------------------------------------- */
 
 /**
- * Major version of the interface that this header describes. It changes when something is removed or changed; 0 as long
- * as nothing is promised.
+ * Major version of the interface that this header describes. It changes when something is removed or changed; 0 as
+ * long as nothing is promised.
  */
 #define PLANRT_API_MAJOR 0
 
@@ -71,13 +74,12 @@ extern "C" {
 
 /**
  * The version of the interface that the loaded library offers. A program may use it if the major is the one of its
- * header and the minor at least the one of its header; while the major is 0, the minor too must be the same. Null arguments
- * are accepted. Any thread.
+ * header and the minor at least the one of its header; while the major is 0, the minor too must be the same. Null
+ * arguments are accepted. Any thread.
  *
  * Requires: Each pointer is null or writable.
  */
-void planrt_api_version(uint32_t *major,
-                        uint32_t *minor);
+void planrt_api_version(uint32_t *major, uint32_t *minor);
 
 /**
  * The library's release, "0.2.0"; it lives as long as the process. Any thread.
@@ -200,7 +202,7 @@ typedef int32_t planrt_error_code;
 #define PLANRT_ERROR_INTERNAL 18
 
 /**
- * The request's deadline passed before it ran.
+ * The request's time-out (`timeout_us`) passed before it ran.
  */
 #define PLANRT_ERROR_DEADLINE 19
 
@@ -215,21 +217,21 @@ typedef int32_t planrt_error_code;
 #define PLANRT_ERROR_SHUT_DOWN 21
 
 /**
- * The handle was made before the process forked: load anew in the child. Or the parent has used CUDA, which its children
- * cannot.
+ * The handle was made before the process forked: load anew in the child. Or the parent has used CUDA, which its
+ * children cannot.
  */
 #define PLANRT_ERROR_FORKED 22
 
 /**
- * The CUDA device does nothing any more for this process, as after a kernel that went wrong or a fault of the hardware: every
- * further call fails. Start the process anew; a session over several devices goes on with the others.
+ * The CUDA device does nothing any more for this process, as after a kernel that went wrong or a fault of the
+ * hardware: every further call fails. Start the process anew; a session over several devices goes on with the others.
  * `planrt_error_get_cuda_code` gives the driver's number.
  */
 #define PLANRT_ERROR_DEVICE_LOST 23
 
 /**
- * The name of a code as this header has it, "PLANRT_ERROR_SHAPE", for logs; it lives as long as the process. Null for an
- * unknown code, and for 0. Any thread.
+ * The name of a code as this header has it, "PLANRT_ERROR_SHAPE", for logs; it lives as long as the process. Null for
+ * an unknown code, and for 0. Any thread.
  */
 const char *planrt_error_code_get_name(planrt_error_code code);
 
@@ -242,6 +244,7 @@ planrt_error_code planrt_error_get_code(const struct planrt_error *error);
 
 /**
  * One sentence that names what was wrong and what to do, in UTF-8; it lives as long as the error. Empty for null.
+ * Names and paths in it are cut where they are long, and characters that a terminal would act on are escaped.
  *
  * Requires: `error` is null or alive.
  */
@@ -372,8 +375,8 @@ typedef int32_t planrt_memory_kind;
 #define PLANRT_MEMORY_DEVICE 3
 
 /**
- * The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant. Any
- * thread.
+ * The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant.
+ * Any thread.
  */
 const char *planrt_element_type_get_name(planrt_element_type element_type);
 
@@ -410,19 +413,21 @@ typedef struct planrt_tensor {
    */
   size_t size_bytes;
   /**
-   * The type of the elements there: the model's. In host memory, page-locked or not, planrt also converts: float32 where
-   * the model has float16 or bfloat16 (and the other way round), and int16, uint16 and float64 where it has float32,
-   * float16 or bfloat16. It takes the nearest value, ties to even; what is beyond the range of a floating-point type
-   * becomes infinite, what is beyond that of an integer becomes its smallest or largest, and NaN becomes the integer 0.
+   * The type of the elements there: the model's. In host memory, page-locked or not, planrt also converts: float32
+   * where the model has float16 or bfloat16 (and the other way round), and int16, uint16 and float64 where it has
+   * float32, float16 or bfloat16. It takes the nearest value, ties to even; what is beyond the range of a
+   * floating-point type becomes infinite, what is beyond that of an integer becomes its smallest or largest, and NaN
+   * becomes the integer 0.
    */
   planrt_element_type element_type;
   /**
-   * Where the memory is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`. `planrt_context_run` takes
-   * host memory and page-locked memory only.
+   * Where the memory is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`. `planrt_context_run`
+   * takes host memory and page-locked memory only.
    */
   planrt_memory_kind memory_kind;
   /**
-   * For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
+   * For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the run:
+   * `planrt_context_get_output_shape` and `planrt_request_get_output_shape` tell it.
    */
   int32_t rank;
   /**
@@ -459,31 +464,31 @@ typedef int32_t planrt_log_level;
 #define PLANRT_LOG_DEBUG 4
 
 /**
- * Receives a line of the log, in UTF-8, valid during the call. It may be called from any thread, several at once, so
- * long as the runtime, or an engine, context or session made from it, is alive. The delete of the last of these returns
- * when no callback is under way but one that it is called from itself, and none comes after it, wherever it is called from.
- * The callback must return: neither throw nor end its thread.
+ * Receives a line of the log, in UTF-8 with what a terminal would act on escaped, valid during the call. It may be
+ * called from any thread, several at once, so long as the runtime, or an engine, context or session made from it, is
+ * alive. The delete of the last of these returns when no callback is under way but one that it is called from itself,
+ * and none comes after it, wherever it is called from. The callback must return: neither throw nor end its thread.
  *
  * Inside it calls that return a `planrt_error` fail with `PLANRT_ERROR_IN_USE`, since whoever logs may hold what they
- * would wait for; other calls work. A delete ends the log as said above where it is the last one; everything else that it
- * does is put off to the end of the call that the line came from, or left to a thread of planrt's where it came from none
- * of the application's: work of a session and its callbacks may then go on for a while after the delete.
+ * would wait for; other calls work. A delete ends the log as said above where it is the last one; everything else that
+ * it does is put off to the end of the call that the line came from, or left to a thread of planrt's where it came
+ * from none of the application's: work of a session and its callbacks may then go on for a while after the delete.
  *
  * Lines that differ in numbers only come at most once a second; the next one says how many were left out.
  */
 typedef void (*planrt_log_callback)(void *user_data, planrt_log_level level, const char *message);
 
 /**
- * Takes `user_data` back: nothing of planrt's uses it any more. Called once, from any thread. It must neither throw nor
- * end its thread, nor call planrt.
+ * Takes `user_data` back: nothing of planrt's uses it any more. Called once, from any thread. It must neither throw
+ * nor end its thread, nor call planrt.
  */
 typedef void (*planrt_release_callback)(void *user_data);
 
 /* ---- Devices ------------------------------------------------------------------------------------------------------- */
 
 /**
- * The GPUs that the CUDA driver shows this process, as JSON, for an application that wants to choose one before it makes a
- * runtime: an object with
+ * The GPUs that the CUDA driver shows this process, as JSON, for an application that wants to choose one before it
+ * makes a runtime: an object with
  *
  * - `driver`: an object with `available`, true or false; if true `cuda_version` ("12.4", the newest CUDA that it speaks), a
  *   string; if false `reason`, a string for people;
@@ -491,8 +496,8 @@ typedef void (*planrt_release_callback)(void *user_data);
  *   `planrt_runtime_options_set_device`, and `total_memory_bytes`, numbers; `name` and `compute_capability` ("9.0"), strings;
  *   `free_memory_bytes`, a number, or null with `reason`, a string, where the GPU cannot be used just now.
  *
- * The free memory is asked of the GPU itself: that takes some tenths of a second for each that this process does not use
- * yet. No GPU, and no driver, is no error. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
+ * The free memory is asked of the GPU itself: that takes some tenths of a second for each that this process does not
+ * use yet. No GPU, and no driver, is no error. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
  *
  * Requires: `json_out` is null or writable.
  */
@@ -502,8 +507,8 @@ struct planrt_error *planrt_describe_devices(char **json_out);
 /* ---- Runtimes ------------------------------------------------------------------------------------------------------ */
 
 /**
- * How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free to
- * be deleted as soon as the runtime is made.
+ * How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free
+ * to be deleted as soon as the runtime is made.
  */
 typedef struct planrt_runtime_options planrt_runtime_options;
 
@@ -538,8 +543,8 @@ struct planrt_error *planrt_runtime_options_set_device(struct planrt_runtime_opt
 
 /**
  * The TensorRT library to use: its file, or the folder that it is in. Without it planrt looks at the environment
- * variable `PLANRT_TENSORRT` (the same), then for a libnvinfer that the process has loaded already, then on the loader's
- * path. Null sets the default again.
+ * variable `PLANRT_TENSORRT` (the same), then for a libnvinfer that the process has loaded already, then on the
+ * loader's path. Null sets the default again.
  *
  * Requires: `options` is alive, `path` null or a string.
  */
@@ -557,8 +562,8 @@ struct planrt_error *planrt_runtime_options_add_plugin_library(struct planrt_run
                                                                const char *path);
 
 /**
- * Whether libnvinfer_plugin, TensorRT's own plugins, may be loaded. It is looked for beside TensorRT and on the loader's
- * path, and only when a plan asks for a plugin. Default true.
+ * Whether libnvinfer_plugin, TensorRT's own plugins, may be loaded. It is looked for beside TensorRT and on the
+ * loader's path, and only when a plan asks for a plugin. Default true.
  *
  * Requires: `options` is alive.
  */
@@ -579,13 +584,14 @@ struct planrt_error *planrt_runtime_options_set_engine_host_code_allowed(struct 
                                                                          bool allowed);
 
 /**
- * Where the log goes. Without a callback planrt writes nothing anywhere. A null callback turns the log off, and the rest is
- * ignored.
+ * Where the log goes. Without a callback planrt writes nothing anywhere. A null callback turns the log off, and the
+ * rest is ignored.
  *
- * `user_data` is handed to each call and must stay valid as long as the callback may be called. `release` is null, or is
- * called with it when that is over: inside the delete of the last runtime, engine, context or session that logs there, or
- * of the options if they go later; where that delete is called from inside the log callback, when the callback has
- * returned. It is called, too, where other options of the log take the place of these; not where this call fails.
+ * `user_data` is handed to each call and must stay valid as long as the callback may be called. `release` is null, or
+ * is called with it when that is over: inside the delete of the last runtime, engine, context or session that logs
+ * there, or of the options if they go later; where that delete is called from inside the log callback, when the
+ * callback has returned. It is called, too, where other options of the log take the place of these; not where this
+ * call fails.
  *
  * Requires: `options` is alive; the callback and `release` may be called from any thread.
  */
@@ -676,7 +682,8 @@ typedef int32_t planrt_statistic;
 #define PLANRT_STATISTIC_STRIPPED_WEIGHTS_SIZE 2
 
 /**
- * Bytes of the weights that can be streamed; 0 where the plan was not built for it. TensorRT 10 and later, TensorRT-RTX.
+ * Bytes of the weights that can be streamed; 0 where the plan was not built for it. TensorRT 10 and later,
+ * TensorRT-RTX.
  */
 #define PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE 3
 
@@ -778,8 +785,9 @@ PLANRT_WARN_UNUSED struct planrt_error *planrt_engine_options_new(struct planrt_
 void planrt_engine_options_delete(struct planrt_engine_options *options);
 
 /**
- * How many threads the CPU engine may use for a run; 0 (the default) for one a core, at most 1024. With 1 a run works on
- * the thread that calls; with more the engine has that many of its own, which its contexts share and which end with it.
+ * How many threads the CPU engine may use for a run; 0 (the default) for one a core, at most 1024. With 1 a run works
+ * on the thread that calls; with more the engine has that many of its own, which its contexts share and which end with
+ * it.
  *
  * Requires: `options` is alive.
  */
@@ -798,10 +806,10 @@ struct planrt_error *planrt_engine_options_set_cpu_shape_cache(struct planrt_eng
                                                                int32_t shapes);
 
 /**
- * The lean runtime (`libnvinfer_lean`) that is to run a plan: the one of the TensorRT that built it, for a plan that is
- * version-compatible and was built without its lean runtime inside (`kEXCLUDE_LEAN_RUNTIME`). The TensorRT that planrt
- * found, which may be the dispatch runtime, loads it. Null sets the default again: none. Plans only. TensorRT 8.6 and
- * later have it; with an earlier one the plan fails to load (`PLANRT_ERROR_UNSUPPORTED`).
+ * The lean runtime (`libnvinfer_lean`) that is to run a plan: the one of the TensorRT that built it, for a plan that
+ * is version-compatible and was built without its lean runtime inside (`kEXCLUDE_LEAN_RUNTIME`). The TensorRT that
+ * planrt found, which may be the dispatch runtime, loads it. Null sets the default again: none. Plans only. TensorRT
+ * 8.6 and later have it; with an earlier one the plan fails to load (`PLANRT_ERROR_UNSUPPORTED`).
  *
  * Requires: `options` is alive, `path` null or a string.
  */
@@ -815,10 +823,11 @@ struct planrt_error *planrt_engine_options_set_lean_runtime(struct planrt_engine
 #define PLANRT_WEIGHT_STREAMING_AUTOMATIC -1
 
 /**
- * How many bytes of device memory the weights of a plan may take; the rest stays in host memory and is streamed at each
- * run. For plans built with `kWEIGHT_STREAMING`; see `PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE`. A number of bytes, or
- * `PLANRT_WEIGHT_STREAMING_AUTOMATIC`. Without a call TensorRT's own default holds. Plans only. TensorRT 10.1 and later
- * have it; with an earlier one, or a plan that cannot stream, loading fails (`PLANRT_ERROR_UNSUPPORTED`).
+ * How many bytes of device memory the weights of a plan may take; the rest stays in host memory and is streamed at
+ * each run. For plans built with `kWEIGHT_STREAMING`; see `PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE`. A number of
+ * bytes, or `PLANRT_WEIGHT_STREAMING_AUTOMATIC`. Without a call TensorRT's own default holds. Plans only. TensorRT
+ * 10.1 and later have it; with an earlier one, or a plan that cannot stream, loading fails
+ * (`PLANRT_ERROR_UNSUPPORTED`).
  *
  * Requires: `options` is alive.
  */
@@ -827,9 +836,10 @@ struct planrt_error *planrt_engine_options_set_weight_streaming_budget(struct pl
                                                                        int64_t budget_bytes);
 
 /**
- * Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may shorten
- * it meanwhile. What it is, is told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX model on the CPU. `options` may be
- * null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any thread.
+ * Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may
+ * shorten it meanwhile. What it is, is told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX
+ * model on the CPU. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`.
+ * Any thread.
  *
  * Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
  * `_NO_TENSORRT`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`.
@@ -940,8 +950,8 @@ struct planrt_error *planrt_engine_get_profile_shape(const struct planrt_engine 
 size_t planrt_engine_get_device_memory_size(const struct planrt_engine *engine);
 
 /**
- * Bytes of device memory that one context takes under a profile, besides its inputs and outputs; 0 on the CPU. TensorRT 8
- * knows the largest profile's only, which it is then. Any thread.
+ * Bytes of device memory that one context takes under a profile, besides its inputs and outputs; 0 on the CPU.
+ * TensorRT 8 knows the largest profile's only, which it is then. Any thread.
  *
  * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where there is no such profile.
  *
@@ -965,25 +975,25 @@ struct planrt_error *planrt_engine_get_statistic(const struct planrt_engine *eng
                                                  int64_t *value_out);
 
 /**
- * The name that the model gives to an extent that it leaves open (ONNX's `dim_param`), in UTF-8; it lives as long as the
- * engine. Extents of the same name have to be the same in one run. Null where there is no name: for extents that are fixed,
- * for a model that gives none, for a plan, since TensorRT keeps none, and where there is no such tensor or axis. Any thread.
+ * The name that the model gives to an extent that it leaves open (ONNX's `dim_param`), in UTF-8; it lives as long as
+ * the engine. Extents of the same name have to be the same in one run. Null where there is no name: for extents that
+ * are fixed, for a model that gives none, for a plan, since TensorRT keeps none, and where there is no such tensor or
+ * axis. Any thread.
  *
  * Requires: `engine` is null or alive.
  */
-const char *planrt_engine_get_dimension_name(const struct planrt_engine *engine,
-                                             int32_t tensor,
-                                             int32_t axis);
+const char *planrt_engine_get_dimension_name(const struct planrt_engine *engine, int32_t tensor, int32_t axis);
 
 /**
  * What the model's file says of itself, as JSON: an object with `format`, "onnx" or "plan", and `name`, the model's.
  *
- * For "onnx" also `producer_name`, `producer_version`, `domain` and `description`, strings, empty where the file says nothing;
- * `ir_version` and `model_version`, numbers; `opsets`, an array of objects with `domain`, a string, and `version`, a number;
- * `properties`, an object with what the model's maker put there (`metadata_props`), strings by their keys.
+ * For "onnx" also `producer_name`, `producer_version`, `domain` and `description`, strings, empty where the file says
+ * nothing; `ir_version` and `model_version`, numbers; `opsets`, an array of objects with `domain`, a string, and
+ * `version`, a number; `properties`, an object with what the model's maker put there (`metadata_props`), strings by
+ * their keys.
  *
- * For "plan" also `builder` ("TensorRT" or "TensorRT-RTX"), `builder_version` ("10.13.3") and `compute_capability` ("9.0", of
- * the GPU that it was built for), strings, null where the plan's header does not say.
+ * For "plan" also `builder` ("TensorRT" or "TensorRT-RTX"), `builder_version` ("10.13.3") and `compute_capability`
+ * ("9.0", of the GPU that it was built for), strings, null where the plan's header does not say.
  *
  * Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
  *
@@ -994,9 +1004,10 @@ struct planrt_error *planrt_engine_get_metadata_json(const struct planrt_engine 
                                                      char **json_out);
 
 /**
- * The model's layers as JSON: `{"Layers": [...]}`. Of a plan it is what TensorRT's engine inspector says: names, or objects
- * with fields of that TensorRT version where the plan was built with detailed profiling. Of an ONNX model each layer is an
- * object with `Name` and `LayerType` (the operator), strings, and `Inputs` and `Outputs`, arrays of tensors' names. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
+ * The model's layers as JSON: `{"Layers": [...]}`. Of a plan it is what TensorRT's engine inspector says: names, or
+ * objects with fields of that TensorRT version where the plan was built with detailed profiling. Of an ONNX model each
+ * layer is an object with `Name` and `LayerType` (the operator), strings, and `Inputs` and `Outputs`, arrays of
+ * tensors' names. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
  *
  * Requires: `engine` is alive, `json_out` writable.
  */
@@ -1013,8 +1024,8 @@ struct planrt_error *planrt_engine_get_layers_json(const struct planrt_engine *e
 typedef struct planrt_buffer planrt_buffer;
 
 /**
- * Allocates `size_bytes` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
- * device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
+ * Allocates `size_bytes` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the
+ * runtime's device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
  *
  * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, for device memory with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
  *
@@ -1027,8 +1038,8 @@ struct planrt_error *planrt_buffer_new(const struct planrt_runtime *runtime,
                                        struct planrt_buffer **buffer_out);
 
 /**
- * Wraps memory of the application's, which stays its own and must outlive the handle. `*buffer_out` is the caller's, for
- * `planrt_buffer_delete`. Any thread.
+ * Wraps memory of the application's, which stays its own and must outlive the handle. `*buffer_out` is the caller's,
+ * for `planrt_buffer_delete`. Any thread.
  *
  * Requires: `runtime` is alive, `address` is memory of that kind, `size_bytes` bytes; `buffer_out` is writable.
  */
@@ -1070,15 +1081,15 @@ planrt_memory_kind planrt_buffer_get_kind(const struct planrt_buffer *buffer);
 /* ---- Streams ------------------------------------------------------------------------------------------------------- */
 
 /**
- * A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work given
- * from several threads at once is theirs to arrange.
+ * A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work
+ * given from several threads at once is theirs to arrange.
  */
 typedef struct planrt_stream planrt_stream;
 
 /**
- * Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first; 0
- * is the ordinary one, -5 the first on present GPUs, and numbers beyond the device's range mean its ends. `*stream_out`
- * is the caller's, for `planrt_stream_delete`. Any thread.
+ * Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first;
+ * 0 is the ordinary one, -5 the first on present GPUs, and numbers beyond the device's range mean its ends.
+ * `*stream_out` is the caller's, for `planrt_stream_delete`. Any thread.
  *
  * Requires: `runtime` is alive, `stream_out` writable.
  */
@@ -1088,9 +1099,9 @@ struct planrt_error *planrt_stream_new(const struct planrt_runtime *runtime,
                                        struct planrt_stream **stream_out);
 
 /**
- * Wraps a stream of the application's: a `CUstream`, which is a `cudaStream_t`, of the device's primary context. It stays
- * the application's and must outlive the handle. Null is the legacy default stream. `*stream_out` is the caller's, for
- * `planrt_stream_delete`. Any thread.
+ * Wraps a stream of the application's: a `CUstream`, which is a `cudaStream_t`, of the device's primary context. It
+ * stays the application's and must outlive the handle. Null is the legacy default stream. `*stream_out` is the
+ * caller's, for `planrt_stream_delete`. Any thread.
  *
  * Requires: `runtime` is alive, `cuda_stream` as said, `stream_out` writable.
  */
@@ -1107,7 +1118,8 @@ struct planrt_error *planrt_stream_wrap(const struct planrt_runtime *runtime,
 void planrt_stream_delete(struct planrt_stream *stream);
 
 /**
- * The `CUstream`, for the application's own CUDA calls; it lives as long as the handle. Null for a bad handle. Any thread.
+ * The `CUstream`, for the application's own CUDA calls; it lives as long as the handle. Null for a bad handle. Any
+ * thread.
  *
  * Requires: `stream` is null or alive.
  */
@@ -1140,8 +1152,8 @@ struct planrt_error *planrt_stream_wait_for(struct planrt_stream *stream,
                                             struct planrt_stream *other);
 
 /**
- * Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
- * passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
+ * Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream
+ * has passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
  *
  * Requires: `stream` is alive, `to` writable and `from` readable for `size_bytes` bytes.
  */
@@ -1154,15 +1166,15 @@ struct planrt_error *planrt_stream_copy(struct planrt_stream *stream,
 /* ---- Contexts ------------------------------------------------------------------------------------------------------ */
 
 /**
- * One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`, and
- * only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
+ * One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`,
+ * and only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
  */
 typedef struct planrt_context planrt_context;
 
 /**
- * Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile; a new
- * context has the first free one until its shapes want another.
- * `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
+ * Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile; a
+ * new context has the first free one until its shapes want another. `*context_out` is the caller's, for
+ * `planrt_context_delete`. Any thread.
  *
  * Errors: `PLANRT_ERROR_IN_USE` where every profile is taken, `_OUT_OF_MEMORY`, `_TENSORRT`.
  *
@@ -1210,7 +1222,8 @@ struct planrt_error *planrt_context_get_profile(struct planrt_context *context,
                                                 int32_t *profile_out);
 
 /**
- * Sets the shape of an input, `rank` extents in elements, outermost first. Inputs whose shape the model fixes need none.
+ * Sets the shape of an input, `rank` extents in elements, outermost first. Inputs whose shape the model fixes need
+ * none.
  *
  * Errors: `PLANRT_ERROR_SHAPE`, with the nearest profile where none admits it; `PLANRT_ERROR_NOT_FOUND`.
  *
@@ -1226,8 +1239,8 @@ struct planrt_error *planrt_context_set_shape(struct planrt_context *context,
  * The shape of an input or output as it follows from the inputs' shapes as set: outputs too, before the run.
  * `shape_out` has room for `PLANRT_MAX_RANK` extents.
  *
- * Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing, or the inputs' do not go together; `_UNSUPPORTED` where
- * the shape depends on the data; `_IN_USE`, `_CUDA`, `_TENSORRT`.
+ * Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing, or the inputs' do not go together; `_UNSUPPORTED`
+ * where the shape depends on the data; `_IN_USE`, `_CUDA`, `_TENSORRT`.
  *
  * Requires: `context` is alive, `tensor` a string, `shape_out` and `rank_out` writable.
  */
@@ -1238,12 +1251,13 @@ struct planrt_error *planrt_context_get_shape(struct planrt_context *context,
                                               int32_t *rank_out);
 
 /**
- * The shape that an output had in the last run, given or dropped, also where it depends on the data: give memory for the
- * largest that can come, and ask afterwards how much of it was written. `shape_out` has room for `PLANRT_MAX_RANK` extents.
+ * The shape that an output had in the last run, given or dropped, also where it depends on the data: give memory for
+ * the largest that can come, and ask afterwards how much of it was written. `shape_out` has room for `PLANRT_MAX_RANK`
+ * extents.
  *
- * Errors: `PLANRT_ERROR_SHAPE` where the last run failed, and until a run has succeeded with the inputs' shapes as they are
- * set; `_INVALID_ARGUMENT` for an input; `_NOT_FOUND`. With TensorRT a run whose outputs depend on the data fails
- * (`PLANRT_ERROR_UNSUPPORTED`).
+ * Errors: `PLANRT_ERROR_SHAPE` where the last run failed, and until a run has succeeded with the inputs' shapes as
+ * they are set; `_INVALID_ARGUMENT` for an input; `_NOT_FOUND`. With TensorRT a run whose outputs depend on the data
+ * fails (`PLANRT_ERROR_UNSUPPORTED`).
  *
  * Requires: `context` is alive, `output` a string, `shape_out` and `rank_out` writable.
  */
@@ -1264,10 +1278,10 @@ struct planrt_error *planrt_context_get_size(struct planrt_context *context,
                                              size_t *size_bytes_out);
 
 /**
- * Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names
- * (device memory for TensorRT, where page-locked memory will do and ordinary memory is refused; host memory on the CPU),
- * `size_bytes` bytes. It stays the caller's, and must stay valid until
- * another is bound and the enqueued work has ended. Its size is checked when work is enqueued.
+ * Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names (device
+ * memory for TensorRT, where page-locked memory will do and ordinary memory is refused; host memory on the CPU),
+ * `size_bytes` bytes. It stays the caller's, and must stay valid until another is bound and the enqueued work has
+ * ended. Its size is checked when work is enqueued.
  *
  * Requires: `context` is alive, `tensor` a string, `address` valid for `size_bytes` bytes.
  */
@@ -1290,10 +1304,10 @@ struct planrt_error *planrt_context_get_device_memory_size(struct planrt_context
                                                            size_t *size_bytes_out);
 
 /**
- * Lends device memory to a context that was made without: `size_bytes` bytes from a multiple of 256 on. It stays the caller's,
- * and must stay valid until other memory is lent and the enqueued work has ended. Contexts may share it whose work does
- * not overlap: one stream, or one stream behind another, sees to that. Its size is checked when work is enqueued
- * (`PLANRT_ERROR_BUFFER_TOO_SMALL`). On the CPU it is not used.
+ * Lends device memory to a context that was made without: `size_bytes` bytes from a multiple of 256 on. It stays the
+ * caller's, and must stay valid until other memory is lent and the enqueued work has ended. Contexts may share it
+ * whose work does not overlap: one stream, or one stream behind another, sees to that. Its size is checked when work
+ * is enqueued (`PLANRT_ERROR_BUFFER_TOO_SMALL`). On the CPU it is not used.
  *
  * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a context with memory of its own.
  *
@@ -1305,10 +1319,10 @@ struct planrt_error *planrt_context_set_device_memory(struct planrt_context *con
                                                       size_t size_bytes);
 
 /**
- * Gives a context the application's streams for the parts of a run that may go beside one another, instead of TensorRT's
- * own; `PLANRT_STATISTIC_AUX_STREAMS` says how many a plan can use. With fewer TensorRT takes its own for the rest, so 0
- * sets the default again. None may be the stream of the run, nor the default stream. The streams stay the caller's and
- * must outlive the context's work. On the CPU they are not used.
+ * Gives a context the application's streams for the parts of a run that may go beside one another, instead of
+ * TensorRT's own; `PLANRT_STATISTIC_AUX_STREAMS` says how many a plan can use. With fewer TensorRT takes its own for
+ * the rest, so 0 sets the default again. None may be the stream of the run, nor the default stream. The streams stay
+ * the caller's and must outlive the context's work. On the CPU they are not used.
  *
  * Errors: `PLANRT_ERROR_UNSUPPORTED` before TensorRT 8.6.
  *
@@ -1320,11 +1334,11 @@ struct planrt_error *planrt_context_set_aux_streams(struct planrt_context *conte
                                                     size_t count);
 
 /**
- * Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready in
- * that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work; the
+ * Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready
+ * in that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work; the
  * stream must live as long. A context's runs are one after the other: on another stream than the last time, the call
- * waits for the device first. On the
- * CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
+ * waits for the device first. On the CPU `stream` is ignored and may be null, and the outputs are written when the
+ * call returns.
  *
  * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where something is not bound, `_BUFFER_TOO_SMALL`, `_SHAPE`, `_IN_USE`,
  * `_CANCELLED`, `_CUDA`, `_TENSORRT`.
@@ -1336,10 +1350,10 @@ struct planrt_error *planrt_context_enqueue(struct planrt_context *context,
                                             struct planrt_stream *stream);
 
 /**
- * Runs from host memory, pageable or page-locked, to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
- * (through page-locked memory of its own, unless the memory given is page-locked), runs, copies back. Every input must
- * be given; an output that is not given is computed and dropped. On an error the outputs hold what they held, unless the
- * device itself fails while they are copied; the shapes stay set.
+ * Runs from host memory, pageable or page-locked, to host memory, and returns when the outputs are written: sets the
+ * inputs' shapes, copies (through page-locked memory of its own, unless the memory given is page-locked), runs, copies
+ * back. Every input must be given; an output that is not given is computed and dropped. On an error the outputs hold
+ * what they held, unless the device itself fails while they are copied; the shapes stay set.
  *
  * Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`; `PLANRT_ERROR_OUT_OF_MEMORY`.
  *
@@ -1353,9 +1367,9 @@ struct planrt_error *planrt_context_run(struct planrt_context *context,
                                         size_t output_count);
 
 /**
- * Asks the run under way, or else the next one, to end with `PLANRT_ERROR_CANCELLED`. On the CPU a run ends between two
- * layers; work that the GPU has begun is finished first, and page-locked outputs may then be written. Any thread, also
- * beside a call on the same context.
+ * Asks the run under way, or else the next one, to end with `PLANRT_ERROR_CANCELLED`. On the CPU a run ends between
+ * two layers; work that the GPU has begun is finished first, and page-locked outputs may then be written. Any thread,
+ * also beside a call on the same context.
  *
  * Requires: `context` is null or alive.
  */
@@ -1388,10 +1402,11 @@ typedef struct planrt_request_options {
    */
   int32_t priority;
   /**
-   * Who copies outputs that come through memory of planrt's to ordinary host memory: 0 for the thread that first sees the
-   * answer, by `planrt_request_wait`, `_poll` or `_get_error` or in its callback, so that many threads' copies run side
-   * by side; 1 for a thread of the session's, before the request is answered, so that a thread which must not be held up
-   * (of a user interface, say) can poll at any time. It makes no difference where nothing is left to be copied.
+   * Who copies outputs that come through memory of planrt's to ordinary host memory: 0 for the thread that first
+   * sees the answer, by `planrt_request_wait`, `_poll` or `_get_error` or in its callback, so that many threads'
+   * copies run side by side; 1 for a thread of the session's, before the request is answered, so that a thread which
+   * must not be held up (of a user interface, say) can poll at any time. It makes no difference where nothing is
+   * left to be copied.
    */
   int32_t copy_in_background;
   /**
@@ -1399,8 +1414,8 @@ typedef struct planrt_request_options {
    */
   struct planrt_stream *stream;
   /**
-   * Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the request
-   * is answered.
+   * Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the
+   * request is answered.
    */
   void *event;
   /**
@@ -1419,9 +1434,9 @@ typedef struct planrt_request_options {
 typedef struct planrt_request planrt_request;
 
 /**
- * Waits until the request is answered, and returns its error if it failed; so many microseconds at most, or without end
- * for -1. `*done_out` receives whether it is answered, where no error is returned; it may be null where the wait has no
- * end.
+ * Waits until the request is answered, and returns its error if it failed; so many microseconds at most, or without
+ * end for -1. `*done_out` receives whether it is answered, where no error is returned; it may be null where the wait
+ * has no end.
  *
  * Errors: the request's own, such as `PLANRT_ERROR_CANCELLED`, `_DEADLINE`, `_SHUT_DOWN`: it is answered then, and
  * `*done_out` is left alone. `_INVALID_ARGUMENT` for a time-out below -1.
@@ -1434,14 +1449,15 @@ struct planrt_error *planrt_request_wait(const struct planrt_request *request,
                                          bool *done_out);
 
 /**
- * Orders a stream behind the request's outputs: what the stream is given afterwards finds them written. Returns as soon as
- * the request's batch has been given to the device, or where it is answered before that; the host does not wait for the
- * device. In that stream's order the request's memory is the application's again: its inputs may be written, and its outputs
- * be used or freed by the stream. Whether the request succeeded only its answer tells: the outputs of one that failed or was
- * cancelled hold anything. Any thread.
+ * Orders a stream behind the request's outputs: what the stream is given afterwards finds them written. Returns as
+ * soon as the request's batch has been given to the device, or where it is answered before that; the host does not
+ * wait for the device. In that stream's order the request's memory is the application's again: its inputs may be
+ * written, and its outputs be used or freed by the stream. Whether the request succeeded only its answer tells: the
+ * outputs of one that failed or was cancelled hold anything. Any thread.
  *
- * Errors: those of the request, if it is answered; `PLANRT_ERROR_UNSUPPORTED` where the host writes outputs: for ordinary
- * host memory, for page-locked memory with elements to be converted, and on the CPU engine. Wait for the answer there.
+ * Errors: those of the request, if it is answered; `PLANRT_ERROR_UNSUPPORTED` where the host writes outputs: for
+ * ordinary host memory, for page-locked memory with elements to be converted, and on the CPU engine. Wait for the
+ * answer there.
  *
  * Requires: `request` and `stream` are alive; no other thread gives the stream work meanwhile.
  */
@@ -1450,8 +1466,8 @@ struct planrt_error *planrt_request_order_stream(const struct planrt_request *re
                                                  struct planrt_stream *stream);
 
 /**
- * The shape of one of the request's outputs, given or dropped, from the submission on: in a session it follows from the
- * inputs' shapes. `shape_out` has room for `PLANRT_MAX_RANK` extents. Any thread.
+ * The shape of one of the request's outputs, given or dropped, from the submission on: in a session it follows from
+ * the inputs' shapes. `shape_out` has room for `PLANRT_MAX_RANK` extents. Any thread.
  *
  * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for an input; `_NOT_FOUND`.
  *
@@ -1464,8 +1480,8 @@ struct planrt_error *planrt_request_get_output_shape(const struct planrt_request
                                                      int32_t *rank_out);
 
 /**
- * Whether the request is answered; its outputs are written then, if it succeeded: copied by this call, where they are to be
- * copied and `copy_in_background` was not asked for. False for a bad handle.
+ * Whether the request is answered; its outputs are written then, if it succeeded: copied by this call, where they are
+ * to be copied and `copy_in_background` was not asked for. False for a bad handle.
  *
  * Requires: `request` is null or alive.
  */
@@ -1479,16 +1495,16 @@ bool planrt_request_poll(const struct planrt_request *request);
 PLANRT_WARN_UNUSED struct planrt_error *planrt_request_get_error(const struct planrt_request *request);
 
 /**
- * Gives the request up: it is answered with `PLANRT_ERROR_CANCELLED`, at once if it still waits, else when its batch has
- * ended and its memory is free; its outputs may hold anything then. One that is answered stays as it is.
+ * Gives the request up: it is answered with `PLANRT_ERROR_CANCELLED`, at once if it still waits, else when its batch
+ * has ended and its memory is free; its outputs may hold anything then. One that is answered stays as it is.
  *
  * Requires: `request` is null or alive.
  */
 void planrt_request_cancel(const struct planrt_request *request);
 
 /**
- * Frees the handle. A request that is not answered goes on, with its callback, and its memory stays the session's until
- * then. Null is accepted.
+ * Frees the handle. A request that is not answered goes on, with its callback, and its memory stays the session's
+ * until then. Null is accepted.
  *
  * Requires: `request` is null, or alive and deleted once.
  */
@@ -1527,9 +1543,9 @@ typedef struct planrt_session_options planrt_session_options;
  * it, several at once. It keeps its engines.
  *
  * A request's memory is the session's from `planrt_session_submit` until the request is answered: until
- * `planrt_request_wait` or `planrt_request_poll` has said so or its callback is called, whichever the application looks
- * at first. Inputs must not be written and outputs not be used until then. A request that is refused, by an error of
- * `planrt_session_submit` itself, leaves its memory alone from the return on.
+ * `planrt_request_wait` or `planrt_request_poll` has said so or its callback is called, whichever the application
+ * looks at first. Inputs must not be written and outputs not be used until then. A request that is refused, by an
+ * error of `planrt_session_submit` itself, leaves its memory alone from the return on.
  */
 typedef struct planrt_session planrt_session;
 
@@ -1622,9 +1638,10 @@ PLANRT_WARN_UNUSED struct planrt_error *planrt_session_options_new(struct planrt
 void planrt_session_options_delete(struct planrt_session_options *options);
 
 /**
- * The most items in a batch, up to 65536; 1 turns batching off. 0, the default: on the GPU as many as bring more than 8 % over half as
- * many, which is measured when the session is made (none do where one item keeps the device busy), and at most what the
- * plan's profiles take; on the CPU as many as the engine has threads. A request with a larger batch of its own runs alone.
+ * The most items in a batch, up to 65536; 1 turns batching off. 0, the default: on the GPU as many as bring more than
+ * 8 % over half as many, which is measured when the session is made (none do where one item keeps the device busy),
+ * and at most what the plan's profiles take; on the CPU as many as the engine has threads. A request with a larger
+ * batch of its own runs alone.
  *
  * Requires: `options` is alive.
  */
@@ -1633,10 +1650,10 @@ struct planrt_error *planrt_session_options_set_largest_batch(struct planrt_sess
                                                               int32_t items);
 
 /**
- * Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0, where `sizes`
- * may be null. On the GPU
- * batches are computed at these, at powers of two, at the least and at the largest batch, with places left empty where need
- * be; where none are given and no largest batch is, only up to the size from which on larger ones do not pay.
+ * Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0, where
+ * `sizes` may be null. On the GPU batches are computed at these, at powers of two, at the least and at the largest
+ * batch, with places left empty where need be; where none are given and no largest batch is, only up to the size from
+ * which on larger ones do not pay.
  *
  * Requires: `options` is alive, `sizes` readable for `size_count` numbers.
  */
@@ -1647,8 +1664,8 @@ struct planrt_error *planrt_session_options_set_preferred_batches(struct planrt_
 
 /**
  * How many microseconds the first request of a batch waits for company while a context is free. 0: never. -1, the
- * default: only while other requests run, for a batch that is smaller than its share of what is under way, and up to 100
- * after the last batch has ended; a request that finds the session idle runs at once.
+ * default: only while other requests run, for a batch that is smaller than its share of what is under way, and up to
+ * 100 after the last batch has ended; a request that finds the session idle runs at once.
  *
  * Requires: `options` is alive.
  */
@@ -1668,15 +1685,15 @@ struct planrt_error *planrt_session_options_set_queue(struct planrt_session_opti
                                                       planrt_when_full when_full);
 
 /**
- * How many contexts a session has on each device, up to 256: each runs one batch at a time, side by side with the others. 0, the
- * default: on the GPU four where two small batches at once are faster than one after the other, which is measured when the
- * session is made, else two, and fewer where memory is short; on the CPU one, since a batch has all threads anyway. Making
- * the session fails where as many as asked for do not fit.
+ * How many contexts a session has on each device, up to 256: each runs one batch at a time, side by side with the
+ * others. 0, the default: on the GPU four where two small batches at once are faster than one after the other, which
+ * is measured when the session is made, else two, and fewer where memory is short; on the CPU one, since a batch has
+ * all threads anyway. Making the session fails where as many as asked for do not fit.
  *
- * On the GPU each is a TensorRT execution context for each batch size, which share their memory, with a CUDA graph where the
- * plan's work can be captured. TensorRT 8 gives a profile of an engine to one execution context only; where profiles are
- * short the session loads copies of the engine, each with weights of its own: as long as they take no more than an eighth of
- * the free device memory, where neither a number of contexts nor a memory budget is set.
+ * On the GPU each is a TensorRT execution context for each batch size, which share their memory, with a CUDA graph
+ * where the plan's work can be captured. TensorRT 8 gives a profile of an engine to one execution context only; where
+ * profiles are short the session loads copies of the engine, each with weights of its own: as long as they take no
+ * more than an eighth of the free device memory, where neither a number of contexts nor a memory budget is set.
  *
  * Requires: `options` is alive.
  */
@@ -1685,9 +1702,9 @@ struct planrt_error *planrt_session_options_set_contexts(struct planrt_session_o
                                                          int32_t contexts);
 
 /**
- * The most bytes of device memory that the contexts of one device, with their inputs and outputs and copies of the engine,
- * may take; 0, the default, for what is free. What TensorRT says beforehand is held against it before it is taken, the rest
- * (a copy of an engine, some MB an execution context) when it is measured.
+ * The most bytes of device memory that the contexts of one device, with their inputs and outputs and copies of the
+ * engine, may take; 0, the default, for what is free. What TensorRT says beforehand is held against it before it is
+ * taken, the rest (a copy of an engine, some MB an execution context) when it is measured.
  *
  * Requires: `options` is alive.
  */
@@ -1716,19 +1733,19 @@ struct planrt_error *planrt_session_options_set_pumped(struct planrt_session_opt
                                                        bool pumped);
 
 /**
- * Makes a session over one engine, or over one model's engines on several devices: each request goes to the device with
- * the least to do, or to the one that its device memory is on. `options` may be null for the defaults and is copied.
- * `*session_out` is the caller's, for `planrt_session_delete`. Any thread.
+ * Makes a session over one engine, or over one model's engines on several devices: each request goes to the device
+ * with the least to do, or to the one that its device memory is on. `options` may be null for the defaults and is
+ * copied. `*session_out` is the caller's, for `planrt_session_delete`. Any thread.
  *
- * On the GPU every batch size is run a few times, so that nothing is left to be settled when requests come: this takes some
- * tenths of a second, for a large network a few of its runs, and after three seconds no larger batches are tried: name the
- * sizes that you want (`planrt_session_options_set_largest_batch`) where a network takes longer than that.
+ * On the GPU every batch size is run a few times, so that nothing is left to be settled when requests come: this takes
+ * some tenths of a second, for a large network a few of its runs, and after three seconds no larger batches are tried:
+ * name the sizes that you want (`planrt_session_options_set_largest_batch`) where a network takes longer than that.
  *
- * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what the contexts take; `_TENSORRT` where the plan does not run; `_UNSUPPORTED`
- * for a model whose outputs' shapes depend on values; `_INVALID_ARGUMENT` for engines of different models: their inputs and
- * outputs, and what runs them, have to be the same, and for ONNX models and for plans on GPUs of one kind every byte of the
- * file. Plans for different kinds of GPU differ in any case: there the networks' names have to be the same, and that the
- * weights are is the application's word.
+ * Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what the contexts take; `_TENSORRT` where the plan does not run;
+ * `_UNSUPPORTED` for a model whose outputs' shapes depend on values; `_INVALID_ARGUMENT` for engines of different
+ * models: their inputs and outputs, and what runs them, have to be the same, and for ONNX models and for plans on GPUs
+ * of one kind every byte of the file. Plans for different kinds of GPU differ in any case: there the networks' names
+ * have to be the same, and that the weights are is the application's word.
  *
  * Requires: `engines` is readable for `engine_count` handles that are alive, `options` null or alive, `session_out`
  * writable.
@@ -1740,11 +1757,11 @@ struct planrt_error *planrt_session_new(const struct planrt_engine *const *engin
                                         struct planrt_session **session_out);
 
 /**
- * Ends a session. Requests that wait are answered with `PLANRT_ERROR_SHUT_DOWN`, those that run are finished, callbacks
- * that are due are made, and then the call returns: no callback comes after it. Calls of other threads that wait on the
- * session (for room in its queue, or in `planrt_session_run`) end too; none may begin. Requests can still be asked for
- * their outcome. It may be called from inside a callback: then the callbacks that are left are made inside this call,
- * and the one that called is the last. Null is accepted.
+ * Ends a session. Requests that wait are answered with `PLANRT_ERROR_SHUT_DOWN`, those that run are finished,
+ * callbacks that are due are made, and then the call returns: no callback comes after it. Calls of other threads that
+ * wait on the session (for room in its queue, or in `planrt_session_run`) end too; none may begin. Requests can still
+ * be asked for their outcome. It may be called from inside a callback: then the callbacks that are left are made
+ * inside this call, and the one that called is the last. Null is accepted.
  *
  * Requires: `session` is null, or alive and deleted once.
  */
@@ -1753,17 +1770,17 @@ void planrt_session_delete(struct planrt_session *session);
 /**
  * Gives the session a request and returns. Every input must be given; an output that is not given is computed and
  * dropped. Where the model has a batch, the request may have one of its own, and is not split. `options` may be null.
- * `request_out` receives the request, for `planrt_request_delete`, before its callback can be called; it may be null where a
- * callback is given. Any thread.
+ * `request_out` receives the request, for `planrt_request_delete`, before its callback can be called; it may be null
+ * where a callback is given. Any thread.
  *
- * Ordinary host memory of a session on a GPU is copied by the calling thread; the outputs, by the thread that first sees
- * the answer.
+ * Ordinary host memory of a session on a GPU is copied by the calling thread; the outputs, by the thread that first
+ * sees the answer.
  *
  * Errors: `PLANRT_ERROR_QUEUE_FULL`, `_DEADLINE`, `_SHAPE`, `_BUFFER_TOO_SMALL`, `_NOT_FOUND`, `_INVALID_ARGUMENT`,
  * `_SHUT_DOWN`, and where every device is lost the error of that. The callback is not called then.
  *
- * Requires: `session` is alive; the arrays are readable; each element's memory is valid for its `size_bytes`, and stays so
- * until the request is answered.
+ * Requires: `session` is alive; the arrays are readable; each element's memory is valid for its `size_bytes`, and
+ * stays so until the request is answered.
  */
 PLANRT_WARN_UNUSED
 struct planrt_error *planrt_session_submit(const struct planrt_session *session,
@@ -1775,11 +1792,11 @@ struct planrt_error *planrt_session_submit(const struct planrt_session *session,
                                            struct planrt_request **request_out);
 
 /**
- * Runs a request and returns when it is answered, with its error if it failed. Where its batch may go at once it runs on the
- * calling thread, which saves two changes of threads. Any thread.
+ * Runs a request and returns when it is answered, with its error if it failed. Where its batch may go at once it runs
+ * on the calling thread, which saves two changes of threads. Any thread.
  *
- * A callback is called as it is for `planrt_session_submit`, before this call returns or after it, and the batch runs on a
- * thread of the session's then.
+ * A callback is called as it is for `planrt_session_submit`, before this call returns or after it, and the batch runs
+ * on a thread of the session's then.
  *
  * Errors: as for `planrt_session_submit`, and those of the run.
  *
@@ -1817,8 +1834,8 @@ struct planrt_error *planrt_session_get_statistics(const struct planrt_session *
                                                    struct planrt_session_statistics *statistics_out);
 
 /**
- * The same for Prometheus, in its text format, times in seconds: for an application that has an endpoint to offer it at.
- * `*text_out` is the caller's, for `planrt_string_delete`. Any thread.
+ * The same for Prometheus, in its text format, times in seconds: for an application that has an endpoint to offer it
+ * at. `*text_out` is the caller's, for `planrt_string_delete`. Any thread.
  *
  * Requires: `session` is alive, `text_out` writable.
  */
@@ -1829,30 +1846,29 @@ struct planrt_error *planrt_session_get_metrics_text(const struct planrt_session
 /**
  * What the session chose when it was made, as JSON: an object with `devices`, an array with an object for each engine:
  * `backend` ("tensorrt" or "cpu"), `ordinal` (the CUDA device, null on the CPU), `name` (the device's, for people),
- * `device_memory_bytes` (what contexts, their inputs and outputs and copies of the engine take), `engine_copies` (engines
- * loaded beside the one that was given, since a profile of TensorRT 8 serves one context only) and `contexts`, an array with
- * an object for each: `optimal_batch` (the items that requests are gathered to where no largest batch is set),
- * `batch_sizes` (an array: batches are computed at one of these sizes, `items`, each with `time_us`, the microseconds that
- * it took, null where that was not measured; empty where any size is computed) and `lost` (whether its device was lost). Any
- * thread. `*json_out` is the caller's, for `planrt_string_delete`.
+ * `device_memory_bytes` (what contexts, their inputs and outputs and copies of the engine take), `engine_copies`
+ * (engines loaded beside the one that was given, since a profile of TensorRT 8 serves one context only) and
+ * `contexts`, an array with an object for each: `optimal_batch` (the items that requests are gathered to where no
+ * largest batch is set), `batch_sizes` (an array: batches are computed at one of these sizes, `items`, each with
+ * `time_us`, the microseconds that it took, null where that was not measured; empty where any size is computed) and
+ * `lost` (whether its device was lost). Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
  *
  * Requires: `session` is alive, `json_out` writable.
  */
-PLANRT_WARN_UNUSED
-struct planrt_error *planrt_session_describe(const struct planrt_session *session,
-                                             char **json_out);
+PLANRT_WARN_UNUSED struct planrt_error *planrt_session_describe(const struct planrt_session *session, char **json_out);
 
 /* ---- The doctor ---------------------------------------------------------------------------------------------------- */
 
 /**
  * Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
- * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Every TensorRT
- * that is found is loaded, and stays loaded. Any thread.
+ * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Every
+ * TensorRT that is found is loaded, and stays loaded. Any thread.
  *
- * `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none any
- * model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.
+ * `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none
+ * any model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.
  *
- * Requires: `options` is null or alive, `model` null or a string, `report_out` writable, `usable_out` null or writable.
+ * Requires: `options` is null or alive, `model` null or a string, `report_out` writable, `usable_out` null or
+ * writable.
  */
 PLANRT_WARN_UNUSED
 struct planrt_error *planrt_doctor(const struct planrt_runtime_options *options,

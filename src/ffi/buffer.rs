@@ -16,8 +16,8 @@ use std::ptr::NonNull;
 pub struct planrt_buffer(Handle<Buffer>);
 opaque!(planrt_buffer, Buffer);
 
-/// Allocates `size_bytes` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the runtime's
-/// device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
+/// Allocates `size_bytes` bytes: host memory aligned to 64 bytes and zeroed, page-locked host memory, or memory on the
+/// runtime's device. `*buffer_out` is the caller's, for `planrt_buffer_delete`. Any thread.
 ///
 /// Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, for device memory with what was free; `PLANRT_ERROR_NO_CUDA` for the last two.
 ///
@@ -36,8 +36,8 @@ pub unsafe extern "C" fn planrt_buffer_new(
     })
 }
 
-/// Wraps memory of the application's, which stays its own and must outlive the handle. `*buffer_out` is the caller's, for
-/// `planrt_buffer_delete`. Any thread.
+/// Wraps memory of the application's, which stays its own and must outlive the handle. `*buffer_out` is the caller's,
+/// for `planrt_buffer_delete`. Any thread.
 ///
 /// Requires: `runtime` is alive, `address` is memory of that kind, `size_bytes` bytes; `buffer_out` is writable.
 #[must_use]

@@ -13,15 +13,15 @@ use crate::tensor::Shape;
 use std::ffi::{c_char, c_void};
 use std::ptr::NonNull;
 
-/// One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`, and
-/// only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
+/// One execution context: shapes, bound memory, runs. One thread at a time; a second one gets `PLANRT_ERROR_IN_USE`,
+/// and only `planrt_context_cancel` may be called beside a call under way. It keeps its engine.
 #[allow(non_camel_case_types)]
 pub struct planrt_context(Handle<Context>);
 opaque!(planrt_context, Context);
 
-/// Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile; a new
-/// context has the first free one until its shapes want another.
-/// `*context_out` is the caller's, for `planrt_context_delete`. Any thread.
+/// Makes a context. Under TensorRT 8 an engine with dynamic shapes serves one context for each optimization profile; a
+/// new context has the first free one until its shapes want another. `*context_out` is the caller's, for
+/// `planrt_context_delete`. Any thread.
 ///
 /// Errors: `PLANRT_ERROR_IN_USE` where every profile is taken, `_OUT_OF_MEMORY`, `_TENSORRT`.
 ///
@@ -92,7 +92,8 @@ pub unsafe extern "C" fn planrt_context_get_profile(
     })
 }
 
-/// Sets the shape of an input, `rank` extents in elements, outermost first. Inputs whose shape the model fixes need none.
+/// Sets the shape of an input, `rank` extents in elements, outermost first. Inputs whose shape the model fixes need
+/// none.
 ///
 /// Errors: `PLANRT_ERROR_SHAPE`, with the nearest profile where none admits it; `PLANRT_ERROR_NOT_FOUND`.
 ///
@@ -115,8 +116,8 @@ pub unsafe extern "C" fn planrt_context_set_shape(
 /// The shape of an input or output as it follows from the inputs' shapes as set: outputs too, before the run.
 /// `shape_out` has room for `PLANRT_MAX_RANK` extents.
 ///
-/// Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing, or the inputs' do not go together; `_UNSUPPORTED` where
-/// the shape depends on the data; `_IN_USE`, `_CUDA`, `_TENSORRT`.
+/// Errors: `PLANRT_ERROR_SHAPE` while an input's shape is missing, or the inputs' do not go together; `_UNSUPPORTED`
+/// where the shape depends on the data; `_IN_USE`, `_CUDA`, `_TENSORRT`.
 ///
 /// Requires: `context` is alive, `tensor` a string, `shape_out` and `rank_out` writable.
 #[must_use]
@@ -135,12 +136,13 @@ pub unsafe extern "C" fn planrt_context_get_shape(
     })
 }
 
-/// The shape that an output had in the last run, given or dropped, also where it depends on the data: give memory for the
-/// largest that can come, and ask afterwards how much of it was written. `shape_out` has room for `PLANRT_MAX_RANK` extents.
+/// The shape that an output had in the last run, given or dropped, also where it depends on the data: give memory for
+/// the largest that can come, and ask afterwards how much of it was written. `shape_out` has room for `PLANRT_MAX_RANK`
+/// extents.
 ///
-/// Errors: `PLANRT_ERROR_SHAPE` where the last run failed, and until a run has succeeded with the inputs' shapes as they are
-/// set; `_INVALID_ARGUMENT` for an input; `_NOT_FOUND`. With TensorRT a run whose outputs depend on the data fails
-/// (`PLANRT_ERROR_UNSUPPORTED`).
+/// Errors: `PLANRT_ERROR_SHAPE` where the last run failed, and until a run has succeeded with the inputs' shapes as
+/// they are set; `_INVALID_ARGUMENT` for an input; `_NOT_FOUND`. With TensorRT a run whose outputs depend on the data
+/// fails (`PLANRT_ERROR_UNSUPPORTED`).
 ///
 /// Requires: `context` is alive, `output` a string, `shape_out` and `rank_out` writable.
 #[must_use]
@@ -175,10 +177,10 @@ pub unsafe extern "C" fn planrt_context_get_size(
     })
 }
 
-/// Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names
-/// (device memory for TensorRT, where page-locked memory will do and ordinary memory is refused; host memory on the CPU),
-/// `size_bytes` bytes. It stays the caller's, and must stay valid until
-/// another is bound and the enqueued work has ended. Its size is checked when work is enqueued.
+/// Binds memory to an input or output for `planrt_context_enqueue`: of the kind that `planrt_tensor_info` names (device
+/// memory for TensorRT, where page-locked memory will do and ordinary memory is refused; host memory on the CPU),
+/// `size_bytes` bytes. It stays the caller's, and must stay valid until another is bound and the enqueued work has
+/// ended. Its size is checked when work is enqueued.
 ///
 /// Requires: `context` is alive, `tensor` a string, `address` valid for `size_bytes` bytes.
 #[must_use]
@@ -214,10 +216,10 @@ pub unsafe extern "C" fn planrt_context_get_device_memory_size(
     })
 }
 
-/// Lends device memory to a context that was made without: `size_bytes` bytes from a multiple of 256 on. It stays the caller's,
-/// and must stay valid until other memory is lent and the enqueued work has ended. Contexts may share it whose work does
-/// not overlap: one stream, or one stream behind another, sees to that. Its size is checked when work is enqueued
-/// (`PLANRT_ERROR_BUFFER_TOO_SMALL`). On the CPU it is not used.
+/// Lends device memory to a context that was made without: `size_bytes` bytes from a multiple of 256 on. It stays the
+/// caller's, and must stay valid until other memory is lent and the enqueued work has ended. Contexts may share it
+/// whose work does not overlap: one stream, or one stream behind another, sees to that. Its size is checked when work
+/// is enqueued (`PLANRT_ERROR_BUFFER_TOO_SMALL`). On the CPU it is not used.
 ///
 /// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a context with memory of its own.
 ///
@@ -235,10 +237,10 @@ pub unsafe extern "C" fn planrt_context_set_device_memory(
     })
 }
 
-/// Gives a context the application's streams for the parts of a run that may go beside one another, instead of TensorRT's
-/// own; `PLANRT_STATISTIC_AUX_STREAMS` says how many a plan can use. With fewer TensorRT takes its own for the rest, so 0
-/// sets the default again. None may be the stream of the run, nor the default stream. The streams stay the caller's and
-/// must outlive the context's work. On the CPU they are not used.
+/// Gives a context the application's streams for the parts of a run that may go beside one another, instead of
+/// TensorRT's own; `PLANRT_STATISTIC_AUX_STREAMS` says how many a plan can use. With fewer TensorRT takes its own for
+/// the rest, so 0 sets the default again. None may be the stream of the run, nor the default stream. The streams stay
+/// the caller's and must outlive the context's work. On the CPU they are not used.
 ///
 /// Errors: `PLANRT_ERROR_UNSUPPORTED` before TensorRT 8.6.
 ///
@@ -257,11 +259,11 @@ pub unsafe extern "C" fn planrt_context_set_aux_streams(
     })
 }
 
-/// Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready in
-/// that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work; the
+/// Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready
+/// in that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work; the
 /// stream must live as long. A context's runs are one after the other: on another stream than the last time, the call
-/// waits for the device first. On the
-/// CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
+/// waits for the device first. On the CPU `stream` is ignored and may be null, and the outputs are written when the
+/// call returns.
 ///
 /// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where something is not bound, `_BUFFER_TOO_SMALL`, `_SHAPE`, `_IN_USE`,
 /// `_CANCELLED`, `_CUDA`, `_TENSORRT`.
@@ -279,10 +281,10 @@ pub unsafe extern "C" fn planrt_context_enqueue(
     })
 }
 
-/// Runs from host memory, pageable or page-locked, to host memory, and returns when the outputs are written: sets the inputs' shapes, copies
-/// (through page-locked memory of its own, unless the memory given is page-locked), runs, copies back. Every input must
-/// be given; an output that is not given is computed and dropped. On an error the outputs hold what they held, unless the
-/// device itself fails while they are copied; the shapes stay set.
+/// Runs from host memory, pageable or page-locked, to host memory, and returns when the outputs are written: sets the
+/// inputs' shapes, copies (through page-locked memory of its own, unless the memory given is page-locked), runs, copies
+/// back. Every input must be given; an output that is not given is computed and dropped. On an error the outputs hold
+/// what they held, unless the device itself fails while they are copied; the shapes stay set.
 ///
 /// Errors: as for `planrt_context_set_shape` and `planrt_context_enqueue`; `PLANRT_ERROR_OUT_OF_MEMORY`.
 ///
@@ -303,9 +305,9 @@ pub unsafe extern "C" fn planrt_context_run(
     })
 }
 
-/// Asks the run under way, or else the next one, to end with `PLANRT_ERROR_CANCELLED`. On the CPU a run ends between two
-/// layers; work that the GPU has begun is finished first, and page-locked outputs may then be written. Any thread, also
-/// beside a call on the same context.
+/// Asks the run under way, or else the next one, to end with `PLANRT_ERROR_CANCELLED`. On the CPU a run ends between
+/// two layers; work that the GPU has begun is finished first, and page-locked outputs may then be written. Any thread,
+/// also beside a call on the same context.
 ///
 /// Requires: `context` is null or alive.
 #[unsafe(no_mangle)]

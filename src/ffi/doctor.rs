@@ -9,13 +9,14 @@ use std::ffi::c_char;
 use std::path::Path;
 
 /// Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
-/// TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Every TensorRT
-/// that is found is loaded, and stays loaded. Any thread.
+/// TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Every
+/// TensorRT that is found is loaded, and stays loaded. Any thread.
 ///
-/// `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none any
-/// model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.
+/// `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none
+/// any model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.
 ///
-/// Requires: `options` is null or alive, `model` null or a string, `report_out` writable, `usable_out` null or writable.
+/// Requires: `options` is null or alive, `model` null or a string, `report_out` writable, `usable_out` null or
+/// writable.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_doctor(

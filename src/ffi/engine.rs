@@ -34,7 +34,8 @@ pub type planrt_statistic = i32;
 pub const PLANRT_STATISTIC_WEIGHTS_SIZE: planrt_statistic = 1;
 /// Bytes of the weights that were left out of the plan. TensorRT 10.14 and later, TensorRT-RTX.
 pub const PLANRT_STATISTIC_STRIPPED_WEIGHTS_SIZE: planrt_statistic = 2;
-/// Bytes of the weights that can be streamed; 0 where the plan was not built for it. TensorRT 10 and later, TensorRT-RTX.
+/// Bytes of the weights that can be streamed; 0 where the plan was not built for it. TensorRT 10 and later,
+/// TensorRT-RTX.
 pub const PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE: planrt_statistic = 3;
 /// Bytes of device memory that these may take. TensorRT 10.1 and later, TensorRT-RTX.
 pub const PLANRT_STATISTIC_WEIGHT_STREAMING_BUDGET: planrt_statistic = 4;
@@ -133,8 +134,9 @@ pub unsafe extern "C" fn planrt_engine_options_delete(options: *mut planrt_engin
     delete!(options);
 }
 
-/// How many threads the CPU engine may use for a run; 0 (the default) for one a core, at most 1024. With 1 a run works on
-/// the thread that calls; with more the engine has that many of its own, which its contexts share and which end with it.
+/// How many threads the CPU engine may use for a run; 0 (the default) for one a core, at most 1024. With 1 a run works
+/// on the thread that calls; with more the engine has that many of its own, which its contexts share and which end with
+/// it.
 ///
 /// Requires: `options` is alive.
 #[must_use]
@@ -174,10 +176,10 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_shape_cache(
     })
 }
 
-/// The lean runtime (`libnvinfer_lean`) that is to run a plan: the one of the TensorRT that built it, for a plan that is
-/// version-compatible and was built without its lean runtime inside (`kEXCLUDE_LEAN_RUNTIME`). The TensorRT that planrt
-/// found, which may be the dispatch runtime, loads it. Null sets the default again: none. Plans only. TensorRT 8.6 and
-/// later have it; with an earlier one the plan fails to load (`PLANRT_ERROR_UNSUPPORTED`).
+/// The lean runtime (`libnvinfer_lean`) that is to run a plan: the one of the TensorRT that built it, for a plan that
+/// is version-compatible and was built without its lean runtime inside (`kEXCLUDE_LEAN_RUNTIME`). The TensorRT that
+/// planrt found, which may be the dispatch runtime, loads it. Null sets the default again: none. Plans only. TensorRT
+/// 8.6 and later have it; with an earlier one the plan fails to load (`PLANRT_ERROR_UNSUPPORTED`).
 ///
 /// Requires: `options` is alive, `path` null or a string.
 #[must_use]
@@ -195,10 +197,11 @@ pub unsafe extern "C" fn planrt_engine_options_set_lean_runtime(
 /// As a budget for weight streaming: what TensorRT recommends for the memory that is free when the plan is loaded.
 pub const PLANRT_WEIGHT_STREAMING_AUTOMATIC: i64 = -1;
 
-/// How many bytes of device memory the weights of a plan may take; the rest stays in host memory and is streamed at each
-/// run. For plans built with `kWEIGHT_STREAMING`; see `PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE`. A number of bytes, or
-/// `PLANRT_WEIGHT_STREAMING_AUTOMATIC`. Without a call TensorRT's own default holds. Plans only. TensorRT 10.1 and later
-/// have it; with an earlier one, or a plan that cannot stream, loading fails (`PLANRT_ERROR_UNSUPPORTED`).
+/// How many bytes of device memory the weights of a plan may take; the rest stays in host memory and is streamed at
+/// each run. For plans built with `kWEIGHT_STREAMING`; see `PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE`. A number of
+/// bytes, or `PLANRT_WEIGHT_STREAMING_AUTOMATIC`. Without a call TensorRT's own default holds. Plans only. TensorRT
+/// 10.1 and later have it; with an earlier one, or a plan that cannot stream, loading fails
+/// (`PLANRT_ERROR_UNSUPPORTED`).
 ///
 /// Requires: `options` is alive.
 #[must_use]
@@ -224,9 +227,10 @@ fn options_or_default(options: Option<Ref<'_, planrt_engine_options>>) -> Engine
     options.map(|options| options.lock().clone()).unwrap_or_default()
 }
 
-/// Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may shorten
-/// it meanwhile. What it is, is told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX model on the CPU. `options` may be
-/// null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any thread.
+/// Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may
+/// shorten it meanwhile. What it is, is told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX
+/// model on the CPU. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`.
+/// Any thread.
 ///
 /// Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
 /// `_NO_TENSORRT`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`.
@@ -401,8 +405,8 @@ pub unsafe extern "C" fn planrt_engine_get_device_memory_size(engine: *const pla
     export!(engine; else 0 => engine.description().device_memory_size)
 }
 
-/// Bytes of device memory that one context takes under a profile, besides its inputs and outputs; 0 on the CPU. TensorRT 8
-/// knows the largest profile's only, which it is then. Any thread.
+/// Bytes of device memory that one context takes under a profile, besides its inputs and outputs; 0 on the CPU.
+/// TensorRT 8 knows the largest profile's only, which it is then. Any thread.
 ///
 /// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where there is no such profile.
 ///
@@ -442,9 +446,10 @@ pub unsafe extern "C" fn planrt_engine_get_statistic(
     })
 }
 
-/// The name that the model gives to an extent that it leaves open (ONNX's `dim_param`), in UTF-8; it lives as long as the
-/// engine. Extents of the same name have to be the same in one run. Null where there is no name: for extents that are fixed,
-/// for a model that gives none, for a plan, since TensorRT keeps none, and where there is no such tensor or axis. Any thread.
+/// The name that the model gives to an extent that it leaves open (ONNX's `dim_param`), in UTF-8; it lives as long as
+/// the engine. Extents of the same name have to be the same in one run. Null where there is no name: for extents that
+/// are fixed, for a model that gives none, for a plan, since TensorRT keeps none, and where there is no such tensor or
+/// axis. Any thread.
 ///
 /// Requires: `engine` is null or alive.
 #[unsafe(no_mangle)]
@@ -463,12 +468,13 @@ pub unsafe extern "C" fn planrt_engine_get_dimension_name(
 
 /// What the model's file says of itself, as JSON: an object with `format`, "onnx" or "plan", and `name`, the model's.
 ///
-/// For "onnx" also `producer_name`, `producer_version`, `domain` and `description`, strings, empty where the file says nothing;
-/// `ir_version` and `model_version`, numbers; `opsets`, an array of objects with `domain`, a string, and `version`, a number;
-/// `properties`, an object with what the model's maker put there (`metadata_props`), strings by their keys.
+/// For "onnx" also `producer_name`, `producer_version`, `domain` and `description`, strings, empty where the file says
+/// nothing; `ir_version` and `model_version`, numbers; `opsets`, an array of objects with `domain`, a string, and
+/// `version`, a number; `properties`, an object with what the model's maker put there (`metadata_props`), strings by
+/// their keys.
 ///
-/// For "plan" also `builder` ("TensorRT" or "TensorRT-RTX"), `builder_version` ("10.13.3") and `compute_capability` ("9.0", of
-/// the GPU that it was built for), strings, null where the plan's header does not say.
+/// For "plan" also `builder` ("TensorRT" or "TensorRT-RTX"), `builder_version` ("10.13.3") and `compute_capability`
+/// ("9.0", of the GPU that it was built for), strings, null where the plan's header does not say.
 ///
 /// Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
 ///
@@ -485,9 +491,10 @@ pub unsafe extern "C" fn planrt_engine_get_metadata_json(
     })
 }
 
-/// The model's layers as JSON: `{"Layers": [...]}`. Of a plan it is what TensorRT's engine inspector says: names, or objects
-/// with fields of that TensorRT version where the plan was built with detailed profiling. Of an ONNX model each layer is an
-/// object with `Name` and `LayerType` (the operator), strings, and `Inputs` and `Outputs`, arrays of tensors' names. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
+/// The model's layers as JSON: `{"Layers": [...]}`. Of a plan it is what TensorRT's engine inspector says: names, or
+/// objects with fields of that TensorRT version where the plan was built with detailed profiling. Of an ONNX model each
+/// layer is an object with `Name` and `LayerType` (the operator), strings, and `Inputs` and `Outputs`, arrays of
+/// tensors' names. Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
 ///
 /// Requires: `engine` is alive, `json_out` writable.
 #[must_use]

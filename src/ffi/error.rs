@@ -57,17 +57,17 @@ pub const PLANRT_ERROR_TENSORRT: planrt_error_code = 16;
 pub const PLANRT_ERROR_POISONED: planrt_error_code = 17;
 /// A defect of planrt, caught: the message says where.
 pub const PLANRT_ERROR_INTERNAL: planrt_error_code = 18;
-/// The request's deadline passed before it ran.
+/// The request's time-out (`timeout_us`) passed before it ran.
 pub const PLANRT_ERROR_DEADLINE: planrt_error_code = 19;
 /// As many requests wait in the session's queue as it holds.
 pub const PLANRT_ERROR_QUEUE_FULL: planrt_error_code = 20;
 /// The session was deleted before the request ran.
 pub const PLANRT_ERROR_SHUT_DOWN: planrt_error_code = 21;
-/// The handle was made before the process forked: load anew in the child. Or the parent has used CUDA, which its children
-/// cannot.
+/// The handle was made before the process forked: load anew in the child. Or the parent has used CUDA, which its
+/// children cannot.
 pub const PLANRT_ERROR_FORKED: planrt_error_code = 22;
-/// The CUDA device does nothing any more for this process, as after a kernel that went wrong or a fault of the hardware: every
-/// further call fails. Start the process anew; a session over several devices goes on with the others.
+/// The CUDA device does nothing any more for this process, as after a kernel that went wrong or a fault of the
+/// hardware: every further call fails. Start the process anew; a session over several devices goes on with the others.
 /// `planrt_error_get_cuda_code` gives the driver's number.
 pub const PLANRT_ERROR_DEVICE_LOST: planrt_error_code = 23;
 
@@ -98,8 +98,8 @@ const _: () = assert!(
         && PLANRT_ERROR_DEVICE_LOST == Code::DeviceLost as i32
 );
 
-/// The name of a code as this header has it, "PLANRT_ERROR_SHAPE", for logs; it lives as long as the process. Null for an
-/// unknown code, and for 0. Any thread.
+/// The name of a code as this header has it, "PLANRT_ERROR_SHAPE", for logs; it lives as long as the process. Null for
+/// an unknown code, and for 0. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn planrt_error_code_get_name(code: planrt_error_code) -> *const c_char {
     let name = match code {
@@ -169,6 +169,7 @@ pub unsafe extern "C" fn planrt_error_get_code(error: *const planrt_error) -> pl
 }
 
 /// One sentence that names what was wrong and what to do, in UTF-8; it lives as long as the error. Empty for null.
+/// Names and paths in it are cut where they are long, and characters that a terminal would act on are escaped.
 ///
 /// Requires: `error` is null or alive.
 #[unsafe(no_mangle)]

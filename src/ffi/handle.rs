@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What every handle is made of. Any thread may hold one, so what is in it has to bear that.
 ///
-/// A panic in a call poisons the handle that the call was about: its state may be half changed, so later calls refuse it. In
-/// a child of the process that made it a handle is not touched: threads that it needs are not there, and locks may be held
-/// for ever.
+/// A panic in a call poisons the handle that the call was about: its state may be half changed, so later calls refuse
+/// it. In a child of the process that made it a handle is not touched: threads that it needs are not there, and locks
+/// may be held for ever.
 pub(crate) struct Handle<T: Send + Sync> {
     value: T,
     /// Shared with the calls under way: one of them may outlive the handle.
@@ -114,11 +114,12 @@ pub(super) unsafe fn borrow<'call, T: Opaque>(
 
 /// Frees a handle; null is fine. A panic on the way is swallowed: there is nobody left to tell.
 ///
-/// Inside a log callback its logs end here, if it was the last that they had; the rest is put off, since whoever logs may
-/// hold what it needs, and be in a call with this very handle. In the child of a fork nothing is freed.
+/// Inside a log callback its logs end here, if it was the last that they had; the rest is put off, since whoever logs
+/// may hold what it needs, and be in a call with this very handle. In the child of a fork nothing is freed.
 ///
 /// # Safety
-/// `pointer` is null, or a handle that is alive and that nobody uses from here on but calls that this one comes from.
+/// `pointer` is null, or a handle that is alive and that nobody uses from here on but calls that this one
+/// comes from.
 pub(super) unsafe fn free<T: Opaque>(pointer: *mut T) {
     // SAFETY: as the caller says.
     let Some(handle) = (unsafe { pointer.as_ref() }).map(Opaque::handle) else { return };

@@ -40,14 +40,15 @@ fn attempt<R>(call: impl FnOnce() -> Result<R>) -> Result<R> {
     call()
 }
 
-/// The one road into the library. Names the handles that the call is about, then its other arguments, each with what it is
-/// converted to (an array with its count: `sizes[size_count]: &[i32]`), and gives the body what is in them. A null or
-/// poisoned handle is an error, a panic becomes one and poisons the handles.
+/// The one road into the library. Names the handles that the call is about, then its other arguments, each with what it
+/// is converted to (an array with its count: `sizes[size_count]: &[i32]`), and gives the body what is in them. A null
+/// or poisoned handle is an error, a panic becomes one and poisons the handles.
 ///
-/// `export!(engine; name: &str, index_out: Out<_> => body)` returns `*mut planrt_error`, for a body of type `Result<()>`.
-/// Inside a log callback it fails.
-/// `export!(engine; else value => body)` is for functions that cannot fail: a bad handle gives `value`. They neither wait
-/// for anything nor log.
+/// `export!(engine; name: &str, index_out: Out<_> => body)` returns `*mut planrt_error`, for a body of type
+/// `Result<()>`. Inside a log callback it fails.
+///
+/// `export!(engine; else value => body)` is for functions that cannot fail: a bad handle gives `value`. They neither
+/// wait for anything nor log.
 macro_rules! export {
     ($($handle:ident),*; else $value:expr => $body:expr) => {{
         let _entry = $crate::process::Entry::always();

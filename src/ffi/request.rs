@@ -30,15 +30,16 @@ pub struct planrt_request_options {
     pub timeout_us: i64,
     /// Higher ones go first; equals, in the order in which they came.
     pub priority: i32,
-    /// Who copies outputs that come through memory of planrt's to ordinary host memory: 0 for the thread that first sees the
-    /// answer, by `planrt_request_wait`, `_poll` or `_get_error` or in its callback, so that many threads' copies run side
-    /// by side; 1 for a thread of the session's, before the request is answered, so that a thread which must not be held up
-    /// (of a user interface, say) can poll at any time. It makes no difference where nothing is left to be copied.
+    /// Who copies outputs that come through memory of planrt's to ordinary host memory: 0 for the thread that first
+    /// sees the answer, by `planrt_request_wait`, `_poll` or `_get_error` or in its callback, so that many threads'
+    /// copies run side by side; 1 for a thread of the session's, before the request is answered, so that a thread which
+    /// must not be held up (of a user interface, say) can poll at any time. It makes no difference where nothing is
+    /// left to be copied.
     pub copy_in_background: i32,
     /// Null, or the stream whose work as of now the request's device memory waits for.
     pub stream: *mut planrt_stream,
-    /// Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the request
-    /// is answered.
+    /// Null, or a `CUevent` that the application has recorded, instead of `stream`. It must stay valid until the
+    /// request is answered.
     pub event: *mut c_void,
     /// Null, or what is called when the request is answered.
     pub callback: planrt_request_callback,
@@ -71,9 +72,9 @@ pub(super) fn timeout(timeout_us: i64) -> Result<Option<Duration>> {
     }
 }
 
-/// Waits until the request is answered, and returns its error if it failed; so many microseconds at most, or without end
-/// for -1. `*done_out` receives whether it is answered, where no error is returned; it may be null where the wait has no
-/// end.
+/// Waits until the request is answered, and returns its error if it failed; so many microseconds at most, or without
+/// end for -1. `*done_out` receives whether it is answered, where no error is returned; it may be null where the wait
+/// has no end.
 ///
 /// Errors: the request's own, such as `PLANRT_ERROR_CANCELLED`, `_DEADLINE`, `_SHUT_DOWN`: it is answered then, and
 /// `*done_out` is left alone. `_INVALID_ARGUMENT` for a time-out below -1.
@@ -99,14 +100,15 @@ pub unsafe extern "C" fn planrt_request_wait(
     })
 }
 
-/// Orders a stream behind the request's outputs: what the stream is given afterwards finds them written. Returns as soon as
-/// the request's batch has been given to the device, or where it is answered before that; the host does not wait for the
-/// device. In that stream's order the request's memory is the application's again: its inputs may be written, and its outputs
-/// be used or freed by the stream. Whether the request succeeded only its answer tells: the outputs of one that failed or was
-/// cancelled hold anything. Any thread.
+/// Orders a stream behind the request's outputs: what the stream is given afterwards finds them written. Returns as
+/// soon as the request's batch has been given to the device, or where it is answered before that; the host does not
+/// wait for the device. In that stream's order the request's memory is the application's again: its inputs may be
+/// written, and its outputs be used or freed by the stream. Whether the request succeeded only its answer tells: the
+/// outputs of one that failed or was cancelled hold anything. Any thread.
 ///
-/// Errors: those of the request, if it is answered; `PLANRT_ERROR_UNSUPPORTED` where the host writes outputs: for ordinary
-/// host memory, for page-locked memory with elements to be converted, and on the CPU engine. Wait for the answer there.
+/// Errors: those of the request, if it is answered; `PLANRT_ERROR_UNSUPPORTED` where the host writes outputs: for
+/// ordinary host memory, for page-locked memory with elements to be converted, and on the CPU engine. Wait for the
+/// answer there.
 ///
 /// Requires: `request` and `stream` are alive; no other thread gives the stream work meanwhile.
 #[must_use]
@@ -118,8 +120,8 @@ pub unsafe extern "C" fn planrt_request_order_stream(
     export!(request, stream; => request.order(stream))
 }
 
-/// The shape of one of the request's outputs, given or dropped, from the submission on: in a session it follows from the
-/// inputs' shapes. `shape_out` has room for `PLANRT_MAX_RANK` extents. Any thread.
+/// The shape of one of the request's outputs, given or dropped, from the submission on: in a session it follows from
+/// the inputs' shapes. `shape_out` has room for `PLANRT_MAX_RANK` extents. Any thread.
 ///
 /// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for an input; `_NOT_FOUND`.
 ///
@@ -140,8 +142,8 @@ pub unsafe extern "C" fn planrt_request_get_output_shape(
     })
 }
 
-/// Whether the request is answered; its outputs are written then, if it succeeded: copied by this call, where they are to be
-/// copied and `copy_in_background` was not asked for. False for a bad handle.
+/// Whether the request is answered; its outputs are written then, if it succeeded: copied by this call, where they are
+/// to be copied and `copy_in_background` was not asked for. False for a bad handle.
 ///
 /// Requires: `request` is null or alive.
 #[unsafe(no_mangle)]
@@ -158,8 +160,8 @@ pub unsafe extern "C" fn planrt_request_get_error(request: *const planrt_request
     export!(request; => request.poll().unwrap_or(Ok(())))
 }
 
-/// Gives the request up: it is answered with `PLANRT_ERROR_CANCELLED`, at once if it still waits, else when its batch has
-/// ended and its memory is free; its outputs may hold anything then. One that is answered stays as it is.
+/// Gives the request up: it is answered with `PLANRT_ERROR_CANCELLED`, at once if it still waits, else when its batch
+/// has ended and its memory is free; its outputs may hold anything then. One that is answered stays as it is.
 ///
 /// Requires: `request` is null or alive.
 #[unsafe(no_mangle)]
@@ -167,8 +169,8 @@ pub unsafe extern "C" fn planrt_request_cancel(request: *const planrt_request) {
     export!(request; else () => request.cancel());
 }
 
-/// Frees the handle. A request that is not answered goes on, with its callback, and its memory stays the session's until
-/// then. Null is accepted.
+/// Frees the handle. A request that is not answered goes on, with its callback, and its memory stays the session's
+/// until then. Null is accepted.
 ///
 /// Requires: `request` is null, or alive and deleted once.
 #[unsafe(no_mangle)]

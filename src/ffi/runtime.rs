@@ -13,8 +13,8 @@ use std::ffi::{c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free to
-/// be deleted as soon as the runtime is made.
+/// How a runtime is to be made. One thread at a time. Made by `planrt_runtime_options_new`, owned by the caller, free
+/// to be deleted as soon as the runtime is made.
 #[allow(non_camel_case_types)]
 pub struct planrt_runtime_options(Handle<Mutex<Options>>);
 opaque!(planrt_runtime_options, Mutex<Options>);
@@ -66,8 +66,8 @@ pub unsafe extern "C" fn planrt_runtime_options_set_device(
 }
 
 /// The TensorRT library to use: its file, or the folder that it is in. Without it planrt looks at the environment
-/// variable `PLANRT_TENSORRT` (the same), then for a libnvinfer that the process has loaded already, then on the loader's
-/// path. Null sets the default again.
+/// variable `PLANRT_TENSORRT` (the same), then for a libnvinfer that the process has loaded already, then on the
+/// loader's path. Null sets the default again.
 ///
 /// Requires: `options` is alive, `path` null or a string.
 #[must_use]
@@ -97,8 +97,8 @@ pub unsafe extern "C" fn planrt_runtime_options_add_plugin_library(
     })
 }
 
-/// Whether libnvinfer_plugin, TensorRT's own plugins, may be loaded. It is looked for beside TensorRT and on the loader's
-/// path, and only when a plan asks for a plugin. Default true.
+/// Whether libnvinfer_plugin, TensorRT's own plugins, may be loaded. It is looked for beside TensorRT and on the
+/// loader's path, and only when a plan asks for a plugin. Default true.
 ///
 /// Requires: `options` is alive.
 #[must_use]
@@ -131,13 +131,14 @@ pub unsafe extern "C" fn planrt_runtime_options_set_engine_host_code_allowed(
     })
 }
 
-/// Where the log goes. Without a callback planrt writes nothing anywhere. A null callback turns the log off, and the rest is
-/// ignored.
+/// Where the log goes. Without a callback planrt writes nothing anywhere. A null callback turns the log off, and the
+/// rest is ignored.
 ///
-/// `user_data` is handed to each call and must stay valid as long as the callback may be called. `release` is null, or is
-/// called with it when that is over: inside the delete of the last runtime, engine, context or session that logs there, or
-/// of the options if they go later; where that delete is called from inside the log callback, when the callback has
-/// returned. It is called, too, where other options of the log take the place of these; not where this call fails.
+/// `user_data` is handed to each call and must stay valid as long as the callback may be called. `release` is null, or
+/// is called with it when that is over: inside the delete of the last runtime, engine, context or session that logs
+/// there, or of the options if they go later; where that delete is called from inside the log callback, when the
+/// callback has returned. It is called, too, where other options of the log take the place of these; not where this
+/// call fails.
 ///
 /// Requires: `options` is alive; the callback and `release` may be called from any thread.
 #[must_use]

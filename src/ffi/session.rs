@@ -43,14 +43,15 @@ opaque!(planrt_session_options, Mutex<Options>);
 /// it, several at once. It keeps its engines.
 ///
 /// A request's memory is the session's from `planrt_session_submit` until the request is answered: until
-/// `planrt_request_wait` or `planrt_request_poll` has said so or its callback is called, whichever the application looks
-/// at first. Inputs must not be written and outputs not be used until then. A request that is refused, by an error of
-/// `planrt_session_submit` itself, leaves its memory alone from the return on.
+/// `planrt_request_wait` or `planrt_request_poll` has said so or its callback is called, whichever the application
+/// looks at first. Inputs must not be written and outputs not be used until then. A request that is refused, by an
+/// error of `planrt_session_submit` itself, leaves its memory alone from the return on.
 #[allow(non_camel_case_types)]
 pub struct planrt_session(Handle<Open>);
 opaque!(planrt_session, Open);
 
-/// Ends the session when the handle goes: calls of other threads that wait on it keep what they need until they are back.
+/// Ends the session when the handle goes: calls of other threads that wait on it keep what they need until they are
+/// back.
 pub(super) struct Open(Arc<Session>);
 
 impl Drop for Open {
@@ -146,9 +147,10 @@ const MOST_CONTEXTS: usize = 256;
 const MOST_WAITING: usize = 1 << 20;
 const MOST_PREFERRED: usize = 64;
 
-/// The most items in a batch, up to 65536; 1 turns batching off. 0, the default: on the GPU as many as bring more than 8 % over half as
-/// many, which is measured when the session is made (none do where one item keeps the device busy), and at most what the
-/// plan's profiles take; on the CPU as many as the engine has threads. A request with a larger batch of its own runs alone.
+/// The most items in a batch, up to 65536; 1 turns batching off. 0, the default: on the GPU as many as bring more than
+/// 8 % over half as many, which is measured when the session is made (none do where one item keeps the device busy),
+/// and at most what the plan's profiles take; on the CPU as many as the engine has threads. A request with a larger
+/// batch of its own runs alone.
 ///
 /// Requires: `options` is alive.
 #[must_use]
@@ -163,10 +165,10 @@ pub unsafe extern "C" fn planrt_session_options_set_largest_batch(
     })
 }
 
-/// Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0, where `sizes`
-/// may be null. On the GPU
-/// batches are computed at these, at powers of two, at the least and at the largest batch, with places left empty where need
-/// be; where none are given and no largest batch is, only up to the size from which on larger ones do not pay.
+/// Sizes at which a batch goes without waiting for more company. None by default; none again for a count of 0, where
+/// `sizes` may be null. On the GPU batches are computed at these, at powers of two, at the least and at the largest
+/// batch, with places left empty where need be; where none are given and no largest batch is, only up to the size from
+/// which on larger ones do not pay.
 ///
 /// Requires: `options` is alive, `sizes` readable for `size_count` numbers.
 #[must_use]
@@ -192,8 +194,8 @@ pub unsafe extern "C" fn planrt_session_options_set_preferred_batches(
 }
 
 /// How many microseconds the first request of a batch waits for company while a context is free. 0: never. -1, the
-/// default: only while other requests run, for a batch that is smaller than its share of what is under way, and up to 100
-/// after the last batch has ended; a request that finds the session idle runs at once.
+/// default: only while other requests run, for a batch that is smaller than its share of what is under way, and up to
+/// 100 after the last batch has ended; a request that finds the session idle runs at once.
 ///
 /// Requires: `options` is alive.
 #[must_use]
@@ -244,15 +246,15 @@ pub unsafe extern "C" fn planrt_session_options_set_queue(
     })
 }
 
-/// How many contexts a session has on each device, up to 256: each runs one batch at a time, side by side with the others. 0, the
-/// default: on the GPU four where two small batches at once are faster than one after the other, which is measured when the
-/// session is made, else two, and fewer where memory is short; on the CPU one, since a batch has all threads anyway. Making
-/// the session fails where as many as asked for do not fit.
+/// How many contexts a session has on each device, up to 256: each runs one batch at a time, side by side with the
+/// others. 0, the default: on the GPU four where two small batches at once are faster than one after the other, which
+/// is measured when the session is made, else two, and fewer where memory is short; on the CPU one, since a batch has
+/// all threads anyway. Making the session fails where as many as asked for do not fit.
 ///
-/// On the GPU each is a TensorRT execution context for each batch size, which share their memory, with a CUDA graph where the
-/// plan's work can be captured. TensorRT 8 gives a profile of an engine to one execution context only; where profiles are
-/// short the session loads copies of the engine, each with weights of its own: as long as they take no more than an eighth of
-/// the free device memory, where neither a number of contexts nor a memory budget is set.
+/// On the GPU each is a TensorRT execution context for each batch size, which share their memory, with a CUDA graph
+/// where the plan's work can be captured. TensorRT 8 gives a profile of an engine to one execution context only; where
+/// profiles are short the session loads copies of the engine, each with weights of its own: as long as they take no
+/// more than an eighth of the free device memory, where neither a number of contexts nor a memory budget is set.
 ///
 /// Requires: `options` is alive.
 #[must_use]
@@ -267,9 +269,9 @@ pub unsafe extern "C" fn planrt_session_options_set_contexts(
     })
 }
 
-/// The most bytes of device memory that the contexts of one device, with their inputs and outputs and copies of the engine,
-/// may take; 0, the default, for what is free. What TensorRT says beforehand is held against it before it is taken, the rest
-/// (a copy of an engine, some MB an execution context) when it is measured.
+/// The most bytes of device memory that the contexts of one device, with their inputs and outputs and copies of the
+/// engine, may take; 0, the default, for what is free. What TensorRT says beforehand is held against it before it is
+/// taken, the rest (a copy of an engine, some MB an execution context) when it is measured.
 ///
 /// Requires: `options` is alive.
 #[must_use]
@@ -316,19 +318,19 @@ pub unsafe extern "C" fn planrt_session_options_set_pumped(
     })
 }
 
-/// Makes a session over one engine, or over one model's engines on several devices: each request goes to the device with
-/// the least to do, or to the one that its device memory is on. `options` may be null for the defaults and is copied.
-/// `*session_out` is the caller's, for `planrt_session_delete`. Any thread.
+/// Makes a session over one engine, or over one model's engines on several devices: each request goes to the device
+/// with the least to do, or to the one that its device memory is on. `options` may be null for the defaults and is
+/// copied. `*session_out` is the caller's, for `planrt_session_delete`. Any thread.
 ///
-/// On the GPU every batch size is run a few times, so that nothing is left to be settled when requests come: this takes some
-/// tenths of a second, for a large network a few of its runs, and after three seconds no larger batches are tried: name the
-/// sizes that you want (`planrt_session_options_set_largest_batch`) where a network takes longer than that.
+/// On the GPU every batch size is run a few times, so that nothing is left to be settled when requests come: this takes
+/// some tenths of a second, for a large network a few of its runs, and after three seconds no larger batches are tried:
+/// name the sizes that you want (`planrt_session_options_set_largest_batch`) where a network takes longer than that.
 ///
-/// Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what the contexts take; `_TENSORRT` where the plan does not run; `_UNSUPPORTED`
-/// for a model whose outputs' shapes depend on values; `_INVALID_ARGUMENT` for engines of different models: their inputs and
-/// outputs, and what runs them, have to be the same, and for ONNX models and for plans on GPUs of one kind every byte of the
-/// file. Plans for different kinds of GPU differ in any case: there the networks' names have to be the same, and that the
-/// weights are is the application's word.
+/// Errors: `PLANRT_ERROR_OUT_OF_MEMORY`, with what the contexts take; `_TENSORRT` where the plan does not run;
+/// `_UNSUPPORTED` for a model whose outputs' shapes depend on values; `_INVALID_ARGUMENT` for engines of different
+/// models: their inputs and outputs, and what runs them, have to be the same, and for ONNX models and for plans on GPUs
+/// of one kind every byte of the file. Plans for different kinds of GPU differ in any case: there the networks' names
+/// have to be the same, and that the weights are is the application's word.
 ///
 /// Requires: `engines` is readable for `engine_count` handles that are alive, `options` null or alive, `session_out`
 /// writable.
@@ -354,11 +356,11 @@ pub unsafe extern "C" fn planrt_session_new(
     })
 }
 
-/// Ends a session. Requests that wait are answered with `PLANRT_ERROR_SHUT_DOWN`, those that run are finished, callbacks
-/// that are due are made, and then the call returns: no callback comes after it. Calls of other threads that wait on the
-/// session (for room in its queue, or in `planrt_session_run`) end too; none may begin. Requests can still be asked for
-/// their outcome. It may be called from inside a callback: then the callbacks that are left are made inside this call,
-/// and the one that called is the last. Null is accepted.
+/// Ends a session. Requests that wait are answered with `PLANRT_ERROR_SHUT_DOWN`, those that run are finished,
+/// callbacks that are due are made, and then the call returns: no callback comes after it. Calls of other threads that
+/// wait on the session (for room in its queue, or in `planrt_session_run`) end too; none may begin. Requests can still
+/// be asked for their outcome. It may be called from inside a callback: then the callbacks that are left are made
+/// inside this call, and the one that called is the last. Null is accepted.
 ///
 /// Requires: `session` is null, or alive and deleted once.
 #[unsafe(no_mangle)]
@@ -449,17 +451,17 @@ unsafe fn submission<'call>(
 
 /// Gives the session a request and returns. Every input must be given; an output that is not given is computed and
 /// dropped. Where the model has a batch, the request may have one of its own, and is not split. `options` may be null.
-/// `request_out` receives the request, for `planrt_request_delete`, before its callback can be called; it may be null where a
-/// callback is given. Any thread.
+/// `request_out` receives the request, for `planrt_request_delete`, before its callback can be called; it may be null
+/// where a callback is given. Any thread.
 ///
-/// Ordinary host memory of a session on a GPU is copied by the calling thread; the outputs, by the thread that first sees
-/// the answer.
+/// Ordinary host memory of a session on a GPU is copied by the calling thread; the outputs, by the thread that first
+/// sees the answer.
 ///
 /// Errors: `PLANRT_ERROR_QUEUE_FULL`, `_DEADLINE`, `_SHAPE`, `_BUFFER_TOO_SMALL`, `_NOT_FOUND`, `_INVALID_ARGUMENT`,
 /// `_SHUT_DOWN`, and where every device is lost the error of that. The callback is not called then.
 ///
-/// Requires: `session` is alive; the arrays are readable; each element's memory is valid for its `size_bytes`, and stays so
-/// until the request is answered.
+/// Requires: `session` is alive; the arrays are readable; each element's memory is valid for its `size_bytes`, and
+/// stays so until the request is answered.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_session_submit(
@@ -495,11 +497,11 @@ pub unsafe extern "C" fn planrt_session_submit(
     })
 }
 
-/// Runs a request and returns when it is answered, with its error if it failed. Where its batch may go at once it runs on the
-/// calling thread, which saves two changes of threads. Any thread.
+/// Runs a request and returns when it is answered, with its error if it failed. Where its batch may go at once it runs
+/// on the calling thread, which saves two changes of threads. Any thread.
 ///
-/// A callback is called as it is for `planrt_session_submit`, before this call returns or after it, and the batch runs on a
-/// thread of the session's then.
+/// A callback is called as it is for `planrt_session_submit`, before this call returns or after it, and the batch runs
+/// on a thread of the session's then.
 ///
 /// Errors: as for `planrt_session_submit`, and those of the run.
 ///
@@ -598,8 +600,8 @@ impl From<Report> for planrt_session_statistics {
     }
 }
 
-/// The same for Prometheus, in its text format, times in seconds: for an application that has an endpoint to offer it at.
-/// `*text_out` is the caller's, for `planrt_string_delete`. Any thread.
+/// The same for Prometheus, in its text format, times in seconds: for an application that has an endpoint to offer it
+/// at. `*text_out` is the caller's, for `planrt_string_delete`. Any thread.
 ///
 /// Requires: `session` is alive, `text_out` writable.
 #[must_use]
@@ -616,12 +618,12 @@ pub unsafe extern "C" fn planrt_session_get_metrics_text(
 
 /// What the session chose when it was made, as JSON: an object with `devices`, an array with an object for each engine:
 /// `backend` ("tensorrt" or "cpu"), `ordinal` (the CUDA device, null on the CPU), `name` (the device's, for people),
-/// `device_memory_bytes` (what contexts, their inputs and outputs and copies of the engine take), `engine_copies` (engines
-/// loaded beside the one that was given, since a profile of TensorRT 8 serves one context only) and `contexts`, an array with
-/// an object for each: `optimal_batch` (the items that requests are gathered to where no largest batch is set),
-/// `batch_sizes` (an array: batches are computed at one of these sizes, `items`, each with `time_us`, the microseconds that
-/// it took, null where that was not measured; empty where any size is computed) and `lost` (whether its device was lost). Any
-/// thread. `*json_out` is the caller's, for `planrt_string_delete`.
+/// `device_memory_bytes` (what contexts, their inputs and outputs and copies of the engine take), `engine_copies`
+/// (engines loaded beside the one that was given, since a profile of TensorRT 8 serves one context only) and
+/// `contexts`, an array with an object for each: `optimal_batch` (the items that requests are gathered to where no
+/// largest batch is set), `batch_sizes` (an array: batches are computed at one of these sizes, `items`, each with
+/// `time_us`, the microseconds that it took, null where that was not measured; empty where any size is computed) and
+/// `lost` (whether its device was lost). Any thread. `*json_out` is the caller's, for `planrt_string_delete`.
 ///
 /// Requires: `session` is alive, `json_out` writable.
 #[must_use]

@@ -9,15 +9,15 @@ use crate::cuda::{Stream, copy_async};
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-/// A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work given
-/// from several threads at once is theirs to arrange.
+/// A CUDA stream, made here or wrapped from the application's. The driver lets any thread use it; the order of work
+/// given from several threads at once is theirs to arrange.
 #[allow(non_camel_case_types)]
 pub struct planrt_stream(Handle<Stream>);
 opaque!(planrt_stream, Stream);
 
-/// Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first; 0
-/// is the ordinary one, -5 the first on present GPUs, and numbers beyond the device's range mean its ends. `*stream_out`
-/// is the caller's, for `planrt_stream_delete`. Any thread.
+/// Makes a stream on the runtime's device that does not wait for the legacy default stream. Lower priorities go first;
+/// 0 is the ordinary one, -5 the first on present GPUs, and numbers beyond the device's range mean its ends.
+/// `*stream_out` is the caller's, for `planrt_stream_delete`. Any thread.
 ///
 /// Requires: `runtime` is alive, `stream_out` writable.
 #[must_use]
@@ -33,9 +33,9 @@ pub unsafe extern "C" fn planrt_stream_new(
     })
 }
 
-/// Wraps a stream of the application's: a `CUstream`, which is a `cudaStream_t`, of the device's primary context. It stays
-/// the application's and must outlive the handle. Null is the legacy default stream. `*stream_out` is the caller's, for
-/// `planrt_stream_delete`. Any thread.
+/// Wraps a stream of the application's: a `CUstream`, which is a `cudaStream_t`, of the device's primary context. It
+/// stays the application's and must outlive the handle. Null is the legacy default stream. `*stream_out` is the
+/// caller's, for `planrt_stream_delete`. Any thread.
 ///
 /// Requires: `runtime` is alive, `cuda_stream` as said, `stream_out` writable.
 #[must_use]
@@ -61,7 +61,8 @@ pub unsafe extern "C" fn planrt_stream_delete(stream: *mut planrt_stream) {
     delete!(stream);
 }
 
-/// The `CUstream`, for the application's own CUDA calls; it lives as long as the handle. Null for a bad handle. Any thread.
+/// The `CUstream`, for the application's own CUDA calls; it lives as long as the handle. Null for a bad handle. Any
+/// thread.
 ///
 /// Requires: `stream` is null or alive.
 #[unsafe(no_mangle)]
@@ -105,8 +106,8 @@ pub unsafe extern "C" fn planrt_stream_wait_for(
     export!(stream, other; => stream.wait_for(other))
 }
 
-/// Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream has
-/// passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
+/// Copies bytes between any two places, host or device, in the stream's order. Both must stay valid until the stream
+/// has passed the copy; with ordinary host memory the call may wait for the stream and return when the copy is done.
 ///
 /// Requires: `stream` is alive, `to` writable and `from` readable for `size_bytes` bytes.
 #[must_use]

@@ -10,7 +10,8 @@ use std::ptr::NonNull;
 /// A struct that begins with `struct_size: usize` and for which all-zero bytes are a value.
 ///
 /// # Safety
-/// `repr(C)`, the first field is that size, and zero bytes are valid for every field, as is whatever else C may put there.
+/// `repr(C)`, the first field is that size, and zero bytes are valid for every field, as is whatever else C
+/// may put there.
 pub(super) unsafe trait Extensible: Copy {
     /// The size that it had in the first release.
     const FIRST_SIZE: usize;
@@ -69,8 +70,8 @@ impl<'call, T: Extensible> Argument<'call, *const T> for Struct<T> {
     }
 }
 
-/// Structs that are read: their size, which all of them state, says how far apart they lie. Null is accepted where there are
-/// none.
+/// Structs that are read: their size, which all of them state, says how far apart they lie. Null is accepted where
+/// there are none.
 pub(super) struct Structs<T>(pub(super) Vec<T>);
 
 impl<'call, T: Extensible> Argument<'call, (*const T, usize)> for Structs<T> {

@@ -81,8 +81,8 @@ const _: () = assert!(
         && PLANRT_MEMORY_DEVICE == MemoryKind::Device as i32
 );
 
-/// The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant. Any
-/// thread.
+/// The name of an element type, "float32", for people; it lives as long as the process. Null for an unknown constant.
+/// Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn planrt_element_type_get_name(element_type: planrt_element_type) -> *const c_char {
     ElementType::from_code(element_type).map_or(std::ptr::null(), |t| t.name().as_ptr())
@@ -149,15 +149,17 @@ pub struct planrt_tensor {
     pub output_data: *mut c_void,
     /// Bytes behind `input_data` or `output_data`: at least what the tensor takes.
     pub size_bytes: usize,
-    /// The type of the elements there: the model's. In host memory, page-locked or not, planrt also converts: float32 where
-    /// the model has float16 or bfloat16 (and the other way round), and int16, uint16 and float64 where it has float32,
-    /// float16 or bfloat16. It takes the nearest value, ties to even; what is beyond the range of a floating-point type
-    /// becomes infinite, what is beyond that of an integer becomes its smallest or largest, and NaN becomes the integer 0.
+    /// The type of the elements there: the model's. In host memory, page-locked or not, planrt also converts: float32
+    /// where the model has float16 or bfloat16 (and the other way round), and int16, uint16 and float64 where it has
+    /// float32, float16 or bfloat16. It takes the nearest value, ties to even; what is beyond the range of a
+    /// floating-point type becomes infinite, what is beyond that of an integer becomes its smallest or largest, and NaN
+    /// becomes the integer 0.
     pub element_type: planrt_element_type,
-    /// Where the memory is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`. `planrt_context_run` takes
-    /// host memory and page-locked memory only.
+    /// Where the memory is: one of the `PLANRT_MEMORY_` constants; 0 for `PLANRT_MEMORY_HOST`. `planrt_context_run`
+    /// takes host memory and page-locked memory only.
     pub memory_kind: planrt_memory_kind,
-    /// For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the inputs'.
+    /// For inputs: the number of dimensions. Ignored for outputs, whose shape follows from the run:
+    /// `planrt_context_get_output_shape` and `planrt_request_get_output_shape` tell it.
     pub rank: i32,
     /// For inputs: the extents in elements, outermost first. Where the model has a batch it is the first one.
     pub shape: [i64; PLANRT_MAX_RANK],

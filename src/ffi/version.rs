@@ -2,16 +2,16 @@
 
 use std::ffi::c_char;
 
-/// Major version of the interface that this header describes. It changes when something is removed or changed; 0 as long
-/// as nothing is promised.
+/// Major version of the interface that this header describes. It changes when something is removed or changed; 0 as
+/// long as nothing is promised.
 pub const PLANRT_API_MAJOR: u32 = 0;
 /// Minor version of the interface that this header describes. It changes when something is added; while the major is 0,
 /// also when something is removed or changed.
 pub const PLANRT_API_MINOR: u32 = 2;
 
 /// The version of the interface that the loaded library offers. A program may use it if the major is the one of its
-/// header and the minor at least the one of its header; while the major is 0, the minor too must be the same. Null arguments
-/// are accepted. Any thread.
+/// header and the minor at least the one of its header; while the major is 0, the minor too must be the same. Null
+/// arguments are accepted. Any thread.
 ///
 /// Requires: Each pointer is null or writable.
 #[unsafe(no_mangle)]
