@@ -15,7 +15,7 @@ heading = @printf '\n==== %s\n' '$(1)'
 , := ,
 
 .DELETE_ON_ERROR:
-.PHONY: help library install demo test lint header notices clean setup-library setup-demo setup-test
+.PHONY: help library install demo test lint fuzz sanitized coverage header notices clean setup-library setup-demo setup-test
 
 help:
 	@echo 'make demo     segment the brain of a real head: builds the library and a C++ program, and runs it'
@@ -23,6 +23,8 @@ help:
 	@echo 'make install  PREFIX=/where/to, build/prefix if not given; where that takes root:'
 	@echo '              make library PREFIX=/where/to && sudo cmake --install build/cmake'
 	@echo 'make lint     what has to hold of the sources: format, lints, header, licences'
+	@echo 'make fuzz     each fuzz target for FUZZ_SECONDS, a minute if not given; sanitized: the library under the sanitizers;'
+	@echo '              coverage: which lines tests reach. The first two need a nightly toolchain.'
 	@echo 'make header   write include/planrt.h anew from src/ffi'
 	@echo 'make notices  write THIRD-PARTY-NOTICES.txt anew from the crates'
 	@echo 'make clean    remove build/ and target/'
@@ -70,6 +72,9 @@ test: $(DEEPBRAIN) $(BUILD)/venv/tests/python.done | setup-test
 	cargo test --release --no-default-features --locked --target-dir $(BUILD)/small
 	$(call heading,interleavings)
 	cargo test --release --locked --manifest-path tests/interleavings/Cargo.toml --target-dir $(BUILD)/interleavings
+	$(MAKE) coverage
+	$(MAKE) fuzz
+	$(MAKE) sanitized
 	$(call heading,C$(,) C++ and Python against what is installed)
 	$(PYTHON) tests/real/fetch_tensorrt.py $(BUILD)/tensorrt
 	$(MAKE) library
@@ -78,7 +83,7 @@ test: $(DEEPBRAIN) $(BUILD)/venv/tests/python.done | setup-test
 	mv $(BUILD)/test/installed $(BUILD)/test/moved
 	cmake -S tests -B $(BUILD)/tests -G Ninja -DCMAKE_PREFIX_PATH=$(CURDIR)/$(BUILD)/test/moved \
 	  -DPython3_EXECUTABLE=$(CURDIR)/$(PYTHON) -DDEEPBRAIN=$(CURDIR)/$(DEEPBRAIN) -DMRICRON=$(MRICRON) \
-	  -DTENSORRT=$(CURDIR)/$(BUILD)/tensorrt
+	  -DTENSORRT=$(CURDIR)/$(BUILD)/tensorrt -DRUST_SANITIZED=$(CURDIR)/$(BUILD)/sanitized
 	cmake --build $(BUILD)/tests
 	ctest --test-dir $(BUILD)/tests --output-on-failure
 
@@ -88,11 +93,26 @@ lint: $(CBINDGEN) | setup-test
 	.ci/repository.sh
 	$(WRITE_HEADER) --verify || { echo 'run make header, and commit include/planrt.h'; exit 1; }
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --release --workspace --all-targets --locked $(if $(CI),-- -D warnings)
+	cargo clippy --release --no-default-features --locked --target-dir $(BUILD)/small $(if $(CI),-- -D warnings)
 	.ci/dependencies.py check
 	@if ! command -v cargo-deny >/dev/null; then echo 'advisories: not looked at, there is no cargo-deny'; \
 	elif ! cargo deny fetch db 2>/dev/null; then echo 'advisories: their database was not reached'; cargo deny check bans licenses sources; \
 	else cargo deny check; fi
+
+FUZZ_SECONDS ?= 60
+fuzz: | setup-library
+	$(call heading,fuzzing)
+	fuzz/run.sh $(FUZZ_SECONDS) $(BUILD)/fuzz
+
+sanitized: | setup-library
+	$(call heading,the library under sanitizers)
+	tests/sanitized.sh $(BUILD)/sanitized
+
+coverage: | setup-library
+	$(call heading,coverage)
+	tests/coverage.sh $(BUILD)/coverage
 
 notices:
 	.ci/dependencies.py write
