@@ -84,10 +84,15 @@ impl CpuContext {
         let Some(batch) = shapes.first().and_then(|shape| shape.first()).filter(|_| model.batched) else {
             return Ok(None);
         };
+        if shapes.iter().any(|shape| shape.first() != Some(batch)) {
+            return Ok(None);
+        }
         let item: Vec<_> = shapes.iter().map(|shape| shape.with_first(1)).collect();
-        let outputs = model.infer(&item)?.into_iter().map(|shape| match shape {
+        // What does not run as one item may run as a whole.
+        let Ok(outputs) = model.infer(&item) else { return Ok(None) };
+        let outputs = outputs.into_iter().map(|shape| match shape {
             Some(shape) if shape.first() == Some(&1) => Some(Some(shape.with_first(*batch))),
-            // This output does not come item by item, whatever the model declares.
+            // This output does not come item by item: it has more than one row for each.
             _ => None,
         });
         let outputs = outputs.collect::<Option<_>>();

@@ -17,13 +17,21 @@ use std::sync::Arc;
 use tract_onnx::prelude::*;
 
 /// One instance unless more are asked for: a batch has all threads of the engine anyway.
-pub fn instance_group(engine: &Arc<CpuEngine>, size: &InstanceGroupOptions) -> InstanceGroup {
+pub fn instance_group(engine: &Arc<CpuEngine>, size: &InstanceGroupOptions) -> Result<InstanceGroup> {
+    /// Each may have a thread of the session's.
+    const MOST: usize = 1024;
     let count = size.contexts.max(1);
+    if count > MOST {
+        return Err(Error::new(
+            Code::InvalidArgument,
+            format!("a session on the CPU has at most {MOST} contexts, not {count}"),
+        ));
+    }
     let instances = (0..count).map(|_| Box::new(CpuInstance { engine: engine.clone() }) as _).collect();
-    let optimal = if engine.model.batched { engine.threads.count() } else { 1 };
+    let optimal = if engine.model.batched && engine.model.one_batch { engine.threads.count() } else { 1 };
     let choices = InstanceChoices { batch_sizes: Vec::new(), optimal };
     let choices = Choices { instances: vec![choices; count], ..Choices::default() };
-    InstanceGroup { choices, instances, admission: Arc::new(CpuAdmission { engine: engine.clone() }) }
+    Ok(InstanceGroup { choices, instances, admission: Arc::new(CpuAdmission { engine: engine.clone() }) })
 }
 
 struct CpuAdmission {
@@ -39,7 +47,7 @@ impl Admission for CpuAdmission {
         let tensors = &self.engine.model.description.tensors;
         self.engine.model.check_shapes(inputs)?;
         let mut context = CpuContext::new(self.engine.clone());
-        if self.engine.model.batched {
+        if self.engine.model.batched && self.engine.model.one_batch {
             let item: Vec<_> = inputs.iter().map(|shape| shape.with_first(1)).collect();
             if let Some(arrangement) = context.arrange_items(&item)?
                 && let Some(outputs) = arrangement.outputs.into_iter().collect()

@@ -3,11 +3,15 @@
 //! tract is at its best with everything known: a plan is built for each shape that is asked for, with a batch of one, and
 //! a few of them are kept (`plan`). A batch is run item by item, over the engine's threads (`threads`).
 
+mod batch;
 mod context;
 mod convolution;
+mod gate;
 mod hypot;
 mod instance;
 mod model;
+mod node;
+mod numeric;
 mod plan;
 mod resize;
 mod softmax;
@@ -67,11 +71,18 @@ impl CpuEngine {
             1 => "CPU, 1 thread".to_owned(),
             n => format!("CPU, {n} threads"),
         };
-        let model = Model::read(data, device)?;
+        let mut model = Model::read(data, device)?;
         let plans = Plans::new(options.shape_cache);
         if let Some(shapes) = model.only_shapes() {
             // What will be asked for is known, so what tract cannot run is told now and not at the first run.
-            model.infer(&shapes)?;
+            if let Err(error) = model.infer(&shapes) {
+                let pairs: Vec<_> = shapes.iter().map(|shape| shape.with_first(2)).collect();
+                if !model.batched || model.infer(&pairs).is_err() {
+                    return Err(error);
+                }
+                // It runs on several items only.
+                model.batched = false;
+            }
         }
         Ok(Self { model, plans, threads })
     }
@@ -112,7 +123,7 @@ impl Engine for CpuEngine {
     }
 
     fn instance_group(self: Arc<Self>, size: &InstanceGroupOptions) -> Result<InstanceGroup> {
-        Ok(instance::instance_group(&self, size))
+        instance::instance_group(&self, size)
     }
 }
 
@@ -134,16 +145,31 @@ fn guard<T>(call: impl FnOnce() -> TractResult<T>, error: impl FnOnce() -> Error
         Err(panic) => {
             let words = panic.downcast_ref::<String>().map(String::as_str);
             let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
-            if words.starts_with("failed to allocate") {
+            if words.starts_with("failed to allocate") || words.starts_with("capacity overflow") {
                 return Err(short(words));
             }
-            TractError::msg(format!("tract panicked: {words}"))
+            TractError::msg(assertion(words))
         }
     };
     if failure.is::<plan::Interrupted>() {
         return Err(Error::new(Code::Cancelled, "the run was cancelled"));
     }
     Err(error().with_detail(causes(&failure)))
+}
+
+/// What a panic says, in words of the model's: most come of numbers in it.
+fn assertion(words: &str) -> String {
+    let arithmetic =
+        ["attempt to divide", "attempt to calculate the remainder", "attempt to shift", "attempt to negate"];
+    if words.contains("by zero") || words.contains("divisor of zero") {
+        "a whole number is divided by zero".to_owned()
+    } else if arithmetic.iter().any(|start| words.starts_with(start)) {
+        "a whole number is beyond what its type holds".to_owned()
+    } else if ["out of bounds", "out of range", "Index"].iter().any(|part| words.contains(part)) {
+        format!("an index is out of range: {words}")
+    } else {
+        format!("this does not hold: {words}")
+    }
 }
 
 /// tract's chain of causes, outermost first, a line each. It may quote whole nodes with their weights: those are cut.

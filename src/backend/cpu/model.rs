@@ -1,7 +1,8 @@
 //! Reads an ONNX model: what it says of itself, and whether tract can take it.
 
+use super::node::is_standard;
 use super::widen::widen;
-use super::{guard, resize};
+use super::{batch, gate, guard, numeric, resize};
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::model::fingerprint;
@@ -10,7 +11,7 @@ use crate::quote::quoted;
 use crate::tensor::{ElementType, Shape};
 use prost::Message;
 use serde_json::{Value, json};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use tract_onnx::Onnx;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
@@ -33,6 +34,8 @@ pub struct Model {
     pub batched: bool,
     /// Bytes of the ONNX file: about those of its weights.
     pub size: u64,
+    /// Whether it is the same in all inputs, by the model's own words.
+    pub one_batch: bool,
 }
 
 impl Model {
@@ -47,7 +50,10 @@ impl Model {
         };
         let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
         resize::register(&mut onnx.op_register);
-        check(&graph, &onnx)?;
+        numeric::register(&mut onnx.op_register);
+        let opset = opset(&proto);
+        gate::check(&proto, &graph, opset)?;
+        check(&graph)?;
         let layers_json = layers_json(&graph);
         let metadata = metadata(&proto, &graph);
 
@@ -55,9 +61,10 @@ impl Model {
         graph.input.retain(|input| !initializers.contains(input.name.as_str()));
         let inputs = graph.input.iter().map(|v| Declared::read(v, "input")).collect::<Result<Vec<_>>>()?;
         let outputs = graph.output.iter().map(|v| Declared::read(v, "output")).collect::<Result<Vec<_>>>()?;
-        let batched = is_batched(&inputs, &outputs);
+        let batched = batched(&graph, &inputs, &outputs, opset);
         let name = c_string(&graph.name)?;
 
+        name_apart(&mut graph);
         widen(&mut graph);
         // Extents are given when a plan is built. tract need not see how the model calls the open ones: it would take
         // them for unknowns of equations, and fail on some.
@@ -84,7 +91,8 @@ impl Model {
             metadata,
             dimension_names: inputs.iter().chain(&outputs).map(Declared::dimension_names).collect::<Result<_>>()?,
             symbols: inputs.iter().map(Declared::symbols).collect(),
-            batched,
+            batched: batched.is_ok(),
+            one_batch: one_batch(&inputs),
             size,
         };
         for input in &inputs {
@@ -169,14 +177,8 @@ impl Model {
             graph.set_input_fact(i, InferenceFact::dt_shape(datum_type(input.element_type), extents))?;
         }
         let graph = graph.into_typed()?;
-        // Where shapes do not broadcast, tract goes on with an extent that no value could give a meaning to.
-        let senseless = |extent: &TDim| extent.to_i64().is_err() && extent.symbols().is_empty();
-        match graph.nodes().iter().find(|n| n.outputs.iter().any(|o| o.fact.shape.iter().any(senseless))) {
-            Some(node) => {
-                Err(TractError::msg(format!("the inputs of node {} do not fit together", quoted(&node.name))))
-            }
-            None => Ok(graph),
-        }
+        gate::check_typed(&graph, self.outputs())?;
+        Ok(graph)
     }
 
     /// The outputs' shapes for inputs of these shapes; `None` for one that depends on the data.
@@ -222,6 +224,12 @@ impl Model {
             ),
         }
     }
+}
+
+/// The version of ONNX's own operators.
+fn opset(proto: &ModelProto) -> i64 {
+    let own = proto.opset_import.iter().find(|import| is_standard(&import.domain));
+    own.map_or(1, |import| import.version)
 }
 
 fn invalid(data: &[u8]) -> Error {
@@ -351,39 +359,68 @@ impl Declared {
     }
 }
 
-/// Whether the model may be run item by item.
-///
-/// ONNX has no word for a batch. This takes a leading extent for one if it is open and has one name in all inputs and
-/// outputs, and no other axis has that name. Exporters write it so where items are independent; a network that mixes the
-/// items of its batch could be declared the same way and would give other results here than as a whole. Inference
-/// networks do not (a batch normalization has its statistics in its weights).
-fn is_batched(inputs: &[Declared], outputs: &[Declared]) -> bool {
-    let mut extents = inputs.iter().chain(outputs).map(|tensor| tensor.extents.as_deref().unwrap_or_default());
-    let Some(batch @ Declare::Named(_)) = inputs.first().and_then(|input| input.extents.as_ref()?.first()) else {
-        return false;
+/// Whether the model may be run item by item: the leading extent of all inputs and outputs is open, no other axis is
+/// called the same, and items are independent of one another (`batch`). If not, why.
+fn batched(
+    graph: &GraphProto,
+    inputs: &[Declared],
+    outputs: &[Declared],
+    opset: i64,
+) -> std::result::Result<(), String> {
+    let mut ranks = Vec::new();
+    for tensor in inputs.iter().chain(outputs) {
+        match tensor.extents.as_deref() {
+            Some([Declare::Named(name), rest @ ..]) => {
+                let same = |extent: &Declare| matches!(extent, Declare::Named(other) if other == name);
+                if rest.iter().any(same) {
+                    return Err(format!("{} has the extent {} twice", quoted(&tensor.name), quoted(name)));
+                }
+                ranks.push((tensor.name.as_str(), 1 + rest.len()));
+            }
+            Some([Declare::Open, rest @ ..]) => ranks.push((tensor.name.as_str(), 1 + rest.len())),
+            // The rank of an output is found later.
+            None if tensor.role == "output" => {}
+            _ => return Err(format!("the leading extent of {} is not open", quoted(&tensor.name))),
+        }
+    }
+    ranks.truncate(inputs.len());
+    batch::check(graph, &ranks, opset)
+}
+
+/// Whether the model calls the leading extent of all inputs the same, so that they have one batch in every run.
+fn one_batch(inputs: &[Declared]) -> bool {
+    let first = |input: &Declared| match input.extents.as_deref() {
+        Some([Declare::Named(name), ..]) => Some(name.clone()),
+        _ => None,
     };
-    extents.all(|extents| extents.first() == Some(batch) && !extents[1..].contains(batch))
+    let names: Vec<_> = inputs.iter().map(first).collect();
+    names.len() == 1 || names.iter().all(|name| name.is_some() && *name == names[0])
+}
+
+/// Gives names of their own to nodes that are called like another or like a tensor: ONNX allows it, tract does not.
+fn name_apart(graph: &mut GraphProto) {
+    let tensors =
+        graph.input.iter().map(|input| &input.name).chain(graph.initializer.iter().map(|tensor| &tensor.name));
+    let mut taken: HashSet<String> = tensors.cloned().collect();
+    for node in &mut graph.node {
+        if !node.name.is_empty() && !taken.insert(node.name.clone()) {
+            // An output's name is its own.
+            node.name = format!("{} of {}", node.name, node.output.first().map_or("nothing", String::as_str));
+            taken.insert(node.name.clone());
+        }
+    }
 }
 
 /// What tract would panic at, ignore or say less well.
-fn check(graph: &GraphProto, onnx: &Onnx) -> Result<()> {
-    let mut lacking = BTreeSet::new();
-    check_graph(graph, onnx, &mut lacking)?;
-    if !lacking.is_empty() {
-        let names: Vec<_> = lacking.into_iter().collect();
-        let (noun, it) = if names.len() == 1 { ("operator", "it") } else { ("operators", "them") };
-        return Err(Error::new(
-            Code::Unsupported,
-            format!("the model uses the {noun} {}; the CPU engine (tract) lacks {it}", names.join(", ")),
-        ));
+fn check(graph: &GraphProto) -> Result<()> {
+    check_graph(graph)?;
+    match graph.output.is_empty() {
+        true => Err(Error::new(Code::InvalidModel, "the ONNX model has no output")),
+        false => Ok(()),
     }
-    if graph.output.is_empty() {
-        return Err(Error::new(Code::InvalidModel, "the ONNX model has no output"));
-    }
-    Ok(())
 }
 
-fn check_graph(graph: &GraphProto, onnx: &Onnx, lacking: &mut BTreeSet<String>) -> Result<()> {
+fn check_graph(graph: &GraphProto) -> Result<()> {
     let mut produced: HashSet<_> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     produced.extend(graph.input.iter().map(|input| input.name.as_str()));
     for tensor in &graph.initializer {
@@ -396,12 +433,6 @@ fn check_graph(graph: &GraphProto, onnx: &Onnx, lacking: &mut BTreeSet<String>) 
         ));
     }
     for node in &graph.node {
-        if !onnx.op_register.0.contains_key(&node.op_type) {
-            lacking.insert(match node.domain.as_str() {
-                "" | "ai.onnx" => node.op_type.clone(),
-                domain => format!("{domain}.{}", node.op_type),
-            });
-        }
         for output in node.output.iter().filter(|name| !name.is_empty()) {
             if !produced.insert(output) {
                 return Err(Error::new(
@@ -416,7 +447,7 @@ fn check_graph(graph: &GraphProto, onnx: &Onnx, lacking: &mut BTreeSet<String>) 
                 check_tensor(tensor, &node.name)?;
             }
             for graph in attribute.g.iter().chain(&attribute.graphs) {
-                check_graph(graph, onnx, lacking)?;
+                check_graph(graph)?;
             }
         }
     }

@@ -3,14 +3,17 @@
 use super::convolution;
 use super::guard;
 use super::model::{Model, datum_type};
+use super::numeric;
 use super::softmax;
 use crate::backend::Cancellation;
 use crate::engine::TensorInfo;
 use crate::error::{Code, Error, Result};
 use crate::process::{memory, reserve};
+use crate::quote::quoted;
 use crate::sync::Mutex;
 use crate::tensor::Shape;
 use once_cell::sync::OnceCell;
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
@@ -38,6 +41,8 @@ impl Plan {
         memory::require("the model made ready for these shapes", model.size.saturating_mul(2))?;
         let graph = guard(
             || {
+                let mut graph = graph;
+                numeric::replace(&mut graph)?;
                 let mut graph = graph.into_decluttered()?;
                 convolution::replace(&mut graph)?;
                 graph.into_optimized()?.into_runnable()
@@ -50,9 +55,11 @@ impl Plan {
     /// Runs on the calling thread, with whatever executor is in scope. The cancellation is looked at before each node,
     /// and left to the caller to take.
     pub fn run(&self, model: &Model, inputs: TVec<TValue>, cancellation: &Cancellation) -> Result<Vec<TValue>> {
+        let current = Cell::new(0);
         guard(
             || {
                 let outputs = self.graph.spawn()?.run_plan_with_eval(inputs, |context, state, node, inputs| {
+                    current.set(node.id);
                     if cancellation.is_requested() {
                         return Err(TractError::new(Interrupted));
                     }
@@ -74,7 +81,12 @@ impl Plan {
                 };
                 outputs.into_iter().zip(model.outputs()).map(declared).collect()
             },
-            || Error::new(Code::Internal, "tract failed to run the model"),
+            || {
+                let node = self.graph.model().nodes.get(current.get()).map_or("?", |node| node.name.as_str());
+                let message =
+                    format!("the model cannot be computed with these inputs: it fails at node {}", quoted(node));
+                Error::new(Code::InvalidModel, message)
+            },
         )
     }
 }
@@ -89,7 +101,6 @@ fn peak(graph: &TypedModel) -> Result<u64> {
     let peak = || -> TractResult<i64> {
         let order = graph.eval_order()?;
         let steps = eval_tmp_memory_usage(graph, &order, |node| !node.op_is::<Const>())?;
-        // What has no size before the run is left out.
         Ok(steps.iter().filter_map(|(_, size)| size.to_i64().ok()).max().unwrap_or(0))
     };
     let peak = guard(peak, || Error::new(Code::Internal, "tract did not say how much memory a run needs"))?;

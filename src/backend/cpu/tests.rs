@@ -15,7 +15,7 @@ use tract_onnx::pb::*;
 
 // What a model is written down with.
 
-fn value(name: &str, data_type: DataType, extents: &[&str]) -> ValueInfoProto {
+pub(super) fn value(name: &str, data_type: DataType, extents: &[&str]) -> ValueInfoProto {
     let extent = |text: &&str| Dimension {
         value: match text.parse() {
             Ok(number) => Some(Extent::DimValue(number)),
@@ -30,7 +30,7 @@ fn value(name: &str, data_type: DataType, extents: &[&str]) -> ValueInfoProto {
     ValueInfoProto { name: name.to_owned(), r#type: Some(kind), ..ValueInfoProto::default() }
 }
 
-fn weight(name: &str, dims: &[i64], values: impl Fn(usize) -> f32) -> TensorProto {
+pub(super) fn weight(name: &str, dims: &[i64], values: impl Fn(usize) -> f32) -> TensorProto {
     TensorProto {
         name: name.to_owned(),
         dims: dims.to_vec(),
@@ -40,7 +40,17 @@ fn weight(name: &str, dims: &[i64], values: impl Fn(usize) -> f32) -> TensorProt
     }
 }
 
-fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+pub(super) fn int64s(name: &str, numbers: &[i64]) -> TensorProto {
+    TensorProto {
+        name: name.to_owned(),
+        dims: vec![numbers.len() as i64],
+        data_type: DataType::Int64 as i32,
+        int64_data: numbers.to_vec(),
+        ..TensorProto::default()
+    }
+}
+
+pub(super) fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
     NodeProto {
         op_type: op.to_owned(),
         name: format!("{op} of {}", outputs[0]),
@@ -50,7 +60,7 @@ fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
     }
 }
 
-trait Attributes {
+pub(super) trait Attributes {
     fn int(self, name: &str, i: i64) -> Self;
     fn ints(self, name: &str, ints: &[i64]) -> Self;
 }
@@ -69,7 +79,7 @@ impl Attributes for NodeProto {
     }
 }
 
-fn model(
+pub(super) fn model(
     nodes: Vec<NodeProto>,
     inputs: Vec<ValueInfoProto>,
     outputs: Vec<ValueInfoProto>,
@@ -639,7 +649,7 @@ fn what_cannot_run_is_refused_with_its_reason() {
     let error = refused(&proto);
     assert_eq!(
         (error.code(), error.detail()),
-        (Code::Unsupported, "the inputs of node \"Add of y\" do not fit together")
+        (Code::Unsupported, "node \"Add of y\": its inputs do not fit together")
     );
 }
 

@@ -5,12 +5,16 @@
 //! types are float32 with fewer digits, so what a model of either says is true in float32 too; inputs and outputs are
 //! converted where they are copied.
 
+use super::numeric::{ROUND, ROUND_TO};
 use half::{bf16, f16};
+use std::collections::HashMap;
+use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, TensorProto, ValueInfoProto, type_proto};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
 
-/// Turns all 16-bit floating point in the graph to float32.
+/// Turns all 16-bit floating point in the graph to float32. What is cast to 16 bits is rounded to what they hold.
 pub fn widen(graph: &mut GraphProto) {
+    round_casts(graph);
     graph.initializer.iter_mut().for_each(widen_tensor);
     graph.input.iter_mut().chain(&mut graph.output).for_each(widen_value);
     for node in &mut graph.node {
@@ -23,6 +27,52 @@ pub fn widen(graph: &mut GraphProto) {
             attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(widen);
         }
     }
+}
+
+/// Puts a rounding in the place of each cast to a 16-bit type.
+fn round_casts(graph: &mut GraphProto) {
+    // The type of each tensor, as far as it takes to know what a CastLike casts to.
+    let mut types: HashMap<String, i32> = HashMap::new();
+    types.extend(graph.initializer.iter().map(|tensor| (tensor.name.clone(), tensor.data_type)));
+    for value in &graph.input {
+        if let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) {
+            types.insert(value.name.clone(), tensor.elem_type);
+        }
+    }
+    for node in &mut graph.node {
+        let of = |index: usize| node.input.get(index).and_then(|name| types.get(name)).copied();
+        let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
+        let to = match node.op_type.as_str() {
+            "Cast" => attribute("to").map(|to| to.i as i32),
+            "CastLike" => of(1),
+            "Constant" => attribute("value").and_then(|value| value.t.as_ref()).map(|tensor| tensor.data_type),
+            "Where" | "DequantizeLinear" => of(1),
+            "QuantizeLinear" | "Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero" | "Equal" | "Greater" | "Less"
+            | "GreaterOrEqual" | "LessOrEqual" | "IsNaN" | "IsInf" | "OneHot" | "ConstantOfShape" | "EyeLike" => None,
+            _ => of(0),
+        };
+        if let (Some(to), Some(output)) = (to, node.output.first()) {
+            types.insert(output.clone(), to);
+        }
+        if matches!(node.op_type.as_str(), "Cast" | "CastLike") {
+            match to.map(DataType::try_from) {
+                Some(Ok(DataType::Float16)) => round(node, "float16"),
+                Some(Ok(DataType::Bfloat16)) => round(node, "bfloat16"),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn round(node: &mut NodeProto, to: &str) {
+    node.op_type = ROUND.to_owned();
+    node.input.truncate(1);
+    node.attribute = vec![AttributeProto {
+        name: ROUND_TO.to_owned(),
+        r#type: AttributeType::String as i32,
+        s: to.as_bytes().to_vec(),
+        ..AttributeProto::default()
+    }];
 }
 
 /// How elements of a 16-bit floating-point type are read.

@@ -1,0 +1,543 @@
+#!/usr/bin/env python3
+"""What comes out of the CPU engine is what ONNX says, or the model is refused at load by node, operator and attribute.
+
+    PLANRT_LIBRARY=libplanrt.so.0 test_right_or_refused.py [NAME...]
+
+Each case is one small graph of a kind that came out wrong once, held against ONNX Runtime without optimizations or, where
+that is off itself, against numpy in float64.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import numpy as np  # noqa: E402
+import onnx  # noqa: E402
+import onnxruntime  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples/python"))
+from planrt_ctypes import Model, PlanrtError  # noqa: E402
+
+FLOAT, INT64, HALF, BOOL, INT32 = (
+    TensorProto.FLOAT,
+    TensorProto.INT64,
+    TensorProto.FLOAT16,
+    TensorProto.BOOL,
+    TensorProto.INT32,
+)
+UNSUPPORTED, INVALID_MODEL = 9, 4
+CASES = {}
+random = np.random.default_rng(4)
+
+
+def case(make):
+    CASES[make.__name__] = make
+    return make
+
+
+class Failure(Exception):
+    pass
+
+
+def op(kind, inputs, outputs, **attributes):
+    return helper.make_node(kind, inputs.split(), outputs.split(), name=f"the {kind}", **attributes)
+
+
+def graph(nodes, inputs, outputs, weights=None, opset=17, functions=(), domains=()):
+    """A model of nodes, {name: (type, shape)} and {name: array}."""
+    values = [[helper.make_tensor_value_info(n, *v) for n, v in tensors.items()] for tensors in (inputs, outputs)]
+    initializers = [numpy_helper.from_array(np.asarray(a), n) for n, a in (weights or {}).items()]
+    made = helper.make_graph(nodes, "case", *values, initializers)
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    return helper.make_model(made, opset_imports=imports, functions=list(functions), ir_version=9)
+
+
+def load(model):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "case.onnx"
+        onnx.save(model, path)
+        return Model(path, threads=2)
+
+
+def reference(model, inputs):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip((o.name for o in session.get_outputs()), session.run(None, inputs)))
+
+
+def compare(results, expected, tolerance=1e-5):
+    for name, array in expected.items():
+        result = results[name]
+        if result.shape != array.shape:
+            raise Failure(f"{name} has shape {result.shape}, not {array.shape}")
+        if not np.allclose(result.astype(float), array.astype(float), rtol=tolerance, atol=tolerance, equal_nan=True):
+            worst = np.nanmax(np.abs(result.astype(float) - array.astype(float)))
+            raise Failure(f"{name} is off by {worst:.2e}")
+
+
+def check(model, inputs, expected=None, tolerance=1e-5):
+    expected = reference(model, inputs) if expected is None else expected
+    compare(load(model).run(inputs), expected, tolerance)
+
+
+def refuse(model, *words, code=UNSUPPORTED):
+    """The model is refused, in these words."""
+    try:
+        load(model)
+    except PlanrtError as error:
+        text = f"{error} {error.detail}"
+        missing = [word for word in words if word not in text]
+        if error.code != code or missing:
+            raise Failure(f"code {error.code}: {text}") from error
+        return
+    raise Failure("the model was taken")
+
+
+def noise(*shape):
+    return random.standard_normal(shape).astype(np.float32)
+
+
+# An open first axis that is no batch.
+
+
+def whole(nodes, shape, weights=None, opset=17, sizes=(1, 2, 5), output=None, kind=FLOAT):
+    """Right with any number of items, whatever the model calls the first axis."""
+    for name in ("N", "batch", None):
+        first = [name, *shape]
+        result = {"y": (kind, [name, *output] if output is not None else None)}
+        model = graph(nodes, {"x": (FLOAT, first)}, result, weights, opset)
+        planrt = load(model)
+        for size in sizes:
+            inputs = {"x": noise(size, *shape)}
+            compare(planrt.run(inputs), reference(model, inputs))
+
+
+@case
+def centered_over_all():
+    whole([op("ReduceMean", "x", "m", keepdims=1), op("Sub", "x m", "y")], [3, 4])
+
+
+@case
+def centered_over_all_axes_named():
+    whole([op("ReduceMean", "x", "m", axes=[-3, -1]), op("Sub", "x m", "y")], [3, 4])
+
+
+@case
+def softmax_over_the_batch():
+    for axis in (0, -2):
+        whole([op("Softmax", "x", "y", axis=axis)], [4], output=[4])
+
+
+@case
+def early_softmax_over_the_batch():
+    whole([op("Softmax", "x", "y", axis=0)], [4], opset=11, output=[4])
+
+
+@case
+def early_softmax_beside_the_batch():
+    whole([op("Softmax", "x", "y", axis=1)], [4, 3], opset=11, output=[4, 3])
+
+
+@case
+def flipped():
+    weights = {"s": np.array([-1]), "e": np.array([np.iinfo(np.int64).min]), "a": np.array([0]), "t": np.array([-1])}
+    whole([op("Slice", "x s e a t", "y")], [4], weights, output=[4])
+
+
+@case
+def every_other():
+    weights = {"s": np.array([0]), "e": np.array([2**40]), "a": np.array([0]), "t": np.array([2])}
+    whole([op("Slice", "x s e a t", "y")], [4], weights, sizes=(1, 2, 4, 5))
+
+
+@case
+def all_of_the_batch_sliced():
+    weights = {"s": np.array([0, 1]), "e": np.array([2**40, 3]), "a": np.array([0, 1]), "t": np.array([1, 1])}
+    whole([op("Slice", "x s e a t", "y")], [4], weights, output=[2])
+
+
+@case
+def number_of_items_as_a_value():
+    nodes = [
+        op("Shape", "x", "s"),
+        op("Gather", "s zero", "n", axis=0),
+        op("Cast", "n", "f", to=FLOAT),
+        op("Mul", "x f", "y"),
+    ]
+    whole(nodes, [4], {"zero": np.array(0)}, output=[4])
+
+
+@case
+def a_constant_for_each_item():
+    whole([op("Shape", "x", "s"), op("Range", "a n b", "r"), op("Add", "x r", "y"), op("Gather", "s a", "n")][:1]
+          + [op("Gather", "s a", "n"), op("Range", "a n b", "r"), op("Cast", "r", "f", to=FLOAT),
+             op("Unsqueeze", "f axes", "c"), op("Add", "x c", "y")],
+          [4], {"a": np.array(0), "b": np.array(1), "axes": np.array([1])}, output=[4])
+
+
+@case
+def added_to_its_transpose():
+    model = graph([op("Transpose", "x", "t"), op("Add", "x t", "y")], {"x": (FLOAT, ["N", "M"])}, {"y": (FLOAT, ["N", "M"])})
+    check(model, {"x": noise(4, 4)})
+
+
+@case
+def sequence_first():
+    weights = {"w": noise(1, 8, 3), "r": noise(1, 8, 2)}
+    whole([op("LSTM", "x w r", "out", hidden_size=2), op("Squeeze", "out one", "y")], [1, 3],
+          weights | {"one": np.array([1])})
+
+
+@case
+def batch_second():
+    """The batch goes first, is brought to where LSTM has it, and back."""
+    weights = {"w": noise(1, 8, 3), "r": noise(1, 8, 2), "one": np.array([1])}
+    nodes = [
+        op("Transpose", "x", "t", perm=[1, 0, 2]),
+        op("LSTM", "t w r", "out", hidden_size=2),
+        op("Squeeze", "out one", "q"),
+        op("Transpose", "q", "y", perm=[1, 0, 2]),
+    ]
+    whole(nodes, [5, 3], weights, output=[5, 2])
+
+
+@case
+def depth_first_volume():
+    nodes = [
+        op("Unsqueeze", "x axes", "v"),
+        op("Conv", "v w", "c", pads=[1] * 6),
+        op("Squeeze", "c axes", "y"),
+    ]
+    model = graph(nodes, {"x": (FLOAT, ["depth", "height", "width"])}, {"y": (FLOAT, ["depth", "height", "width"])},
+                  {"axes": np.array([0, 1]), "w": noise(1, 1, 3, 3, 3)})
+    check(model, {"x": noise(5, 6, 7)})
+
+
+@case
+def a_constant_declared_with_a_batch():
+    model = graph([op("Identity", "x", "y")], {"x": (FLOAT, ["batch", 2])}, {"y": (FLOAT, ["batch", 2]), "c": (FLOAT, ["batch", 2])})
+    model.graph.node.append(op("Constant", "", "c", value=numpy_helper.from_array(noise(1, 2))))
+    check(model, {"x": noise(3, 2)})
+
+
+@case
+def normalized_over_the_batch():
+    for kind, attributes in [("LpNormalization", {"axis": 0}), ("MeanVarianceNormalization", {}), ("Hardmax", {"axis": 0})]:
+        whole([op(kind, "x", "y", **attributes)], [3, 4, 2], output=[3, 4, 2])
+
+
+@case
+def along_the_batch():
+    whole([op("CumSum", "x zero", "y")], [3], {"zero": np.array(0)}, output=[3])
+    whole([op("TopK", "x k", "y i", axis=0)], [3], {"k": np.array([1])}, sizes=(1, 2, 5))
+    whole([op("ArgMax", "x", "i", axis=0), op("Cast", "i", "c", to=FLOAT), op("Sub", "x c", "y")], [3])
+    whole([op("Concat", "x x", "y", axis=0)], [3])
+    whole([op("Tile", "x n", "y")], [3], {"n": np.array([2, 1])})
+    whole([op("Pad", "x p", "y")], [3], {"p": np.array([1, 0, 0, 0])})
+    whole([op("Gather", "x i", "y", axis=0)], [3], {"i": np.array([0, 0])})
+    whole([op("Reshape", "x s", "y")], [4], {"s": np.array([-1, 8])}, sizes=(2, 4), output=[8])
+    whole([op("Reshape", "x s", "y")], [4], {"s": np.array([4, -1])})
+    whole([op("Reshape", "x s", "y")], [4], {"s": np.array([-1, 2])})
+    whole([op("Flatten", "x", "y", axis=0)], [4])
+    whole([op("Gemm", "x x", "y", transB=1)], [4])
+    whole([op("Einsum", "x x", "y", equation="ni,mi->nm")], [4])
+
+
+@case
+def extents_that_only_look_alike():
+    """A constant with as many rows as there happen to be items, once."""
+    whole([op("Add", "x c", "y")], [3], {"c": noise(4, 3)}, sizes=(1, 4))
+    whole([op("MatMul", "c x", "y")], [3], {"c": noise(2, 4)}, sizes=(4,), output=[3])
+
+
+@case
+def attention_of_a_transformer():
+    """Queries, keys and values from one product, split before the batch, as UNETR has them: right, and by items."""
+    nodes = [
+        op("MatMul", "x w", "a"),
+        op("Shape", "x", "s"),
+        op("Gather", "s zero", "n0"),
+        op("Unsqueeze", "n0 axes", "n"),
+        op("Concat", "n rest", "shape", axis=0),
+        op("Reshape", "a shape", "b"),
+        op("Transpose", "b", "c", perm=[2, 0, 3, 1, 4]),
+        op("Gather", "c zero", "q", axis=0),
+        op("Gather", "c one", "k", axis=0),
+        op("Gather", "c two", "v", axis=0),
+        op("Transpose", "k", "kt", perm=[0, 1, 3, 2]),
+        op("MatMul", "q kt", "d"),
+        op("Softmax", "d", "e", axis=-1),
+        op("MatMul", "e v", "f"),
+        op("Transpose", "f", "g", perm=[0, 2, 1, 3]),
+        op("Reshape", "g out", "y"),
+    ]
+    weights = {
+        "w": noise(8, 24),
+        "zero": np.array(0),
+        "one": np.array(1),
+        "two": np.array(2),
+        "axes": np.array([0]),
+        "rest": np.array([5, 3, 2, 4]),
+        "out": np.array([0, 5, 8]),
+    }
+    whole(nodes, [5, 8], weights, output=[5, 8])
+
+
+# Attributes that tract leaves out of account.
+
+
+def refused_node(kind, inputs, shape, weights=None, outputs="y", words=(), opset=17, **attributes):
+    named = dict.fromkeys(outputs.split(), (FLOAT, None))
+    model = graph([op(kind, inputs, outputs, **attributes)], {"x": (FLOAT, shape)}, named, weights, opset)
+    refuse(model, f'node "the {kind}" ({kind})', *words)
+
+
+@case
+def training_mode():
+    vector = {n: np.ones(3, np.float32) for n in "sbmv"}
+    refused_node("BatchNormalization", "x s b m v", [1, 3, 4], vector, words=["training_mode = 1"], training_mode=1,
+                 outputs="y rm rv")
+    refused_node("BatchNormalization", "x s b m v", [1, 3, 4], vector, words=["is_test"], opset=6)
+    refused_node("Dropout", "x r t", [1, 3], {"r": np.float32(0.5), "t": np.array(True)}, words=["training_mode"])
+
+
+@case
+def directions():
+    for kind, gates in [("LSTM", 4), ("GRU", 3), ("RNN", 1)]:
+        weights = {"w": noise(1, gates * 2, 3), "r": noise(1, gates * 2, 2)}
+        refused_node(kind, "x w r", [4, 1, 3], weights, words=["direction = reverse"], hidden_size=2, direction="reverse")
+        refused_node(kind, "x w r", [4, 1, 3], weights, words=["clip"], hidden_size=2, clip=0.5)
+        refused_node(kind, "x w r", [4, 1, 3], weights, words=["activations"], hidden_size=2, activations=["Relu"] * 3)
+
+
+@case
+def other_attributes():
+    refused_node("Celu", "x", [1, 3], words=["alpha = 2"], alpha=2.0)
+    refused_node("SpaceToDepth", "x", [1, 3, 4, 4], words=["mode = CRD"], blocksize=2, mode="CRD", opset=28)
+    refused_node("ConvTranspose", "x w", [1, 2, 3, 4, 5], {"w": noise(2, 1, 3, 3, 3)}, words=["output_shape"],
+                 strides=[2] * 3, output_shape=[6, 8, 10])
+    refused_node("ConvTranspose", "x w", [1, 2, 3, 4], {"w": noise(2, 1, 3, 3)}, words=["output_padding"],
+                 strides=[2, 2], output_padding=[1, 1], auto_pad="SAME_UPPER")
+    refused_node("LRN", "x", [1, 4, 3], words=["size"], size=4)
+    refused_node("Swish", "x", [1, 4], words=["alpha"], alpha=2.0, opset=24)
+    refused_node("Pad", "x p", [1, 4], {"p": np.array([0, -1, 0, 0])}, words=["negative pads", "Slice"])
+    refused_node("Pad", "x p", [1, 4], {"p": np.array([0, 1, 0, 0])}, words=["mode = wrap"], mode="wrap", opset=19)
+    refused_node("Cast", "x", [1, 4], words=["to = STRING"], to=TensorProto.STRING)
+    refused_node("Relu", "x", [1, 4], words=["slope = 3"], slope=3)
+
+
+@case
+def operators_that_are_none():
+    model = graph([op("Sigmoid", "x", "y", domain="acme.seg")], {"x": (FLOAT, [2])}, {"y": (FLOAT, [2])},
+                  domains=["acme.seg"])
+    refuse(model, "acme.seg.Sigmoid")
+    for domain in ("local", ""):
+        body = [helper.make_node("Relu", ["a"], ["b"])]
+        function = helper.make_function(domain, "Softplus", ["a"], ["b"], body, [helper.make_opsetid("", 17)])
+        model = graph([op("Softplus", "x", "y", domain=domain)], {"x": (FLOAT, [2])}, {"y": (FLOAT, [2])},
+                      functions=[function], domains=["local"])
+        refuse(model, 'node "the Softplus"', "function", "inline_local_functions")
+    refused = graph([op("GlobalLpPool", "x", "y")], {"x": (FLOAT, [1, 2, 3])}, {"y": (FLOAT, None)})
+    refuse(refused, "GlobalLpPool")
+    refused = graph([op("RandomNormalLike", "x", "y")], {"x": (FLOAT, [1, 2, 3])}, {"y": (FLOAT, None)})
+    refuse(refused, "RandomNormalLike")
+    refuse(graph([op("Relu", "x", "y")], {"x": (FLOAT, [2])}, {"y": (FLOAT, [2])}, opset=99), "operator set 99")
+
+
+@case
+def windows_beyond_the_extent():
+    for kind, weights, inputs in [("Conv", {"w": noise(1, 1, 5, 5)}, "x w"), ("MaxPool", {}, "x"), ("AveragePool", {}, "x")]:
+        attributes = {} if kind == "Conv" else {"kernel_shape": [5, 5]}
+        model = graph([op(kind, inputs, "y", **attributes)], {"x": (FLOAT, [1, 1, 3, 8])}, {"y": (FLOAT, None)}, weights)
+        refuse(model, f"the {kind}", "window")
+
+
+@case
+def declared_as_another_type():
+    model = graph([op("Mul", "x x", "y")], {"x": (FLOAT, [3])}, {"y": (INT64, [3])})
+    refuse(model, '"y" is declared as int64')
+
+
+# Sums, NaN, extremes, casts.
+
+
+@case
+def sums_of_many():
+    shape = (1, 2, 96, 96, 96)
+    x = (1000 + random.standard_normal(shape)).astype(np.float32)
+    wide = x.astype(np.float64)
+    axes = (2, 3, 4)
+    mean, deviation = wide.mean(axes, keepdims=True), wide.std(axes, keepdims=True)
+    normal = (wide - mean) / np.sqrt(deviation**2 + 1e-5)
+    vector = {"s": np.ones(2, np.float32), "b": np.zeros(2, np.float32)}
+    spatial = wide.mean(axes, keepdims=True)
+    together = (wide - wide.mean((1, 2, 3, 4), keepdims=True)) / np.sqrt(wide.var((1, 2, 3, 4), keepdims=True) + 1e-5)
+    for nodes, opset, expected, tolerance in [
+        ([op("InstanceNormalization", "x s b", "y")], 17, normal, 1e-3),
+        ([op("GroupNormalization", "x s b", "y", num_groups=2)], 21, normal, 1e-3),
+        ([op("LayerNormalization", "x ls lb", "y", axis=1)], 17, together, 1e-3),
+        ([op("MeanVarianceNormalization", "x", "y", axes=[2, 3, 4])], 17, (wide - mean) / deviation, 1e-3),
+        ([op("ReduceMean", "x", "y", axes=[2, 3, 4])], 17, spatial, 1e-7),
+        ([op("ReduceSum", "x a", "y")], 17, wide.sum(axes, keepdims=True), 1e-7),
+        ([op("ReduceSumSquare", "x", "y", axes=[2, 3, 4])], 17, (wide**2).sum(axes, keepdims=True), 1e-6),
+        ([op("GlobalAveragePool", "x", "y")], 17, spatial, 1e-7),
+        ([op("AveragePool", "x", "y", kernel_shape=[96] * 3)], 17, spatial, 1e-7),
+    ]:
+        more = {"ls": np.ones(shape[1:], np.float32), "lb": np.zeros(shape[1:], np.float32), "a": np.array(axes)}
+        used = {n: a for n, a in (vector | more).items() if n in nodes[0].input}
+        model = graph(nodes, {"x": (FLOAT, shape)}, {"y": (FLOAT, None)}, used, opset)
+        try:
+            check(model, {"x": x}, {"y": expected}, tolerance)
+        except Failure as failure:
+            raise Failure(f"{nodes[0].op_type}: {failure}") from failure
+
+
+@case
+def sums_of_whole_numbers():
+    model = graph([op("ReduceSum", "x a", "y")], {"x": (INT64, [2, 3])}, {"y": (INT64, [2, 1])}, {"a": np.array([1])})
+    x = np.array([[2**40, 2**40, 1], [-5, 2**33, 7]])
+    check(model, {"x": x}, {"y": x.sum(1, keepdims=True)})
+
+
+@case
+def reductions():
+    for kind in ["Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare"]:
+        for axes in ([1], [0, 2], [-1], [0, 1, 2, 3], [2, 3]):
+            for keep in (0, 1):
+                weights = {"a": np.array(axes)} if kind == "Sum" else {}
+                node = op("Reduce" + kind, "x a" if kind == "Sum" else "x", "y", keepdims=keep,
+                          **({} if kind == "Sum" else {"axes": axes}))
+                model = graph([node], {"x": (FLOAT, [2, 3, 4, 5])}, {"y": (FLOAT, None)}, weights)
+                check(model, {"x": np.abs(noise(2, 3, 4, 5))}, tolerance=2e-5)
+
+
+@case
+def not_a_number():
+    x = np.array([[np.nan, -1.0, 2.0, np.nan, np.inf, -np.inf, 0.5, -0.25]], np.float32)
+    lost = {}
+    for kind, attributes in [
+        ("Relu", {}), ("Sigmoid", {}), ("Tanh", {}), ("Clip", {}), ("LeakyRelu", {}), ("Elu", {}), ("Selu", {}),
+        ("HardSigmoid", {}), ("HardSwish", {}), ("Softplus", {}), ("Exp", {}), ("Log", {}), ("Erf", {}), ("Abs", {}),
+        ("Neg", {}), ("Sqrt", {}), ("Softsign", {}), ("Celu", {}), ("Mish", {}), ("Sin", {}), ("Floor", {}),
+        ("Gelu", {}), ("Gelu", {"approximate": "tanh"}), ("PRelu", {}), ("Reciprocal", {}), ("Ceil", {}), ("Round", {}),
+    ]:
+        inputs = {"Clip": "x lo hi", "PRelu": "x lo"}.get(kind, "x")
+        weights = {"lo": np.float32(-0.5), "hi": np.float32(1.5)} if kind in ("Clip", "PRelu") else {}
+        weights = {n: a for n, a in weights.items() if n in inputs.split()}
+        opset = 20 if kind in ("Gelu", "Mish") else 17
+        model = graph([op(kind, inputs, "y", **attributes)], {"x": (FLOAT, [1, 8])}, {"y": (FLOAT, None)}, weights, opset)
+        places = np.isnan(load(model).run({"x": x})["y"])[0, [0, 3]]
+        if not places.all():
+            lost[kind] = places
+    for kind in ("Max", "Min", "Add", "Mul"):
+        for other in ([1, 8], [1, 1], [8, 1]):
+            model = graph([op(kind, "x w", "y")], {"x": (FLOAT, [1, 8])}, {"y": (FLOAT, None)}, {"w": noise(*other)})
+            if not np.isnan(load(model).run({"x": x})["y"])[..., [0, 3]].all():
+                lost[kind] = other
+    for kind, attributes in [("MaxPool", {"kernel_shape": [3]}), ("AveragePool", {"kernel_shape": [3]}),
+                             ("GlobalMaxPool", {}), ("GlobalAveragePool", {}), ("ReduceMax", {}), ("ReduceMin", {}),
+                             ("ReduceMean", {}), ("Softmax", {}), ("LogSoftmax", {}), ("ReduceProd", {})]:
+        model = graph([op(kind, "x", "y", **attributes)], {"x": (FLOAT, [1, 1, 8])}, {"y": (FLOAT, None)})
+        if not np.isnan(load(model).run({"x": x[None]})["y"]).flat[0]:
+            lost[kind] = "all"
+    # After a convolution, where one operator may be melted into the other.
+    for kind in ("Relu", "Sigmoid"):
+        for axes in (1, 2, 3):
+            nodes = [op("Conv", "x w", "c"), op(kind, "c", "y")]
+            shape = [1, 2] + [4] * axes
+            model = graph(nodes, {"x": (FLOAT, shape)}, {"y": (FLOAT, None)}, {"w": noise(3, 2, *[1] * axes)})
+            image = noise(*shape)
+            image[0, 0].flat[1] = np.nan
+            if not np.isnan(load(model).run({"x": image})["y"])[0, 0].flat[1]:
+                lost[f"Conv {axes}D and {kind}"] = "all"
+    if lost:
+        raise Failure(f"lost in {lost}")
+
+
+@case
+def extremes():
+    x = np.array([[-1000, -200, -95, -89, 0, 88, 89, 95, 200, 1000]], np.float32)
+    wide = x.astype(np.float64)
+    shifted = wide - wide.max()
+    logs = shifted - np.log(np.exp(shifted).sum())
+    for kind, expected in [("Softplus", np.logaddexp(0, wide)), ("LogSoftmax", logs),
+                           ("ReduceLogSumExp", np.full((1, 1), 1000.0)), ("Sigmoid", 1 / (1 + np.exp(-np.clip(wide, -700, 700)))),
+                           ("Tanh", np.tanh(wide)), ("Mish", wide * np.tanh(np.logaddexp(0, wide)))]:
+        model = graph([op(kind, "x", "y")], {"x": (FLOAT, [1, 10])}, {"y": (FLOAT, None)}, opset=18)
+        try:
+            check(model, {"x": x}, {"y": expected})
+        except Failure as failure:
+            raise Failure(f"{kind}: {failure}") from failure
+    for opset in (11, 17):
+        model = graph([op("LogSoftmax", "x", "y", axis=1)], {"x": (FLOAT, [1, 10, 1])}, {"y": (FLOAT, None)}, opset=opset)
+        check(model, {"x": x[..., None]}, {"y": logs[..., None]})
+
+
+@case
+def casts_of_a_half_model():
+    nodes = [op("Cast", "x", "h", to=HALF), op("Cast", "h", "y", to=FLOAT)]
+    x = np.array([70000, 1 + 2**-12, -7e4, 3], np.float32)
+    expected = {"y": np.array([np.inf, 1, -np.inf, 3], np.float32)}
+    check(graph(nodes, {"x": (FLOAT, [4])}, {"y": (FLOAT, [4])}), {"x": x}, expected)
+    nodes = [op("CastLike", "x l", "h"), op("Cast", "h", "y", to=FLOAT)]
+    check(graph(nodes, {"x": (FLOAT, [4])}, {"y": (FLOAT, [4])}, {"l": np.float16(1)}), {"x": x}, expected)
+    nodes = [op("Cast", "x", "h", to=TensorProto.BFLOAT16), op("Cast", "h", "y", to=FLOAT)]
+    check(graph(nodes, {"x": (FLOAT, [4])}, {"y": (FLOAT, [4])}), {"x": x})
+
+
+# Errors that are the model's.
+
+
+@case
+def whole_numbers_by_zero():
+    for kind in ("Div", "Mod"):
+        model = load(graph([op(kind, "x d", "y")], {"x": (INT32, [2]), "d": (INT32, [2])}, {"y": (INT32, [2])}))
+        try:
+            model.run({"x": np.array([4, 5], np.int32), "d": np.array([2, 0], np.int32)})
+        except PlanrtError as error:
+            if error.code != INVALID_MODEL or "panick" in error.detail or "zero" not in error.detail:
+                raise Failure(f"code {error.code}: {error} {error.detail}") from error
+        else:
+            raise Failure("it ran")
+        compare(model.run({"x": np.array([4, 5], np.int32), "d": np.array([2, 3], np.int32)}),
+                {"y": np.array([2, 1] if kind == "Div" else [0, 2])})
+
+
+@case
+def indexes_out_of_range():
+    for kind, attributes in (("Gather", {"axis": 0}), ("GatherElements", {"axis": 0})):
+        model = load(graph([op(kind, "x i", "y", **attributes)], {"x": (FLOAT, [3]), "i": (INT64, [2])}, {"y": (FLOAT, [2])}))
+        for index in (3, -4, 2**40, -(2**63)):
+            try:
+                model.run({"x": noise(3), "i": np.array([0, index])})
+            except PlanrtError as error:
+                if error.code != INVALID_MODEL or "panick" in error.detail:
+                    raise Failure(f"code {error.code}: {error} {error.detail}") from error
+            else:
+                raise Failure(f"{kind} took {index}")
+
+
+def main():
+    names = sys.argv[1:] or list(CASES)
+    failed = 0
+    for name in names:
+        try:
+            CASES[name]()
+            print(f"{name:36} right", flush=True)
+        except (Failure, PlanrtError) as error:
+            failed += 1
+            print(f"{name:36} FAILED: {error} {getattr(error, 'detail', '')}", flush=True)
+        except Exception as error:
+            failed += 1
+            print(f"{name:36} FAILED by itself: {type(error).__name__} {error}"[:600], flush=True)
+    print(f"{len(names) - failed} right, {failed} failed")
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()
