@@ -40,12 +40,12 @@ pub struct Group {
 }
 
 /// How much faster work has to go at once than one after the other to be worth the wait.
-const GAIN: f64 = 1.08;
+const GAIN_WORTH_WAITING_FOR: f64 = 1.08;
 
 /// Whether it pays to do at once what takes so long one after the other: below that the device is busy with the smaller
 /// work already.
 pub fn pays(at_once: f64, one_after_the_other: f64) -> bool {
-    at_once * GAIN < one_after_the_other
+    at_once * GAIN_WORTH_WAITING_FOR < one_after_the_other
 }
 
 /// Batch sizes at either end of the range at which a plan's shapes are tried one by one.
@@ -313,6 +313,9 @@ fn candidates(least: usize, most: usize, options: &InstanceGroupOptions) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{Backend, ProfileShape, TensorInfo};
+    use crate::tensor::{ElementType, MemoryKind};
+    use std::ffi::CString;
 
     #[test]
     fn few_sizes_and_what_the_application_prefers() {
@@ -327,6 +330,89 @@ mod tests {
         assert_eq!(candidates(3, 8, &size(2, &[])), [3]);
         assert_eq!(candidates(1, 16, &size(5, &[5])), [1, 2, 4, 5]);
         assert_eq!(candidates(1, 1, &size(0, &[])), [1]);
+    }
+
+    /// A plan with inputs and one output of these open shapes, its inputs within one profile.
+    fn description(inputs: &[[&[i64]; 2]], output: &[i64]) -> Description {
+        let open = |[min, max]: &[&[i64]; 2]| {
+            let extents = min.iter().zip(*max).map(|(min, max)| if min == max { *min } else { -1 });
+            Shape::new(&extents.collect::<Vec<_>>()).unwrap()
+        };
+        let tensor = |role, shape| TensorInfo {
+            name: c"t".to_owned(),
+            role,
+            element_type: ElementType::Float32,
+            memory_kind: MemoryKind::Device,
+            shape,
+        };
+        let range = |[min, max]: &[&[i64]; 2]| {
+            let (min, max) = (Shape::new(min).unwrap(), Shape::new(max).unwrap());
+            Some(ProfileShape { min, opt: max, max })
+        };
+        let mut tensors: Vec<_> = inputs.iter().map(|input| tensor(Role::Input, open(input))).collect();
+        tensors.push(tensor(Role::Output, Shape::new(output).unwrap()));
+        Description {
+            backend: Backend::TensorRt,
+            name: CString::default(),
+            device_name: CString::default(),
+            tensors,
+            profiles: vec![inputs.iter().map(range).chain([None]).collect()],
+            device_memory_size: 0,
+            fingerprint: 0,
+        }
+    }
+
+    /// The group of such a plan, after it was surveyed.
+    fn surveyed(inputs: &[[&[i64]; 2]], output: &[i64], infer: impl Fn(&[Shape]) -> Option<Vec<i64>>) -> Result<Group> {
+        let description = description(inputs, output);
+        let mut group = Group::all(&description, &InstanceGroupOptions::default()).remove(0);
+        let infer = &mut |shapes: &[Shape]| {
+            let outputs = infer(shapes).ok_or_else(|| Error::new(Code::Shape, "refused"));
+            outputs.map(|extents| vec![Shape::new(&extents).unwrap()])
+        };
+        group.survey(&description, infer).map(|()| group)
+    }
+
+    #[test]
+    fn items_are_told_apart_at_every_size() {
+        let rows: [[&[i64]; 2]; 1] = [[&[1, 4], &[16, 4]]];
+        let group = surveyed(&rows, &[-1, 2], |x| Some(vec![x[0][0], 2])).unwrap();
+        assert!(group.batched && group.outputs == [Shape::new(&[1, 2]).unwrap()]);
+        assert_eq!((group.most, group.bytes.as_slice()), (16, &[16 * 16, 16 * 8][..]));
+        // Every second row, fewer rows for more, all rows with all, one row too many at one size, a size that is refused.
+        let unruly: [&dyn Fn(i64) -> Option<Vec<i64>>; 5] = [
+            &|n| Some(vec![(n + 1) / 2, 4]),
+            &|n| Some(vec![17 - n, 4]),
+            &|n| Some(vec![n, n]),
+            &|n| Some(vec![n + i64::from(n == 7), 4]),
+            &|n| (n != 9).then(|| vec![n, 4]),
+        ];
+        let bytes = [8 * 16, 16 * 16, 16 * 64, 16 * 16, 16 * 16];
+        for (infer, bytes) in unruly.iter().zip(bytes) {
+            let group = surveyed(&rows, &[-1, -1], |x| infer(x[0][0])).unwrap();
+            assert!(!group.batched && !group.known && (group.most, group.sizes.as_slice()) == (1, &[1][..]));
+            assert_eq!(group.bytes, [16 * 16, bytes]);
+        }
+        assert!(surveyed(&rows, &[-1, -1], |_| None).is_err());
+    }
+
+    #[test]
+    fn inputs_that_share_no_batch_size_are_no_batch() {
+        let inputs: [[&[i64]; 2]; 2] = [[&[1, 4], &[4, 4]], [&[6, 4], &[16, 4]]];
+        let group = surveyed(&inputs, &[-1, 4], |x| Some(vec![x[0][0], 4])).unwrap();
+        assert!(!group.batched && group.bytes == [4 * 16, 16 * 16, 4 * 16]);
+    }
+
+    #[test]
+    fn open_extents_are_tried_at_their_ends_and_between() {
+        let inputs: [[&[i64]; 2]; 1] = [[&[1, 1], &[4, 1000]]];
+        let wide = |x: &[Shape]| Some(vec![x[0][0], 1001 - x[0][1]]);
+        let group = surveyed(&inputs, &[-1, -1], wide).unwrap();
+        assert!(group.batched && !group.known && group.bytes == [4 * 4000, 4 * 4000]);
+        // Extents that belong together, as of two images of one size, are refused elsewhere.
+        let inputs: [[&[i64]; 2]; 2] = [[&[1, 1], &[4, 9]], [&[1, 1], &[4, 9]]];
+        let same = |x: &[Shape]| (x[0][1] == x[1][1]).then(|| vec![x[0][0], x[0][1]]);
+        assert!(surveyed(&inputs, &[-1, -1], same).unwrap().batched);
     }
 
     #[test]

@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A graph costs as much to make as some ten launches gain: it is made for shapes that were there this often.
-const REPEATS: u32 = 3;
+const RUNS_BEFORE_CAPTURE: u32 = 3;
 
 /// So many captures fail one after the other before a plan's work is taken for uncapturable: another thread's call may
 /// spoil one.
-const ATTEMPTS: u32 = 3;
+const FAILED_CAPTURES_TOLERATED: u32 = 3;
 
 /// Whether a plan's work can be captured, as far as its contexts found out.
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub struct Captures {
 
 impl Captures {
     fn are_of_use(&self) -> bool {
-        Graph::are_available() && self.failed.load(Ordering::Relaxed) < ATTEMPTS
+        Graph::are_available() && self.failed.load(Ordering::Relaxed) < FAILED_CAPTURES_TOLERATED
     }
 
     fn note(&self, outcome: Result<Captured>) -> Option<Captured> {
@@ -43,7 +43,7 @@ impl Captures {
                 Some(captured)
             }
             Err(error) => {
-                if self.failed.fetch_add(1, Ordering::Relaxed) + 1 == ATTEMPTS {
+                if self.failed.fetch_add(1, Ordering::Relaxed) + 1 == FAILED_CAPTURES_TOLERATED {
                     *self.said.lock() = Some(format!(
                         "the plan's work cannot be captured as a CUDA graph and is enqueued anew each time: {error}"
                     ));
@@ -159,7 +159,7 @@ impl GraphContext {
             self.forget();
             self.shapes = shapes.to_vec();
         }
-        if self.graph.is_none() && self.runs >= REPEATS {
+        if self.graph.is_none() && self.runs >= RUNS_BEFORE_CAPTURE {
             // SAFETY: as the caller says.
             unsafe { self.capture(work) };
         }

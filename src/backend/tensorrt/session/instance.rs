@@ -44,7 +44,7 @@ pub struct TensorRtInstance {
 }
 
 /// A short batch is timed over so long.
-const TIMING: Duration = Duration::from_millis(10);
+const TIMED_FOR: Duration = Duration::from_millis(10);
 
 impl TensorRtInstance {
     /// An instance with one context, of a group that was surveyed. `scratch` are the bytes to compute in.
@@ -101,7 +101,7 @@ impl TensorRtInstance {
         let shapes = &self.group.shapes(size);
         let start = Instant::now();
         let mut least = f64::INFINITY;
-        while least.is_infinite() || start.elapsed() < TIMING {
+        while least.is_infinite() || start.elapsed() < TIMED_FOR {
             let run = Instant::now();
             self.compute_alone(shapes)?;
             others.iter_mut().try_for_each(|other| other.compute_alone(shapes))?;
