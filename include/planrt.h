@@ -543,8 +543,9 @@ struct planrt_error *planrt_runtime_options_set_device(struct planrt_runtime_opt
 
 /**
  * The TensorRT library to use: its file, or the folder that it is in. Without it planrt looks at the environment
- * variable `PLANRT_TENSORRT` (the same), then for a libnvinfer that the process has loaded already, then on the
- * loader's path. Null sets the default again.
+ * variable `PLANRT_TENSORRT` (the same; it is read when TensorRT is looked for, and no thread may change the environment
+ * meanwhile), then for a libnvinfer that the process has loaded already, then on the loader's path. Null sets the default
+ * again.
  *
  * Requires: `options` is alive, `path` null or a string.
  */

@@ -100,12 +100,16 @@ int main(void) {
     make_everything();
     CHECK(in_child(grandchild) == 0);
 
+#if !defined __SANITIZE_ADDRESS__ /* whose allocator's own locks do not survive that */
     /* While other threads are in calls, and hold what a child must not wait for. */
     pthread_t threads[4];
     for (int i = 0; i < 4; i++) CHECK(pthread_create(&threads[i], NULL, submit_for_ever, NULL) == 0);
     for (int i = 0; i < 20; i++) CHECK(in_child(grandchild) == 0);
     atomic_store(&stop, true);
     for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+#else
+    (void)submit_for_ever;
+#endif
 
     /* The parent has noticed nothing. */
     planrt_tensor in = small_image(image, 2), out = small_prob(prob, 2);
