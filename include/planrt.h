@@ -1337,12 +1337,12 @@ struct planrt_error *planrt_context_set_aux_streams(struct planrt_context *conte
 /**
  * Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready
  * in that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work; the
- * stream must live as long. A context's runs are one after the other: on another stream than the last time, the call
- * waits for the device first. On the CPU `stream` is ignored and may be null, and the outputs are written when the
- * call returns.
+ * stream must live as long. A context's runs are one after the other: on another stream than the last time, that stream
+ * waits for the last run first. A run that a capturing stream takes into a CUDA graph is ordered by whoever launches the
+ * graph. On the CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
  *
  * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where something is not bound, `_BUFFER_TOO_SMALL`, `_SHAPE`, `_IN_USE`,
- * `_CANCELLED`, `_CUDA`, `_TENSORRT`.
+ * `_CANCELLED`, `_CUDA`, `_DEVICE_LOST`, `_TENSORRT`.
  *
  * Requires: `context` is alive, `stream` null or alive, what is bound is valid.
  */
