@@ -43,6 +43,19 @@ void describes(const Double& tensorrt) {
     CHECK(tensors[0].memory_kind == planrt::MemoryKind::device);
     CHECK(holds(runtime.describe(), tensorrt.name()) && holds(runtime.describe(), tensorrt.path));
 
+    const auto said = [](planrt_error* error, char*& json) {
+        planrt::detail::check(error);
+        return planrt::detail::take_text(json);
+    };
+    char* json = nullptr;
+    const std::string metadata = said(planrt_engine_get_metadata_json(engine.get(), &json), json);
+    CHECK(holds(metadata, "\"format\":\"plan\"") && holds(metadata, "\"name\":\"copy\""));
+    CHECK(holds(metadata, "\"builder\":\"TensorRT"));
+    CHECK(planrt_engine_get_dimension_name(engine.get(), 0, 0) == nullptr);
+    const std::string devices = said(planrt_describe_devices(&json), json);
+    CHECK(holds(devices, "\"available\":true") && holds(devices, "\"name\":\"CUDA double 0\""));
+    CHECK(holds(devices, "\"total_memory_bytes\":1073741824") && !holds(devices, "\"free_memory_bytes\":null"));
+
     const planrt::DoctorReport report = planrt::doctor(tensorrt.options());
     CHECK(report.usable && holds(report.text, tensorrt.name()) && holds(report.text, tensorrt.path));
     CHECK(holds(report.text, "CUDA double 0, compute capability 9.0, 1.0 GiB"));
@@ -154,6 +167,20 @@ void host_memory(const Double& tensorrt) {
             for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 2049);  // exact as float16
             CHECK(run(context, x) == x);
         }
+        // Types of host memory only, which are converted; many, so that they go in pieces.
+        const auto converted = [&](auto first, planrt_element_type code) {
+            using Element = decltype(first);
+            const auto element_type = static_cast<planrt::ElementType>(code);
+            std::vector<Element> from(170000 * 4), to(from.size());
+            for (size_t i = 0; i < from.size(); ++i) from[i] = static_cast<Element>(i % 2049);
+            const size_t bytes = from.size() * sizeof(Element);
+            context.run({planrt::Tensor::input("x", from.data(), bytes, element_type, {170000, 4})},
+                        {planrt::Tensor::output("y", to.data(), bytes, element_type)});
+            CHECK(to == from);
+        };
+        converted(int16_t(), PLANRT_INT16);
+        converted(uint16_t(), PLANRT_UINT16);
+        converted(double(), PLANRT_FLOAT64);
         const planrt::Buffer in(runtime, planrt::MemoryKind::pinned, 32), out(runtime, planrt::MemoryKind::pinned, 32);
         const auto x = ramp(8);
         std::memcpy(in.data(), x.data(), 32);
