@@ -13,7 +13,8 @@
  *
  * The calling thread. A call computes in the default floating-point mode and gives the caller's back, with errno and the
  * floating-point exceptions as they were; a pthread_cancel waits until the call has returned. A callback on a thread of the
- * application's has that thread's mode. Threads of planrt's take no signals but those of their own faults.
+ * application's has that thread's mode. Threads of planrt's take no signals but those of their own faults,
+ * and neither do threads that a callback starts there.
  * 16 KiB of stack are enough, but for calls that have TensorRT work on the thread (contexts; requests of new shapes): with
  * less than 256 KiB left these fail with PLANRT_ERROR_OUT_OF_MEMORY.
  *

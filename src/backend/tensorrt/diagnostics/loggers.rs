@@ -5,6 +5,7 @@
 
 use super::lines::{self, Lines};
 use crate::log::{Level, Log};
+use crate::panic::catch;
 use crate::process::fork::PerProcess;
 use crate::sync::Mutex;
 use std::sync::Arc;
@@ -22,9 +23,12 @@ impl Lease {
         let logger = POOL.get().lock().pop().unwrap_or_else(Logger::new);
         let log = Arc::clone(log);
         logger.set_sink(Some(Arc::new(move |severity, line: &str| {
-            if lines::add(severity, line) {
-                write(&log, severity, line);
-            }
+            // TensorRT's own threads call this too, where nobody else would keep a panic quiet.
+            let _ = catch(|| {
+                if lines::add(severity, line) {
+                    write(&log, severity, line);
+                }
+            });
         })));
         Self { logger }
     }
