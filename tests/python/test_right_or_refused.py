@@ -43,7 +43,9 @@ class Failure(Exception):
 
 
 def op(kind, inputs, outputs, **attributes):
-    return helper.make_node(kind, inputs.split(), outputs.split(), name=f"the {kind}", **attributes)
+    """A node, which is called "the KIND" where its output is "y"."""
+    name = f"the {kind}" if outputs.startswith("y") else f"the {kind} for {outputs}"
+    return helper.make_node(kind, inputs.split(), outputs.split(), name=name, **attributes)
 
 
 def graph(nodes, inputs, outputs, weights=None, opset=17, functions=(), domains=()):
@@ -361,6 +363,15 @@ def windows_beyond_the_extent():
 def declared_as_another_type():
     model = graph([op("Mul", "x x", "y")], {"x": (FLOAT, [3])}, {"y": (INT64, [3])})
     refuse(model, '"y" is declared as int64')
+
+
+@case
+def nodes_of_one_name():
+    model = graph([op("Abs", "x", "a"), op("Neg", "a", "y")], {"x": (FLOAT, [3])}, {"y": (FLOAT, [3])})
+    for names in (("same", "same"), ("x", "y")):
+        for node, name in zip(model.graph.node, names):
+            node.name = name
+        check(model, {"x": np.array([1, -2, 3], np.float32)}, {"y": np.array([-1, -2, -3])})
 
 
 # Sums, NaN, extremes, casts.
