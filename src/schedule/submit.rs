@@ -219,13 +219,11 @@ impl Submitter {
 
 /// How many items a request with inputs of these shapes is, if some instance takes as many.
 fn check_items(known: &RegisteredKey, shapes: &[Shape]) -> Result<usize> {
-    let mut items = 1;
-    if known.key.batched {
-        items = shapes[0][0];
-        if let Some(other) = shapes.iter().find(|shape| shape[0] != items) {
-            let message = format!("the inputs' batches differ: {} and {other}", shapes[0]);
-            return Err(Error::new(Code::Shape, message));
-        }
+    let batch = |shape: &Shape| shape.first().copied().filter(|_| known.key.batched).unwrap_or(1);
+    let items = shapes.first().map_or(1, batch);
+    if let Some(other) = shapes.iter().find(|shape| batch(shape) != items) {
+        let message = format!("the inputs' batches differ: {} and {other}", shapes[0]);
+        return Err(Error::new(Code::Shape, message));
     }
     let most = known.capacities.iter().map(|capacity| capacity.max).max().unwrap_or(0);
     match usize::try_from(items) {

@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -308,6 +309,38 @@ int without_plugins() {
 
 }  // namespace
 
+// A stream goes on behind a session's request while the device still computes it: what the stream copies then is the answer,
+// and the host did not wait.
+void stream_order(planrt::Runtime& runtime) {
+    const planrt::Engine engine = planrt::Engine::from_file(runtime, folder + "/deepbrain-fp32.plan");
+    planrt::Session session(engine);
+    constexpr size_t COUNT = 128 * 128 * 128;
+    planrt::Stream stream(runtime);
+    const planrt::Buffer x(runtime, planrt::MemoryKind::device, COUNT * 4), y(runtime, planrt::MemoryKind::device, COUNT * 4);
+    const planrt::Buffer host(runtime, planrt::MemoryKind::pinned, COUNT * 4);
+    int unanswered = 0;
+    for (int i = 0; i < 40; ++i) {
+        const auto image = noise(COUNT, static_cast<unsigned>(i % 3));
+        std::vector<float> expected(COUNT);
+        session.run({planrt::Tensor::input("image", image, {1, 1, 128, 128, 128})},
+                    {planrt::Tensor::output("prob", expected)});
+        stream.copy(x.data(), image.data(), COUNT * 4);
+        planrt::RequestOptions options;
+        options.stream = &stream;
+        planrt::Request request =
+            session.submit({planrt::Tensor::input("image", x, planrt::ElementType::float32, {1, 1, 128, 128, 128})},
+                           {planrt::Tensor::output("prob", y, planrt::ElementType::float32)}, options);
+        request.order_stream(stream);
+        unanswered += !request.poll();
+        stream.copy(host.data(), y.data(), COUNT * 4);
+        stream.synchronize();
+        CHECK(std::memcmp(host.data(), expected.data(), COUNT * 4) == 0);
+        request.wait();
+    }
+    std::cout << "  " << unanswered << " of 40 requests were not answered when the stream was ordered behind them\n";
+    CHECK(unanswered > 0);
+}
+
 int main(int argc, char** argv) {
     if (argc < 2 || argc > 4) return 2;
     folder = argv[1];
@@ -323,7 +356,7 @@ int main(int argc, char** argv) {
     };
     planrt::Runtime runtime(options);
     const std::pair<const char*, void (*)(planrt::Runtime&)> tests[] = {
-        {"numbers", numbers},   {"device memory", device_memory}, {"profiles", profiles},
+        {"numbers", numbers},   {"device memory", device_memory}, {"profiles", profiles}, {"stream order", stream_order},
         {"one context, two threads", one_context_two_threads}, {"plugins", plugins}, {"headers", headers},
         {"out of memory", out_of_memory},
     };
