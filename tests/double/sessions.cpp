@@ -68,8 +68,8 @@ void together(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
     const planrt::Engine engine = tensorrt.load(runtime, COPY);
     planrt::SessionOptions options;
-    options.largest_batch = 8;
-    options.max_delay = std::chrono::seconds(5);  // a full batch does not wait
+    options.preferred_batches = {8};  // whatever batches are measured to cost
+    options.max_delay = std::chrono::seconds(5);
     planrt::Session session(engine, options);
     std::vector<std::vector<float>> x, y(4, std::vector<float>(8));
     std::vector<planrt::Request> requests;
