@@ -1017,6 +1017,340 @@ PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_get_layers_json(const struct planrt_engine *engine,
                                                    char **json_out);
 
+/* ---- Building plans ------------------------------------------------------------------------------------------------ */
+
+/**
+ * In what a plan may compute: `PLANRT_PRECISION_` constants, joined by `|`; 0 for float32 alone.
+ */
+typedef uint32_t planrt_precision;
+
+/**
+ * Float32 with the multiplications' mantissas cut to 10 bits. TensorRT's own default, but not planrt's.
+ */
+#define PLANRT_PRECISION_TF32 1
+
+/**
+ * Float16 where it is faster. TensorRT 8 and 10.
+ */
+#define PLANRT_PRECISION_FLOAT16 2
+
+/**
+ * Bfloat16 where it is faster. TensorRT 10.
+ */
+#define PLANRT_PRECISION_BFLOAT16 4
+
+/**
+ * Int8, with the scales that the model's QuantizeLinear and DequantizeLinear nodes say; a model without is refused.
+ */
+#define PLANRT_PRECISION_INT8 8
+
+/**
+ * All of these that this TensorRT, GPU and model have. Scales are never made up.
+ */
+#define PLANRT_PRECISION_BEST 16
+
+/**
+ * Exactly the types in the model. TensorRT 10; all plans of TensorRT 11 and TensorRT-RTX are such.
+ */
+#define PLANRT_PRECISION_TYPED 32
+
+/**
+ * What a plan is to be capable of: `PLANRT_BUILD_` constants, joined by `|`.
+ */
+typedef uint32_t planrt_build_features;
+
+/**
+ * It runs with later TensorRTs. 8.6 and later.
+ */
+#define PLANRT_BUILD_VERSION_COMPATIBLE 1
+
+/**
+ * It does so without its lean runtime inside; see `planrt_engine_options_set_lean_runtime`.
+ */
+#define PLANRT_BUILD_EXCLUDE_LEAN_RUNTIME 2
+
+/**
+ * Its weights can be replaced.
+ */
+#define PLANRT_BUILD_REFITTABLE 4
+
+/**
+ * It lacks its weights, which are put in by refitting. TensorRT 10 and later.
+ */
+#define PLANRT_BUILD_STRIP_WEIGHTS 8
+
+/**
+ * Its weights can be streamed; see `planrt_engine_options_set_weight_streaming_budget`. TensorRT 10 and later.
+ */
+#define PLANRT_BUILD_WEIGHT_STREAMING 16
+
+/**
+ * Weights that are sparse may be taken for such.
+ */
+#define PLANRT_BUILD_SPARSE_WEIGHTS 32
+
+/**
+ * `planrt_engine_get_layers_json` tells all of its layers.
+ */
+#define PLANRT_BUILD_DETAILED_LAYERS 64
+
+/**
+ * On which GPUs a plan runs beside the kind it was built on. TensorRT 8.6 and later.
+ */
+typedef int32_t planrt_hardware_compatibility;
+
+/**
+ * On none.
+ */
+#define PLANRT_HARDWARE_SAME 0
+
+/**
+ * On Ampere and everything newer.
+ */
+#define PLANRT_HARDWARE_AMPERE_PLUS 1
+
+/**
+ * On all of the same compute capability. TensorRT 10.9 and later.
+ */
+#define PLANRT_HARDWARE_SAME_COMPUTE_CAPABILITY 2
+
+/**
+ * What InstanceNormalization becomes.
+ */
+typedef int32_t planrt_instance_normalization;
+
+/**
+ * TensorRT's own layers in 8.6 and later, its plugin in 8.5.
+ */
+#define PLANRT_INSTANCE_NORMALIZATION_DEFAULT 0
+
+/**
+ * TensorRT's own layers: 8.6 and later.
+ */
+#define PLANRT_INSTANCE_NORMALIZATION_NATIVE 1
+
+/**
+ * The plugin, which needs libnvinfer_plugin when the plan is built and when it runs.
+ */
+#define PLANRT_INSTANCE_NORMALIZATION_PLUGIN 2
+
+/**
+ * Hears how far a build is: `done` of `steps` steps of a phase, which may be part of another one (`parent`, else null);
+ * false ends the build with `PLANRT_ERROR_CANCELLED`. Before TensorRT 10 a build is heard, and can be ended, between its
+ * phases only. Called during the call that builds, one call at a time, also from TensorRT's own threads. The strings
+ * live during the call. It must neither throw nor end its thread, nor call planrt with what the build is about.
+ */
+typedef bool (*planrt_build_progress)(void *user_data,
+                                      const char *phase,
+                                      const char *parent,
+                                      int32_t done,
+                                      int32_t steps);
+
+/**
+ * How a plan is to be built. One thread at a time. Made by `planrt_build_options_new`, owned by the caller.
+ */
+typedef struct planrt_build_options planrt_build_options;
+
+/**
+ * A plan in memory. Any thread may use it.
+ */
+typedef struct planrt_plan planrt_plan;
+
+/**
+ * Makes options that hold the defaults: float32, no profile, all the workspace that there is. `*options_out` is the
+ * caller's, for `planrt_build_options_delete`.
+ *
+ * Requires: `options_out` is null or writable.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_build_options_new(struct planrt_build_options **options_out);
+
+/**
+ * Frees options. Null is accepted.
+ *
+ * Requires: `options` is null, or alive and deleted once.
+ */
+void planrt_build_options_delete(struct planrt_build_options *options);
+
+/**
+ * The shapes that an input takes in an optimization profile. Profiles are numbered from 0, and a new one is the next.
+ * A model whose inputs' shapes are fixed needs none; where only the first dimension is open and no profile is set, the
+ * plan takes a batch of 1. For an input that is itself a shape these are its values.
+ *
+ * Errors: `PLANRT_ERROR_SHAPE` when the plan is built, where the shapes fall, or are not the model's.
+ *
+ * Requires: `options` is alive, `input` a string, `shape` readable, its `struct_size` set.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_set_profile_shape(struct planrt_build_options *options,
+                                                            int32_t profile,
+                                                            const char *input,
+                                                            const struct planrt_profile_shape *shape);
+
+/**
+ * In what the plan may compute, beside float32: `PLANRT_PRECISION_` constants. Default 0.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_set_precision(struct planrt_build_options *options,
+                                                        planrt_precision precision);
+
+/**
+ * Keeps the layers of a node of the model, by its name, in float32. May be called more than once. TensorRT 8 and 10.
+ *
+ * Requires: `options` is alive, `node` a string.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_keep_float32_node(struct planrt_build_options *options,
+                                                            const char *node);
+
+/**
+ * Keeps the layers of all nodes of an operator ("InstanceNormalization") in float32. May be called more than once.
+ * TensorRT 8 and 10.
+ *
+ * Requires: `options` is alive, `operator_type` a string.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_keep_float32_operator(struct planrt_build_options *options,
+                                                                const char *operator_type);
+
+/**
+ * How many bytes of device memory a layer may take while it runs; 0, the default, for all that there is.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_set_workspace_limit(struct planrt_build_options *options,
+                                                              size_t limit_bytes);
+
+/**
+ * A file with the times that builds have measured. It is read where it is there, and written when a plan is built; one
+ * of another TensorRT or GPU begins anew. Null, the default, for none.
+ *
+ * Requires: `options` is alive, `path` null or a string.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_set_timing_cache(struct planrt_build_options *options,
+                                                           const char *path);
+
+/**
+ * How hard TensorRT looks for fast kernels, 0 to 5; 3 unless it is set. TensorRT 8.6 and later.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_set_optimization_level(struct planrt_build_options *options,
+                                                                 int32_t level);
+
+/**
+ * What the plan is to be capable of: `PLANRT_BUILD_` constants. Default 0. Building with a TensorRT that lacks one
+ * fails (`PLANRT_ERROR_UNSUPPORTED`).
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_set_features(struct planrt_build_options *options,
+                                                       planrt_build_features features);
+
+/**
+ * On which GPUs the plan runs: a `PLANRT_HARDWARE_` constant. Default `PLANRT_HARDWARE_SAME`.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_set_hardware_compatibility(struct planrt_build_options *options,
+                                                                     planrt_hardware_compatibility compatibility);
+
+/**
+ * What InstanceNormalization becomes: a `PLANRT_INSTANCE_NORMALIZATION_` constant.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_set_instance_normalization(struct planrt_build_options *options,
+                                                                     planrt_instance_normalization kind);
+
+/**
+ * The folder in which a model from memory keeps weights in files of their own. Null, the default, for none; a model
+ * from a file has them in its own folder.
+ *
+ * Requires: `options` is alive, `path` null or a string.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_set_weights_folder(struct planrt_build_options *options,
+                                                             const char *path);
+
+/**
+ * Who hears how far a build is, and may end it. Null, the default, for nobody. `user_data` is handed to each call.
+ *
+ * Requires: `options` is alive; the callback may be called with `user_data` from any thread while a plan is built.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_set_progress(struct planrt_build_options *options,
+                                                       planrt_build_progress callback,
+                                                       void *user_data);
+
+/**
+ * Builds a plan from an ONNX file, whose weights may be in other files of its folder, with the TensorRT and for the GPU
+ * of the runtime. (TensorRT-RTX builds without a GPU.) Minutes may pass. `options` may be null for the defaults and is
+ * copied. `*plan_out` is the caller's, for `planrt_plan_delete`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_NOT_FOUND` (also an input, node or operator that the model has not), `_IO`, `_INVALID_MODEL`,
+ * `_UNSUPPORTED` (a node that TensorRT's parser does not take, by its name; an option that this TensorRT has not; a
+ * TensorRT without a builder), `_SHAPE`, `_NO_CUDA`, `_NO_TENSORRT`, `_MISSING_PLUGIN`, `_OUT_OF_MEMORY`, `_CANCELLED`,
+ * `_TENSORRT`.
+ *
+ * Requires: `runtime` is alive, `onnx_path` a string, `options` null or alive, `plan_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_file(const struct planrt_runtime *runtime,
+                                       const char *onnx_path,
+                                       const struct planrt_build_options *options,
+                                       struct planrt_plan **plan_out);
+
+/**
+ * Builds a plan from an ONNX model in memory: as `planrt_build_file`. `onnx` is read during the call only.
+ *
+ * Requires: As for `planrt_build_file`; `onnx` is readable for `size_bytes` bytes.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_memory(const struct planrt_runtime *runtime,
+                                         const void *onnx,
+                                         size_t size_bytes,
+                                         const struct planrt_build_options *options,
+                                         struct planrt_plan **plan_out);
+
+/**
+ * A plan's bytes, for `planrt_engine_load_memory`; they live as long as the plan. Null for a bad handle. Any thread.
+ *
+ * Requires: `plan` is null or alive.
+ */
+const void *planrt_plan_get_data(const struct planrt_plan *plan);
+
+/**
+ * How many bytes a plan has; 0 for a bad handle. Any thread.
+ *
+ * Requires: `plan` is null or alive.
+ */
+size_t planrt_plan_get_size(const struct planrt_plan *plan);
+
+/**
+ * Writes a plan to a file. The file is there whole or not at all: it takes the place of an old one when all of it is on
+ * the disk. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_IO`; the old file is as it was.
+ *
+ * Requires: `plan` is alive, `path` a string.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_plan_save(const struct planrt_plan *plan, const char *path);
+
+/**
+ * Frees a plan. Null is accepted.
+ *
+ * Requires: `plan` is null, or alive and deleted once.
+ */
+void planrt_plan_delete(struct planrt_plan *plan);
+
 /* ---- Buffers ------------------------------------------------------------------------------------------------------- */
 
 /**

@@ -8,6 +8,7 @@
 #[allow(unsafe_code)] // TensorRT, and memory that callers lend
 pub mod backend;
 mod buffer;
+pub mod build;
 #[allow(unsafe_code)] // passes on what the caller vouches for: the memory it lends
 mod context;
 #[allow(unsafe_code)] // the CUDA driver

@@ -95,6 +95,11 @@ impl Runtime {
         Ok(tensorrt)
     }
 
+    /// A TensorRT that builds plans, for one build.
+    pub fn builder_library(&self) -> Result<tensorrt::BuilderLibrary> {
+        tensorrt::BuilderLibrary::load(&self.options.tensorrt, || self.device(), &self.log)
+    }
+
     pub fn load_file(&self, path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         let data = model::map_file(path)?;
         self.load(&data, options).map_err(|error| error.within(shown(path)))

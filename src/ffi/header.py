@@ -25,6 +25,7 @@ SECTIONS = {
     "device": "Devices",
     "runtime": "Runtimes",
     "engine": "Engines",
+    "build": "Building plans",
     "buffer": "Buffers",
     "stream": "Streams",
     "context": "Contexts",

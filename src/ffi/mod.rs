@@ -9,6 +9,7 @@
 
 mod argument;
 mod buffer;
+mod build;
 mod context;
 mod device;
 mod doctor;

@@ -20,6 +20,11 @@ NULLABLE = {
     ("planrt_engine_options_set_lean_runtime", 1),  # the default
     ("planrt_engine_load_file", 2),  # options
     ("planrt_engine_load_memory", 3),  # options
+    ("planrt_build_options_set_timing_cache", 1),  # none
+    ("planrt_build_options_set_weights_folder", 1),  # none
+    ("planrt_build_options_set_progress", 2),  # user data
+    ("planrt_build_file", 2),  # options
+    ("planrt_build_memory", 3),  # options
     ("planrt_context_enqueue", 1),  # no stream: the CPU
     ("planrt_stream_wrap", 1),  # CUDA's default stream
     ("planrt_session_new", 2),  # options
@@ -49,6 +54,13 @@ SPECIMENS = {
     "planrt_request *": "request",
     "planrt_tensor *": "&tensor",
     "planrt_request_options *": "NULL",
+    "planrt_build_options *": "build_options",
+    "planrt_plan *": "(const planrt_plan *)NULL",
+    "planrt_build_progress": "NULL",
+    "planrt_precision": "PLANRT_PRECISION_TF32",
+    "planrt_build_features": "PLANRT_BUILD_REFITTABLE",
+    "planrt_hardware_compatibility": "PLANRT_HARDWARE_SAME",
+    "planrt_instance_normalization": "PLANRT_INSTANCE_NORMALIZATION_DEFAULT",
     "planrt_engine * *": "(const planrt_engine *const *)&engine",
     "planrt_log_callback": "NULL",
     "planrt_release_callback": "NULL",
@@ -78,6 +90,7 @@ int main(void) {{
     planrt_error *error = NULL;
     planrt_runtime_options *runtime_options = NULL;
     planrt_engine_options *engine_options = NULL;
+    planrt_build_options *build_options = NULL;
     planrt_buffer *buffer = NULL;
     planrt_stream *stream = NULL;
     planrt_runtime *runtime = new_runtime();
@@ -95,6 +108,7 @@ int main(void) {{
     OK(planrt_session_submit(session, &tensor, 1, NULL, 0, NULL, &request));
     OK(planrt_runtime_options_new(&runtime_options));
     OK(planrt_engine_options_new(&engine_options));
+    OK(planrt_build_options_new(&build_options));
     OK(planrt_buffer_new(runtime, PLANRT_MEMORY_HOST, 64, &buffer));
     planrt_error_delete(planrt_stream_new(runtime, 0, &stream));
     error = planrt_context_set_profile(context, 7);
@@ -108,6 +122,7 @@ int main(void) {{
     planrt_stream_delete(stream);
     planrt_buffer_delete(buffer);
     planrt_engine_options_delete(engine_options);
+    planrt_build_options_delete(build_options);
     planrt_runtime_options_delete(runtime_options);
     planrt_context_delete(context);
     planrt_engine_delete(engine);

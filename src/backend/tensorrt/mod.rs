@@ -1,5 +1,6 @@
 //! TensorRT, whichever of its versions is found at run time.
 
+mod builder;
 mod context;
 mod diagnostics;
 mod engine;
@@ -11,7 +12,8 @@ mod profiles;
 mod session;
 mod transfer;
 
-pub use diagnostics::withhold;
+pub use builder::BuilderLibrary;
+pub use diagnostics::{failed, gather, withhold};
 pub use engine::Engine;
 pub use find::{Found, every_library};
 pub use library::Library;

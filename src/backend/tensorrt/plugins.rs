@@ -110,6 +110,21 @@ impl Plugins {
     }
 }
 
+impl Plugins {
+    /// As [`load_standard`](Self::load_standard), before it is known whether any plugin is wanted.
+    pub fn register_standard(&self, library: &Library, logger: &'static Logger) -> std::result::Result<(), String> {
+        if !self.standard_allowed {
+            return Err("planrt_runtime_options_set_standard_plugins(false) forbids to load them".to_owned());
+        }
+        let register = || {
+            let plugins = open_standard(library)?;
+            let is_done = plugins.init_lib_nv_infer_plugins(logger, library.version().generation, c"");
+            is_done.filter(|done| *done).map(|_| plugins).ok_or_else(|| "they do not register".to_owned())
+        };
+        self.standard.get_or_try_init(register).map(|_| ())
+    }
+}
+
 fn open(name: &Path) -> std::result::Result<PluginLibrary, String> {
     shared_library::check(name)?;
     // SAFETY: NVIDIA's library by its name, or the application says that this file holds plugins; loading runs its
@@ -121,10 +136,17 @@ fn standard_name(library: &Library) -> String {
     format!("libnvinfer_plugin.so.{}", library.version().major)
 }
 
-/// Beside TensorRT first: an installation's libraries belong together.
 fn open_standard(library: &Library) -> std::result::Result<PluginLibrary, String> {
-    let name = standard_name(library);
-    // The plugins are linked with libnvinfer by its name, for which the loader takes the first that the process has.
+    open_beside(library, &standard_name(library), open)
+}
+
+/// Loads a library that is linked with TensorRT. Beside that first: an installation's libraries belong together.
+pub fn open_beside<T>(
+    library: &Library,
+    name: &str,
+    open: impl Fn(&Path) -> std::result::Result<T, String>,
+) -> std::result::Result<T, String> {
+    // It is linked with libnvinfer by its name, for which the loader takes the first that the process has.
     if let Ok(Some(first)) = Library::attach(format!("libnvinfer.so.{}", library.version().major))
         && first.path() != library.path()
     {
@@ -136,12 +158,12 @@ fn open_standard(library: &Library) -> std::result::Result<PluginLibrary, String
             shown(library.path())
         ));
     }
-    let beside = library.path().with_file_name(&name);
-    let places = [Some(beside).filter(|path| path.is_file()), Some(PathBuf::from(&name))];
+    let beside = library.path().with_file_name(name);
+    let places = [Some(beside).filter(|path| path.is_file()), Some(PathBuf::from(name))];
     let mut why = String::new();
     for place in places.into_iter().flatten() {
         match open(&place) {
-            Ok(plugins) => return Ok(plugins),
+            Ok(opened) => return Ok(opened),
             Err(error) if why.is_empty() => why = error,
             Err(_) => {}
         }

@@ -1,0 +1,240 @@
+//! What a build has to know of an ONNX model beside what TensorRT's parser tells: read off the protobuf message, of which
+//! only the parts named here are looked at (the numbers are onnx.proto's).
+
+use crate::error::{Code, Error, Result};
+use crate::quote::shown;
+use std::path::{Component, Path};
+
+pub struct Node {
+    pub name: String,
+    pub operator: String,
+    /// The name of its first output.
+    pub output: String,
+}
+
+#[derive(Default)]
+pub struct Model {
+    pub nodes: Vec<Node>,
+    /// The files that weights are in, beside the model's own.
+    weight_files: Vec<String>,
+}
+
+enum Field<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+    Fixed,
+}
+
+/// The fields of a message with their numbers.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..64).step_by(7) {
+            let (&byte, rest) = self.0.split_first()?;
+            self.0 = rest;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn bytes(&mut self, count: u64) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(usize::try_from(count).ok()?)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+
+    fn field(&mut self) -> Option<(u64, Field<'a>)> {
+        let key = self.number()?;
+        let field = match key & 7 {
+            0 => Field::Number(self.number()?),
+            1 => self.bytes(8).map(|_| Field::Fixed)?,
+            2 => {
+                let count = self.number()?;
+                Field::Bytes(self.bytes(count)?)
+            }
+            5 => self.bytes(4).map(|_| Field::Fixed)?,
+            _ => return None,
+        };
+        Some((key >> 3, field))
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u64, Field<'a>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.field();
+        if field.is_none() {
+            self.0 = &[];
+        }
+        let damaged = || Error::new(Code::InvalidModel, "the ONNX model is damaged or cut short");
+        Some(field.ok_or_else(damaged))
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Model {
+    pub fn read(data: &[u8]) -> Result<Self> {
+        let mut model = Self::default();
+        let mut has_graph = false;
+        for field in Fields(data) {
+            if let (7, Field::Bytes(graph)) = field? {
+                has_graph = true;
+                model.read_graph(graph)?;
+            }
+        }
+        match has_graph {
+            true => Ok(model),
+            false => Err(Error::new(Code::InvalidModel, "this is no ONNX model: it has no graph")),
+        }
+    }
+
+    fn read_graph(&mut self, graph: &[u8]) -> Result<()> {
+        for field in Fields(graph) {
+            match field? {
+                (1, Field::Bytes(node)) => self.nodes.push(Node::read(node)?),
+                (5, Field::Bytes(tensor)) => self.read_weights(tensor)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A TensorProto: where its data are external (data_location, 14), external_data (13) has their "location".
+    fn read_weights(&mut self, tensor: &[u8]) -> Result<()> {
+        let (mut is_external, mut file) = (false, None);
+        for field in Fields(tensor) {
+            match field? {
+                (14, Field::Number(location)) => is_external = location == 1,
+                (13, Field::Bytes(entry)) => {
+                    let (mut key, mut value) = (&[][..], &[][..]);
+                    for field in Fields(entry) {
+                        match field? {
+                            (1, Field::Bytes(bytes)) => key = bytes,
+                            (2, Field::Bytes(bytes)) => value = bytes,
+                            _ => {}
+                        }
+                    }
+                    if key == b"location" {
+                        file = Some(text(value));
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let Some(file) = file.filter(|file| is_external && !self.weight_files.contains(file)) {
+            self.weight_files.push(file);
+        }
+        Ok(())
+    }
+
+    /// Whether all files that weights are in are there, in the folder of `path` or below.
+    pub fn check_weights(&self, path: Option<&Path>) -> Result<()> {
+        for file in &self.weight_files {
+            let name = shown(Path::new(file)).to_string();
+            let Some(path) = path else {
+                let message = format!(
+                    "the model keeps weights in the file {name}: say in which folder with \
+                     planrt_build_options_set_weights_folder"
+                );
+                return Err(Error::new(Code::InvalidArgument, message));
+            };
+            if !Path::new(file).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+                let message = format!("the model keeps weights in {name}, which leads out of its folder");
+                return Err(Error::new(Code::InvalidModel, message));
+            }
+            if !path.with_file_name(file).is_file() {
+                let message = format!("the model keeps weights in the file {name}, which is not beside it");
+                return Err(Error::new(Code::NotFound, message));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn has(&self, operator: &str) -> bool {
+        self.nodes.iter().any(|node| node.operator == operator)
+    }
+
+    /// A node for people: `node 3 "conv_1" (Conv)`.
+    pub fn describe(&self, index: usize) -> String {
+        match self.nodes.get(index) {
+            Some(Node { name, operator, output }) if name.is_empty() => {
+                format!("node {index} ({operator}, which computes \"{output}\")")
+            }
+            Some(Node { name, operator, .. }) => format!("node {index} \"{name}\" ({operator})"),
+            None => format!("node {index}"),
+        }
+    }
+}
+
+impl Node {
+    fn read(message: &[u8]) -> Result<Self> {
+        let mut node = Self { name: String::new(), operator: String::new(), output: String::new() };
+        for field in Fields(message) {
+            match field? {
+                (2, Field::Bytes(output)) if node.output.is_empty() => node.output = text(output),
+                (3, Field::Bytes(name)) => node.name = text(name),
+                (4, Field::Bytes(operator)) => node.operator = text(operator),
+                _ => {}
+            }
+        }
+        Ok(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut message = vec![number << 3 | 2, u8::try_from(bytes.len()).unwrap()];
+        message.extend(bytes);
+        message
+    }
+
+    fn model() -> Vec<u8> {
+        let conv = [field(1, b"x"), field(2, b"y"), field(3, b"conv_1"), field(4, b"Conv")].concat();
+        let relu = [field(2, b"z"), field(4, b"Relu")].concat();
+        let entry = [field(1, b"location"), field(2, b"weights.bin")].concat();
+        let weights = [field(13, &entry), vec![14 << 3, 1]].concat();
+        let graph = [field(1, &conv), field(1, &relu), field(5, &weights)].concat();
+        [vec![8, 7], field(7, &graph)].concat()
+    }
+
+    #[test]
+    fn nodes_and_weight_files_are_read() {
+        let model = Model::read(&model()).unwrap();
+        assert_eq!(model.describe(0), "node 0 \"conv_1\" (Conv)");
+        assert_eq!(model.describe(1), "node 1 (Relu, which computes \"z\")");
+        assert!(model.has("Relu") && !model.has("InstanceNormalization"));
+        assert_eq!(model.check_weights(None).unwrap_err().code(), Code::InvalidArgument);
+        let error = model.check_weights(Some(Path::new("/no/such/model.onnx"))).unwrap_err();
+        assert!(error.code() == Code::NotFound && error.message().contains("weights.bin"), "{error}");
+    }
+
+    #[test]
+    fn a_cut_is_noticed_and_nothing_panics() {
+        let model = model();
+        for size in 0..model.len() {
+            let read = Model::read(&model[..size]);
+            assert!(read.is_err(), "cut at {size}");
+        }
+        let mut damaged = model.clone();
+        for i in 0..damaged.len() {
+            damaged[i] ^= 0xff;
+            let _ = Model::read(&damaged);
+            damaged[i] ^= 0xff;
+        }
+    }
+}

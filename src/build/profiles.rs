@@ -1,0 +1,165 @@
+//! Optimization profiles: checked against one another and the network before TensorRT sees them.
+
+use super::Bounds;
+use crate::backend::tensorrt::{failed, gather};
+use crate::error::{Code, Error, Result};
+use crate::log::{Level, Log};
+use crate::tensor::Shape;
+use std::ffi::CString;
+use tensorrt_sys::{Builder, BuilderConfig, Dims, Network, OptProfileSelector, OptimizationProfile};
+
+fn wrong(message: String) -> Error {
+    Error::new(Code::Shape, message)
+}
+
+/// What can be seen without the model.
+pub fn check(profiles: &[Vec<Bounds>]) -> Result<()> {
+    for Bounds { input, min, opt, max } in profiles.iter().flatten() {
+        if min.len() != opt.len() || opt.len() != max.len() {
+            return Err(wrong(format!(
+                "\"{input}\": the shapes {min}, {opt} and {max} of a profile differ in how many dimensions they have"
+            )));
+        }
+        for (axis, ((&min, &opt), &max)) in min.iter().zip(opt.iter()).zip(max.iter()).enumerate() {
+            if min < 1 || min > opt || opt > max {
+                return Err(wrong(format!(
+                    "\"{input}\": dimension {axis} is {min} at least, {opt} at best and {max} at most; they are positive and \
+                     do not fall"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Input {
+    name: String,
+    shape: Shape,
+    is_shape: bool,
+}
+
+/// Adds the profiles to a build; one of a batch of 1 where nothing is said and only the batch is open.
+pub fn add(
+    builder: &Builder,
+    config: &mut BuilderConfig,
+    network: &Network,
+    profiles: &[Vec<Bounds>],
+    log: &Log,
+) -> Result<()> {
+    let inputs = network
+        .inputs()
+        .map(|input| {
+            let dims = input.dimensions().unwrap_or_default();
+            Ok(Input {
+                name: input.name().unwrap_or_default().to_string_lossy().into_owned(),
+                shape: Shape::new(&dims)?,
+                is_shape: input.is_shape_tensor(),
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    for bounds in profiles.iter().flatten() {
+        check_against(bounds, &inputs)?;
+    }
+    if !inputs.iter().any(|input| input.shape.is_dynamic() || input.is_shape) {
+        return Ok(());
+    }
+    let default = [Vec::new()];
+    let profiles = if profiles.is_empty() { &default[..] } else { profiles };
+    for (number, bounds) in profiles.iter().enumerate() {
+        let (profile, said) = gather(|| -> Result<OptimizationProfile> {
+            let mut profile = builder
+                .create_optimization_profile()
+                .ok_or_else(|| Error::new(Code::TensorRt, "TensorRT makes no optimization profile"))?;
+            for input in &inputs {
+                set(&mut profile, input, bounds, number, log)?;
+            }
+            Ok(profile)
+        });
+        let profile = profile?;
+        let (added, more) = gather(|| profile.is_valid().then(|| config.add_optimization_profile(&profile)).flatten());
+        if added.is_none() {
+            let said = if more.text().is_empty() { said } else { more };
+            return Err(failed(Code::Shape, format!("TensorRT refuses optimization profile {number}"), &said));
+        }
+    }
+    Ok(())
+}
+
+fn check_against(bounds: &Bounds, inputs: &[Input]) -> Result<()> {
+    let Some(input) = inputs.iter().find(|input| input.name == bounds.input) else {
+        let names: Vec<_> = inputs.iter().map(|input| format!("\"{}\"", input.name)).collect();
+        let message = format!("the model has no input \"{}\"; it has {}", bounds.input, names.join(", "));
+        return Err(Error::new(Code::NotFound, message));
+    };
+    // The bounds of an input that is a shape are those of its values.
+    if input.is_shape {
+        return Ok(());
+    }
+    let Input { name, shape, .. } = input;
+    for given in [&bounds.min, &bounds.opt, &bounds.max] {
+        let fits =
+            given.len() == shape.len() && shape.iter().zip(given.iter()).all(|(own, given)| *own < 0 || own == given);
+        if !fits {
+            return Err(wrong(format!(
+                "\"{name}\" is {shape} in the model, where -1 is open; the profile says {given}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn set(profile: &mut OptimizationProfile, input: &Input, bounds: &[Bounds], number: usize, log: &Log) -> Result<()> {
+    use OptProfileSelector::{Max, Min, Opt};
+    let Input { name, shape, is_shape } = input;
+    let given = bounds.iter().find(|bounds| bounds.input == *name);
+    let [min, opt, max] = match given {
+        Some(Bounds { min, opt, max, .. }) => [*min, *opt, *max],
+        None if !shape.is_dynamic() && !is_shape => return Ok(()),
+        None => {
+            let only_batch_is_open = !is_shape && !shape.with_first(1).is_dynamic();
+            if !bounds.is_empty() || !only_batch_is_open {
+                return Err(wrong(format!(
+                    "profile {number} lacks shapes for \"{name}\", which is {shape} in the model, where -1 is open: say the \
+                     smallest, the best and the largest"
+                )));
+            }
+            let one = shape.with_first(1);
+            log.write(
+                Level::Warning,
+                &format!("no shapes are given for \"{name}\" ({shape}): the plan takes {one} only"),
+            );
+            [one; 3]
+        }
+    };
+    let c_name = CString::new(name.as_str()).unwrap_or_default();
+    for (select, shape) in [(Min, min), (Opt, opt), (Max, max)] {
+        let is_taken = match is_shape {
+            true => profile.set_shape_values(&c_name, select, &shape),
+            false => Dims::new(&shape).is_some_and(|dims| profile.set_dimensions(&c_name, select, &dims)),
+        };
+        if !is_taken {
+            return Err(wrong(format!("TensorRT refuses the shape {shape} for \"{name}\" in profile {number}")));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounds(min: &[i64], opt: &[i64], max: &[i64]) -> Vec<Vec<Bounds>> {
+        let shape = |extents| Shape::new(extents).unwrap();
+        vec![vec![Bounds { input: "x".to_owned(), min: shape(min), opt: shape(opt), max: shape(max) }]]
+    }
+
+    #[test]
+    fn shapes_that_contradict_one_another_are_refused() {
+        assert!(check(&bounds(&[1, 4], &[2, 4], &[2, 4])).is_ok());
+        for (min, opt, max) in [([3, 4], [2, 4], [8, 4]), ([1, 4], [9, 4], [8, 4]), ([0, 4], [1, 4], [1, 4])] {
+            let error = check(&bounds(&min, &opt, &max)).unwrap_err();
+            assert!(error.code() == Code::Shape && error.message().contains("dimension 0"), "{error}");
+        }
+        assert!(check(&bounds(&[1], &[1, 4], &[1, 4])).is_err());
+    }
+}
