@@ -1,6 +1,6 @@
-/* planrt: what the library finds on this machine, and whether a model will run here. */
+/* planrt: what the library finds on this machine, and whether a model will run here; plans are built in build.c. */
 
-#include <planrt.h>
+#include "program.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -8,10 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { USABLE = 0, NOT_USABLE = 1, USAGE = 2, NOT_WRITTEN = 3 };
-
 static const char usage[] =
     "usage: planrt doctor [MODEL] [--tensorrt PATH] [--plugin PATH]... [--device N]\n"
+    "       planrt build --onnx=MODEL --saveEngine=PLAN [OPTION]...     (planrt build --help)\n"
     "       planrt --version\n"
     "\n"
     "planrt doctor says which CUDA driver, GPUs, TensorRT and plugins it finds, and what is in MODEL (a TensorRT plan\n"
@@ -23,7 +22,7 @@ static const char usage[] =
     "the output could not be written.\n";
 
 /* Writes an argument so that a terminal shows it, and does not act on it; a long one is cut. */
-static void show(FILE *to, const char *argument) {
+void show(FILE *to, const char *argument) {
     enum { MOST = 200 };
     for (int i = 0; argument[i]; i++) {
         const unsigned char byte = (unsigned char)argument[i];
@@ -39,7 +38,7 @@ static void show(FILE *to, const char *argument) {
 }
 
 /* The program's exit code, if all of its output has gone where it was to go. */
-static int written(int code) {
+int written(int code) {
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
     fprintf(stderr, "planrt: the output could not be written: %s\n", strerror(errno));
     return NOT_WRITTEN;
@@ -52,7 +51,7 @@ static int wrong_usage(const char *problem, const char *argument) {
     return USAGE;
 }
 
-static int failed(planrt_error *error) {
+int failed(planrt_error *error) {
     fprintf(stderr, "planrt: %s\n", planrt_error_get_message(error));
     if (*planrt_error_get_detail(error)) fprintf(stderr, "%s\n", planrt_error_get_detail(error));
     planrt_error_delete(error);
@@ -66,7 +65,7 @@ static int version(void) {
     return written(0);
 }
 
-static int parse_ordinal(const char *text, int32_t *out) {
+int parse_ordinal(const char *text, int32_t *out) {
     char *end;
     errno = 0;
     long value = strtol(text, &end, 10);
@@ -117,6 +116,7 @@ int main(int count, char **arguments) {
         fputs(usage, stdout);
         return written(0);
     }
+    if (strcmp(command, "build") == 0) return build(count - 2, arguments + 2);
     if (strcmp(command, "doctor") != 0) return wrong_usage("unknown command", *command ? command : "(none)");
 
     planrt_runtime_options *options = NULL;

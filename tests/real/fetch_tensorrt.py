@@ -27,7 +27,7 @@ TENSORRT_8 = ("tensorrt", "8.5.3.1")
 CACHED_8 = Path.home() / ".cache/tensorrt-8.5.3/tensorrt/libnvinfer.so.8"
 
 # The libraries that planrt looks for. A wheel holds more: builders, plugins and Python's modules.
-WANTED = ("libnvinfer.so", "libnvinfer_lean.so", "libnvinfer_dispatch.so", "libtensorrt_rtx.so")
+WANTED = ("libnvinfer.so", "libnvinfer_lean.so", "libnvinfer_dispatch.so", "libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so")
 
 
 def download(project: str, version: str, folder: Path) -> Path:
@@ -47,7 +47,8 @@ def place(project: str, version: str, folder: Path) -> Path:
 
 def fetch(project: str, version: str, folder: Path):
     target = place(project, version, folder)
-    if target.exists():
+    is_whole = project != "tensorrt-rtx-cu13-libs" or any(target.glob("libtensorrt_onnxparser_rtx.so*"))
+    if target.exists() and is_whole:
         return
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         unpacked = Path(temporary) / "libraries"
@@ -58,6 +59,7 @@ def fetch(project: str, version: str, folder: Path):
                 if library.startswith(WANTED):
                     with wheel.open(member) as source, open(unpacked / library, "wb") as destination:
                         shutil.copyfileobj(source, destination)
+        shutil.rmtree(target, ignore_errors=True)
         unpacked.rename(target)
 
 

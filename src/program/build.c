@@ -1,0 +1,428 @@
+/* planrt build: an ONNX model becomes a plan. Options that mean the same as trtexec's are spelled as there. */
+
+#define _POSIX_C_SOURCE 200809L
+#include "program.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: planrt build --onnx=MODEL --saveEngine=PLAN [OPTION]...\n"
+    "\n"
+    "Builds a TensorRT plan from an ONNX model. Options are spelled as trtexec's where they mean the same.\n"
+    "  --minShapes=NAME:1x1x8x8,...   the smallest shapes of inputs with open dimensions,\n"
+    "  --optShapes=, --maxShapes=     those to be fastest with, and the largest; the second alone stands for all three\n"
+    "  --profile=N                    the shapes that follow are those of optimization profile N\n"
+    "  --fp16 --bf16 --int8 --best    computes in these where it is faster; int8 as QuantizeLinear nodes say\n"
+    "  --tf32, --noTF32               whether TF32 may be used: with the former, or with --fp16 and the like\n"
+    "  --stronglyTyped                computes in exactly the model's types\n"
+    "  --layerPrecisions=NODE:fp32,...  keeps nodes in float32\n"
+    "  --float32Operators=OP,...      keeps all nodes of these operators in float32\n"
+    "  --instanceNormalization=KIND   native or plugin\n"
+    "  --memPoolSize=workspace:N      the most MiB that a layer may take; N may end in B, K, M or G\n"
+    "  --timingCacheFile=FILE         read where it is there, and written\n"
+    "  --builderOptimizationLevel=N   0 to 5\n"
+    "  --versionCompatible, --excludeLeanRuntime, --hardwareCompatibilityLevel=none|ampere+|sameComputeCapability\n"
+    "  --refit, --stripWeights, --allowWeightStreaming, --sparsity=enable|disable\n"
+    "  --profilingVerbosity=detailed  the plan can tell all of its layers\n"
+    "  --plugins=LIBRARY              a library of TensorRT plugins; may be given more than once\n"
+    "  --tensorrt=PATH                the TensorRT library, or the folder it is in\n"
+    "  --device=N                     the GPU's ordinal; 0 if not given\n"
+    "  --verbose                      TensorRT's own lines, too\n"
+    "It exits with 0 if the plan is written, with 1 if it is not, with 2 if it was called wrongly, with 130 after Ctrl-C.\n";
+
+/* trtexec's options that do nothing here, and what is so or stands in their place. */
+static const struct {
+    const char *name, *instead;
+    bool is_error;
+} others[] = {
+    {"--explicitBatch", "batches are always explicit", false},
+    {"--buildOnly", "planrt build only builds", false},
+    {"--skipInference", "planrt build only builds", false},
+    {"--precisionConstraints", "layers that are kept in float32 always are", false},
+    {"--calib", "int8 takes its scales from the model: quantize it with QuantizeLinear and DequantizeLinear nodes", true},
+    {"--fp8", "have the types in the model, and build it with --stronglyTyped", true},
+    {"--int4", "have the types in the model, and build it with --stronglyTyped", true},
+    {"--loadEngine", "a plan is examined by planrt doctor PLAN", true},
+    {"--maxBatch", "say --minShapes, --optShapes and --maxShapes", true},
+    {"--batch", "say --minShapes, --optShapes and --maxShapes", true},
+    {"--uff", "convert the model to ONNX", true},
+    {"--deploy", "convert the model to ONNX", true},
+    {"--model", "convert the model to ONNX", true},
+    {"--layerOutputTypes", "a layer that --layerPrecisions keeps in float32 gives float32", true},
+    {"--useDLACore", "planrt runs plans on GPUs", true},
+    {"--iterations", "planrt build only builds, and measures nothing", true},
+    {"--duration", "planrt build only builds, and measures nothing", true},
+    {"--warmUp", "planrt build only builds, and measures nothing", true},
+    {"--streams", "planrt build only builds, and measures nothing", true},
+    {"--useCudaGraph", "planrt build only builds, and measures nothing", true},
+    {"--dumpProfile", "planrt build only builds, and measures nothing", true},
+};
+
+enum { MIN, OPT, MAX, BOUNDS, MOST_INPUTS = 64, NAME = 256 };
+
+/* What is said of one input in one profile. */
+struct input {
+    int32_t profile;
+    char name[NAME];
+    int32_t rank[BOUNDS]; /* -1 where it is not said */
+    int64_t extents[BOUNDS][PLANRT_MAX_RANK];
+};
+
+struct arguments {
+    const char *onnx, *plan;
+    int32_t profile;
+    struct input inputs[MOST_INPUTS];
+    int input_count;
+    planrt_precision precision;
+    planrt_build_features features;
+    bool tf32, no_tf32, keeps_float32, verbose;
+};
+
+static int wrong(const char *problem, const char *argument) {
+    fprintf(stderr, "planrt: %s: ", problem);
+    show(stderr, argument);
+    fputs("\nplanrt build --help says what there is\n", stderr);
+    return USAGE;
+}
+
+/* "1x1x8x8" */
+static bool parse_extents(const char *text, int32_t *rank, int64_t extents[PLANRT_MAX_RANK]) {
+    for (*rank = 0; *rank < PLANRT_MAX_RANK;) {
+        char *end;
+        errno = 0;
+        extents[*rank] = strtoll(text, &end, 10);
+        if (end == text || errno) return false;
+        ++*rank;
+        if (!*end) return true;
+        if (*end != 'x') return false;
+        text = end + 1;
+    }
+    return false;
+}
+
+/* "x:1x1x8x8,y:4": bounds of inputs in the current profile. */
+static bool parse_shapes(struct arguments *all, const char *value, int bound) {
+    while (*value) {
+        size_t length = strcspn(value, ",");
+        char one[NAME + 200];
+        if (length >= sizeof one) return false;
+        memcpy(one, value, length);
+        one[length] = 0;
+        value += length + (value[length] == ',');
+        char *colon = strrchr(one, ':');
+        if (!colon || colon == one || colon - one >= NAME) return false;
+        *colon = 0;
+        struct input *input = NULL;
+        for (int i = 0; i < all->input_count && !input; i++)
+            if (all->inputs[i].profile == all->profile && strcmp(all->inputs[i].name, one) == 0) input = &all->inputs[i];
+        if (!input) {
+            if (all->input_count == MOST_INPUTS) return false;
+            input = &all->inputs[all->input_count++];
+            input->profile = all->profile;
+            memcpy(input->name, one, (size_t)(colon - one) + 1);
+            for (int i = 0; i < BOUNDS; i++) input->rank[i] = -1;
+        }
+        if (!parse_extents(colon + 1, &input->rank[bound], input->extents[bound])) return false;
+    }
+    return true;
+}
+
+/* "4096", "1.5G": MiB unless a letter says otherwise. */
+static bool parse_bytes(const char *text, size_t *bytes) {
+    char *end;
+    double number = strtod(text, &end);
+    double unit = 1048576;
+    switch (*end) {
+        case 'B': case 'b': unit = 1, end++; break;
+        case 'K': case 'k': unit = 1024, end++; break;
+        case 'M': case 'm': end++; break;
+        case 'G': case 'g': unit = 1073741824, end++; break;
+        default: break;
+    }
+    if (end == text || *end || !(number > 0) || number * unit > 1e15) return false;
+    *bytes = (size_t)(number * unit);
+    return true;
+}
+
+/* Each part of "a,b,c". */
+static planrt_error *each(const char *list, planrt_build_options *options,
+                          planrt_error *(*take)(planrt_build_options *, const char *)) {
+    planrt_error *error = NULL;
+    while (*list && !error) {
+        size_t length = strcspn(list, ",");
+        char *one = malloc(length + 1);
+        if (!one) return NULL;
+        memcpy(one, list, length);
+        one[length] = 0;
+        error = take(options, one);
+        free(one);
+        list += length + (list[length] == ',');
+    }
+    return error;
+}
+
+/* "node:fp32" */
+static planrt_error *keep_node(planrt_build_options *options, const char *one) {
+    const char *colon = strrchr(one, ':');
+    size_t length = colon ? (size_t)(colon - one) : strlen(one);
+    char *name = malloc(length + 1);
+    if (!name) return NULL;
+    memcpy(name, one, length);
+    name[length] = 0;
+    planrt_error *error = planrt_build_options_keep_float32_node(options, name);
+    free(name);
+    return error;
+}
+
+static bool only_fp32(const char *list) {
+    for (const char *colon = list; (colon = strchr(colon, ':')); colon++) {
+        size_t length = strcspn(colon + 1, ",:");
+        if (colon[1 + length] == ':') continue;
+        if (length != 4 || strncmp(colon + 1, "fp32", 4) != 0) return false;
+    }
+    return strchr(list, ':') != NULL;
+}
+
+/* Takes an option, and says whether with its value; -1 if it is done, else how the program ends. */
+static int take(struct arguments *all, const char *argument, const char *name, const char *value, bool *is_used,
+                planrt_build_options *options, planrt_runtime_options *runtime) {
+    planrt_error *error = NULL;
+    *is_used = false;
+    size_t bytes;
+    int32_t number;
+    const struct { const char *name; planrt_precision precision; planrt_build_features features; bool *said; } flags[] = {
+        {"--fp16", PLANRT_PRECISION_FLOAT16, 0, NULL},
+        {"--bf16", PLANRT_PRECISION_BFLOAT16, 0, NULL},
+        {"--int8", PLANRT_PRECISION_INT8, 0, NULL},
+        {"--best", PLANRT_PRECISION_BEST, 0, NULL},
+        {"--stronglyTyped", PLANRT_PRECISION_TYPED, 0, NULL},
+        {"--tf32", 0, 0, &all->tf32},
+        {"--noTF32", 0, 0, &all->no_tf32},
+        {"--verbose", 0, 0, &all->verbose},
+        {"--versionCompatible", 0, PLANRT_BUILD_VERSION_COMPATIBLE, NULL},
+        {"--vc", 0, PLANRT_BUILD_VERSION_COMPATIBLE, NULL},
+        {"--excludeLeanRuntime", 0, PLANRT_BUILD_EXCLUDE_LEAN_RUNTIME, NULL},
+        {"--refit", 0, PLANRT_BUILD_REFITTABLE, NULL},
+        {"--stripWeights", 0, PLANRT_BUILD_STRIP_WEIGHTS, NULL},
+        {"--allowWeightStreaming", 0, PLANRT_BUILD_WEIGHT_STREAMING, NULL},
+    };
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        if (strcmp(argument, flags[i].name) != 0) continue;
+        all->precision |= flags[i].precision;
+        all->features |= flags[i].features;
+        if (flags[i].said) *flags[i].said = true;
+        return -1;
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (strcmp(name, others[i].name) != 0) continue;
+        fprintf(stderr, "planrt: %s %s: %s\n", name, others[i].is_error ? "is not here" : "is not needed", others[i].instead);
+        return others[i].is_error ? USAGE : -1;
+    }
+    if (!value || !*value) return wrong("unknown option, or one without its value", argument);
+    *is_used = true;
+    if (strcmp(name, "--onnx") == 0) {
+        all->onnx = value;
+    } else if (strcmp(name, "--saveEngine") == 0) {
+        all->plan = value;
+    } else if (strcmp(name, "--profile") == 0) {
+        if (!parse_ordinal(value, &all->profile)) return wrong("--profile takes a number from 0, not", value);
+    } else if (strcmp(name, "--minShapes") == 0 || strcmp(name, "--optShapes") == 0 || strcmp(name, "--maxShapes") == 0 ||
+               strcmp(name, "--shapes") == 0) {
+        int bound = name[3] == 'i' ? MIN : name[3] == 'a' ? MAX : OPT;
+        if (!parse_shapes(all, value, bound)) return wrong("shapes are NAME:1x1x8x8,..., not", value);
+    } else if (strcmp(name, "--workspace") == 0) {
+        if (!parse_bytes(value, &bytes)) return wrong("--workspace takes MiB, not", value);
+        error = planrt_build_options_set_workspace_limit(options, bytes);
+    } else if (strcmp(name, "--memPoolSize") == 0) {
+        const char *pool = "workspace:";
+        if (strncmp(value, pool, strlen(pool)) != 0 || !parse_bytes(value + strlen(pool), &bytes))
+            return wrong("--memPoolSize takes workspace:N, not", value);
+        error = planrt_build_options_set_workspace_limit(options, bytes);
+    } else if (strcmp(name, "--timingCacheFile") == 0) {
+        error = planrt_build_options_set_timing_cache(options, value);
+    } else if (strcmp(name, "--builderOptimizationLevel") == 0) {
+        if (!parse_ordinal(value, &number)) return wrong("--builderOptimizationLevel takes 0 to 5, not", value);
+        error = planrt_build_options_set_optimization_level(options, number);
+    } else if (strcmp(name, "--hardwareCompatibilityLevel") == 0) {
+        const char *levels[] = {"none", "ampere+", "sameComputeCapability"};
+        for (number = 0; number < 3 && strcmp(value, levels[number]) != 0;) number++;
+        if (number == 3) return wrong("--hardwareCompatibilityLevel takes none, ampere+ or sameComputeCapability, not", value);
+        error = planrt_build_options_set_hardware_compatibility(options, number);
+    } else if (strcmp(name, "--sparsity") == 0) {
+        if (strcmp(value, "enable") == 0) all->features |= PLANRT_BUILD_SPARSE_WEIGHTS;
+        else if (strcmp(value, "disable") != 0) return wrong("--sparsity takes enable or disable, not", value);
+    } else if (strcmp(name, "--profilingVerbosity") == 0) {
+        if (strcmp(value, "detailed") == 0) all->features |= PLANRT_BUILD_DETAILED_LAYERS;
+        else if (strcmp(value, "layer_names_only") != 0)
+            return wrong("--profilingVerbosity takes detailed or layer_names_only, not", value);
+    } else if (strcmp(name, "--layerPrecisions") == 0) {
+        if (!only_fp32(value)) return wrong("--layerPrecisions takes NODE:fp32,..., not", value);
+        all->keeps_float32 = true;
+        error = each(value, options, keep_node);
+    } else if (strcmp(name, "--float32Operators") == 0) {
+        all->keeps_float32 = true;
+        error = each(value, options, planrt_build_options_keep_float32_operator);
+    } else if (strcmp(name, "--instanceNormalization") == 0) {
+        if (strcmp(value, "native") != 0 && strcmp(value, "plugin") != 0)
+            return wrong("--instanceNormalization takes native or plugin, not", value);
+        error = planrt_build_options_set_instance_normalization(
+            options, *value == 'n' ? PLANRT_INSTANCE_NORMALIZATION_NATIVE : PLANRT_INSTANCE_NORMALIZATION_PLUGIN);
+    } else if (strcmp(name, "--plugins") == 0 || strcmp(name, "--dynamicPlugins") == 0) {
+        error = planrt_runtime_options_add_plugin_library(runtime, value);
+    } else if (strcmp(name, "--tensorrt") == 0) {
+        error = planrt_runtime_options_set_tensorrt_path(runtime, value);
+    } else if (strcmp(name, "--device") == 0) {
+        if (!parse_ordinal(value, &number)) return wrong("--device takes a GPU's ordinal, not", value);
+        error = planrt_runtime_options_set_device(runtime, number);
+    } else {
+        return wrong("unknown option", argument);
+    }
+    return error ? failed(error) : -1;
+}
+
+/* The inputs' shapes; the best alone stands for all three. */
+static int take_shapes(const struct arguments *all, planrt_build_options *options) {
+    for (int i = 0; i < all->input_count; i++) {
+        const struct input *input = &all->inputs[i];
+        const bool only_opt = input->rank[MIN] < 0 && input->rank[MAX] < 0;
+        planrt_profile_shape shape = {.struct_size = sizeof shape, .rank = input->rank[OPT]};
+        int64_t *to[BOUNDS] = {shape.min, shape.opt, shape.max};
+        for (int bound = 0; bound < BOUNDS; bound++) {
+            const int from = only_opt ? OPT : bound;
+            if (input->rank[from] < 0 || input->rank[from] != shape.rank)
+                return wrong("--minShapes, --optShapes and --maxShapes, of as many dimensions each, are needed for", input->name);
+            memcpy(to[bound], input->extents[from], sizeof input->extents[from]);
+        }
+        planrt_error *error = planrt_build_options_set_profile_shape(options, input->profile, input->name, &shape);
+        if (error) return failed(error);
+    }
+    return -1;
+}
+
+static volatile sig_atomic_t interrupted;
+
+/* The next one ends the program: before TensorRT 10 a build cannot be ended while it is under way. */
+static void interrupt(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+/* A bar on a terminal, a line for each phase elsewhere. */
+static bool progress(void *user_data, const char *phase, const char *parent, int32_t done, int32_t steps) {
+    const bool is_terminal = *(const bool *)user_data;
+    if (!parent && is_terminal) {
+        enum { WIDTH = 30 };
+        const int full = steps > 0 ? (int)((int64_t)done * WIDTH / steps) : 0;
+        fputs("\r[", stderr);
+        for (int i = 0; i < WIDTH; i++) fputc(i < full ? '#' : '.', stderr);
+        fprintf(stderr, "] %d/%d ", (int)done, (int)steps);
+        show(stderr, phase);
+        fputs("\033[K", stderr);
+        if (done >= steps) fputc('\n', stderr);
+    } else if (!parent && (done == 0 || done >= steps)) {
+        fprintf(stderr, "planrt: ");
+        show(stderr, phase);
+        fputs(done == 0 ? "\n" : ": done\n", stderr);
+    }
+    return !interrupted;
+}
+
+static void log_line(void *user_data, planrt_log_level level, const char *message) {
+    static const char *const levels[] = {"", "error: ", "warning: ", "", ""};
+    (void)user_data;
+    fprintf(stderr, "planrt: %s%s\n", level >= 1 && level <= 4 ? levels[level] : "", message);
+}
+
+/* Whether a file can be made there, before minutes are spent on what would be in it. */
+static bool can_write(const char *path) {
+    if (access(path, F_OK) == 0) return access(path, W_OK) == 0;
+    char *copy = strdup(path);
+    const bool can = copy && access(dirname(copy), W_OK | X_OK) == 0;
+    free(copy);
+    return can;
+}
+
+static int run(struct arguments *all, planrt_build_options *options, planrt_runtime_options *runtime_options) {
+    if (!all->onnx || !all->plan) return wrong("--onnx=MODEL and --saveEngine=PLAN are needed", all->onnx ? "no PLAN" : "no MODEL");
+    int code = take_shapes(all, options);
+    if (code >= 0) return code;
+    const bool is_reduced = all->precision & ~(planrt_precision)PLANRT_PRECISION_TYPED;
+    if (all->tf32 || (is_reduced && !all->no_tf32 && !all->keeps_float32)) all->precision |= PLANRT_PRECISION_TF32;
+    if (!is_reduced && !all->tf32 && !all->no_tf32)
+        fputs("planrt: float32 is computed as such; --tf32 allows what trtexec does unless --noTF32 is said\n", stderr);
+    if (!can_write(all->plan)) {
+        fputs("planrt: ", stderr);
+        show(stderr, all->plan);
+        fprintf(stderr, " cannot be written: %s\n", strerror(errno));
+        return NOT_WRITTEN;
+    }
+    bool is_terminal = isatty(STDERR_FILENO);
+    planrt_runtime *runtime = NULL;
+    planrt_plan *plan = NULL;
+    planrt_error *error = planrt_build_options_set_precision(options, all->precision);
+    if (!error) error = planrt_build_options_set_features(options, all->features);
+    if (!error) error = planrt_build_options_set_progress(options, progress, &is_terminal);
+    if (!error)
+        error = planrt_runtime_options_set_log(runtime_options, log_line, NULL, NULL,
+                                               all->verbose ? PLANRT_LOG_DEBUG : PLANRT_LOG_WARNING);
+    if (!error) error = planrt_runtime_new(runtime_options, &runtime);
+    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    if (!error) error = planrt_build_file(runtime, all->onnx, options, &plan);
+    if (!error) error = planrt_plan_save(plan, all->plan);
+    if (!error) {
+        fputs("planrt: ", stdout);
+        show(stdout, all->plan);
+        printf(" is written, %zu bytes\n", planrt_plan_get_size(plan));
+        code = written(USABLE);
+    } else {
+        const planrt_error_code kind = planrt_error_get_code(error);
+        if (is_terminal) fputc('\n', stderr);
+        failed(error);
+        code = kind == PLANRT_ERROR_CANCELLED ? INTERRUPTED : NOT_USABLE;
+    }
+    planrt_plan_delete(plan);
+    planrt_runtime_delete(runtime);
+    return code;
+}
+
+int build(int count, char **arguments) {
+    static struct arguments all;
+    planrt_build_options *options = NULL;
+    planrt_runtime_options *runtime_options = NULL;
+    planrt_error *error = planrt_build_options_new(&options);
+    if (!error) error = planrt_runtime_options_new(&runtime_options);
+    int code = error ? failed(error) : -1;
+    for (int i = 0; i < count && code < 0; i++) {
+        if (strcmp(arguments[i], "--help") == 0) {
+            fputs(usage, stdout);
+            code = written(0);
+            break;
+        }
+        /* --name=value, or --name value */
+        char name[64];
+        const char *equals = strchr(arguments[i], '=');
+        const size_t length = equals ? (size_t)(equals - arguments[i]) : strlen(arguments[i]);
+        if (arguments[i][0] != '-' || length >= sizeof name) {
+            code = wrong("unknown option", arguments[i]);
+            break;
+        }
+        memcpy(name, arguments[i], length);
+        name[length] = 0;
+        const bool is_next = !equals && i + 1 < count && arguments[i + 1][0] != '-';
+        const char *value = equals ? equals + 1 : is_next ? arguments[i + 1] : NULL;
+        bool is_used;
+        code = take(&all, arguments[i], name, value, &is_used, options, runtime_options);
+        if (is_next && is_used) i++;
+    }
+    if (code < 0) code = run(&all, options, runtime_options);
+    planrt_build_options_delete(options);
+    planrt_runtime_options_delete(runtime_options);
+    return code;
+}

@@ -1,0 +1,219 @@
+// Plans are built under every TensorRT of which there is a double: what it is told, what comes of it, and what is refused.
+
+#include "doubles.hpp"
+
+#include <array>
+#include <fstream>
+
+namespace {
+
+std::string bytes(int field, const std::string& value) {
+    std::string message(1, static_cast<char>(field << 3 | 2));
+    size_t size = value.size();
+    for (; size > 127; size >>= 7) message += static_cast<char>(size | 128);
+    return message + static_cast<char>(size) + value;
+}
+
+// An ONNX model with a node of each name and operator, whose doc_string tells the parser's double what to do.
+std::string onnx(const std::string& lines, const std::vector<std::pair<std::string, std::string>>& nodes = {}) {
+    std::string graph;
+    for (const auto& [name, op] : nodes) graph += bytes(1, bytes(2, name + "_out") + bytes(3, name) + bytes(4, op));
+    return bytes(6, "double-onnx\n" + lines + std::string(1, '\0')) + bytes(7, graph);
+}
+
+const std::string COPY = onnx("input x 0 -1,4\nnode conv_1\nnode norm_1\noutput y\n",
+                              {{"conv_1", "Conv"}, {"norm_1", "InstanceNormalization"}});
+
+void ok(planrt_error* error) {
+    if (error == nullptr) return;
+    check_failed(__FILE__, __LINE__, planrt_error_get_message(error), planrt_error_get_detail(error));
+}
+
+void refused(planrt_error* error, planrt_error_code code, const std::string& text) {
+    CHECK(error != nullptr);
+    std::cout << "  " << planrt_error_get_message(error) << "\n";
+    CHECK(planrt_error_get_code(error) == code);
+    CHECK(holds(planrt_error_get_message(error), text));
+    planrt_error_delete(error);
+}
+
+struct Options {
+    planrt_build_options* raw = nullptr;
+    Options() { ok(planrt_build_options_new(&raw)); }
+    ~Options() { planrt_build_options_delete(raw); }
+    Options(const Options&) = delete;
+    Options& operator=(const Options&) = delete;
+
+    planrt_error* shape(const char* input, int64_t min, int64_t opt, int64_t max) {
+        planrt_profile_shape shape{};
+        shape.struct_size = sizeof shape, shape.rank = 2;
+        shape.min[0] = min, shape.opt[0] = opt, shape.max[0] = max;
+        shape.min[1] = shape.opt[1] = shape.max[1] = 4;
+        return planrt_build_options_set_profile_shape(raw, 0, input, &shape);
+    }
+};
+
+// A plan's bytes, or null and the error.
+std::string built(const Double& tensorrt, const std::string& model, const Options& options, planrt_error** error = nullptr) {
+    const planrt::Runtime runtime(tensorrt.options());
+    planrt_plan* plan = nullptr;
+    planrt_error* failed = planrt_build_memory(runtime.get(), model.data(), model.size(), options.raw, &plan);
+    if (error == nullptr) ok(failed);
+    else *error = failed;
+    if (failed != nullptr) return {};
+    const std::string data(static_cast<const char*>(planrt_plan_get_data(plan)), planrt_plan_get_size(plan));
+    planrt_plan_delete(plan);
+    return data;
+}
+
+void refuses(const Double& tensorrt, const std::string& model, const Options& options, planrt_error_code code,
+             const std::string& text) {
+    planrt_error* error = nullptr;
+    built(tensorrt, model, options, &error);
+    refused(error, code, text);
+}
+
+bool has_flags(const Double& tensorrt) { return !tensorrt.is_rtx && tensorrt.major < 11; }
+
+void builds_what_runs(const Double& tensorrt) {
+    Options options;
+    ok(options.shape("x", 1, 2, 8));
+    ok(planrt_build_options_set_workspace_limit(options.raw, 4096));
+    const std::string plan = built(tensorrt, COPY, options);
+    CHECK(holds(plan, "workspace=4096") && holds(plan, "flags=\n")); // TF32 only where it is asked for
+
+    const planrt::Runtime runtime(tensorrt.options());
+    const auto engine = planrt::Engine::from_memory(runtime, plan.data(), plan.size());
+    const planrt::ProfileShape shape = engine.profile_shape(0, "x");
+    CHECK((shape.min == planrt::Shape{1, 4} && shape.opt == planrt::Shape{2, 4} && shape.max == planrt::Shape{8, 4}));
+    CHECK(engine.tensor("y").name == "y");
+}
+
+void precisions(const Double& tensorrt) {
+    Options options;
+    ok(planrt_build_options_set_precision(options.raw, PLANRT_PRECISION_FLOAT16 | PLANRT_PRECISION_TF32));
+    if (!has_flags(tensorrt)) {
+        refuses(tensorrt, COPY, options, PLANRT_ERROR_UNSUPPORTED, "convert the ONNX model");
+        ok(planrt_build_options_set_precision(options.raw, PLANRT_PRECISION_BEST));
+        CHECK(holds(built(tensorrt, COPY, options), "flags=kTF32,\n"));
+        return;
+    }
+    CHECK(holds(built(tensorrt, COPY, options), "flags=kFP16,kTF32,\n"));
+    ok(planrt_build_options_keep_float32_operator(options.raw, "InstanceNormalization"));
+    const std::string kept = built(tensorrt, COPY, options);
+    CHECK(holds(kept, "kOBEY_PRECISION_CONSTRAINTS") && holds(kept, "built layer=norm_1 precision=0 output=0"));
+    CHECK(!holds(kept, "layer=conv_1"));
+    ok(planrt_build_options_keep_float32_node(options.raw, "conv_9"));
+    refuses(tensorrt, COPY, options, PLANRT_ERROR_NOT_FOUND, "conv_9");
+
+    Options other;
+    ok(planrt_build_options_set_precision(other.raw, PLANRT_PRECISION_INT8));
+    refuses(tensorrt, COPY, other, PLANRT_ERROR_UNSUPPORTED, "QuantizeLinear");
+    ok(planrt_build_options_set_precision(other.raw, PLANRT_PRECISION_BEST));
+    const bool is_10 = tensorrt.major == 10;
+    CHECK(holds(built(tensorrt, COPY, other), is_10 ? "flags=kFP16,kTF32,kBF16,\n" : "flags=kFP16,kTF32,\n"));
+    ok(planrt_build_options_set_precision(other.raw, PLANRT_PRECISION_TYPED));
+    if (is_10) CHECK(holds(built(tensorrt, COPY, other), "network=2"));
+    else refuses(tensorrt, COPY, other, PLANRT_ERROR_UNSUPPORTED, "typed networks");
+}
+
+void features(const Double& tensorrt) {
+    Options options;
+    ok(planrt_build_options_set_features(options.raw, PLANRT_BUILD_REFITTABLE | PLANRT_BUILD_STRIP_WEIGHTS));
+    if (tensorrt.major == 8) refuses(tensorrt, COPY, options, PLANRT_ERROR_UNSUPPORTED, "kSTRIP_PLAN");
+    else CHECK(holds(built(tensorrt, COPY, options), "flags=kREFIT,kSTRIP_PLAN,\n"));
+    Options other;
+    ok(planrt_build_options_set_features(other.raw, PLANRT_BUILD_VERSION_COMPATIBLE));
+    ok(planrt_build_options_set_optimization_level(other.raw, 4));
+    ok(planrt_build_options_set_hardware_compatibility(other.raw, PLANRT_HARDWARE_AMPERE_PLUS));
+    if (tensorrt.version.rfind("8.5", 0) == 0) refuses(tensorrt, COPY, other, PLANRT_ERROR_UNSUPPORTED, "8.6");
+    else CHECK(holds(built(tensorrt, COPY, other), "level=4 hardware=1 flags=kVERSION_COMPATIBLE,\n"));
+}
+
+void shapes_are_checked(const Double& tensorrt) {
+    Options none;
+    CHECK(holds(built(tensorrt, COPY, none), "input x 0 -1,4 1,4 1,4 1,4")); // only the batch is open
+    refuses(tensorrt, onnx("input x 0 -1,-1\nnode n\noutput y\n"), none, PLANRT_ERROR_SHAPE, "\"x\"");
+    for (const auto& [min, opt, max] : {std::array<int64_t, 3>{3, 2, 8}, {1, 9, 8}, {0, 1, 1}}) {
+        Options options;
+        ok(options.shape("x", min, opt, max));
+        refuses(tensorrt, COPY, options, PLANRT_ERROR_SHAPE, "dimension 0");
+    }
+    Options unknown;
+    ok(unknown.shape("z", 1, 2, 8));
+    refuses(tensorrt, COPY, unknown, PLANRT_ERROR_NOT_FOUND, "no input \"z\"; it has \"x\"");
+    Options rigid;
+    ok(rigid.shape("x", 1, 2, 8));
+    refuses(tensorrt, onnx("input x 0 2,4\nnode n\noutput y\n"), rigid, PLANRT_ERROR_SHAPE, "the profile says");
+}
+
+void failures_are_named(const Double& tensorrt) {
+    Options options;
+    refuses(tensorrt, onnx("fails 1 bad_1 Bad\n", {{"conv_1", "Conv"}, {"bad_1", "Bad"}}), options, PLANRT_ERROR_UNSUPPORTED,
+            "node 1 \"bad_1\" (Bad)");
+    refuses(tensorrt, onnx("input x 0 1,4\nnode unbuildable\noutput y\n"), options, PLANRT_ERROR_TENSORRT, "cannot build");
+    refuses(tensorrt, tensorrt.plan(""), options, PLANRT_ERROR_INVALID_MODEL, "a plan already");
+    refuses(tensorrt, COPY.substr(0, COPY.size() - 3), options, PLANRT_ERROR_INVALID_MODEL, "cut short");
+}
+
+void timing_caches_are_kept(const Double& tensorrt) {
+    const std::string file = "times.cache";
+    std::filesystem::remove(file);
+    const auto cache = [&] {
+        std::ifstream in(file);
+        return std::string(std::istreambuf_iterator<char>(in), {});
+    };
+    Options options;
+    ok(planrt_build_options_set_timing_cache(options.raw, file.c_str()));
+    built(tensorrt, COPY, options);
+    const std::string first = cache();
+    CHECK(holds(first, "double-cache") && first.substr(first.size() - 6) == "\nbuild");
+    built(tensorrt, COPY, options);
+    CHECK(cache() == first + "\nbuild");
+    std::ofstream(file) << "of another TensorRT";
+    built(tensorrt, COPY, options);
+    CHECK(cache() == first);
+}
+
+struct Heard {
+    int calls = 0, last = 1000;
+    std::string phases;
+
+    static bool hear(void* self, const char* phase, const char* parent, int32_t done, int32_t steps) {
+        auto& heard = *static_cast<Heard*>(self);
+        CHECK(done >= 0 && done <= steps && (parent == nullptr || *parent));
+        heard.phases += std::string(phase) + "\n";
+        return ++heard.calls < heard.last;
+    }
+};
+
+void progress_is_heard_and_ends_it(const Double& tensorrt) {
+    Heard all;
+    Options options;
+    ok(planrt_build_options_set_progress(options.raw, Heard::hear, &all));
+    built(tensorrt, COPY, options);
+    CHECK(all.calls >= 4 && holds(all.phases, "parsing the model"));
+    CHECK(holds(all.phases, tensorrt.major == 8 ? "building the plan" : "Tactics"));
+    // Wherever it is ended, nothing comes of it.
+    for (int last = 1; last <= all.calls; last++) {
+        Heard some;
+        some.last = last;
+        Options ended;
+        ok(planrt_build_options_set_progress(ended.raw, Heard::hear, &some));
+        refuses(tensorrt, COPY, ended, PLANRT_ERROR_CANCELLED, "cancelled");
+        CHECK(some.calls == last);
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    on_each(doubles(argc, argv), {{"builds what runs", builds_what_runs},
+                                  {"precisions", precisions},
+                                  {"features", features},
+                                  {"shapes are checked", shapes_are_checked},
+                                  {"failures are named", failures_are_named},
+                                  {"timing caches are kept", timing_caches_are_kept},
+                                  {"progress is heard, and ends it", progress_is_heard_and_ends_it}});
+    return 0;
+}

@@ -1,0 +1,61 @@
+#!/bin/sh
+# planrt build with TensorRT-RTX, which builds without a GPU: build.sh PLANRT TENSORRT MODELS, TENSORRT being the folder
+# that fetch_tensorrt.py makes. Works in the current folder.
+set -u
+planrt=$1 tensorrt=$2 models=$3 failed=0
+rtx=$(echo "$tensorrt"/rtx-*) lean=$(echo "$tensorrt"/lean-10.*)
+rm -f -- *.plan *.part *.cache
+
+expect() { # exit code, text in what it prints, arguments of planrt build...
+  code=$1 text=$2
+  shift 2
+  said=$("$planrt" build "$@" 2>&1)
+  got=$?
+  echo "\$ planrt build $* -> $got"
+  echo "$said"
+  case $said in *"$text"*) ;; *) echo "expected '$text' in it" && failed=1 ;; esac
+  [ $got = "$code" ] || { echo "expected exit code $code" && failed=1; }
+}
+
+built() { # what was built is a plan, and nothing else is left
+  [ "$(ls -- *.plan *.part 2>/dev/null)" = "$1" ] && [ "$(head -c 4 "$1")" = vtrt ] || { echo "expected $1 alone" && failed=1; }
+  rm -f -- *.plan *.part
+}
+nothing() {
+  [ -z "$(ls -- *.plan *.part 2>/dev/null)" ] || { echo "expected nothing to be written" && ls && failed=1; }
+}
+
+small="--onnx=$models/small.onnx --tensorrt=$rtx"
+expect 0 "is written" $small --saveEngine=small.plan --minShapes=image:1x1x8x8x8 --optShapes=image:2x1x8x8x8 \
+  --maxShapes=image:4x1x8x8x8 --memPoolSize=workspace:64M --timingCacheFile=times.cache
+built small.plan
+# The lines of a trtexec user.
+expect 0 "is not needed" $small --saveEngine=static.plan --explicitBatch --workspace=4096 --best
+built static.plan
+expect 0 "is written" $small --saveEngine=dynamic.plan --workspace=4096 --best --minShapes=image:1x1x8x8x8 \
+  --optShapes=image:4x1x8x8x8 --maxShapes=image:8x1x8x8x8
+built dynamic.plan
+expect 1 "convert the ONNX model" $small --saveEngine=half.plan --explicitBatch --fp16
+nothing
+expect 0 "is written" $small --saveEngine=float.plan --explicitBatch
+built float.plan
+expect 0 "is written" --onnx "$models/unet_instance.onnx" --saveEngine unet.plan --tensorrt "$rtx"
+built unet.plan
+
+expect 1 "no file" --onnx=no_such.onnx --saveEngine=a.plan --tensorrt="$rtx"
+expect 1 "a plan already" --onnx="$models/synthetic.plan" --saveEngine=a.plan --tensorrt="$rtx"
+expect 1 "dimension 0 is 3" $small --saveEngine=a.plan --minShapes=image:3x1x8x8x8 --optShapes=image:2x1x8x8x8 \
+  --maxShapes=image:4x1x8x8x8
+expect 1 "the profile says" $small --saveEngine=a.plan --optShapes=image:2x1x9x8x8
+expect 1 'no input "picture"; it has "image"' $small --saveEngine=a.plan --optShapes=picture:2x1x8x8x8
+expect 1 "has no builder; libnvinfer.so.10" --onnx="$models/small.onnx" --saveEngine=a.plan --tensorrt="$lean"
+head -c 600 "$models/small.onnx" > cut.onnx
+expect 1 "cut short" --onnx=cut.onnx --saveEngine=a.plan --tensorrt="$rtx"
+expect 1 "No space left" $small --saveEngine=/dev/full
+expect 3 "cannot be written" $small --saveEngine=no/such/folder/a.plan
+expect 2 "--saveEngine" $small
+expect 2 "QuantizeLinear" $small --saveEngine=a.plan --calib=table
+expect 2 "only builds" $small --saveEngine=a.plan --iterations=10
+expect 2 "--nurse" $small --saveEngine=a.plan --nurse
+nothing
+exit $failed
