@@ -38,6 +38,7 @@
 #include <initializer_list>
 #include <iterator>
 #include <limits>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -602,6 +603,119 @@ private:
                 static_cast<MemoryKind>(info.memory_kind),
                 Shape(info.shape, info.shape + info.rank),
                 std::move(dimension_names)};
+    }
+};
+
+/// How far a build is: `done` of `steps` steps of a phase, which may be part of another (`parent`, else empty). False ends
+/// it. Called one at a time during the build, also from TensorRT's threads; what it throws ends the build.
+using BuildProgress =
+    std::function<bool(const std::string& phase, const std::string& parent, int32_t done, int32_t steps)>;
+
+/// Options of a build. A value; what is not set keeps the library's default. See planrt_build_options_set_….
+struct BuildOptions {
+    std::vector<std::map<std::string, ProfileShape>> profiles;  ///< for each the shapes of the inputs, by name
+    planrt_precision precision = 0;                             ///< PLANRT_PRECISION_ constants
+    planrt_build_features features = 0;                         ///< PLANRT_BUILD_ constants
+    std::vector<std::string> float32_nodes;                     ///< nodes of the model that stay in float32
+    std::vector<std::string> float32_operators;                 ///< operators whose nodes do
+    std::optional<size_t> workspace_limit_bytes;
+    std::filesystem::path timing_cache;  ///< empty: none
+    std::optional<int32_t> optimization_level;
+    std::optional<planrt_hardware_compatibility> hardware_compatibility;
+    std::optional<planrt_instance_normalization> instance_normalization;
+    std::filesystem::path weights_folder;  ///< of a model from memory that keeps weights in other files
+    BuildProgress progress;
+};
+
+/// A plan in memory, built from an ONNX model. Any thread may use it.
+class Plan : public detail::Handle<Plan, planrt_plan, &planrt_plan_delete> {
+public:
+    using Handle::Handle;
+    Plan() noexcept = default;
+
+    /// Builds a plan from an ONNX file. Minutes may pass.
+    [[nodiscard]] static Plan from_onnx(const Runtime& runtime, const std::filesystem::path& path,
+                                        const BuildOptions& options = {}) {
+        planrt_plan* plan = nullptr;
+        detail::check(planrt_build_file(runtime.get(), detail::c_string(detail::utf8(path)),
+                                        make_options(options).get(), &plan));
+        return adopt(plan);
+    }
+
+    /// The same from memory, which need not outlive the call.
+    [[nodiscard]] static Plan from_onnx_memory(const Runtime& runtime, const void* data, size_t size_bytes,
+                                               const BuildOptions& options = {}) {
+        planrt_plan* plan = nullptr;
+        detail::check(planrt_build_memory(runtime.get(), data, size_bytes, make_options(options).get(), &plan));
+        return adopt(plan);
+    }
+
+    /// The bytes, for Engine::from_memory.
+    [[nodiscard]] const void* data() const noexcept { return planrt_plan_get_data(get()); }
+    [[nodiscard]] size_t size_bytes() const noexcept { return planrt_plan_get_size(get()); }
+
+    /// Writes the file whole or not at all.
+    void save(const std::filesystem::path& path) const {
+        detail::check(planrt_plan_save(get(), detail::c_string(detail::utf8(path))));
+    }
+
+private:
+    using OptionsHandle = std::unique_ptr<planrt_build_options, decltype(&planrt_build_options_delete)>;
+
+    static bool forward_progress(void* user_data, const char* phase, const char* parent, int32_t done,
+                                 int32_t steps) noexcept {
+        try {
+            return (*static_cast<const BuildProgress*>(user_data))(phase, parent != nullptr ? parent : "", done, steps);
+        } catch (...) {
+            return false;
+        }
+    }
+
+    /// Good for as long as `options` are.
+    static OptionsHandle make_options(const BuildOptions& options) {
+        planrt_build_options* raw = nullptr;
+        detail::check(planrt_build_options_new(&raw));
+        OptionsHandle handle(raw, &planrt_build_options_delete);
+        int32_t number = 0;
+        for (const auto& profile : options.profiles) {
+            for (const auto& [input, bounds] : profile) {
+                if (bounds.min.size() > PLANRT_MAX_RANK || bounds.opt.size() != bounds.min.size() ||
+                    bounds.max.size() != bounds.min.size())
+                    throw std::invalid_argument("planrt: the shapes of a profile have different ranks, or too high ones");
+                planrt_profile_shape shape{};
+                shape.struct_size = sizeof shape;
+                shape.rank = static_cast<int32_t>(bounds.min.size());
+                std::copy(bounds.min.begin(), bounds.min.end(), shape.min);
+                std::copy(bounds.opt.begin(), bounds.opt.end(), shape.opt);
+                std::copy(bounds.max.begin(), bounds.max.end(), shape.max);
+                detail::check(planrt_build_options_set_profile_shape(raw, number, detail::c_string(input), &shape));
+            }
+            ++number;
+        }
+        detail::check(planrt_build_options_set_precision(raw, options.precision));
+        detail::check(planrt_build_options_set_features(raw, options.features));
+        for (const auto& node : options.float32_nodes)
+            detail::check(planrt_build_options_keep_float32_node(raw, detail::c_string(node)));
+        for (const auto& type : options.float32_operators)
+            detail::check(planrt_build_options_keep_float32_operator(raw, detail::c_string(type)));
+        if (options.workspace_limit_bytes)
+            detail::check(planrt_build_options_set_workspace_limit(raw, *options.workspace_limit_bytes));
+        if (!options.timing_cache.empty())
+            detail::check(
+                planrt_build_options_set_timing_cache(raw, detail::c_string(detail::utf8(options.timing_cache))));
+        if (options.optimization_level)
+            detail::check(planrt_build_options_set_optimization_level(raw, *options.optimization_level));
+        if (options.hardware_compatibility)
+            detail::check(planrt_build_options_set_hardware_compatibility(raw, *options.hardware_compatibility));
+        if (options.instance_normalization)
+            detail::check(planrt_build_options_set_instance_normalization(raw, *options.instance_normalization));
+        if (!options.weights_folder.empty())
+            detail::check(
+                planrt_build_options_set_weights_folder(raw, detail::c_string(detail::utf8(options.weights_folder))));
+        if (options.progress)
+            detail::check(planrt_build_options_set_progress(
+                raw, &forward_progress, const_cast<BuildProgress*>(&options.progress)));
+        return handle;
     }
 };
 

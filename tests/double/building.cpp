@@ -89,6 +89,24 @@ void builds_what_runs(const Double& tensorrt) {
     CHECK(engine.tensor("y").name == "y");
 }
 
+// The same in C++.
+void wrapped(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    planrt::BuildOptions options;
+    options.profiles = {{{"x", {{1, 4}, {2, 4}, {8, 4}}}}};
+    options.precision = PLANRT_PRECISION_TF32;
+    int calls = 0;
+    options.progress = [&](const std::string& phase, const std::string&, int32_t, int32_t) { return ++calls && !phase.empty(); };
+    const auto plan = planrt::Plan::from_onnx_memory(runtime, COPY.data(), COPY.size(), options);
+    const std::string data(static_cast<const char*>(plan.data()), plan.size_bytes());
+    CHECK(calls >= 4 && holds(data, "flags=kTF32,\n") && holds(data, "1,4 2,4 8,4"));
+    std::ofstream("model.onnx") << COPY;
+    planrt::Plan::from_onnx(runtime, "model.onnx", options).save("model.plan");
+    CHECK(planrt::Engine::from_file(runtime, "model.plan").profile_count() == 1);
+    options.progress = [](const std::string&, const std::string&, int32_t, int32_t) -> bool { throw 7; };
+    expect(planrt::ErrorCode::cancelled, "cancelled", [&] { (void)planrt::Plan::from_onnx(runtime, "model.onnx", options); });
+}
+
 void precisions(const Double& tensorrt) {
     Options options;
     ok(planrt_build_options_set_precision(options.raw, PLANRT_PRECISION_FLOAT16 | PLANRT_PRECISION_TF32));
@@ -209,6 +227,7 @@ void progress_is_heard_and_ends_it(const Double& tensorrt) {
 
 int main(int argc, char** argv) {
     on_each(doubles(argc, argv), {{"builds what runs", builds_what_runs},
+                                  {"wrapped", wrapped},
                                   {"precisions", precisions},
                                   {"features", features},
                                   {"shapes are checked", shapes_are_checked},
