@@ -28,7 +28,10 @@ pub fn parse(parser: &mut Parser, data: &[u8], model: &Model, path: Option<&Path
 }
 
 fn tell(error: &ParserError, model: &Model) -> String {
-    let what = error.description.trim();
+    let mut what = error.description.trim();
+    if what.contains("Plugin not found") {
+        what = "TensorRT has no such operator, and no plugin of its name is loaded";
+    }
     match (error.node, &error.node_name, &error.node_operator) {
         (Some(index), Some(name), Some(operator)) => format!("node {index} \"{name}\" ({operator}): {what}"),
         (Some(index), ..) => format!("{}: {what}", model.describe(index)),
