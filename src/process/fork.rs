@@ -1,6 +1,7 @@
 //! A fork copies one thread and all memory: in the child our threads are missing, and what they held locked stays so.
 //! So what was made before a fork is not touched after it.
 
+use super::reserve;
 use std::marker::PhantomData;
 use std::ptr;
 use std::sync::Once;
@@ -17,8 +18,9 @@ impl Process {
         static WATCH: Once = Once::new();
         unsafe extern "C" fn forked() {
             FORKS.fetch_add(1, Ordering::Relaxed);
+            reserve::forked();
         }
-        // SAFETY: the handler changes one number, which is all right in a child; the library is never unloaded.
+        // SAFETY: the handler changes two numbers, which is all right in a child; the library is never unloaded.
         WATCH.call_once(|| _ = unsafe { libc::pthread_atfork(None, None, Some(forked)) });
         Self(FORKS.load(Ordering::Relaxed))
     }

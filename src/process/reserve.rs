@@ -56,6 +56,11 @@ impl Reserve {
         result
     }
 
+    /// In the child of a fork: whoever held the lock is not there. Whatever it was at, at worst a place stays taken.
+    fn unlock_in_child(&self) {
+        self.busy.store(false, Ordering::Release);
+    }
+
     fn take(&self, layout: Layout) -> *mut u8 {
         if layout.size() > LARGEST || layout.align() > 4096 {
             return std::ptr::null_mut();
@@ -150,6 +155,11 @@ unsafe impl GlobalAlloc for Allocator {
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
+/// To be called in the child of a fork, by the one thread that it has.
+pub fn forked() {
+    RESERVE.unlock_in_child();
+}
+
 /// Whether an allocation of this thread had to come from the reserve since [`forget`].
 pub fn was_used() -> bool {
     SHORT.try_with(Cell::get).unwrap_or(false)
@@ -188,5 +198,24 @@ mod tests {
         }
         RESERVE.with(|state| assert_eq!((state.taken, state.end), (0, 0)));
         assert!(!RESERVE.give_back(std::ptr::from_ref(&layout).cast_mut().cast(), layout(1)));
+    }
+
+    #[test]
+    fn a_child_does_not_wait_for_a_thread_that_it_does_not_have() {
+        let _ = crate::process::fork::Process::current();
+        // SAFETY: the child takes one place, and ends; without it, by the alarm.
+        let child = RESERVE.with(|_| unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::alarm(10);
+                let place = RESERVE.take(Layout::new::<u64>());
+                libc::_exit(i32::from(place.is_null()));
+            }
+            child
+        });
+        let mut status = -1;
+        // SAFETY: writes one int.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!(status, 0);
     }
 }

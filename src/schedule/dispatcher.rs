@@ -490,7 +490,7 @@ impl Execution<'_> {
             let outcome = self.run_jobs();
             let end = Instant::now();
             self.dispatcher.faults.meet(Fault::Ending);
-            self.settle(&outcome, start, end);
+            self.conclude(&outcome, start, end);
             self.dispatcher.faults.meet(Fault::Answering);
             self.answer();
             if matches!(&outcome, Err(failure) if failure.lost) {
@@ -511,7 +511,7 @@ impl Execution<'_> {
     }
 
     /// Gives the instance back, and notes how each request ends; those that are to be tried again wait once more.
-    fn settle(&mut self, outcome: &std::result::Result<(), Failure>, start: Instant, end: Instant) {
+    fn conclude(&mut self, outcome: &std::result::Result<(), Failure>, start: Instant, end: Instant) {
         let dispatcher = self.dispatcher;
         let lost = matches!(outcome, Err(failure) if failure.lost);
         if lost {

@@ -1,5 +1,5 @@
 // Many threads that ask for one patch each: a planrt session beside plain TensorRT, on the same plan, in one process.
-// Prints patches a second, latencies, and the ratios that issue 4 asks for.
+// Prints patches a second, latencies, and the ratios of the two.
 //
 // usage: throughput PLAN       a plan with one input (b,1,...) and one output
 
