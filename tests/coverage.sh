@@ -19,8 +19,8 @@ W
 chmod +x "$out/rustc"
 rm -f "$out"/*.profraw
 RUSTC_WORKSPACE_WRAPPER=$out/rustc LLVM_PROFILE_FILE=$out/%m-%p.profraw \
-  cargo test --quiet --release --workspace --locked --lib --tests >"$out/tests.log" 2>&1 || { cat "$out/tests.log" && exit 1; }
-mapfile -t programs < <(RUSTC_WORKSPACE_WRAPPER=$out/rustc cargo test --release --workspace --locked --lib --tests --no-run \
+  cargo test --quiet --release --workspace --locked --lib >"$out/tests.log" 2>&1 || { cat "$out/tests.log" && exit 1; }
+mapfile -t programs < <(RUSTC_WORKSPACE_WRAPPER=$out/rustc cargo test --release --workspace --locked --lib --no-run \
   --message-format json 2>/dev/null | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
 "$profdata" merge -sparse "$out"/*.profraw -o "$out/tests.profdata"
 "$cov" report --instr-profile "$out/tests.profdata" "${programs[@]/#/--object=}" --sources src tensorrt-sys/src >"$out/report.txt"
