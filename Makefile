@@ -24,7 +24,7 @@ help:
 	@echo '              make library PREFIX=/where/to && sudo cmake --install build/cmake'
 	@echo 'make lint     what has to hold of the sources: format, lints, header, licences'
 	@echo 'make fuzz     each fuzz target for FUZZ_SECONDS, a minute if not given; sanitized: the library under the sanitizers;'
-	@echo '              coverage: which lines tests reach. The first two need a nightly toolchain.'
+	@echo '              coverage: which lines unit tests reach'
 	@echo 'make header   write include/planrt.h anew from src/ffi'
 	@echo 'make notices  write THIRD-PARTY-NOTICES.txt anew from the crates'
 	@echo 'make clean    remove build/ and target/'
