@@ -501,6 +501,57 @@ def casts_of_a_half_model():
     check(graph(nodes, {"x": (FLOAT, [4])}, {"y": (FLOAT, [4])}), {"x": x})
 
 
+# What shapes are computed with, and what is left unsaid.
+
+
+@case
+def remainders_of_whole_numbers():
+    """Padding to a multiple, as in (-extent) % 16, has a negative dividend."""
+    x = np.array([-7, -6, -1, 0, 1, 5], np.float32)
+    for to in (INT32, INT64):
+        for divisor in (3, -3):
+            nodes = [op("Cast", "x", "n", to=to), op("Mod", "n d", "m"), op("Cast", "m", "y", to=FLOAT)]
+            weights = {"d": np.array([divisor], np.int32 if to == INT32 else np.int64)}
+            check(graph(nodes, {"x": (FLOAT, [6])}, {"y": (FLOAT, [6])}, weights), {"x": x})
+    nodes = [
+        op("Shape", "x", "s"),
+        op("Neg", "s", "n"),
+        op("Mod", "n d", "m"),
+        op("Concat", "zeros m", "p", axis=0),
+        op("Pad", "x p", "y"),
+    ]
+    weights = {"d": np.array([16]), "zeros": np.array([0, 0])}
+    check(graph(nodes, {"x": (FLOAT, ["h", "w"])}, {"y": (FLOAT, ["H", "W"])}, weights), {"x": noise(13, 20)})
+
+
+@case
+def padding_with_a_constant_that_is_not_used():
+    for mode in ("edge", "reflect"):
+        weights = {"p": np.array([1, 0, 0, 2]), "c": np.float32(-2)}
+        model = graph([op("Pad", "x p c", "y", mode=mode)], {"x": (FLOAT, [3, 4])}, {"y": (FLOAT, [4, 6])}, weights)
+        check(model, {"x": noise(3, 4)})
+
+
+@case
+def filled_with_nothing_said():
+    nodes = [op("Shape", "x", "s"), op("ConstantOfShape", "s", "c"), op("Add", "x c", "y")]
+    check(graph(nodes, {"x": (FLOAT, ["h", 4])}, {"y": (FLOAT, ["h", 4])}), {"x": noise(3, 4)})
+
+
+@case
+def an_einsum_of_any_rank():
+    for shape in ([4], [3, 4], [2, 3, 4]):
+        model = graph([op("Einsum", "x w", "y", equation="...i,ij->...j")], {"x": (FLOAT, shape)}, {"y": (FLOAT, None)}, {"w": noise(4, 5)}, 12)
+        refuse(model, "the Einsum", "...i,ij->...j")
+
+
+@case
+def flattened_with_the_batch():
+    for axis in (0, -3):
+        nodes = [op("Flatten", "x", "f", axis=axis), op("Shape", "x", "s"), op("Softmax", "f", "p", axis=1), op("Reshape", "p s", "y")]
+        whole(nodes, [2, 3], output=[2, 3])
+
+
 # Errors that are the model's.
 
 

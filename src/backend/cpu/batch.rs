@@ -318,7 +318,10 @@ impl Walk<'_> {
                 (perm.len() == rank).then_some(Items { axis, rank, single })
             }
             "Flatten" => {
-                let at = normalize(node.axis(1), rank + 1)?;
+                let at = match node.axis(1) {
+                    after if after == rank as i64 => rank,
+                    within => normalize(within, rank)?,
+                };
                 (axis == 0 && at > 0).then_some(Items { axis: 0, rank: 2, single: single && at == 1 })
             }
             "Squeeze" => {

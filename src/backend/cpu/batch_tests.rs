@@ -70,6 +70,7 @@ fn what_may_mix_items_is_named() {
         (x("ArgMax"), vec![], 17),
         (x("Transpose").ints("perm", &[1, 0, 2]), vec![], 17),
         (x("Flatten").int("axis", 0), vec![], 17),
+        (x("Flatten").int("axis", -3), vec![], 17),
         (x("MeanVarianceNormalization"), vec![], 17),
         (x("DynamicQuantizeLinear"), vec![], 17),
         (x("NonZero"), vec![], 17),

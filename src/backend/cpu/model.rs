@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use tract_onnx::Onnx;
+use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Extent;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
 use tract_onnx::prelude::*;
 
 /// A model as it was read, before any shape is chosen.
@@ -65,6 +66,7 @@ impl Model {
         let name = c_string(&graph.name)?;
 
         name_apart(&mut graph);
+        spell_out(&mut graph);
         widen(&mut graph);
         // Extents are given when a plan is built. tract need not see how the model calls the open ones: it would take
         // them for unknowns of equations, and fail on some.
@@ -407,6 +409,37 @@ fn name_apart(graph: &mut GraphProto) {
             // An output's name is its own.
             node.name = format!("{} of {}", node.name, node.output.first().map_or("nothing", String::as_str));
             taken.insert(node.name.clone());
+        }
+    }
+}
+
+/// Leaves out a padding's constant where the mode has no use for it, since tract would pad with it all the same, and says
+/// what a ConstantOfShape is filled with where nothing is said: tract takes a float64.
+fn spell_out(graph: &mut GraphProto) {
+    for node in &mut graph.node {
+        let attribute = |name: &str| node.attribute.iter().find(|attribute| attribute.name == name);
+        match node.op_type.as_str() {
+            "Pad" if attribute("mode").is_some_and(|mode| mode.s != b"constant") => {
+                node.input.get_mut(2).into_iter().for_each(String::clear);
+            }
+            "ConstantOfShape" if attribute("value").is_none() => {
+                let zero = TensorProto {
+                    data_type: DataType::Float as i32,
+                    dims: vec![1],
+                    float_data: vec![0.0],
+                    ..TensorProto::default()
+                };
+                node.attribute.push(AttributeProto {
+                    name: "value".to_owned(),
+                    r#type: AttributeType::Tensor as i32,
+                    t: Some(zero),
+                    ..AttributeProto::default()
+                });
+            }
+            _ => {}
+        }
+        for attribute in &mut node.attribute {
+            attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(spell_out);
         }
     }
 }

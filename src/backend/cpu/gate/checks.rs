@@ -107,6 +107,13 @@ pub fn einsum(node: &Node) -> Checked {
             "attribute equation = \"{equation}\": no result is named, or a term has a letter twice"
         ));
     }
+    // tract takes them for one axis, however many there are.
+    if equation.contains('.') {
+        return advise(
+            format!("attribute equation = \"{equation}\""),
+            "give a letter to each axis that \"...\" stands for",
+        );
+    }
     Ok(())
 }
 

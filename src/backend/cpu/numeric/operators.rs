@@ -5,8 +5,9 @@ use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::ops::binary::wire_cast;
 use tract_onnx::tract_hir::ops::logic::wire_with_rank_broadcast;
-use tract_onnx::tract_hir::ops::math::{add, div, sqrt, square, sub};
+use tract_onnx::tract_hir::ops::math::{add, div, rem, sqrt, square, sub};
 use tract_onnx::tract_hir::ops::nn::{Reduce, Reducer};
 use tract_onnx::tract_hir::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 
@@ -17,10 +18,29 @@ pub(in crate::backend::cpu) const ROUND: &str = "Cast (rounds)";
 /// The attribute that says to what.
 pub(in crate::backend::cpu) const ROUND_TO: &str = "to";
 
+/// What tract's own Mod is called beside ours. No ONNX operator has such a name.
+const TRACTS_MOD: &str = "Mod (tract)";
+
 pub fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Softplus", |_, _| Ok((expand(Softplus), vec![])));
     operators.insert("MeanVarianceNormalization", mean_variance);
     operators.insert(ROUND, round);
+    if let Some(tracts) = operators.0.remove("Mod") {
+        operators.0.insert(TRACTS_MOD.to_owned(), tracts);
+        operators.insert("Mod", modulo);
+    }
+}
+
+/// With the sign of the dividend (`fmod`) tract's own will do.
+fn modulo(context: &ParsingContext, node: &NodeProto) -> Built {
+    let (operator, outputs) = context.framework.op_register.0[TRACTS_MOD](context, node)?;
+    if node.get_attr_opt::<i64>("fmod")? == Some(1) {
+        return Ok((operator, outputs));
+    }
+    match operator.as_op().downcast_ref::<Box<dyn Expansion>>() {
+        Some(tracts) => Ok((expand(Modulo { tracts: tracts.clone() }), outputs)),
+        None => bail!("tract's Mod is no expansion"),
+    }
 }
 
 fn round(_: &ParsingContext, node: &NodeProto) -> Built {
@@ -120,6 +140,40 @@ impl ElementWiseMiniOp for Round {
         };
         tensor.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?.iter_mut().for_each(one);
         Ok(())
+    }
+}
+
+/// A remainder with the sign of the divisor, which in whole numbers that shapes are computed with tract gives the sign of
+/// the dividend.
+#[derive(Clone, Debug)]
+struct Modulo {
+    tracts: Box<dyn Expansion>,
+}
+
+impl Expansion for Modulo {
+    fn name(&self) -> StaticName {
+        "Modulo".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        self.tracts.rules(solver, inputs, outputs)
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let types = [model.outlet_fact(inputs[0])?.datum_type, model.outlet_fact(inputs[1])?.datum_type];
+        if !types.contains(&TDim::datum_type()) {
+            return self.tracts.wire(prefix, model, inputs);
+        }
+        let inputs = wire_cast(format!("{prefix}.cast"), model, inputs, TDim::datum_type())?;
+        let divisor = inputs[1];
+        let rest = wire_with_rank_broadcast(format!("{prefix}.rest"), model, rem(), &inputs)?;
+        let sum = wire_with_rank_broadcast(format!("{prefix}.sum"), model, add(), &[rest[0], divisor])?;
+        wire_with_rank_broadcast(prefix, model, rem(), &[sum[0], divisor])
     }
 }
 
