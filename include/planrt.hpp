@@ -125,6 +125,51 @@ enum class MemoryKind : planrt_memory_kind {
     device = PLANRT_MEMORY_DEVICE,
 };
 
+/// In what a plan may compute beside float32; joined by `|`. planrt.h says what each means.
+enum class Precision : planrt_precision {
+    float32 = 0,
+    tf32 = PLANRT_PRECISION_TF32,
+    float16 = PLANRT_PRECISION_FLOAT16,
+    bfloat16 = PLANRT_PRECISION_BFLOAT16,
+    int8 = PLANRT_PRECISION_INT8,
+    best = PLANRT_PRECISION_BEST,
+    typed = PLANRT_PRECISION_TYPED,
+};
+
+constexpr Precision operator|(Precision one, Precision other) noexcept {
+    return static_cast<Precision>(static_cast<planrt_precision>(one) | static_cast<planrt_precision>(other));
+}
+
+/// What a plan is to be capable of; joined by `|`. planrt.h says which versions of TensorRT have which.
+enum class BuildFeatures : planrt_build_features {
+    none = 0,
+    version_compatible = PLANRT_BUILD_VERSION_COMPATIBLE,
+    exclude_lean_runtime = PLANRT_BUILD_EXCLUDE_LEAN_RUNTIME,
+    refittable = PLANRT_BUILD_REFITTABLE,
+    strip_weights = PLANRT_BUILD_STRIP_WEIGHTS,
+    weight_streaming = PLANRT_BUILD_WEIGHT_STREAMING,
+    sparse_weights = PLANRT_BUILD_SPARSE_WEIGHTS,
+    detailed_layers = PLANRT_BUILD_DETAILED_LAYERS,
+};
+
+constexpr BuildFeatures operator|(BuildFeatures one, BuildFeatures other) noexcept {
+    return static_cast<BuildFeatures>(static_cast<planrt_build_features>(one) | static_cast<planrt_build_features>(other));
+}
+
+/// On which GPUs a plan is to run.
+enum class HardwareCompatibility : planrt_hardware_compatibility {
+    same = PLANRT_HARDWARE_SAME,
+    ampere_plus = PLANRT_HARDWARE_AMPERE_PLUS,
+    same_compute_capability = PLANRT_HARDWARE_SAME_COMPUTE_CAPABILITY,
+};
+
+/// What computes InstanceNormalization.
+enum class InstanceNormalization : planrt_instance_normalization {
+    automatic = PLANRT_INSTANCE_NORMALIZATION_DEFAULT,
+    native = PLANRT_INSTANCE_NORMALIZATION_NATIVE,
+    plugin = PLANRT_INSTANCE_NORMALIZATION_PLUGIN,
+};
+
 /// A number that TensorRT knows of a plan; planrt.h says which versions do.
 enum class Statistic : planrt_statistic {
     weights_size = PLANRT_STATISTIC_WEIGHTS_SIZE,
@@ -614,15 +659,15 @@ using BuildProgress =
 /// Options of a build. A value; what is not set keeps the library's default. See planrt_build_options_set_….
 struct BuildOptions {
     std::vector<std::map<std::string, ProfileShape>> profiles;  ///< for each the shapes of the inputs, by name
-    planrt_precision precision = 0;                             ///< PLANRT_PRECISION_ constants
-    planrt_build_features features = 0;                         ///< PLANRT_BUILD_ constants
+    Precision precision = Precision::float32;
+    BuildFeatures features = BuildFeatures::none;
     std::vector<std::string> float32_nodes;                     ///< nodes of the model that stay in float32
     std::vector<std::string> float32_operators;                 ///< operators whose nodes do
     std::optional<size_t> workspace_limit_bytes;
     std::filesystem::path timing_cache;  ///< empty: none
     std::optional<int32_t> optimization_level;
-    std::optional<planrt_hardware_compatibility> hardware_compatibility;
-    std::optional<planrt_instance_normalization> instance_normalization;
+    std::optional<HardwareCompatibility> hardware_compatibility;
+    std::optional<InstanceNormalization> instance_normalization;
     std::filesystem::path weights_folder;  ///< of a model from memory that keeps weights in other files
     BuildProgress progress;
 };
@@ -692,8 +737,8 @@ private:
             }
             ++number;
         }
-        detail::check(planrt_build_options_set_precision(raw, options.precision));
-        detail::check(planrt_build_options_set_features(raw, options.features));
+        detail::check(planrt_build_options_set_precision(raw, static_cast<planrt_precision>(options.precision)));
+        detail::check(planrt_build_options_set_features(raw, static_cast<planrt_build_features>(options.features)));
         for (const auto& node : options.float32_nodes)
             detail::check(planrt_build_options_keep_float32_node(raw, detail::c_string(node)));
         for (const auto& type : options.float32_operators)
@@ -706,9 +751,9 @@ private:
         if (options.optimization_level)
             detail::check(planrt_build_options_set_optimization_level(raw, *options.optimization_level));
         if (options.hardware_compatibility)
-            detail::check(planrt_build_options_set_hardware_compatibility(raw, *options.hardware_compatibility));
+            detail::check(planrt_build_options_set_hardware_compatibility(raw, static_cast<planrt_hardware_compatibility>(*options.hardware_compatibility)));
         if (options.instance_normalization)
-            detail::check(planrt_build_options_set_instance_normalization(raw, *options.instance_normalization));
+            detail::check(planrt_build_options_set_instance_normalization(raw, static_cast<planrt_instance_normalization>(*options.instance_normalization)));
         if (!options.weights_folder.empty())
             detail::check(
                 planrt_build_options_set_weights_folder(raw, detail::c_string(detail::utf8(options.weights_folder))));

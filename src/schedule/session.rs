@@ -59,7 +59,11 @@ impl Session {
     /// A session over engines of one model, loaded on several devices.
     pub fn new(engines: &[Arc<dyn Engine>], options: &Options) -> Result<Self> {
         options.policy.check()?;
-        nvtx::look();
+        // The loader's search takes more stack than some threads have.
+        with_room(|| {
+            nvtx::look();
+            Ok(())
+        })?;
         let first =
             engines.first().ok_or_else(|| Error::new(Code::InvalidArgument, "a session needs at least one engine"))?;
         let group_options = InstanceGroupOptions {

@@ -94,7 +94,7 @@ void wrapped(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
     planrt::BuildOptions options;
     options.profiles = {{{"x", {{1, 4}, {2, 4}, {8, 4}}}}};
-    options.precision = PLANRT_PRECISION_TF32;
+    options.precision = planrt::Precision::tf32;
     int calls = 0;
     options.progress = [&](const std::string& phase, const std::string&, int32_t, int32_t) { return ++calls && !phase.empty(); };
     const auto plan = planrt::Plan::from_onnx_memory(runtime, COPY.data(), COPY.size(), options);
