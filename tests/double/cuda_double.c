@@ -235,10 +235,23 @@ static void forget(struct clock *clock) {
     *clock = (struct clock){0, 0, NULL};
 }
 
+/* What a thread's own stream comes after goes with the thread; the first thread's, with the library. */
+static pthread_key_t of_threads;
+static pthread_once_t of_threads_made = PTHREAD_ONCE_INIT;
+static void forget_of_thread(void *stream) { forget(&((struct stream *)stream)->after); }
+static void make_of_threads(void) { pthread_key_create(&of_threads, forget_of_thread); }
+__attribute__((destructor)) static void forget_of_first_thread(void) { forget(&of_thread.after); }
+
+static struct stream *stream_of_thread(void) {
+    pthread_once(&of_threads_made, make_of_threads);
+    pthread_setspecific(of_threads, &of_thread);
+    return &of_thread;
+}
+
 /* The order of a stream: a stream that is made anew is another one, even at the address of an old one. */
 static struct stream *order_of(void *stream) {
     struct stream *found = stream;
-    if ((uintptr_t)stream == PER_THREAD) found = &of_thread;
+    if ((uintptr_t)stream == PER_THREAD) found = stream_of_thread();
     else if (is_default(stream)) found = &legacy[device_of_context()];
     if (found->number == 0) found->number = ++streams_made;
     return found;
