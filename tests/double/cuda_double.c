@@ -190,9 +190,9 @@ struct graph {
 };
 /* How far along each of some streams' work something comes after: a stream's next work, an event, what the host does next. */
 struct clock {
-    int count, room;
-    struct moment { int64_t stream, tick; } *moments;
+    int64_t room, *ticks; /* by the stream's number */
 };
+struct moment { int64_t stream, tick; };
 struct stream { struct graph *captured; int64_t number, waits; struct clock after; };
 struct event { struct clock after; };
 
@@ -211,28 +211,26 @@ static bool held;
 static pthread_cond_t let_go = PTHREAD_COND_INITIALIZER;
 static _Thread_local struct stream of_thread;
 
-static struct moment *moment_of(struct clock *clock, int64_t stream) {
-    for (int i = 0; i < clock->count; ++i)
-        if (clock->moments[i].stream == stream) return &clock->moments[i];
-    if (clock->count == clock->room) {
-        clock->room = clock->room ? 2 * clock->room : 4;
-        clock->moments = realloc(clock->moments, (size_t)clock->room * sizeof *clock->moments);
-        if (!clock->moments) abort();
+static int64_t *tick_of(struct clock *clock, int64_t stream) {
+    if (stream >= clock->room) {
+        const int64_t room = (stream / 256 + 1) * 256; /* the same for all that know as many */
+        clock->ticks = realloc(clock->ticks, (size_t)room * sizeof *clock->ticks);
+        if (!clock->ticks) abort();
+        for (; clock->room < room; ++clock->room) clock->ticks[clock->room] = 0;
     }
-    clock->moments[clock->count] = (struct moment){stream, 0};
-    return &clock->moments[clock->count++];
+    return &clock->ticks[stream];
 }
 
 static void join(struct clock *clock, const struct clock *other) {
-    for (int i = 0; i < other->count; ++i) {
-        struct moment *own = moment_of(clock, other->moments[i].stream);
-        if (own->tick < other->moments[i].tick) own->tick = other->moments[i].tick;
-    }
+    if (other->room == 0) return;
+    tick_of(clock, other->room - 1);
+    for (int64_t i = 0; i < other->room; ++i)
+        if (clock->ticks[i] < other->ticks[i]) clock->ticks[i] = other->ticks[i];
 }
 
 static void forget(struct clock *clock) {
-    free(clock->moments);
-    *clock = (struct clock){0, 0, NULL};
+    free(clock->ticks);
+    *clock = (struct clock){0, NULL};
 }
 
 /* What a thread's own stream comes after goes with the thread; the first thread's, with the library. */
@@ -261,14 +259,14 @@ static struct stream *order_of(void *stream) {
 static struct moment work_on(void *stream) {
     struct stream *of = order_of(stream);
     join(&of->after, &host);
-    moment_of(&of->after, of->number)->tick = ++ticks;
+    *tick_of(&of->after, of->number) = ++ticks;
     return (struct moment){of->number, ticks};
 }
 
 static void mark(struct event *event, void *stream) {
     pthread_mutex_lock(&order);
     work_on(stream);
-    event->after.count = 0;
+    for (int64_t i = 0; i < event->after.room; ++i) event->after.ticks[i] = 0;
     join(&event->after, &order_of(stream)->after);
     pthread_mutex_unlock(&order);
 }
@@ -428,7 +426,7 @@ int cuCtxPopCurrent_v2(void **context) {
 int cuCtxSynchronize(void) {
     BEGIN_IN_CONTEXT;
     pthread_mutex_lock(&order);
-    for (int64_t stream = 1; stream <= streams_made; ++stream) moment_of(&host, stream)->tick = ticks;
+    for (int64_t stream = 1; stream <= streams_made; ++stream) *tick_of(&host, stream) = ticks;
     pthread_mutex_unlock(&order);
     return SUCCESS;
 }
@@ -767,7 +765,7 @@ bool cudaDoubleUse(const void *what, void *stream) {
     const struct moment now = work_on(stream);
     struct stream *of = order_of(stream);
     const bool ordered = use->last.tick == 0 || use->last.stream == now.stream ||
-                         moment_of(&of->after, use->last.stream)->tick >= use->last.tick;
+                         *tick_of(&of->after, use->last.stream) >= use->last.tick;
     if (!ordered) ++overlaps;
     use->last = now;
     pthread_mutex_unlock(&order);
