@@ -546,6 +546,21 @@ def an_einsum_of_any_rank():
 
 
 @case
+def products_over_a_repeated_axis():
+    for first in ("N", 6):
+        for repeat, weights in (("Tile", {"r": np.array([1, 2])}), ("Expand", {"r": np.array([6, 2])})):
+            for product in (
+                op("MatMul", "t w", "y"),
+                op("Gemm", "t w", "y"),
+                op("Einsum", "t w", "y", equation="ab,bz->az"),
+                op("Einsum", "w t", "y", equation="bz,ab->az"),
+            ):
+                nodes = [op(repeat, "x r", "t"), product]
+                model = graph(nodes, {"x": (FLOAT, [first, 1])}, {"y": (FLOAT, None)}, {**weights, "w": noise(2, 3)})
+                check(model, {"x": noise(6, 1)})
+
+
+@case
 def flattened_with_the_batch():
     for axis in (0, -3):
         nodes = [op("Flatten", "x", "f", axis=axis), op("Shape", "x", "s"), op("Softmax", "f", "p", axis=1), op("Reshape", "p s", "y")]

@@ -8,12 +8,14 @@ mod extreme;
 mod guarded;
 mod operators;
 mod reduction;
+mod repeated;
 
 use extreme::Extreme;
 use guarded::{Guarded, GuardedMaxPool, WidePool};
 pub use operators::register;
 pub(super) use operators::{ROUND, ROUND_TO};
 use reduction::{Reduction, Sum};
+use repeated::Repeated;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::TypedOp;
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
@@ -48,6 +50,9 @@ fn better(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Better>> {
     }
     if element_type != f32::datum_type() {
         return Ok(None);
+    }
+    if let Some(operator) = Repeated::of(node) {
+        return Ok(Some((Box::new(operator), node.inputs.clone())));
     }
     let source = graph.node(input.node);
     if let Some(op) = node.op_as::<ElementWiseOp>() {
