@@ -21,14 +21,15 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples/python"))
 from planrt_ctypes import Model, PlanrtError  # noqa: E402
 
-FLOAT, INT64, HALF, BOOL, INT32 = (
+FLOAT, INT64, HALF, BOOL, INT32, UINT8 = (
     TensorProto.FLOAT,
     TensorProto.INT64,
     TensorProto.FLOAT16,
     TensorProto.BOOL,
     TensorProto.INT32,
+    TensorProto.UINT8,
 )
-UNSUPPORTED, INVALID_MODEL = 9, 4
+UNSUPPORTED, INVALID_MODEL, OUT_OF_MEMORY = 9, 4, 12
 CASES = {}
 random = np.random.default_rng(4)
 
@@ -597,6 +598,19 @@ def indexes_out_of_range():
                     raise Failure(f"code {error.code}: {error} {error.detail}") from error
             else:
                 raise Failure(f"{kind} took {index}")
+
+
+@case
+def more_items_than_memory_holds():
+    """Each item takes much more than its byte."""
+    model = load(graph([op("Identity", "x", "y")], {"x": (UINT8, ["N"])}, {"y": (UINT8, ["N"])}))
+    try:
+        model.run({"x": np.zeros(2_000_000_000, np.uint8)})
+    except PlanrtError as error:
+        if error.code != OUT_OF_MEMORY:
+            raise Failure(f"code {error.code}: {error}") from error
+    else:
+        raise Failure("it ran")
 
 
 def main():

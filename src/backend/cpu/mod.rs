@@ -88,6 +88,10 @@ impl CpuEngine {
     }
 }
 
+/// What a run takes beside its elements, and each of its inputs and outputs: where items are small it is the most.
+const PER_RUN: u64 = 256;
+const PER_TENSOR: u64 = 512;
+
 impl CpuEngine {
     /// An error if so many runs of a plan, side by side as far as there are threads, take more memory than there is: what
     /// tract allocates cannot fail.
@@ -95,7 +99,9 @@ impl CpuEngine {
         let bytes = |(info, shape): (&TensorInfo, &Shape)| shape.bytes(run_type(info.element_type));
         let inputs: usize = self.model.inputs().zip(inputs).map(bytes).sum::<Result<usize>>()?;
         // The copies of all inputs are there from the beginning, all outputs at the end.
-        let held = (inputs as u64).saturating_add(plan.outputs).saturating_mul(runs as u64);
+        let tensors = self.model.description.tensors.len() as u64;
+        let held = (inputs as u64).saturating_add(plan.outputs).saturating_add(PER_RUN + PER_TENSOR * tensors);
+        let held = held.saturating_mul(runs as u64);
         let at_once = runs.min(self.threads.count()) as u64;
         memory::require("a run", held.saturating_add(plan.peak.saturating_mul(at_once)))
     }
