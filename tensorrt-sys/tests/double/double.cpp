@@ -794,12 +794,9 @@ private:
     template <typename Function>
     static Function* driver(char const* name)
     {
-        void* const library = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+        // Looked for once: a search for a library that is not there takes longer than all that is measured here.
+        static void* const library = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
         auto const function = library ? reinterpret_cast<Function*>(dlsym(library, name)) : nullptr;
-        if (library)
-        {
-            dlclose(library);
-        }
         return function;
     }
 
