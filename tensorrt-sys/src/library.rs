@@ -86,6 +86,15 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    pub(crate) fn new(name: &OsStr, error: NotLoaded) -> Self {
+        match error {
+            NotLoaded::NotFound => Self::NotFound { name: name.into() },
+            NotLoaded::Refused(reason) => Self::NotLoadable { name: name.into(), reason },
+        }
+    }
+}
+
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -134,10 +143,7 @@ impl Library {
     pub unsafe fn open(name: impl AsRef<OsStr>) -> Result<Self, OpenError> {
         let name = name.as_ref();
         // SAFETY: by contract.
-        let library = unsafe { shared_object::open(name) }.map_err(|error| match error {
-            NotLoaded::NotFound => OpenError::NotFound { name: name.into() },
-            NotLoaded::Refused(reason) => OpenError::NotLoadable { name: name.into(), reason },
-        })?;
+        let library = unsafe { shared_object::open(name) }.map_err(|error| OpenError::new(name, error))?;
         Self::new(name, library)
     }
 

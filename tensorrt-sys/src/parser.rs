@@ -5,7 +5,7 @@ use crate::logger::Logger;
 use crate::method::{Absent, Method, This};
 use crate::network::Network;
 use crate::object::text;
-use crate::shared_object::{self, NotLoaded};
+use crate::shared_object;
 use crate::version::{Generation, Version};
 use crate::{OnnxParserFlag, tables};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
@@ -37,10 +37,7 @@ impl ParserLibrary {
     pub unsafe fn open(name: impl AsRef<OsStr>) -> Result<Self, OpenError> {
         let name = name.as_ref();
         // SAFETY: by contract.
-        let library = unsafe { shared_object::open(name) }.map_err(|error| match error {
-            NotLoaded::NotFound => OpenError::NotFound { name: name.into() },
-            NotLoaded::Refused(reason) => OpenError::NotLoadable { name: name.into(), reason },
-        })?;
+        let library = unsafe { shared_object::open(name) }.map_err(|error| OpenError::new(name, error))?;
         let lacks = |missing| OpenError::NotTensorRt { name: name.into(), missing };
         // SAFETY: in a library that has these symbols they have these signatures.
         let (create, version) = unsafe {

@@ -2,7 +2,7 @@
 
 use crate::library::OpenError;
 use crate::logger::Logger;
-use crate::shared_object::{self, NotLoaded};
+use crate::shared_object;
 use crate::version::Generation;
 use std::ffi::{CStr, OsStr, c_char, c_void};
 
@@ -24,10 +24,7 @@ impl PluginLibrary {
     pub unsafe fn open(name: impl AsRef<OsStr>) -> Result<Self, OpenError> {
         let name = name.as_ref();
         // SAFETY: by contract.
-        let library = unsafe { shared_object::open(name) }.map_err(|error| match error {
-            NotLoaded::NotFound => OpenError::NotFound { name: name.into() },
-            NotLoaded::Refused(reason) => OpenError::NotLoadable { name: name.into(), reason },
-        })?;
+        let library = unsafe { shared_object::open(name) }.map_err(|error| OpenError::new(name, error))?;
         // SAFETY: in a library that has this symbol it has this signature.
         let init = unsafe { shared_object::symbol(&library, c"initLibNvInferPlugins") };
         std::mem::forget(library);
