@@ -105,6 +105,9 @@ void until(const std::function<bool()>& done) {
     CHECK(done());
 }
 
+// Nothing of TensorRT's and of the driver's is left: for what planrt's own threads delete last.
+bool gone(const Double& tensorrt) { return tensorrt.alive() == 0 && cuda_alive() == 0; }
+
 // Inside the callback calls that may wait are refused at once, and those that cannot fail work, whichever call a line comes
 // from and whichever thread.
 void calls_inside(const Double& tensorrt) {
@@ -208,7 +211,7 @@ void deletes_inside(const Double& tensorrt) {
         planrt_engine_delete(engine);
         planrt_runtime_delete(runtime);
         // On a thread of the session's it is a thread of planrt's that ends the session.
-        until([&] { return tensorrt.alive() == 0; });
+        until([&] { return gone(tensorrt); });
         log.over = true;
     }
     // A runtime inside its first call.
@@ -241,7 +244,7 @@ void deletes_elsewhere(const Double& tensorrt) {
         deleted = true;
     };
     log.listens = true;
-    until([&] { return deleted && tensorrt.alive() == 0; });
+    until([&] { return deleted && gone(tensorrt); });
 }
 
 // After the last delete nothing is told, while a thread of TensorRT's does not stop to talk; also where the last delete is
@@ -277,7 +280,7 @@ void ends(const Double& tensorrt) {
             OK(work.run(session));
             end();
         }
-        until([&] { return tensorrt.alive() == 0; });
+        until([&] { return gone(tensorrt); });
     }
 }
 
@@ -329,7 +332,7 @@ void each_other(const Double& tensorrt) {
         };
         logs[i].listens = true;
     }
-    until([&] { return done == 2 && tensorrt.alive() == 0; });
+    until([&] { return done == 2 && gone(tensorrt); });
 }
 
 }  // namespace
