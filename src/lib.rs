@@ -35,3 +35,4 @@ mod shared_library;
 mod sync;
 #[allow(unsafe_code)] // converts elements in callers' memory
 pub mod tensor;
+pub mod volume;
