@@ -9,7 +9,10 @@ use std::time::Instant;
 #[derive(Default)]
 pub struct Ticket {
     state: Mutex<State>,
-    changed: Condvar,
+    /// For threads that wait for the answer.
+    answered: Condvar,
+    /// For threads that wait until all of the request's work is in a stream: only they are woken for that.
+    enqueued: Condvar,
     cancelled: AtomicBool,
 }
 
@@ -39,7 +42,8 @@ impl Ticket {
         state.answer = Some(Answer { outcome, delivery });
         state.stream = None;
         drop(state);
-        self.changed.notify_all();
+        self.answered.notify_all();
+        self.enqueued.notify_all();
         true
     }
 
@@ -50,13 +54,13 @@ impl Ticket {
 
     /// Waits for the outcome, until then if a time is given.
     pub fn wait(&self, until: Option<Instant>) -> Option<Result<()>> {
-        self.wait_for(until, |state| state.answer.as_mut().map(Answer::see))
+        self.wait_for(&self.answered, until, |state| state.answer.as_mut().map(Answer::see))
     }
 
     /// Waits until all of the request's work is in a stream, and orders this one behind it; with the outcome, where the
     /// request is answered first. Of use where the device itself writes the outputs.
     pub fn order(&self, stream: &Stream, until: Option<Instant>) -> Option<Result<()>> {
-        let found = self.wait_for(until, |state| {
+        let found = self.wait_for(&self.enqueued, until, |state| {
             if let Some(answer) = &state.answer {
                 return Some(answer.outcome.clone().map(|()| None));
             }
@@ -69,16 +73,21 @@ impl Ticket {
     }
 
     /// Waits until there is what is looked for.
-    fn wait_for<R>(&self, until: Option<Instant>, mut look: impl FnMut(&mut State) -> Option<R>) -> Option<R> {
+    fn wait_for<R>(
+        &self,
+        changed: &Condvar,
+        until: Option<Instant>,
+        mut look: impl FnMut(&mut State) -> Option<R>,
+    ) -> Option<R> {
         let mut state: MutexGuard<'_, State> = self.state.lock();
         loop {
             if let Some(found) = look(&mut state) {
                 return Some(found);
             }
             match until {
-                None => self.changed.wait(&mut state),
+                None => changed.wait(&mut state),
                 Some(until) => {
-                    if self.changed.wait_until(&mut state, until).timed_out() {
+                    if changed.wait_until(&mut state, until).timed_out() {
                         return look(&mut state);
                     }
                 }
@@ -107,7 +116,7 @@ impl Progress for Ticket {
 
     fn enqueued(&self, stream: &Arc<Stream>) {
         self.state.lock().stream = Some(stream.clone());
-        self.changed.notify_all();
+        self.enqueued.notify_all();
     }
 }
 
