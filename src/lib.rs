@@ -31,6 +31,7 @@ mod process;
 mod quote;
 mod runtime;
 mod schedule;
+pub mod segment;
 mod shared_library;
 mod sync;
 #[allow(unsafe_code)] // converts elements in callers' memory

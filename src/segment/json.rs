@@ -1,0 +1,134 @@
+//! Values of a JSON file that know where they stand in it, so that each error names its key.
+
+use crate::error::{Code, Error, Result};
+use crate::quote::{quoted, shown};
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Descriptions have kilobytes; what is larger by far is something else.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// A JSON file.
+pub fn read(path: &Path) -> Result<Value> {
+    let wrong = |error: std::io::Error| Error::new(Code::Io, format!("{} cannot be read: {error}", shown(path)));
+    let file = File::open(path).map_err(wrong)?;
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(wrong)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(invalid(format!("{} is larger than {MOST_BYTES} bytes: it is no description", shown(path))));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| invalid(format!("{} is no valid JSON: {error}", shown(path))))
+}
+
+pub fn invalid(message: String) -> Error {
+    Error::new(Code::InvalidModel, message)
+}
+
+/// A value, and where it stands.
+#[derive(Clone)]
+pub struct Node<'a> {
+    pub value: &'a Value,
+    /// As `tiling.patch[0]`; empty for the whole file.
+    place: String,
+    file: &'a Path,
+}
+
+impl<'a> Node<'a> {
+    pub fn new(value: &'a Value, file: &'a Path) -> Self {
+        Self { value, place: String::new(), file }
+    }
+
+    /// An error about this value.
+    pub fn wrong(&self, what: impl std::fmt::Display) -> Error {
+        match self.place.is_empty() {
+            true => invalid(format!("{}: {what}", shown(self.file))),
+            false => invalid(format!("{}: {}: {what}", shown(self.file), quoted(&self.place))),
+        }
+    }
+
+    fn expected(&self, what: &str) -> Error {
+        self.wrong(format_args!("{what} is expected, and it is {}", quoted(&self.value.to_string())))
+    }
+
+    fn below(&self, value: &'a Value, key: &str) -> Self {
+        let dot = if self.place.is_empty() { "" } else { "." };
+        Node { value, place: format!("{}{dot}{key}", self.place), file: self.file }
+    }
+
+    fn map(&self) -> Result<&'a Map<String, Value>> {
+        self.value.as_object().ok_or_else(|| self.expected("an object"))
+    }
+
+    /// The member of an object, if it is there; null is as if it were not.
+    pub fn find(&self, key: &str) -> Result<Option<Self>> {
+        Ok(self.map()?.get(key).filter(|value| !value.is_null()).map(|value| self.below(value, key)))
+    }
+
+    pub fn get(&self, key: &str) -> Result<Self> {
+        match self.find(key)? {
+            Some(member) => Ok(member),
+            None => Err(self.wrong(format_args!("{} is missing", quoted(key)))),
+        }
+    }
+
+    /// Refuses an object with a key that is not one of these.
+    pub fn only(&self, known: &[&str]) -> Result<()> {
+        for key in self.map()?.keys() {
+            if !known.contains(&key.as_str()) {
+                let known = known.join(", ");
+                return Err(self.wrong(format_args!("{} is not known here; {known} are", quoted(key))));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn items(&self) -> Result<Vec<Self>> {
+        let items = self.value.as_array().ok_or_else(|| self.expected("an array"))?;
+        let item = |(i, value)| Node { value, place: format!("{}[{i}]", self.place), file: self.file };
+        Ok(items.iter().enumerate().map(item).collect())
+    }
+
+    /// Three values.
+    pub fn three<T>(&self, read: impl Fn(&Self) -> Result<T>) -> Result<[T; 3]> {
+        let items = self.items()?.iter().map(read).collect::<Result<Vec<_>>>()?;
+        items.try_into().map_err(|_| self.expected("three values"))
+    }
+
+    pub fn number(&self) -> Result<f64> {
+        self.value.as_f64().filter(|number| number.is_finite()).ok_or_else(|| self.expected("a number"))
+    }
+
+    pub fn positive(&self) -> Result<f64> {
+        Some(self.number()?).filter(|number| *number > 0.0).ok_or_else(|| self.expected("a number above 0"))
+    }
+
+    /// A whole number, also if it is written as 128.0.
+    pub fn whole(&self, from: u64, to: u64) -> Result<u64> {
+        let whole = self.value.as_u64().or_else(|| {
+            let number = self.value.as_f64()?;
+            (number >= 0.0 && number <= (1u64 << 53) as f64 && number.fract() == 0.0).then_some(number as u64)
+        });
+        whole
+            .filter(|number| (from..=to).contains(number))
+            .ok_or_else(|| self.expected(&format!("a whole number from {from} to {to}")))
+    }
+
+    pub fn boolean(&self) -> Result<bool> {
+        self.value.as_bool().ok_or_else(|| self.expected("true or false"))
+    }
+
+    pub fn text(&self) -> Result<&'a str> {
+        self.value.as_str().ok_or_else(|| self.expected("a text"))
+    }
+
+    /// One of the words.
+    pub fn word<T: Clone>(&self, words: &[(&str, T)]) -> Result<T> {
+        let found = self.value.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
+        found.map(|(_, meaning)| meaning.clone()).ok_or_else(|| {
+            let words: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            self.expected(&format!("one of {}", words.join(", ")))
+        })
+    }
+}
