@@ -20,7 +20,7 @@ pub struct Options {
 }
 
 /// planrt's own description in a model folder.
-pub const RECIPE: &str = "recipe.json";
+const RECIPE: &str = "recipe.json";
 
 /// What is done to a volume, and the files of the models that do it: one a fold.
 pub fn read(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)> {

@@ -51,8 +51,8 @@ use crate::volume::recipe::{
 
 const VERSION: u64 = 1;
 /// What no network has.
-pub const MOST_CHANNELS: u64 = 1 << 16;
-pub const LARGEST_PATCH: u64 = 1 << 20;
+pub(super) const MOST_CHANNELS: u64 = 1 << 16;
+pub(super) const LARGEST_PATCH: u64 = 1 << 20;
 
 /// The recipe in a JSON object.
 pub fn read(root: &Node) -> Result<Recipe> {
