@@ -38,7 +38,8 @@
 //! - `normalize_after_resampling` (false).
 //! - `tiling`: `patch`; `overlap` (0.5), from 0 to below 1; `placement` (`even`): `even` or `shifted_back`; `padding` (0): a number,
 //!   `edge` or `reflect`; `window` (`nnunet`): `constant`, `nnunet`, `monai` with `sigma_scale` (0.125) beside it; `mirrored` (none).
-//! - `decision`: `activation` (`none`): `none`, `softmax` or `sigmoid`; `blend_probabilities` (false); either `labels`, one for each
+//! - `decision`: `activation` (`none`): `none`, `softmax` or `sigmoid`; `blend_probabilities` and `resample_probabilities` (false): whether
+//!   what comes after the activation is blended, and resampled, and not what comes before it; either `labels`, one for each
 //!   channel, of which the largest one's is taken, or `regions`, `[{"channel": 0, "label": 1}, …]`, painted in this order where the channel is
 //!   above `threshold` (0.5); `before_resampling` (false); `largest_component` (false).
 
@@ -255,6 +256,7 @@ fn decision(node: &Node) -> Result<Decision> {
     node.only(&[
         "activation",
         "blend_probabilities",
+        "resample_probabilities",
         "labels",
         "regions",
         "threshold",
@@ -291,6 +293,7 @@ fn decision(node: &Node) -> Result<Decision> {
     Ok(Decision {
         activation: optional(node, "activation", |node| node.word(&activations))?.unwrap_or(Activation::None),
         blend_probabilities: flag(node, "blend_probabilities")?,
+        resample_probabilities: flag(node, "resample_probabilities")?,
         rule,
         before_resampling: flag(node, "before_resampling")?,
         largest_component: flag(node, "largest_component")?,
@@ -322,7 +325,7 @@ mod tests {
             },
             "decision": {
                 "activation": "sigmoid", "regions": [{"channel": 1, "label": 300}, {"channel": 0, "label": 2}],
-                "threshold": 0.25, "before_resampling": true, "largest_component": true
+                "threshold": 0.25, "resample_probabilities": true, "before_resampling": true, "largest_component": true
             }
         })
     }
@@ -363,6 +366,7 @@ mod tests {
             decision: Decision {
                 activation: Activation::Sigmoid,
                 blend_probabilities: false,
+                resample_probabilities: true,
                 rule: Rule::Regions { threshold: 0.25, order: vec![(1, 300), (0, 2)] },
                 before_resampling: true,
                 largest_component: true,

@@ -144,6 +144,8 @@ pub struct Decision {
     pub activation: Activation,
     /// Whether tiles' probabilities are blended, and not what the network gives before the activation.
     pub blend_probabilities: bool,
+    /// Whether probabilities are resampled (MONAI's order), and not what the network gives before the activation (nnU-Net's).
+    pub resample_probabilities: bool,
     pub rule: Rule,
     /// Whether labels are decided on the model's grid, and resampled (nearest); else on the scan's.
     pub before_resampling: bool,
