@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples/python"))
-from planrt_ctypes import Model, PlanrtError  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[2] / "python"))
+from planrt import Engine as Model, Error as PlanrtError  # noqa: E402
 
 FORKED = 22  # PLANRT_ERROR_FORKED
 IMAGE = {"image": np.linspace(0, 1, 8**3, dtype=np.float32).reshape(1, 1, 8, 8, 8)}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds planrt, through examples/python/planrt_ctypes.py, against ONNX Runtime.
+"""Holds planrt, through the package planrt, against ONNX Runtime.
 
     PLANRT_LIBRARY=libplanrt.so.0 test_numerics.py MODELS [DEEPBRAIN.onnx HEAD.nii.gz]
 
@@ -16,8 +16,8 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported
 import numpy as np
 import onnxruntime
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples/python"))
-from planrt_ctypes import Model, PlanrtError  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[2] / "python"))
+from planrt import Engine as Model, Error as PlanrtError  # noqa: E402
 
 TOLERANCE = 1e-4
 HALF_TOLERANCE = 1e-3  # two steps of a float16 just below 1
@@ -87,7 +87,7 @@ def compare(results, expected, session):
 
 def small_models(folder):
     """(name, check) for each model that make_models.py wrote, but the one that is there to be slow, and the one whose output
-    has a shape that depends on the data, which needs more than planrt_ctypes.py offers."""
+    has a shape that depends on the data, for which `run` makes no memory."""
     for path in sorted(Path(folder).glob("*.onnx")):
         if path.stem not in ("slow", "places"):
             yield path.stem, lambda path=path: against_reference(path)

@@ -18,8 +18,8 @@ import onnx  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
 from onnx.backend.test.case.node import collect_testcases  # noqa: E402
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples/python"))
-from planrt_ctypes import Model, PlanrtError  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[2] / "python"))
+from planrt import Engine as Model, Error as PlanrtError  # noqa: E402
 
 REFUSED = Path(__file__).with_name("onnx_backend_refused.txt")
 # What planrt says of a model or of shapes that it does not run; any other code is a failure.

@@ -18,8 +18,8 @@ import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples/python"))
-from planrt_ctypes import Model, PlanrtError  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parents[2] / "python"))
+from planrt import Engine as Model, Error as PlanrtError  # noqa: E402
 
 FLOAT, INT64, HALF, BOOL, INT32, UINT8 = (
     TensorProto.FLOAT,

@@ -1,0 +1,52 @@
+"""planrt: runs TensorRT plans on NVIDIA GPUs, and ONNX models on any CPU.
+
+    import numpy as np, planrt
+
+    engine = planrt.Engine("deepbrain.onnx")             # or a TensorRT plan
+    prob = engine.run({"image": image})["prob"]          # numpy arrays in and out
+
+    with planrt.Session(engine) as session:              # requests of many threads, batched
+        requests = [session.submit({"image": image}) for image in images]
+        results = [request.result()["prob"] for request in requests]
+
+The library is found where PLANRT_LIBRARY says, else beside this package, else on the loader's path; it is loaded at the first use,
+or by `load_library(path)`.
+"""
+
+import os as _os
+
+from ._build import BuildFeatures, HardwareCompatibility, InstanceNormalization, Plan, Precision, build
+from ._engine import Context, Engine
+from ._errors import Error, ErrorCode
+from ._library import load as _load
+from ._runtime import DeviceArray, Runtime, Stream, devices, doctor, version
+from ._session import Request, Session
+from ._tensors import TensorInfo
+
+__all__ = [
+    "BuildFeatures",
+    "Context",
+    "DeviceArray",
+    "Engine",
+    "Error",
+    "ErrorCode",
+    "HardwareCompatibility",
+    "InstanceNormalization",
+    "Plan",
+    "Precision",
+    "Request",
+    "Runtime",
+    "Session",
+    "Stream",
+    "TensorInfo",
+    "build",
+    "devices",
+    "doctor",
+    "load_library",
+    "version",
+]
+
+
+def load_library(path: "str | _os.PathLike[str] | None" = None) -> None:
+    """Loads planrt's library now, from a file of the caller's choice; `ImportError` where that is not to be had."""
+    _load(path)

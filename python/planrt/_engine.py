@@ -1,0 +1,265 @@
+"""Engines and contexts."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from ctypes import byref, c_int32, c_int64, c_size_t, c_void_p
+from typing import TYPE_CHECKING, Any, Union
+
+from . import _library
+from ._errors import Error, ErrorCode
+from ._library import load, new, own
+from ._runtime import Runtime, Stream, default_runtime, path_bytes
+from ._tensors import (
+    Lent,
+    Outputs,
+    TensorInfo,
+    _NAMES,
+    array_of,
+    check_names,
+    lend_input,
+    lend_output,
+    new_output,
+    shaped,
+    wanted_outputs,
+)
+
+if TYPE_CHECKING:
+    from ._build import Plan
+
+_INPUT = 1
+_BACKENDS = {1: "TensorRT", 2: "CPU"}
+_STATISTICS = {
+    "weights_size": 1,
+    "stripped_weights_size": 2,
+    "streamable_weights_size": 3,
+    "weight_streaming_budget": 4,
+    "aux_streams": 5,
+}
+
+Model = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, "Plan"]
+
+
+def address_of(data: bytes | bytearray | memoryview) -> tuple[Any, int]:
+    """What a C function reads of bytes, without a copy where they allow that."""
+    view = memoryview(data).cast("B")
+    if view.readonly:
+        whole = data if isinstance(data, bytes) else bytes(view)
+        return ctypes.cast(ctypes.c_char_p(whole), c_void_p), len(whole)
+    return (ctypes.c_char * len(view)).from_buffer(view), len(view)
+
+
+class Engine:
+    """A loaded model: a TensorRT plan on a GPU, or an ONNX model on the CPU. Any thread may use it, several at once.
+
+    `model` is a file's path, a model's bytes, or a `Plan`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        runtime: Runtime | None = None,
+        *,
+        threads: int = 0,
+        shape_cache: int = 0,
+        lean_runtime: str | os.PathLike[str] | None = None,
+        weight_streaming_budget: int | None = None,
+    ):
+        library = load()
+        self.runtime = runtime or default_runtime()
+        options = new("planrt_engine_options_new")
+        try:
+            library.planrt_engine_options_set_cpu_threads(options, threads)
+            library.planrt_engine_options_set_cpu_shape_cache(options, shape_cache)
+            library.planrt_engine_options_set_lean_runtime(options, path_bytes(lean_runtime))
+            if weight_streaming_budget is not None:
+                library.planrt_engine_options_set_weight_streaming_budget(options, weight_streaming_budget)
+            self._handle = self._load(model, options)
+        finally:
+            library.planrt_engine_options_delete(options)
+        own(self, "engine", self._handle)
+        self._describe()
+
+    def _load(self, model: Model, options: c_void_p) -> c_void_p:
+        if isinstance(model, (str, os.PathLike)):
+            return new("planrt_engine_load_file", self.runtime._handle, path_bytes(model), options)
+        data = model if isinstance(model, (bytes, bytearray, memoryview)) else model.data
+        address, size = address_of(data)
+        return new("planrt_engine_load_memory", self.runtime._handle, address, size, options)
+
+    def _describe(self) -> None:
+        library = load()
+        self.name: str = library.planrt_engine_get_name(self._handle).decode(errors="replace")
+        self.device_name: str = library.planrt_engine_get_device_name(self._handle).decode(errors="replace")
+        self.backend: str = _BACKENDS.get(library.planrt_engine_get_backend(self._handle), "unknown")
+        """ "TensorRT" or "CPU"."""
+        tensors = [self._tensor(i) for i in range(library.planrt_engine_get_tensor_count(self._handle))]
+        self.inputs: dict[str, TensorInfo] = {tensor.name: tensor for tensor in tensors if tensor.is_input}
+        self.outputs: dict[str, TensorInfo] = {tensor.name: tensor for tensor in tensors if not tensor.is_input}
+        # For `run`; none refers to this object, so that no cycle holds device memory.
+        self._idle: deque[Context] = deque()
+
+    def _tensor(self, index: int) -> TensorInfo:
+        library = load()
+        info = _library.TensorInfo()
+        library.planrt_engine_get_tensor_info(self._handle, index, byref(info))
+        names = [library.planrt_engine_get_dimension_name(self._handle, index, axis) for axis in range(info.rank)]
+        return TensorInfo(
+            name=info.name.decode(),
+            is_input=info.role == _INPUT,
+            element_type=_NAMES[info.element_type - 1],
+            shape=tuple(info.shape[: info.rank]),
+            dimension_names=tuple(name and name.decode() for name in names),
+        )
+
+    def __repr__(self) -> str:
+        return f"<planrt.Engine {self.name!r} on {self.device_name}>"
+
+    def context(self) -> Context:
+        """A new execution context."""
+        return Context(self)
+
+    def run(self, inputs: Mapping[str, Any], outputs: Outputs = None) -> dict[str, Any]:
+        """Runs the model, as `Context.run`, on a context that the engine keeps for it; any thread, several at once."""
+        try:
+            context = self._idle.pop()
+        except IndexError:
+            context = self.context()
+        try:
+            results = context.run(inputs, outputs)
+        except Error as error:
+            if error.code not in (ErrorCode.POISONED, ErrorCode.INTERNAL):
+                self._idle.append(context)
+            raise
+        self._idle.append(context)
+        return results
+
+    def profiles(self) -> list[dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]]:
+        """Each optimization profile: for each input its smallest, best and largest shape. Empty on the CPU."""
+        library = load()
+        found = []
+        for number in range(library.planrt_engine_get_profile_count(self._handle)):
+            profile = {}
+            for name in self.inputs:
+                shape = _library.ProfileShape()
+                library.planrt_engine_get_profile_shape(self._handle, number, name.encode(), byref(shape))
+                minimum, best, maximum = (tuple(part[: shape.rank]) for part in (shape.min, shape.opt, shape.max))
+                profile[name] = (minimum, best, maximum)
+            found.append(profile)
+        return found
+
+    def device_memory_size(self, profile: int | None = None) -> int:
+        """Bytes of device memory that one context takes, besides its inputs and outputs; 0 on the CPU."""
+        if profile is None:
+            return load().planrt_engine_get_device_memory_size(self._handle)  # type: ignore[no-any-return]
+        size = c_size_t()
+        load().planrt_engine_get_profile_device_memory_size(self._handle, profile, byref(size))
+        return size.value
+
+    def statistic(self, name: str) -> int:
+        """What TensorRT knows of a plan: `weights_size`, `streamable_weights_size`, `aux_streams`, ..."""
+        if name not in _STATISTICS:
+            raise ValueError(f"there is no statistic {name!r}; there are {sorted(_STATISTICS)}")
+        value = c_int64()
+        load().planrt_engine_get_statistic(self._handle, _STATISTICS[name], byref(value))
+        return value.value
+
+    def metadata(self) -> dict[str, Any]:
+        """What the model's file says of itself."""
+        return json.loads(_library.text("planrt_engine_get_metadata_json", self._handle))  # type: ignore[no-any-return]
+
+    def layers(self) -> list[Any]:
+        """The model's layers, as TensorRT's inspector has them, or an ONNX model's nodes."""
+        return json.loads(_library.text("planrt_engine_get_layers_json", self._handle))["Layers"]  # type: ignore[no-any-return]
+
+
+class Context:
+    """One execution context of an engine: for one thread at a time."""
+
+    def __init__(self, engine: Engine):
+        self._handle = new("planrt_context_new", engine._handle)
+        own(self, "context", self._handle)
+        self.inputs, self.outputs = engine.inputs, engine.outputs
+        self._bound: dict[str, Any] = {}
+
+    def run(self, inputs: Mapping[str, Any], outputs: Outputs = None) -> dict[str, Any]:
+        """Runs the model from host memory to host memory: an array for each input gives one for each output.
+
+        Arrays are lent as they are where they are dense and of a type that planrt takes, else copied. `outputs` names
+        the outputs that are wanted, or maps their names to arrays to write to: those are returned, cut to what was
+        written. An output whose shape depends on the data needs an array as large as it can become.
+        """
+        check_names(inputs, self.inputs)
+        wanted = wanted_outputs(outputs, self.outputs)
+        lent_in = [lend_input(self.inputs[name], value) for name, value in inputs.items()]
+        for one in lent_in:
+            self._set_shape(one)
+        lent_out = []
+        for name, value in wanted.items():
+            info = self.outputs[name]
+            lent_out.append(new_output(info, self.shape(name)) if value is None else lend_output(info, value))
+        load().planrt_context_run(self._handle, *array_of(lent_in), *array_of(lent_out))
+        return {one.info.name: self._written(one) for one in lent_out}
+
+    def _set_shape(self, lent: Lent) -> None:
+        name = lent.info.name.encode()
+        load().planrt_context_set_shape(self._handle, name, lent.tensor.shape, lent.tensor.rank)
+
+    def _written(self, lent: Lent) -> Any:
+        return shaped(lent.value, _library.shape("planrt_context_get_output_shape", self._handle, lent.info.name))
+
+    def set_profile(self, profile: int) -> None:
+        """Fixes the optimization profile; -1 leaves the choice to planrt."""
+        load().planrt_context_set_profile(self._handle, profile)
+
+    def profile(self) -> int:
+        """The optimization profile in use; -1 where there is none."""
+        profile = c_int32()
+        load().planrt_context_get_profile(self._handle, byref(profile))
+        return profile.value
+
+    def set_shape(self, name: str, shape: Sequence[int]) -> None:
+        """Sets the shape of an input."""
+        extents = (c_int64 * max(len(shape), 1))(*shape)
+        load().planrt_context_set_shape(self._handle, name.encode(), extents, len(shape))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of an input or output as it follows from the inputs' shapes as set."""
+        return _library.shape("planrt_context_get_shape", self._handle, name)
+
+    def output_shape(self, name: str) -> tuple[int, ...]:
+        """The shape that an output had in the last run."""
+        return _library.shape("planrt_context_get_output_shape", self._handle, name)
+
+    def bind(self, name: str, memory: Any, stream: Stream | None = None) -> None:
+        """Binds memory to an input or output for `enqueue`: a tensor on the GPU (numpy arrays on the CPU), not copied.
+
+        An input gets the memory's shape. The context keeps the memory alive. With `stream` that stream is ordered
+        behind the work that the memory's library (torch, cupy) has under way on it.
+        """
+        native = (stream.native or 1) if stream is not None else None
+        order = stream._order if stream is not None else None
+        info = self.inputs.get(name) or self.outputs.get(name)
+        if info is None:
+            raise Error(ErrorCode.NOT_FOUND, f"the model has no tensor {name!r}")
+        lent = lend_output(info, memory, native, *([order] if order else []))
+        if lent.tensor.element_type != _NAMES.index(info.element_type) + 1:
+            raise TypeError(f"{name!r} holds {info.element_type}; memory that is bound is not converted")
+        if info.is_input:
+            self._set_shape(lent)
+        address = lent.tensor.input_data or lent.tensor.output_data
+        load().planrt_context_bind(self._handle, name.encode(), address, lent.tensor.size_bytes)
+        self._bound[name] = lent.keep
+
+    def enqueue(self, stream: Stream | None = None) -> None:
+        """Runs with the bound memory. On a GPU the work is given to the stream and the call returns."""
+        load().planrt_context_enqueue(self._handle, stream._handle if stream is not None else None)
+        self._stream = stream  # it must live as long as the work
+
+    def cancel(self) -> None:
+        """Asks the run under way, or else the next one, to end with `ErrorCode.CANCELLED`. Any thread."""
+        load().planrt_context_cancel(self._handle)

@@ -1,0 +1,330 @@
+"""The library and its functions, as planrt.h has them: those that can fail raise `planrt.Error`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import weakref
+from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64
+from ctypes import c_void_p
+from pathlib import Path
+from typing import Any
+
+from ._errors import Error
+
+API_VERSION = (0, 2)  # the interface that this package was written for
+MAX_RANK = 8
+BATCH_SIZES = 66
+
+Extents = c_int64 * MAX_RANK
+
+
+class _Sized(ctypes.Structure):
+    """A struct that begins with its own size."""
+
+    def __init__(self, **fields: Any):
+        super().__init__(struct_size=ctypes.sizeof(self), **fields)
+
+
+class Tensor(_Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("name", c_char_p),
+        ("input_data", c_void_p),
+        ("output_data", c_void_p),
+        ("size_bytes", c_size_t),
+        ("element_type", c_int32),
+        ("memory_kind", c_int32),
+        ("rank", c_int32),
+        ("shape", Extents),
+    ]
+
+
+class TensorInfo(_Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("name", c_char_p),
+        ("role", c_int32),
+        ("element_type", c_int32),
+        ("memory_kind", c_int32),
+        ("rank", c_int32),
+        ("shape", Extents),
+    ]
+
+
+class ProfileShape(_Sized):
+    _fields_ = [("struct_size", c_size_t), ("rank", c_int32), ("min", Extents), ("opt", Extents), ("max", Extents)]
+
+
+LogCallback = CFUNCTYPE(None, c_void_p, c_int32, c_char_p)
+ReleaseCallback = CFUNCTYPE(None, c_void_p)
+RequestCallback = CFUNCTYPE(None, c_void_p, c_void_p)
+BuildProgress = CFUNCTYPE(c_bool, c_void_p, c_char_p, c_char_p, c_int32, c_int32)
+
+
+class RequestOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("timeout_us", c_int64),
+        ("priority", c_int32),
+        ("copy_in_background", c_int32),
+        ("stream", c_void_p),
+        ("event", c_void_p),
+        ("callback", RequestCallback),
+        ("user_data", c_void_p),
+    ]
+
+
+class SessionStatistics(_Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        *[
+            (name, c_uint64)
+            for name in (
+                "submitted",
+                "refused",
+                "succeeded",
+                "failed",
+                "cancelled",
+                "timed_out",
+                "waiting_requests",
+                "running_items",
+                "items",
+            )
+        ],
+        *[(f"{what}_p{part}_us", c_double) for what in ("queue", "run", "total") for part in (50, 90, 99)],
+        ("utilization", c_double),
+        ("batches", c_uint64 * BATCH_SIZES),
+    ]
+
+
+# The arguments of the functions that return an error, or null. Handles are void pointers.
+_HANDLE, _OUT, _STRING_OUT = c_void_p, POINTER(c_void_p), POINTER(c_void_p)
+_SHAPE_OUT = [POINTER(c_int64), POINTER(c_int32)]
+_TENSORS = [POINTER(Tensor), c_size_t]
+FALLIBLE: dict[str, list[Any]] = {
+    "planrt_describe_devices": [_STRING_OUT],
+    "planrt_doctor": [_HANDLE, c_char_p, _STRING_OUT, POINTER(c_bool)],
+    "planrt_runtime_options_new": [_OUT],
+    "planrt_runtime_options_set_device": [_HANDLE, c_int32],
+    "planrt_runtime_options_set_tensorrt_path": [_HANDLE, c_char_p],
+    "planrt_runtime_options_add_plugin_library": [_HANDLE, c_char_p],
+    "planrt_runtime_options_set_standard_plugins": [_HANDLE, c_bool],
+    "planrt_runtime_options_set_engine_host_code_allowed": [_HANDLE, c_bool],
+    "planrt_runtime_options_set_log": [_HANDLE, LogCallback, c_void_p, ReleaseCallback, c_int32],
+    "planrt_runtime_new": [_HANDLE, _OUT],
+    "planrt_runtime_load_tensorrt": [_HANDLE],
+    "planrt_runtime_describe": [_HANDLE, _STRING_OUT],
+    "planrt_engine_options_new": [_OUT],
+    "planrt_engine_options_set_cpu_threads": [_HANDLE, c_int32],
+    "planrt_engine_options_set_cpu_shape_cache": [_HANDLE, c_int32],
+    "planrt_engine_options_set_lean_runtime": [_HANDLE, c_char_p],
+    "planrt_engine_options_set_weight_streaming_budget": [_HANDLE, c_int64],
+    "planrt_engine_load_file": [_HANDLE, c_char_p, _HANDLE, _OUT],
+    "planrt_engine_load_memory": [_HANDLE, c_void_p, c_size_t, _HANDLE, _OUT],
+    "planrt_engine_get_tensor_info": [_HANDLE, c_int32, POINTER(TensorInfo)],
+    "planrt_engine_get_profile_shape": [_HANDLE, c_int32, c_char_p, POINTER(ProfileShape)],
+    "planrt_engine_get_profile_device_memory_size": [_HANDLE, c_int32, POINTER(c_size_t)],
+    "planrt_engine_get_statistic": [_HANDLE, c_int32, POINTER(c_int64)],
+    "planrt_engine_get_metadata_json": [_HANDLE, _STRING_OUT],
+    "planrt_engine_get_layers_json": [_HANDLE, _STRING_OUT],
+    "planrt_build_options_new": [_OUT],
+    "planrt_build_options_set_profile_shape": [_HANDLE, c_int32, c_char_p, POINTER(ProfileShape)],
+    "planrt_build_options_set_precision": [_HANDLE, c_uint32],
+    "planrt_build_options_keep_float32_node": [_HANDLE, c_char_p],
+    "planrt_build_options_keep_float32_operator": [_HANDLE, c_char_p],
+    "planrt_build_options_set_workspace_limit": [_HANDLE, c_size_t],
+    "planrt_build_options_set_timing_cache": [_HANDLE, c_char_p],
+    "planrt_build_options_set_optimization_level": [_HANDLE, c_int32],
+    "planrt_build_options_set_features": [_HANDLE, c_uint32],
+    "planrt_build_options_set_hardware_compatibility": [_HANDLE, c_int32],
+    "planrt_build_options_set_instance_normalization": [_HANDLE, c_int32],
+    "planrt_build_options_set_weights_folder": [_HANDLE, c_char_p],
+    "planrt_build_options_set_progress": [_HANDLE, BuildProgress, c_void_p],
+    "planrt_build_file": [_HANDLE, c_char_p, _HANDLE, _OUT],
+    "planrt_build_memory": [_HANDLE, c_void_p, c_size_t, _HANDLE, _OUT],
+    "planrt_plan_save": [_HANDLE, c_char_p],
+    "planrt_buffer_new": [_HANDLE, c_int32, c_size_t, _OUT],
+    "planrt_stream_new": [_HANDLE, c_int32, _OUT],
+    "planrt_stream_wrap": [_HANDLE, c_void_p, _OUT],
+    "planrt_stream_synchronize": [_HANDLE],
+    "planrt_stream_query": [_HANDLE, POINTER(c_bool)],
+    "planrt_stream_wait_for": [_HANDLE, _HANDLE],
+    "planrt_stream_copy": [_HANDLE, c_void_p, c_void_p, c_size_t],
+    "planrt_context_new": [_HANDLE, _OUT],
+    "planrt_context_set_profile": [_HANDLE, c_int32],
+    "planrt_context_get_profile": [_HANDLE, POINTER(c_int32)],
+    "planrt_context_set_shape": [_HANDLE, c_char_p, POINTER(c_int64), c_int32],
+    "planrt_context_get_shape": [_HANDLE, c_char_p, *_SHAPE_OUT],
+    "planrt_context_get_output_shape": [_HANDLE, c_char_p, *_SHAPE_OUT],
+    "planrt_context_bind": [_HANDLE, c_char_p, c_void_p, c_size_t],
+    "planrt_context_enqueue": [_HANDLE, _HANDLE],
+    "planrt_context_run": [_HANDLE, *_TENSORS, *_TENSORS],
+    "planrt_request_get_output_shape": [_HANDLE, c_char_p, *_SHAPE_OUT],
+    "planrt_request_order_stream": [_HANDLE, _HANDLE],
+    "planrt_session_options_new": [_OUT],
+    "planrt_session_options_set_largest_batch": [_HANDLE, c_int32],
+    "planrt_session_options_set_preferred_batches": [_HANDLE, POINTER(c_int32), c_size_t],
+    "planrt_session_options_set_max_delay": [_HANDLE, c_int64],
+    "planrt_session_options_set_queue": [_HANDLE, c_int32, c_int32],
+    "planrt_session_options_set_contexts": [_HANDLE, c_int32],
+    "planrt_session_options_set_memory_budget": [_HANDLE, c_size_t],
+    "planrt_session_options_set_retry": [_HANDLE, c_bool],
+    "planrt_session_new": [POINTER(c_void_p), c_size_t, _HANDLE, _OUT],
+    "planrt_session_submit": [_HANDLE, *_TENSORS, *_TENSORS, POINTER(RequestOptions), _OUT],
+    "planrt_session_run": [_HANDLE, *_TENSORS, *_TENSORS, POINTER(RequestOptions)],
+    "planrt_session_get_statistics": [_HANDLE, POINTER(SessionStatistics)],
+    "planrt_session_get_metrics_text": [_HANDLE, _STRING_OUT],
+    "planrt_session_describe": [_HANDLE, _STRING_OUT],
+}
+
+# The others: result and arguments.
+INFALLIBLE: dict[str, tuple[Any, list[Any]]] = {
+    "planrt_api_version": (None, [POINTER(c_uint32), POINTER(c_uint32)]),
+    "planrt_version": (c_char_p, []),
+    "planrt_string_delete": (None, [c_void_p]),
+    "planrt_error_get_code": (c_int32, [_HANDLE]),
+    "planrt_error_get_message": (c_char_p, [_HANDLE]),
+    "planrt_error_get_detail": (c_char_p, [_HANDLE]),
+    "planrt_error_get_cuda_code": (c_int32, [_HANDLE]),
+    "planrt_engine_get_backend": (c_int32, [_HANDLE]),
+    "planrt_engine_get_name": (c_char_p, [_HANDLE]),
+    "planrt_engine_get_device_name": (c_char_p, [_HANDLE]),
+    "planrt_engine_get_tensor_count": (c_int32, [_HANDLE]),
+    "planrt_engine_get_profile_count": (c_int32, [_HANDLE]),
+    "planrt_engine_get_device_memory_size": (c_size_t, [_HANDLE]),
+    "planrt_engine_get_dimension_name": (c_char_p, [_HANDLE, c_int32, c_int32]),
+    "planrt_plan_get_data": (c_void_p, [_HANDLE]),
+    "planrt_plan_get_size": (c_size_t, [_HANDLE]),
+    "planrt_buffer_get_data": (c_void_p, [_HANDLE]),
+    "planrt_stream_get_native": (c_void_p, [_HANDLE]),
+    "planrt_context_cancel": (None, [_HANDLE]),
+    "planrt_request_cancel": (None, [_HANDLE]),
+    **{
+        f"planrt_{kind}_delete": (None, [_HANDLE])
+        for kind in (
+            "error",
+            "runtime_options",
+            "runtime",
+            "engine_options",
+            "engine",
+            "build_options",
+            "plan",
+            "buffer",
+            "stream",
+            "context",
+            "request",
+            "session_options",
+            "session",
+        )
+    },
+}
+
+_lock = threading.Lock()
+_loaded: ctypes.CDLL | None = None
+
+
+def _candidate(path: str | os.PathLike[str] | None) -> str:
+    if path is not None:
+        return os.fspath(path)
+    if named := os.environ.get("PLANRT_LIBRARY"):
+        return named
+    beside = Path(__file__).with_name("libplanrt.so.0")
+    if beside.exists():
+        return str(beside)
+    return {"win32": "planrt.dll", "darwin": "libplanrt.0.dylib"}.get(sys.platform, "libplanrt.so.0")
+
+
+def raise_error(handle: int) -> None:
+    """Raises what the handle, which is deleted, says."""
+    library = load()
+    try:
+        raise error_of(handle)
+    finally:
+        library.planrt_error_delete(handle)
+
+
+def error_of(handle: int) -> Error:
+    library = load()
+    return Error(
+        library.planrt_error_get_code(handle),
+        library.planrt_error_get_message(handle).decode(errors="replace"),
+        library.planrt_error_get_detail(handle).decode(errors="replace"),
+        library.planrt_error_get_cuda_code(handle),
+    )
+
+
+def _check(handle: int | None, _function: Any, _arguments: Any) -> None:
+    if handle:
+        raise_error(handle)
+
+
+def load(path: str | os.PathLike[str] | None = None) -> ctypes.CDLL:
+    """The library: `path`, or what PLANRT_LIBRARY names, or the one beside this package, or the loader's.
+
+    It is loaded once a process, at the first call; `ImportError` where there is none, or one of another interface.
+    """
+    global _loaded
+    if _loaded is not None:
+        if path is not None and os.fspath(path) != _loaded._name:
+            raise ImportError(f"planrt is loaded already, from {_loaded._name}: name the library before it is used")
+        return _loaded
+    with _lock:
+        if _loaded is None:
+            _loaded = _declared(_candidate(path))
+    return _loaded
+
+
+def _declared(name: str) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(name)
+    except OSError as error:
+        raise ImportError(
+            f"planrt's library does not load: {error}. Let PLANRT_LIBRARY name libplanrt.so.0, or put it on the loader's path"
+        ) from error
+    try:
+        library.planrt_api_version.restype = None
+    except AttributeError:
+        raise ImportError(f"{name} is not planrt's library: it has no planrt_api_version") from None
+    major, minor = c_uint32(), c_uint32()
+    library.planrt_api_version(byref(major), byref(minor))
+    if (major.value, minor.value) != API_VERSION:
+        wanted = ".".join(map(str, API_VERSION))
+        raise ImportError(f"{name} has interface {major.value}.{minor.value}; this package was written for {wanted}")
+    for function_name, (result, arguments) in INFALLIBLE.items():
+        function = getattr(library, function_name)
+        function.restype, function.argtypes = result, arguments
+    for function_name, arguments in FALLIBLE.items():
+        function = getattr(library, function_name)
+        function.restype, function.argtypes, function.errcheck = c_void_p, arguments, _check
+    return library
+
+
+def new(function: str, *arguments: Any) -> c_void_p:
+    """Calls a function whose last argument receives a handle."""
+    handle = c_void_p()
+    getattr(load(), function)(*arguments, byref(handle))
+    return handle
+
+
+def own(owner: object, kind: str, handle: c_void_p) -> weakref.finalize[Any, Any]:
+    """Deletes the handle with its owner, in whatever order: planrt counts references."""
+    return weakref.finalize(owner, getattr(load(), f"planrt_{kind}_delete"), handle)
+
+
+def text(function: str, *arguments: Any) -> str:
+    """Calls a function whose last argument receives a string."""
+    handle = new(function, *arguments)
+    try:
+        return ctypes.string_at(handle.value).decode() if handle.value else ""
+    finally:
+        load().planrt_string_delete(handle)
+
+
+def shape(function: str, handle: c_void_p, name: str) -> tuple[int, ...]:
+    """Calls a function whose last arguments receive a shape."""
+    extents, rank = Extents(), c_int32()
+    getattr(load(), function)(handle, name.encode(), extents, byref(rank))
+    return tuple(extents[: rank.value])

@@ -1,0 +1,376 @@
+#!/usr/bin/env python3
+"""The package on the CPU: PLANRT_LIBRARY=libplanrt.so.0 PLANRT_MODELS=folder test_package.py
+
+The folder is what tests/models/make_models.py wrote; PLANRT_HEADER names planrt.h.
+"""
+
+import asyncio
+import concurrent.futures
+import ctypes
+import gc
+import logging
+import os
+import pickle
+import re
+import sys
+import threading
+import unittest
+import weakref
+from pathlib import Path
+
+import numpy as np
+import planrt
+from planrt import Engine, Error, ErrorCode, Session, _library
+
+MODELS = Path(os.environ["PLANRT_MODELS"])
+IMAGE = np.linspace(0, 1, 2 * 8**3, dtype=np.float32).reshape(2, 1, 8, 8, 8)
+
+
+class HostTensor:
+    """A tensor of another library's in host memory."""
+
+    def __init__(self, array):
+        self.array, self.exports = array, 0
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __dlpack__(self, **arguments):
+        self.exports += 1
+        return self.array.__dlpack__(**arguments)
+
+
+class Case(unittest.TestCase):
+    def fails(self, code, text, call, *arguments, **named):
+        with self.assertRaises(Error) as caught:
+            call(*arguments, **named)
+        self.assertEqual(caught.exception.code, code)
+        self.assertIn(text, str(caught.exception))
+        return caught.exception
+
+
+class Header(unittest.TestCase):
+    """The functions are declared as planrt.h has them."""
+
+    # What a C type is here: handles and structs by their kinds.
+    KINDS = {
+        "int32_t": ctypes.c_int32,
+        "uint32_t": ctypes.c_uint32,
+        "int64_t": ctypes.c_int64,
+        "size_t": ctypes.c_size_t,
+        "bool": ctypes.c_bool,
+        "const char *": ctypes.c_char_p,
+        "char **": ctypes.POINTER(ctypes.c_void_p),
+        "void": None,
+        "planrt_tensor *": ctypes.POINTER(_library.Tensor),
+        "planrt_tensor_info *": ctypes.POINTER(_library.TensorInfo),
+        "planrt_profile_shape *": ctypes.POINTER(_library.ProfileShape),
+        "planrt_request_options *": ctypes.POINTER(_library.RequestOptions),
+        "planrt_session_statistics *": ctypes.POINTER(_library.SessionStatistics),
+        "planrt_log_callback": _library.LogCallback,
+        "planrt_release_callback": _library.ReleaseCallback,
+        "planrt_build_progress": _library.BuildProgress,
+        "int32_t *": ctypes.POINTER(ctypes.c_int32),
+        "uint32_t *": ctypes.POINTER(ctypes.c_uint32),
+        "int64_t *": ctypes.POINTER(ctypes.c_int64),
+        "size_t *": ctypes.POINTER(ctypes.c_size_t),
+        "bool *": ctypes.POINTER(ctypes.c_bool),
+    }
+
+    @classmethod
+    def setUpClass(cls):
+        cls.text = re.sub(r"/\*.*?\*/", "", Path(os.environ["PLANRT_HEADER"]).read_text(), flags=re.S)
+        cls.numbers = {name: kind for kind, name in re.findall(r"typedef (u?int32_t) (planrt_\w+);", cls.text)}
+
+    def kind(self, declared):
+        """What a parameter is in ctypes."""
+        plain = re.sub(r"\s+", " ", declared.replace("struct ", "")).strip()
+        stars = plain.count("*")
+        words = [word for word in plain.replace("*", " ").split() if word != "const"]
+        name = self.numbers.get(words[0], words[0])
+        if name == "char" and stars == 1 and "const" in plain:
+            return ctypes.c_char_p
+        known = self.KINDS.get(f"{name} {'*' * stars}".strip())
+        if known is not None or name == "void" and stars == 0:
+            return known
+        return ctypes.c_void_p if stars == 1 else ctypes.POINTER(ctypes.c_void_p)
+
+    def test_the_functions_are_those_of_the_header(self):
+        declared = {}
+        pattern = r"(struct planrt_error \*|const char \*|const void \*|void \*|\w+ )\s*(planrt_\w+)\(([^()]*)\);"
+        for result, name, parameters in re.findall(pattern, self.text):
+            arguments = [] if parameters.strip() == "void" else [self.kind(one) for one in parameters.split(",")]
+            declared[name] = (result, arguments)
+        self.assertGreater(len(declared), 100)
+        for name, arguments in _library.FALLIBLE.items():
+            self.assertEqual(declared[name], ("struct planrt_error *", arguments), name)
+        for name, (result, arguments) in _library.INFALLIBLE.items():
+            self.assertEqual(declared[name][1], arguments, name)
+            self.assertIs(self.kind(declared[name][0]), result, name)
+
+    def test_the_constants_are_those_of_the_header(self):
+        constants = {name: int(value) for name, value in re.findall(r"#define PLANRT_(\w+) (-?\d+)$", self.text, re.M)}
+        self.assertEqual(_library.API_VERSION, (constants["API_MAJOR"], constants["API_MINOR"]))
+        self.assertEqual(_library.MAX_RANK, constants["MAX_RANK"])
+        self.assertEqual(_library.BATCH_SIZES, constants["BATCH_SIZES"])
+        for kinds, prefix in (
+            (ErrorCode, "ERROR"),
+            (planrt.Precision, "PRECISION"),
+            (planrt.BuildFeatures, "BUILD"),
+            (planrt.HardwareCompatibility, "HARDWARE"),
+            (planrt.InstanceNormalization, "INSTANCE_NORMALIZATION"),
+        ):
+            ours = {f"{prefix}_{one.name}": one.value for one in kinds.__members__.values() if one.value}
+            theirs = {n: v for n, v in constants.items() if n.startswith(prefix + "_") and v}
+            self.assertEqual(ours, theirs)
+        names = planrt._tensors._NAMES
+        self.assertEqual([constants[name.upper()] for name in names], list(range(1, len(names) + 1)))
+
+    def test_the_structs_have_the_fields_of_the_header(self):
+        for struct, name in (
+            (_library.Tensor, "tensor"),
+            (_library.TensorInfo, "tensor_info"),
+            (_library.ProfileShape, "profile_shape"),
+            (_library.RequestOptions, "request_options"),
+            (_library.SessionStatistics, "session_statistics"),
+        ):
+            body = re.search(rf"typedef struct planrt_{name} {{(.*?)}} planrt_{name};", self.text, re.S)[1]
+            fields = re.findall(r"(\w+)(?:\[\w+\])?;", body)
+            self.assertEqual([field for field, _ in struct._fields_], fields)
+
+
+class Running(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine(MODELS / "small.onnx", threads=2)
+        cls.expected = cls.engine.run({"image": IMAGE})["prob"]
+
+    def same(self, result):
+        np.testing.assert_array_equal(result["prob"], self.expected)
+
+    def test_what_a_model_says_of_itself(self):
+        self.assertEqual((self.engine.backend, self.engine.name), ("CPU", "small"))
+        image = self.engine.inputs["image"]
+        self.assertEqual((image.shape, image.dimension_names[0]), ((-1, 1, 8, 8, 8), "batch"))
+        self.assertEqual((image.element_type, image.dtype), ("float32", np.float32))
+        self.assertEqual(self.engine.metadata()["format"], "onnx")
+        self.assertTrue(self.engine.layers())
+        self.assertEqual(self.engine.profiles(), [])
+        self.fails(ErrorCode.UNSUPPORTED, "", self.engine.statistic, "weights_size")
+        self.assertEqual(planrt.version().split(".")[:2], list(map(str, _library.API_VERSION)))
+
+    def test_models_come_from_bytes_too(self):
+        data = (MODELS / "small.onnx").read_bytes()
+        for model in (data, bytearray(data), memoryview(data)):
+            self.same(Engine(model, threads=2).run({"image": IMAGE}))
+
+    def test_inputs_are_lent_or_converted(self):
+        wide = np.zeros((2, 1, 8, 8, 16), np.float32)
+        wide[..., ::2] = IMAGE
+        foreign = IMAGE.astype(">f4")
+        for image in (IMAGE.astype(np.float64), IMAGE.tolist(), wide[..., ::2], np.asfortranarray(IMAGE), foreign):
+            self.same(self.engine.run({"image": image}))
+        half = self.engine.run({"image": IMAGE.astype(np.float16)})["prob"]
+        np.testing.assert_allclose(half, self.expected, atol=1e-2)
+        self.assertEqual(half.dtype, np.float32)
+        whole = (IMAGE * 100).astype(np.int16)
+        np.testing.assert_array_equal(
+            self.engine.run({"image": whole})["prob"], self.engine.run({"image": whole.astype(np.float32)})["prob"]
+        )
+        with self.assertRaises(TypeError):
+            self.engine.run({"image": IMAGE.astype(np.complex64)})
+
+    def test_dense_memory_is_not_copied(self):
+        info = self.engine.inputs["image"]
+        for image in (IMAGE, IMAGE.astype(np.float64), IMAGE.astype(np.uint16), HostTensor(IMAGE)):
+            lent = planrt._tensors.lend_input(info, image)
+            array = getattr(image, "array", image)
+            self.assertEqual(lent.tensor.input_data, array.ctypes.data)
+
+    def test_tensors_of_other_libraries(self):
+        tensor = HostTensor(IMAGE)
+        self.same(self.engine.run({"image": tensor}))
+        self.assertEqual(tensor.exports, 1)
+        turned = HostTensor(np.asfortranarray(IMAGE))
+        self.same(self.engine.run({"image": turned}))
+        output = HostTensor(np.zeros_like(self.expected))
+        self.assertIs(self.engine.run({"image": IMAGE}, {"prob": output})["prob"], output)
+        np.testing.assert_array_equal(output.array, self.expected)
+        with self.assertRaisesRegex(ValueError, "not dense"):
+            self.engine.run({"image": IMAGE}, {"prob": HostTensor(np.asfortranarray(self.expected))})
+
+    def test_a_tensor_lives_as_long_as_it_is_lent(self):
+        array = IMAGE.copy()
+        gone = weakref.ref(array)
+        lent = planrt._tensors.lend_input(self.engine.inputs["image"], HostTensor(array))
+        del array
+        gc.collect()
+        self.assertIsNotNone(gone())
+        del lent
+        gc.collect()
+        self.assertIsNone(gone())
+
+    def test_outputs_go_where_the_caller_says(self):
+        for dtype in (np.float32, np.float64, np.float16):
+            memory = np.full_like(self.expected, np.nan, dtype=dtype)
+            self.assertIs(self.engine.run({"image": IMAGE}, {"prob": memory})["prob"], memory)
+            np.testing.assert_array_equal(memory, self.expected.astype(dtype))
+        large = np.full((5, *self.expected.shape), np.nan, np.float32)
+        self.same(self.engine.run({"image": IMAGE}, {"prob": large}))
+        self.assertTrue(np.isnan(large.reshape(-1)[self.expected.size :]).all())
+        self.same(self.engine.run({"image": IMAGE}, ["prob"]))
+        self.assertEqual(self.engine.run({"image": IMAGE}, []), {})
+        small = np.zeros(3, np.float32)
+        self.fails(ErrorCode.BUFFER_TOO_SMALL, "prob", self.engine.run, {"image": IMAGE}, {"prob": small})
+        fixed = np.zeros_like(self.expected)
+        fixed.flags.writeable = False
+        for bad in (fixed, np.zeros_like(self.expected)[..., ::-1]):
+            with self.assertRaises(ValueError):
+                self.engine.run({"image": IMAGE}, {"prob": bad})
+        with self.assertRaises(TypeError):
+            self.engine.run({"image": IMAGE}, {"prob": [0.0]})
+
+    def test_bad_input_is_an_error_that_says_what_was_wrong(self):
+        self.fails(ErrorCode.INVALID_ARGUMENT, "'image'", self.engine.run, {"picture": IMAGE})
+        self.fails(ErrorCode.NOT_FOUND, "'mask'", self.engine.run, {"image": IMAGE}, ["mask"])
+        error = self.fails(ErrorCode.SHAPE, "5 dimensions", self.engine.run, {"image": IMAGE[0]})
+        copy = pickle.loads(pickle.dumps(error))
+        self.assertEqual((copy.code, str(copy)), (error.code, str(error)))
+        self.fails(ErrorCode.NOT_FOUND, "no such file", Engine, MODELS / "no such file.onnx")
+        self.fails(ErrorCode.INVALID_MODEL, "", Engine, b"no model at all")
+        with self.assertRaises(ValueError):
+            self.engine.run({"image": np.zeros((1,) * 9, np.float32)})
+        self.same(self.engine.run({"image": IMAGE}))  # the engine's context is as it was
+
+    def test_many_threads_use_one_engine(self):
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for result in pool.map(lambda _: self.engine.run({"image": IMAGE}), range(64)):
+                self.same(result)
+
+    def test_contexts(self):
+        context = self.engine.context()
+        self.same(context.run({"image": IMAGE}))
+        self.assertEqual(context.shape("prob"), self.expected.shape)
+        self.assertEqual(context.output_shape("prob"), self.expected.shape)
+        self.assertEqual(context.profile(), -1)
+        context.cancel()
+        self.fails(ErrorCode.CANCELLED, "", context.run, {"image": IMAGE})
+        output = np.zeros_like(self.expected)
+        context.bind("image", IMAGE)
+        context.bind("prob", output)
+        context.enqueue()
+        np.testing.assert_array_equal(output, self.expected)
+        with self.assertRaises(TypeError):
+            context.bind("image", IMAGE.astype(np.float64))
+        self.fails(ErrorCode.NOT_FOUND, "'mask'", context.bind, "mask", output)
+
+    def test_the_log_goes_to_logging(self):
+        runtime = planrt.Runtime(log_level=logging.DEBUG)
+        with self.assertLogs("planrt", logging.DEBUG) as logged:
+            Engine(MODELS / "small.onnx", runtime, threads=1)
+        self.assertTrue(logged.output)
+        quiet = planrt.Runtime(log_level=None)
+        with self.assertNoLogs("planrt") if hasattr(self, "assertNoLogs") else self.subTest():
+            Engine(MODELS / "small.onnx", quiet, threads=1)
+
+    def test_the_machine(self):
+        self.assertIn("planrt", planrt.Runtime().describe())
+        self.assertIn("devices", planrt.devices())
+        report, usable = planrt.doctor(MODELS / "small.onnx")
+        self.assertTrue(usable)
+        self.assertIn("runs here", report)
+
+
+class Sessions(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.engine = Engine(MODELS / "small.onnx", threads=2)
+        cls.expected = cls.engine.run({"image": IMAGE})["prob"]
+
+    def test_requests_are_futures(self):
+        with Session(self.engine) as session:
+            requests = [session.submit({"image": IMAGE}) for _ in range(20)]
+            for request in concurrent.futures.as_completed(requests, timeout=60):
+                np.testing.assert_array_equal(request.result()["prob"], self.expected)
+            called = threading.Event()
+            request = session.submit({"image": IMAGE})
+            request.add_done_callback(lambda _: called.set())
+            self.assertTrue(called.wait(60))
+            for _ in range(2):  # the second on the thread that calls
+                np.testing.assert_array_equal(session.run({"image": IMAGE})["prob"], self.expected)
+            memory = np.zeros_like(self.expected)
+            self.assertIs(session.run({"image": IMAGE}, {"prob": memory})["prob"], memory)
+            np.testing.assert_array_equal(memory, self.expected)
+            self.assertEqual(session.statistics()["succeeded"], 24)
+            self.assertEqual(len(session.describe()["devices"]), 1)
+            self.assertIn("planrt", session.metrics_text())
+
+    def test_coroutines_wait_for_requests(self):
+        async def run(session):
+            requests = [asyncio.wrap_future(session.submit({"image": IMAGE})) for _ in range(4)]
+            return await asyncio.gather(*requests)
+
+        with Session(self.engine) as session:
+            for result in asyncio.run(run(session)):
+                np.testing.assert_array_equal(result["prob"], self.expected)
+
+    def test_a_session_lives_as_long_as_its_requests(self):
+        request = Session(self.engine).submit({"image": IMAGE})
+        np.testing.assert_array_equal(request.result(60)["prob"], self.expected)
+        self.assertFalse(planrt._session._pending)
+
+    def test_requests_are_cancelled_and_refused(self):
+        slow = Engine(MODELS / "slow.onnx", threads=1)
+        info = next(iter(slow.inputs.values()))
+        image = {info.name: np.zeros([abs(extent) for extent in info.shape], np.float32)}
+        session = Session(slow, largest_batch=1, contexts=1, queue_capacity=2)
+        running = session.submit(image)
+        waiting = [session.submit(image)]
+        with self.assertRaises(Error) as caught:
+            for _ in range(10):
+                waiting.append(session.submit(image))
+        self.assertEqual(caught.exception.code, ErrorCode.QUEUE_FULL)
+        self.assertTrue(waiting[-1].cancel())
+        with self.assertRaises(concurrent.futures.CancelledError):
+            waiting[-1].result(60)
+        self.assertTrue(waiting[-1].cancelled())
+        for request in [running, *waiting]:
+            request.cancel()
+        session.close()
+        for request in [running, *waiting]:
+            self.assertTrue(request.done())
+        self.assertFalse(planrt._session._pending)
+        self.fails(ErrorCode.INVALID_ARGUMENT, "session", session.submit, image)
+
+    def test_what_waits_when_a_session_is_closed_is_answered(self):
+        slow = Engine(MODELS / "slow.onnx", threads=1)
+        info = next(iter(slow.inputs.values()))
+        image = {info.name: np.zeros([abs(extent) for extent in info.shape], np.float32)}
+        with Session(slow, largest_batch=1, contexts=1) as session:
+            requests = [session.submit(image) for _ in range(6)]
+        self.assertTrue(all(request.done() for request in requests))
+        self.assertEqual(requests[-1].exception().code, ErrorCode.SHUT_DOWN)
+
+    def test_time_outs(self):
+        with Session(self.engine) as session:
+            self.fails(ErrorCode.DEADLINE, "", session.submit, {"image": IMAGE}, timeout=0)
+            self.fails(ErrorCode.DEADLINE, "", session.run, {"image": IMAGE}, timeout=-1)
+            session.run({"image": IMAGE}, timeout=600, priority=3)
+            self.fails(ErrorCode.SHAPE, "", session.run, {"image": IMAGE[0]})
+        self.assertFalse(planrt._session._pending)
+
+
+class Library(unittest.TestCase):
+    def test_the_library_is_chosen_before_it_is_used(self):
+        planrt.load_library()
+        with self.assertRaisesRegex(ImportError, "loaded already"):
+            planrt.load_library("/no/such/libplanrt.so.0")
+
+    def test_what_is_not_the_library_is_told(self):
+        for name, text in (("/no/such/libplanrt.so.0", "PLANRT_LIBRARY"), ("libm.so.6", "is not planrt's library")):
+            with self.assertRaisesRegex(ImportError, text):
+                _library._declared(name)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv)
