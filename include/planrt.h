@@ -1115,6 +1115,36 @@ typedef int32_t planrt_hardware_compatibility;
 #define PLANRT_HARDWARE_SAME_COMPUTE_CAPABILITY 2
 
 /**
+ * Where TensorRT may take kernels from, beside its own: `PLANRT_TACTICS_` constants, joined by `|`.
+ */
+typedef uint32_t planrt_tactics;
+
+/**
+ * cuBLAS. TensorRT 8 and 10.
+ */
+#define PLANRT_TACTICS_CUBLAS 1
+
+/**
+ * cuBLASLt. TensorRT 8 and 10.
+ */
+#define PLANRT_TACTICS_CUBLAS_LT 2
+
+/**
+ * cuDNN. TensorRT 8 and 10.
+ */
+#define PLANRT_TACTICS_CUDNN 4
+
+/**
+ * Convolutions with tables of what lies outside of the input, which take memory.
+ */
+#define PLANRT_TACTICS_EDGE_MASK_CONVOLUTIONS 8
+
+/**
+ * Convolutions that are compiled for their layer.
+ */
+#define PLANRT_TACTICS_JIT_CONVOLUTIONS 16
+
+/**
  * What InstanceNormalization becomes.
  */
 typedef int32_t planrt_instance_normalization;
@@ -1133,6 +1163,13 @@ typedef int32_t planrt_instance_normalization;
  * The plugin, which needs libnvinfer_plugin when the plan is built and when it runs.
  */
 #define PLANRT_INSTANCE_NORMALIZATION_PLUGIN 2
+
+/**
+ * Means, products and a root, which every TensorRT computes itself, and no library beside it. The mean and the deviation
+ * are computed in float32 whatever the precision. It takes models of opset 7 and later whose tensors' ranks follow from
+ * what the model says; another is refused (`PLANRT_ERROR_UNSUPPORTED`).
+ */
+#define PLANRT_INSTANCE_NORMALIZATION_DECOMPOSED 3
 
 /**
  * Hears how far a build is: `done` of `steps` steps of a phase, which may be part of another one (`parent`, else null);
@@ -1241,6 +1278,19 @@ struct planrt_error *planrt_build_options_set_timing_cache(struct planrt_build_o
 PLANRT_WARN_UNUSED
 struct planrt_error *planrt_build_options_set_optimization_level(struct planrt_build_options *options,
                                                                  int32_t level);
+
+/**
+ * From where TensorRT takes kernels: those that it uses of its own accord, and those of `use_too`, without those of
+ * `use_not`; `PLANRT_TACTICS_` constants. Default 0 and 0. A plan that is built without cuBLAS and cuDNN needs neither of
+ * them when it is built or runs, unless a plugin does. Building with `use_too` of a TensorRT that lacks one fails
+ * (`PLANRT_ERROR_UNSUPPORTED`); in `use_not` that is no error.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_build_options_set_tactics(struct planrt_build_options *options,
+                                                      planrt_tactics use_too,
+                                                      planrt_tactics use_not);
 
 /**
  * What the plan is to be capable of: `PLANRT_BUILD_` constants. Default 0. Building with a TensorRT that lacks one

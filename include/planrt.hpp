@@ -163,11 +163,26 @@ enum class HardwareCompatibility : planrt_hardware_compatibility {
     same_compute_capability = PLANRT_HARDWARE_SAME_COMPUTE_CAPABILITY,
 };
 
+/// Where TensorRT may take kernels from, beside its own; joined by `|`. planrt.h says which versions have which.
+enum class Tactics : planrt_tactics {
+    none = 0,
+    cublas = PLANRT_TACTICS_CUBLAS,
+    cublas_lt = PLANRT_TACTICS_CUBLAS_LT,
+    cudnn = PLANRT_TACTICS_CUDNN,
+    edge_mask_convolutions = PLANRT_TACTICS_EDGE_MASK_CONVOLUTIONS,
+    jit_convolutions = PLANRT_TACTICS_JIT_CONVOLUTIONS,
+};
+
+constexpr Tactics operator|(Tactics one, Tactics other) noexcept {
+    return static_cast<Tactics>(static_cast<planrt_tactics>(one) | static_cast<planrt_tactics>(other));
+}
+
 /// What computes InstanceNormalization.
 enum class InstanceNormalization : planrt_instance_normalization {
     automatic = PLANRT_INSTANCE_NORMALIZATION_DEFAULT,
     native = PLANRT_INSTANCE_NORMALIZATION_NATIVE,
     plugin = PLANRT_INSTANCE_NORMALIZATION_PLUGIN,
+    decomposed = PLANRT_INSTANCE_NORMALIZATION_DECOMPOSED,
 };
 
 /// A number that TensorRT knows of a plan; planrt.h says which versions do.
@@ -666,6 +681,8 @@ struct BuildOptions {
     std::optional<size_t> workspace_limit_bytes;
     std::filesystem::path timing_cache;  ///< empty: none
     std::optional<int32_t> optimization_level;
+    Tactics use_tactics_too = Tactics::none;  ///< beside those that TensorRT uses of its own accord
+    Tactics use_tactics_not = Tactics::none;
     std::optional<HardwareCompatibility> hardware_compatibility;
     std::optional<InstanceNormalization> instance_normalization;
     std::filesystem::path weights_folder;  ///< of a model from memory that keeps weights in other files
@@ -750,6 +767,8 @@ private:
                 planrt_build_options_set_timing_cache(raw, detail::c_string(detail::utf8(options.timing_cache))));
         if (options.optimization_level)
             detail::check(planrt_build_options_set_optimization_level(raw, *options.optimization_level));
+        detail::check(planrt_build_options_set_tactics(raw, static_cast<planrt_tactics>(options.use_tactics_too),
+                                                       static_cast<planrt_tactics>(options.use_tactics_not)));
         if (options.hardware_compatibility)
             detail::check(planrt_build_options_set_hardware_compatibility(raw, static_cast<planrt_hardware_compatibility>(*options.hardware_compatibility)));
         if (options.instance_normalization)

@@ -1,10 +1,12 @@
 //! From an ONNX model to a plan, with whichever TensorRT is found.
 
+mod decompose;
 mod file;
 mod network;
 mod onnx;
 mod profiles;
 mod progress;
+mod protobuf;
 mod settings;
 
 pub use file::write as write_file;
@@ -18,11 +20,13 @@ use crate::process::stack;
 use crate::quote::shown;
 use crate::runtime::Runtime;
 use crate::tensor::Shape;
+use decompose::Decomposition;
 use onnx::Model;
 use progress::Watch;
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tensorrt_sys::{BuilderConfig, Generation, HardwareCompatibilityLevel, Parser};
+use tensorrt_sys::{BuilderConfig, Generation, HardwareCompatibilityLevel, Parser, TacticSource};
 
 /// In what TensorRT may compute, as bits; none for float32.
 pub mod precision {
@@ -46,6 +50,8 @@ pub enum InstanceNormalization {
     Default = 0,
     Native = 1,
     Plugin = 2,
+    /// Means, products and a root, which every TensorRT computes itself.
+    Decomposed = 3,
 }
 
 /// The shapes that one input takes.
@@ -68,6 +74,9 @@ pub struct Options {
     pub workspace_bytes: Option<usize>,
     pub timing_cache: Option<PathBuf>,
     pub optimization_level: Option<i32>,
+    /// Sources of kernels that are used beside those that TensorRT uses of its own accord, and those that are not.
+    pub tactics_added: Vec<TacticSource>,
+    pub tactics_taken: Vec<TacticSource>,
     pub version_compatible: bool,
     pub exclude_lean_runtime: bool,
     pub hardware_compatibility: HardwareCompatibilityLevel,
@@ -93,6 +102,8 @@ impl Default for Options {
             workspace_bytes: None,
             timing_cache: None,
             optimization_level: None,
+            tactics_added: Vec::new(),
+            tactics_taken: Vec::new(),
             version_compatible: false,
             exclude_lean_runtime: false,
             hardware_compatibility: HardwareCompatibilityLevel::None,
@@ -139,12 +150,24 @@ fn build(runtime: &Runtime, data: &[u8], path: Option<&Path>, options: &Options)
     model.check_weights(path)?;
     profiles::check(&options.profiles)?;
     settings::check(options, &model)?;
+    let is_decomposed = options.instance_normalization == InstanceNormalization::Decomposed;
+    let (data, model, decomposition) = match is_decomposed && model.has("InstanceNormalization") {
+        true => {
+            let (data, decomposition) = decompose::instance_normalization(data, &model)?;
+            let model = Model::read(&data)?;
+            (Cow::Owned(data), model, decomposition)
+        }
+        false => (Cow::Borrowed(data), model, Decomposition::default()),
+    };
     let watch = Arc::new(Watch::new(options.progress.clone()));
     // TensorRT goes deep.
     stack::with_room(|| {
         let library = runtime.builder_library()?;
         let _current = library.device().map(|device| device.make_current()).transpose()?;
-        with_library(&library, runtime.log(), (data, &model, path), options, &watch)
+        let mut options = options.clone();
+        let is_reduced = settings::is_reduced(&options, library.version());
+        decomposition.keep_float32(&mut options, is_reduced);
+        with_library(&library, runtime.log(), (&data, &model, path), &options, &watch)
     })
     .map_err(|error| if watch.is_cancelled() { cancelled() } else { error })
 }

@@ -1,6 +1,7 @@
 //! What a build has to know of an ONNX model beside what TensorRT's parser tells: read off the protobuf message, of which
 //! only the parts named here are looked at (the numbers are onnx.proto's).
 
+use super::protobuf::{Field, Fields, text};
 use crate::error::{Code, Error, Result};
 use crate::quote::shown;
 use std::path::{Component, Path};
@@ -17,71 +18,6 @@ pub struct Model {
     pub nodes: Vec<Node>,
     /// The files that weights are in, beside the model's own.
     weight_files: Vec<String>,
-}
-
-enum Field<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-    Fixed,
-}
-
-/// The fields of a message with their numbers.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn bytes(&mut self, count: u64) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(usize::try_from(count).ok()?)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn field(&mut self) -> Option<(u64, Field<'a>)> {
-        let key = self.number()?;
-        let field = match key & 7 {
-            0 => Field::Number(self.number()?),
-            1 => self.bytes(8).map(|_| Field::Fixed)?,
-            2 => {
-                let count = self.number()?;
-                Field::Bytes(self.bytes(count)?)
-            }
-            5 => self.bytes(4).map(|_| Field::Fixed)?,
-            _ => return None,
-        };
-        Some((key >> 3, field))
-    }
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, Field<'a>)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = self.field();
-        if field.is_none() {
-            self.0 = &[];
-        }
-        let damaged = || Error::new(Code::InvalidModel, "the ONNX model is damaged or cut short");
-        Some(field.ok_or_else(damaged))
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 impl Model {

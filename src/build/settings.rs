@@ -38,9 +38,19 @@ pub fn check(options: &Options, model: &Model) -> Result<()> {
     Ok(())
 }
 
+/// Whether layers may compute in less than float32 unless they are told not to.
+pub fn is_reduced(options: &Options, version: Version) -> bool {
+    has_flags(version) && options.wants(FLOAT16 | BFLOAT16 | INT8 | BEST)
+}
+
+/// Whether precisions are a matter of flags. Later they are in the model alone.
+fn has_flags(version: Version) -> bool {
+    matches!(version.generation, Generation::V8 | Generation::V10)
+}
+
 /// Whether the network's types are the model's.
 pub fn typed(options: &Options, version: Version) -> Result<bool> {
-    let always = matches!(version.generation, Generation::V11 | Generation::Rtx);
+    let always = !has_flags(version);
     if always && (options.wants(FLOAT16 | BFLOAT16) || options.keeps_float32()) {
         return Err(Error::new(
             Code::Unsupported,
@@ -65,8 +75,7 @@ pub fn apply(
 ) -> Result<()> {
     let best = options.wants(BEST);
     config.set_flag(BuilderFlag::Tf32, best || options.wants(TF32))?;
-    let has_flags = matches!(version.generation, Generation::V8 | Generation::V10);
-    if has_flags {
+    if has_flags(version) {
         let ampere = compute_capability.is_some_and(|capability| capability >= (8, 0));
         let wanted = [
             (BuilderFlag::Fp16, best || options.wants(FLOAT16)),
@@ -94,6 +103,11 @@ pub fn apply(
     }
     if let Some(level) = options.optimization_level {
         config.set_optimization_level(level)?;
+    }
+    let (added, taken) = (&options.tactics_added, &options.tactics_taken);
+    let are_said = added.len() + taken.len() != 0;
+    if are_said && !config.change_tactic_sources(added, taken)? {
+        return Err(Error::new(Code::TensorRt, format!("{version} refuses the tactics {added:?} without {taken:?}")));
     }
     if let Some(bytes) = options.workspace_bytes {
         config.set_memory_pool_limit(MemoryPoolType::Workspace, bytes);

@@ -9,14 +9,14 @@ use super::structs::Struct;
 use super::tensor::PLANRT_MAX_RANK;
 use super::{delete, export};
 use crate::build::{self, Bounds, InstanceNormalization, Options, Step, precision};
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Result};
 use crate::process::as_application;
 use crate::sync::Mutex;
 use crate::tensor::Shape;
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
-use tensorrt_sys::HardwareCompatibilityLevel;
+use tensorrt_sys::{HardwareCompatibilityLevel, TacticSource};
 
 /// In what a plan may compute: `PLANRT_PRECISION_` constants, joined by `|`; 0 for float32 alone.
 #[allow(non_camel_case_types)]
@@ -67,6 +67,39 @@ pub const PLANRT_HARDWARE_AMPERE_PLUS: planrt_hardware_compatibility = 1;
 /// On all of the same compute capability. TensorRT 10.9 and later.
 pub const PLANRT_HARDWARE_SAME_COMPUTE_CAPABILITY: planrt_hardware_compatibility = 2;
 
+/// Where TensorRT may take kernels from, beside its own: `PLANRT_TACTICS_` constants, joined by `|`.
+#[allow(non_camel_case_types)]
+pub type planrt_tactics = u32;
+
+/// cuBLAS. TensorRT 8 and 10.
+pub const PLANRT_TACTICS_CUBLAS: planrt_tactics = 1;
+/// cuBLASLt. TensorRT 8 and 10.
+pub const PLANRT_TACTICS_CUBLAS_LT: planrt_tactics = 2;
+/// cuDNN. TensorRT 8 and 10.
+pub const PLANRT_TACTICS_CUDNN: planrt_tactics = 4;
+/// Convolutions with tables of what lies outside of the input, which take memory.
+pub const PLANRT_TACTICS_EDGE_MASK_CONVOLUTIONS: planrt_tactics = 8;
+/// Convolutions that are compiled for their layer.
+pub const PLANRT_TACTICS_JIT_CONVOLUTIONS: planrt_tactics = 16;
+
+/// What the constants stand for.
+const SOURCES: [(planrt_tactics, TacticSource); 5] = [
+    (PLANRT_TACTICS_CUBLAS, TacticSource::Cublas),
+    (PLANRT_TACTICS_CUBLAS_LT, TacticSource::CublasLt),
+    (PLANRT_TACTICS_CUDNN, TacticSource::Cudnn),
+    (PLANRT_TACTICS_EDGE_MASK_CONVOLUTIONS, TacticSource::EdgeMaskConvolutions),
+    (PLANRT_TACTICS_JIT_CONVOLUTIONS, TacticSource::JitConvolutions),
+];
+
+fn tactic_sources(bits: planrt_tactics) -> Result<Vec<TacticSource>> {
+    let known = SOURCES.iter().fold(0, |all, (bit, _)| all | bit);
+    if bits & !known != 0 {
+        let message = format!("{:#x} is no source of tactics; take PLANRT_TACTICS_ constants", bits & !known);
+        return Err(Error::new(Code::InvalidArgument, message));
+    }
+    Ok(SOURCES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, source)| *source).collect())
+}
+
 /// What InstanceNormalization becomes.
 #[allow(non_camel_case_types)]
 pub type planrt_instance_normalization = i32;
@@ -77,6 +110,10 @@ pub const PLANRT_INSTANCE_NORMALIZATION_DEFAULT: planrt_instance_normalization =
 pub const PLANRT_INSTANCE_NORMALIZATION_NATIVE: planrt_instance_normalization = 1;
 /// The plugin, which needs libnvinfer_plugin when the plan is built and when it runs.
 pub const PLANRT_INSTANCE_NORMALIZATION_PLUGIN: planrt_instance_normalization = 2;
+/// Means, products and a root, which every TensorRT computes itself, and no library beside it. The mean and the deviation
+/// are computed in float32 whatever the precision. It takes models of opset 7 and later whose tensors' ranks follow from
+/// what the model says; another is refused (`PLANRT_ERROR_UNSUPPORTED`).
+pub const PLANRT_INSTANCE_NORMALIZATION_DECOMPOSED: planrt_instance_normalization = 3;
 
 const _: () = assert!(
     PLANRT_PRECISION_TF32 == precision::TF32
@@ -91,6 +128,7 @@ const _: () = assert!(
         && PLANRT_INSTANCE_NORMALIZATION_DEFAULT == InstanceNormalization::Default as i32
         && PLANRT_INSTANCE_NORMALIZATION_NATIVE == InstanceNormalization::Native as i32
         && PLANRT_INSTANCE_NORMALIZATION_PLUGIN == InstanceNormalization::Plugin as i32
+        && PLANRT_INSTANCE_NORMALIZATION_DECOMPOSED == InstanceNormalization::Decomposed as i32
 );
 
 /// Hears how far a build is: `done` of `steps` steps of a phase, which may be part of another one (`parent`, else null);
@@ -274,6 +312,31 @@ pub unsafe extern "C" fn planrt_build_options_set_optimization_level(
     })
 }
 
+/// From where TensorRT takes kernels: those that it uses of its own accord, and those of `use_too`, without those of
+/// `use_not`; `PLANRT_TACTICS_` constants. Default 0 and 0. A plan that is built without cuBLAS and cuDNN needs neither of
+/// them when it is built or runs, unless a plugin does. Building with `use_too` of a TensorRT that lacks one fails
+/// (`PLANRT_ERROR_UNSUPPORTED`); in `use_not` that is no error.
+///
+/// Requires: `options` is alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_build_options_set_tactics(
+    options: *mut planrt_build_options,
+    use_too: planrt_tactics,
+    use_not: planrt_tactics,
+) -> *mut planrt_error {
+    export!(options; => {
+        if use_too & use_not != 0 {
+            let message = format!("{:#x} is both to be used and not to be", use_too & use_not);
+            return Err(Error::new(Code::InvalidArgument, message));
+        }
+        let (added, taken) = (tactic_sources(use_too)?, tactic_sources(use_not)?);
+        let mut options = options.lock();
+        (options.tactics_added, options.tactics_taken) = (added, taken);
+        Ok(())
+    })
+}
+
 /// What the plan is to be capable of: `PLANRT_BUILD_` constants. Default 0. Building with a TensorRT that lacks one
 /// fails (`PLANRT_ERROR_UNSUPPORTED`).
 ///
@@ -329,8 +392,8 @@ pub unsafe extern "C" fn planrt_build_options_set_instance_normalization(
     kind: planrt_instance_normalization,
 ) -> *mut planrt_error {
     export!(options; => {
-        use InstanceNormalization::{Default, Native, Plugin};
-        let found = [Default, Native, Plugin].into_iter().find(|known| *known as i32 == kind);
+        use InstanceNormalization::{Decomposed, Default, Native, Plugin};
+        let found = [Default, Native, Plugin, Decomposed].into_iter().find(|known| *known as i32 == kind);
         options.lock().instance_normalization = found.ok_or_else(|| {
             Error::new(Code::InvalidArgument, format!("{kind} is no PLANRT_INSTANCE_NORMALIZATION_ constant"))
         })?;

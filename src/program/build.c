@@ -22,10 +22,12 @@ static const char usage[] =
     "  --stronglyTyped                computes in exactly the model's types\n"
     "  --layerPrecisions=NODE:fp32,...  keeps nodes in float32\n"
     "  --float32Operators=OP,...      keeps all nodes of these operators in float32\n"
-    "  --instanceNormalization=KIND   native or plugin\n"
+    "  --instanceNormalization=KIND   native, plugin or decomposed\n"
     "  --memPoolSize=workspace:N      the most MiB that a layer may take; N may end in B, K, M or G\n"
     "  --timingCacheFile=FILE         read where it is there, and written\n"
     "  --builderOptimizationLevel=N   0 to 5\n"
+    "  --tacticSources=-CUDNN,+...    kernels not to use, or to use too: CUBLAS, CUBLAS_LT, CUDNN, EDGE_MASK_CONVOLUTIONS,\n"
+    "                                 JIT_CONVOLUTIONS\n"
     "  --versionCompatible, --excludeLeanRuntime, --hardwareCompatibilityLevel=none|ampere+|sameComputeCapability\n"
     "  --refit, --stripWeights, --allowWeightStreaming, --sparsity=enable|disable\n"
     "  --profilingVerbosity=detailed  the plan can tell all of its layers\n"
@@ -80,6 +82,7 @@ struct arguments {
     int input_count;
     planrt_precision precision;
     planrt_build_features features;
+    planrt_tactics tactics, no_tactics;
     bool tf32, no_tf32, keeps_float32, verbose;
 };
 
@@ -188,6 +191,28 @@ static bool only_fp32(const char *list) {
     return strchr(list, ':') != NULL;
 }
 
+/* "-CUDNN,+JIT_CONVOLUTIONS" */
+static bool parse_tactics(const char *list, planrt_tactics *use_too, planrt_tactics *use_not) {
+    static const struct { const char *name; planrt_tactics bit; } sources[] = {
+        {"CUBLAS", PLANRT_TACTICS_CUBLAS},
+        {"CUBLAS_LT", PLANRT_TACTICS_CUBLAS_LT},
+        {"CUDNN", PLANRT_TACTICS_CUDNN},
+        {"EDGE_MASK_CONVOLUTIONS", PLANRT_TACTICS_EDGE_MASK_CONVOLUTIONS},
+        {"JIT_CONVOLUTIONS", PLANRT_TACTICS_JIT_CONVOLUTIONS},
+    };
+    enum { COUNT = sizeof sources / sizeof *sources };
+    while (*list) {
+        const char sign = *list++;
+        const size_t length = strcspn(list, ",");
+        size_t i = 0;
+        while (i < COUNT && (strlen(sources[i].name) != length || strncmp(list, sources[i].name, length) != 0)) i++;
+        if ((sign != '+' && sign != '-') || i == COUNT) return false;
+        *(sign == '+' ? use_too : use_not) |= sources[i].bit;
+        list += length + (list[length] == ',');
+    }
+    return true;
+}
+
 /* Takes an option, and says whether with its value; -1 if it is done, else how the program ends. */
 static int take(struct arguments *all, const char *argument, const char *name, const char *value, bool *is_used,
                 planrt_build_options *options, planrt_runtime_options *runtime) {
@@ -248,6 +273,10 @@ static int take(struct arguments *all, const char *argument, const char *name, c
     } else if (strcmp(name, "--builderOptimizationLevel") == 0) {
         if (!parse_ordinal(value, &number)) return wrong("--builderOptimizationLevel takes 0 to 5, not", value);
         error = planrt_build_options_set_optimization_level(options, number);
+    } else if (strcmp(name, "--tacticSources") == 0) {
+        if (!parse_tactics(value, &all->tactics, &all->no_tactics))
+            return wrong("--tacticSources takes (+|-)CUBLAS|CUBLAS_LT|CUDNN|EDGE_MASK_CONVOLUTIONS|JIT_CONVOLUTIONS,..., not", value);
+        error = planrt_build_options_set_tactics(options, all->tactics, all->no_tactics);
     } else if (strcmp(name, "--hardwareCompatibilityLevel") == 0) {
         const char *levels[] = {"none", "ampere+", "sameComputeCapability"};
         for (number = 0; number < 3 && strcmp(value, levels[number]) != 0;) number++;
@@ -268,10 +297,10 @@ static int take(struct arguments *all, const char *argument, const char *name, c
         all->keeps_float32 = true;
         error = each(value, options, planrt_build_options_keep_float32_operator);
     } else if (strcmp(name, "--instanceNormalization") == 0) {
-        if (strcmp(value, "native") != 0 && strcmp(value, "plugin") != 0)
-            return wrong("--instanceNormalization takes native or plugin, not", value);
-        error = planrt_build_options_set_instance_normalization(
-            options, *value == 'n' ? PLANRT_INSTANCE_NORMALIZATION_NATIVE : PLANRT_INSTANCE_NORMALIZATION_PLUGIN);
+        const char *kinds[] = {"native", "plugin", "decomposed"}; /* numbered from 1 */
+        for (number = 0; number < 3 && strcmp(value, kinds[number]) != 0;) number++;
+        if (number == 3) return wrong("--instanceNormalization takes native, plugin or decomposed, not", value);
+        error = planrt_build_options_set_instance_normalization(options, number + PLANRT_INSTANCE_NORMALIZATION_NATIVE);
     } else if (strcmp(name, "--plugins") == 0 || strcmp(name, "--dynamicPlugins") == 0) {
         error = planrt_runtime_options_add_plugin_library(runtime, value);
     } else if (strcmp(name, "--tensorrt") == 0) {

@@ -1,6 +1,6 @@
 //! `IBuilder`, `IBuilderConfig`, `IOptimizationProfile`: from a network to a plan.
 
-use crate::builder_flag::BuilderFlag;
+use crate::builder_flag::{BuilderFlag, TacticSource};
 use crate::dims::{Dims, Dims32, RawDims};
 use crate::host_memory::HostMemory;
 use crate::method::Absent;
@@ -88,6 +88,20 @@ impl BuilderConfig {
             false => call!(self.object, CLEAR_FLAG, number),
         }
         Ok(())
+    }
+
+    /// Adds sources of kernels to those that are used, and takes others away; one that this version has not is absent where it
+    /// is added, and is away already. False if TensorRT refuses.
+    pub fn change_tactic_sources(&mut self, add: &[TacticSource], take: &[TacticSource]) -> Result<bool, Absent> {
+        let version = self.object.version();
+        let mut sources = call!(self.object, TACTIC_SOURCES);
+        for source in add {
+            sources |= 1 << source.number(version)?;
+        }
+        for number in take.iter().filter_map(|source| source.number(version).ok()) {
+            sources &= !(1 << number);
+        }
+        Ok(call!(self.object, SET_TACTIC_SOURCES, sources))
     }
 
     /// How many bytes a pool may take at most.

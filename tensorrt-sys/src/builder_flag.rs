@@ -1,17 +1,17 @@
-//! `BuilderFlag`: what a builder may do. Its numbers differ between generations.
+//! `BuilderFlag` and `TacticSource`: what a builder may do. Their numbers differ between generations.
 
 use crate::method::{Absent, Row};
 use crate::tables::{NONE, at, since};
 use crate::version::Version;
 
-/// Defines the flags with their numbers, in the form of the tables.
+/// Defines flags with their numbers, in the form of the tables.
 macro_rules! flags {
-    ($($(#[$says:meta])* $flag:ident: $name:literal = $slots:expr;)*) => {
-        /// A permission or wish for a build.
+    ($(#[$about:meta])* $flags:ident: $($(#[$says:meta])* $flag:ident: $name:literal = $slots:expr;)*) => {
+        $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum BuilderFlag { $($(#[$says])* $flag,)* }
+        pub enum $flags { $($(#[$says])* $flag,)* }
 
-        impl BuilderFlag {
+        impl $flags {
             /// All of them.
             pub const ALL: &[Self] = &[$(Self::$flag,)*];
 
@@ -21,11 +21,19 @@ macro_rules! flags {
                     $(Self::$flag => Row { declaration: $name, slots: $slots },)*
                 }
             }
+
+            /// The number that this version knows it by.
+            pub fn number(self, version: Version) -> Result<i32, Absent> {
+                let row = self.row();
+                row.slot(version).map(|slot| i32::from(slot.index)).ok_or(Absent { row, version })
+            }
         }
     };
 }
 
 flags! {
+    /// A permission or wish for a build.
+    BuilderFlag:
     /// Layers may compute in 16-bit floating point.
     Fp16: "BuilderFlag::kFP16" = [at(0), at(0), NONE, NONE];
     /// Layers may compute in 8-bit integers.
@@ -50,10 +58,17 @@ flags! {
     WeightStreaming: "BuilderFlag::kWEIGHT_STREAMING" = [NONE, at(21), at(20), at(20)];
 }
 
-impl BuilderFlag {
-    /// The number that this version knows it by.
-    pub fn number(self, version: Version) -> Result<i32, Absent> {
-        let row = self.row();
-        row.slot(version).map(|slot| i32::from(slot.index)).ok_or(Absent { row, version })
-    }
+flags! {
+    /// Where a builder may take kernels from, beside TensorRT's own.
+    TacticSource:
+    /// cuBLAS.
+    Cublas: "TacticSource::kCUBLAS" = [at(0), at(0), NONE, NONE];
+    /// cuBLASLt.
+    CublasLt: "TacticSource::kCUBLAS_LT" = [at(1), at(1), NONE, NONE];
+    /// cuDNN.
+    Cudnn: "TacticSource::kCUDNN" = [at(2), at(2), NONE, NONE];
+    /// Convolutions with tables of which inputs lie outside, which take memory.
+    EdgeMaskConvolutions: "TacticSource::kEDGE_MASK_CONVOLUTIONS" = [at(3), at(3), at(0), at(0)];
+    /// Convolutions that are compiled for the layer.
+    JitConvolutions: "TacticSource::kJIT_CONVOLUTIONS" = [at(4), at(4), at(1), at(1)];
 }

@@ -65,7 +65,7 @@ mod tables;
 mod version;
 
 pub use builder::{Builder, BuilderConfig, OptimizationProfile};
-pub use builder_flag::BuilderFlag;
+pub use builder_flag::{BuilderFlag, TacticSource};
 pub use context::{Context, ShapeInference};
 pub use dims::Dims;
 pub use engine::Engine;

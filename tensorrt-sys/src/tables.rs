@@ -301,6 +301,10 @@ methods! { BUILDER_CONFIG:
     ADD_OPTIMIZATION_PROFILE: Method<fn(This, Borrowed) -> i32> = [29, 25, 23, 23];
     "void VBuilderConfig::setProfilingVerbosity(ProfilingVerbosity)"
     SET_PROFILING_VERBOSITY: Method<fn(This, i32)> = [31, 27, 25, 25];
+    "bool VBuilderConfig::setTacticSources(TacticSources)"
+    SET_TACTIC_SOURCES: Method<fn(This, u32) -> bool> = [42, 38, 27, 27];
+    "TacticSources VBuilderConfig::getTacticSources() const"
+    TACTIC_SOURCES: Method<fn(This) -> u32> = [43, 39, 28, 28];
     "ITimingCache *VBuilderConfig::createTimingCache(const void *, std::size_t) const"
     CREATE_TIMING_CACHE: Method<fn(This, *const c_void, usize) -> Owned> = [44, 40, 29, 29];
     "bool VBuilderConfig::setTimingCache(const ITimingCache &, bool)"

@@ -148,6 +148,38 @@ void features(const Double& tensorrt) {
     else CHECK(holds(built(tensorrt, COPY, other), "level=4 hardware=1 flags=kVERSION_COMPATIBLE,\n"));
 }
 
+void tactics(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    planrt::BuildOptions options;
+    const auto built = [&] {
+        const auto plan = planrt::Plan::from_onnx_memory(runtime, COPY.data(), COPY.size(), options);
+        return std::string(static_cast<const char*>(plan.data()), plan.size_bytes());
+    };
+    const std::string all = has_flags(tensorrt) ? "sources=kCUBLAS,kCUBLAS_LT,kCUDNN,kEDGE_MASK_CONVOLUTIONS,kJIT_CONVOLUTIONS,\n"
+                                                : "sources=kEDGE_MASK_CONVOLUTIONS,kJIT_CONVOLUTIONS,\n";
+    CHECK(holds(built(), all));
+    using planrt::Tactics;
+    options.use_tactics_not = Tactics::cublas | Tactics::cublas_lt | Tactics::cudnn | Tactics::edge_mask_convolutions;
+    CHECK(holds(built(), has_flags(tensorrt) ? "sources=,,,,kJIT_CONVOLUTIONS,\n" : "sources=,kJIT_CONVOLUTIONS,\n"));
+    options = {};
+    options.use_tactics_too = Tactics::cudnn;
+    if (has_flags(tensorrt)) CHECK(holds(built(), all));
+    else expect(planrt::ErrorCode::unsupported, "kCUDNN", [&] { built(); });
+    options.use_tactics_not = Tactics::cudnn;
+    expect(planrt::ErrorCode::invalid_argument, "both", [&] { built(); });
+}
+
+void decomposed(const Double& tensorrt) {
+    Options options;
+    ok(planrt_build_options_set_instance_normalization(options.raw, PLANRT_INSTANCE_NORMALIZATION_DECOMPOSED));
+    refuses(tensorrt, COPY, options, PLANRT_ERROR_UNSUPPORTED, "opset 0");
+    const std::string opset = bytes(8, std::string("\x10\x11"));
+    refuses(tensorrt, COPY + opset, options, PLANRT_ERROR_UNSUPPORTED, "node 1 \"norm_1\" (InstanceNormalization)");
+    const std::string other = onnx("input x 0 1,4\nnode conv_1\noutput y\n", {{"conv_1", "Conv"}});
+    CHECK(holds(built(tensorrt, other, options), "output y"));  // there is nothing to take apart
+    refused(planrt_build_options_set_instance_normalization(options.raw, 4), PLANRT_ERROR_INVALID_ARGUMENT, "4 is no");
+}
+
 void shapes_are_checked(const Double& tensorrt) {
     Options none;
     CHECK(holds(built(tensorrt, COPY, none), "input x 0 -1,4 1,4 1,4 1,4")); // only the batch is open
@@ -230,6 +262,8 @@ int main(int argc, char** argv) {
                                   {"wrapped", wrapped},
                                   {"precisions", precisions},
                                   {"features", features},
+                                  {"tactics", tactics},
+                                  {"decomposed", decomposed},
                                   {"shapes are checked", shapes_are_checked},
                                   {"failures are named", failures_are_named},
                                   {"timing caches are kept", timing_caches_are_kept},

@@ -39,8 +39,17 @@ expect 1 "convert the ONNX model" $small --saveEngine=half.plan --explicitBatch 
 nothing
 expect 0 "is written" $small --saveEngine=float.plan --explicitBatch
 built float.plan
+expect 0 "is written" $small --saveEngine=own.plan --tacticSources=-CUBLAS,-CUBLAS_LT,-CUDNN,+JIT_CONVOLUTIONS
+built own.plan
+expect 1 "has no TacticSource::kCUDNN" $small --saveEngine=a.plan --tacticSources=+CUDNN
+expect 2 "not: CUDNN" $small --saveEngine=a.plan --tacticSources=CUDNN
+expect 2 "not: -CUDA" $small --saveEngine=a.plan --tacticSources=-CUDA
 expect 0 "is written" --onnx "$models/unet_instance.onnx" --saveEngine unet.plan --tensorrt "$rtx"
 built unet.plan
+
+expect 0 "is written" --onnx "$models/unet_instance.onnx" --saveEngine parts.plan --tensorrt "$rtx" \
+  --instanceNormalization=decomposed
+built parts.plan
 
 expect 1 "no file" --onnx=no_such.onnx --saveEngine=a.plan --tensorrt="$rtx"
 expect 1 "a plan already" --onnx="$models/synthetic.plan" --saveEngine=a.plan --tensorrt="$rtx"

@@ -72,6 +72,15 @@ std::string flagName(BuilderFlag flag)
     return found == gFlags.end() ? std::to_string(static_cast<int32_t>(flag)) : found->second;
 }
 
+#define NAMED(enumerator) {TacticSource::enumerator, #enumerator},
+std::map<TacticSource, char const*> const gTacticSources{
+    NAMED(kEDGE_MASK_CONVOLUTIONS) NAMED(kJIT_CONVOLUTIONS)
+#if NV_TENSORRT_MAJOR == 8 || NV_TENSORRT_MAJOR == 10
+    NAMED(kCUBLAS) NAMED(kCUBLAS_LT) NAMED(kCUDNN)
+#endif
+};
+#undef NAMED
+
 std::string text(Dims const& dims)
 {
     std::ostringstream out;
@@ -600,6 +609,17 @@ public:
         RECORD(pool, bytes);
         mWorkspace = bytes;
     }
+    bool setTacticSources(TacticSources sources) noexcept
+    {
+        RECORD(sources);
+        mTacticSources = sources;
+        return true;
+    }
+    TacticSources getTacticSources() const noexcept
+    {
+        RECORD();
+        return mTacticSources;
+    }
     void setBuilderOptimizationLevel(int32_t level) noexcept
     {
         RECORD(level);
@@ -659,8 +679,6 @@ public:
     NEVER(void, clearQuantizationFlag, (QuantizationFlag))
     NEVER(void, setQuantizationFlag, (QuantizationFlag))
     NEVER(bool, getQuantizationFlag, (QuantizationFlag) const)
-    NEVER(bool, setTacticSources, (TacticSources))
-    NEVER(TacticSources, getTacticSources, () const)
     NEVER(std::size_t, getMemoryPoolLimit, (MemoryPoolType) const)
     NEVER(void, setPreviewFeature, (PreviewFeature, bool))
     NEVER(bool, getPreviewFeature, (PreviewFeature) const)
@@ -701,6 +719,8 @@ public:
 
     // kTF32 is on by default.
     std::set<BuilderFlag> mFlags{BuilderFlag::kTF32};
+    // All sources that there are.
+    TacticSources mTacticSources = (1U << gTacticSources.size()) - 1;
     std::vector<IOptimizationProfile const*> mProfiles;
     ITimingCache const* mCache = nullptr;
     std::size_t mWorkspace = 0;
@@ -832,6 +852,11 @@ private:
         for (auto const& flag : config.mFlags)
         {
             out << flagName(flag) << ',';
+        }
+        out << "\nbuilt sources=";
+        for (auto const& [source, name] : gTacticSources)
+        {
+            out << (config.mTacticSources >> static_cast<int32_t>(source) & 1 ? name : "") << ',';
         }
         out << '\n';
         for (auto const& layer : network.mLayers)

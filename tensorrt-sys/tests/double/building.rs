@@ -5,7 +5,7 @@ use crate::double::{Double, doubles};
 use std::sync::{Arc, Mutex};
 use tensorrt_sys::{
     BuilderFlag, DataType, Generation, HardwareCompatibilityLevel, Logger, MemoryPoolType, OnnxParserFlag,
-    OptProfileSelector, Parser, ParserError, ProfilingVerbosity, Progress, ProgressMonitor,
+    OptProfileSelector, Parser, ParserError, ProfilingVerbosity, Progress, ProgressMonitor, TacticSource,
 };
 
 const MODEL: &[u8] = b"bytes before it\0double-onnx
@@ -127,6 +127,19 @@ fn config_methods(double: &Double, config: &mut tensorrt_sys::BuilderConfig) {
             }
         }
     }
+    let cudnn = TacticSource::Cudnn.number(version).map_or(0, |number| 1 << number);
+    let jit = 1 << TacticSource::JitConvolutions.number(version).unwrap();
+    let all = (jit << 1) - 1;
+    let mut expect = |add: &[TacticSource], take: &[TacticSource], sources: i32| {
+        assert!(config.change_tactic_sources(add, take).unwrap());
+        let set = format!("IBuilderConfig::setTacticSources({sources})");
+        assert_eq!(double.take(), ["IBuilderConfig::getTacticSources()".to_owned(), set], "{version}");
+    };
+    expect(&[], &[TacticSource::Cudnn, TacticSource::JitConvolutions], all & !cudnn & !jit);
+    expect(&[TacticSource::JitConvolutions], &[], all & !cudnn);
+    let added = config.change_tactic_sources(&[TacticSource::Cudnn], &[]);
+    assert_eq!(added.is_ok(), cudnn != 0, "{version}");
+    double.take();
     double.expect("IBuilderConfig::setMemoryPoolLimit(0, 5368709120)", (), || {
         config.set_memory_pool_limit(MemoryPoolType::Workspace, 5 << 30);
     });
