@@ -5,7 +5,6 @@ mod cancellation;
 mod entry;
 mod floating_point;
 pub mod fork;
-#[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "only the CPU engine asks"))]
 pub mod memory;
 #[cfg_attr(not(feature = "cpu"), allow(dead_code, reason = "only the CPU engine asks"))]
 pub mod reserve;

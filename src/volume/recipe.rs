@@ -32,7 +32,7 @@ pub enum Direction {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resampling {
-    /// In the model's axes.
+    /// In the model's axes; 0 where the scan's stays.
     pub spacing_mm: [f64; 3],
     pub geometry: ResamplingGeometry,
     /// Of the images.

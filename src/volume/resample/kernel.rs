@@ -1,0 +1,122 @@
+//! One axis: which of the old samples make each new one.
+
+use super::spline::Spline;
+use crate::error::{Code, Error, Result};
+use crate::volume::recipe::{Interpolation, ResamplingGeometry};
+use crate::volume::work::allocate;
+
+#[derive(Clone, Debug)]
+pub enum Kernel {
+    Same,
+    /// The old sample of each new one.
+    Nearest(Vec<usize>),
+    Linear(Vec<Between>),
+    Cubic(Spline),
+}
+
+/// Of sample `at`, and by `part` of the next one. Where `part` is 0 there need be no next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Between {
+    pub at: usize,
+    pub part: f32,
+}
+
+impl Between {
+    /// The other sample.
+    pub fn next(&self) -> usize {
+        self.at + usize::from(self.part > 0.0)
+    }
+}
+
+impl Kernel {
+    /// From `from` samples to `to`, the new ones `ratio` times as far apart.
+    pub fn new(
+        from: usize,
+        to: usize,
+        ratio: f64,
+        geometry: ResamplingGeometry,
+        interpolation: Interpolation,
+    ) -> Result<Self> {
+        let same = from == to && (geometry == ResamplingGeometry::Edges || ratio == 1.0);
+        if same {
+            return Ok(Self::Same);
+        }
+        if [from, to].iter().any(|extent| *extent > u32::MAX as usize) {
+            return Err(Error::new(Code::Unsupported, format!("an axis of {} voxels is not resampled", from.max(to))));
+        }
+        let position = |i: usize| match geometry {
+            ResamplingGeometry::Edges => (i as f64 + 0.5) * from as f64 / to as f64 - 0.5,
+            ResamplingGeometry::Centres => i as f64 * ratio,
+        };
+        let last = (from - 1) as f64;
+        Ok(match interpolation {
+            Interpolation::Nearest => {
+                let mut samples: Vec<usize> = allocate("the samples of an axis", to)?;
+                for (i, sample) in samples.iter_mut().enumerate() {
+                    *sample = match geometry {
+                        // In whole numbers: what is at .5 is not left to rounding.
+                        ResamplingGeometry::Edges => ((2 * i as u64 + 1) * from as u64 / (2 * to as u64)) as usize,
+                        ResamplingGeometry::Centres => (position(i) + 0.5).floor().min(last) as usize,
+                    };
+                }
+                Self::Nearest(samples)
+            }
+            Interpolation::Linear => {
+                let mut samples: Vec<Between> = allocate("the samples of an axis", to)?;
+                for (i, sample) in samples.iter_mut().enumerate() {
+                    let x = position(i).clamp(0.0, last);
+                    *sample = Between { at: x.floor() as usize, part: (x - x.floor()) as f32 };
+                    // A part that rounds to the whole is the next sample.
+                    if sample.part >= 1.0 {
+                        *sample = Between { at: sample.at + 1, part: 0.0 };
+                    }
+                }
+                Self::Linear(samples)
+            }
+            Interpolation::Cubic => Self::Cubic(Spline::new(from, to, |i| match geometry {
+                ResamplingGeometry::Edges => position(i),
+                ResamplingGeometry::Centres => position(i).clamp(0.0, last),
+            })?),
+        })
+    }
+
+    /// Of `source.len()` rows `target.len()` new ones; all rows are of one length.
+    pub fn rows(&self, source: &[&[f32]], target: &mut [&mut [f32]], scratch: &mut Vec<f64>) {
+        match self {
+            Self::Same => target.iter_mut().zip(source).for_each(|(target, source)| target.copy_from_slice(source)),
+            Self::Nearest(samples) => {
+                target.iter_mut().zip(samples).for_each(|(target, at)| target.copy_from_slice(source[*at]));
+            }
+            Self::Linear(samples) => {
+                for (target, sample) in target.iter_mut().zip(samples) {
+                    let (a, b) = (source[sample.at], source[sample.next()]);
+                    for ((target, a), b) in target.iter_mut().zip(a).zip(b) {
+                        *target = a + (b - a) * sample.part;
+                    }
+                }
+            }
+            Self::Cubic(spline) => spline.rows(source, target, scratch),
+        }
+    }
+
+    /// Of each row of `from` samples one of `to`; rows follow each other without gaps.
+    pub fn along(&self, source: &[f32], from: usize, target: &mut [f32], to: usize, scratch: &mut Vec<f64>) {
+        match self {
+            Self::Same => target.copy_from_slice(source),
+            Self::Nearest(samples) => {
+                for (source, target) in source.chunks(from).zip(target.chunks_mut(to)) {
+                    target.iter_mut().zip(samples).for_each(|(target, at)| *target = source[*at]);
+                }
+            }
+            Self::Linear(samples) => {
+                for (source, target) in source.chunks(from).zip(target.chunks_mut(to)) {
+                    for (target, sample) in target.iter_mut().zip(samples) {
+                        let (a, b) = (source[sample.at], source[sample.next()]);
+                        *target = a + (b - a) * sample.part;
+                    }
+                }
+            }
+            Self::Cubic(spline) => spline.along(source, from, target, to, scratch),
+        }
+    }
+}

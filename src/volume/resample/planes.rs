@@ -1,0 +1,132 @@
+//! What the network gives, from the model's grid to the scan's: plane by plane, so that neither volume is ever there whole.
+
+use super::{Kernel, Way};
+use crate::error::{Code, Error, Result};
+use crate::volume::work::allocate;
+use std::ops::Range;
+
+/// Takes the model grid's planes in their order, and gives rows of the scan's planes as soon as the planes that they need are
+/// there. It keeps two planes, as long as the scan's along x.
+pub struct PlaneResampler {
+    way: Way,
+    channels: usize,
+    /// Planes that were taken.
+    taken: usize,
+    /// `[channel, y, x]` with the model's y and the scan's x: plane `p` is in `kept[p % 2]`.
+    kept: [Vec<f32>; 2],
+    /// The scan's planes that can be given.
+    ready: Range<usize>,
+}
+
+impl PlaneResampler {
+    pub fn new(way: &Way, channels: usize) -> Result<Self> {
+        if way.kernels.iter().any(|kernel| matches!(kernel, Kernel::Cubic(_))) {
+            return Err(Error::new(
+                Code::Unsupported,
+                "what the network gives is resampled linearly or by the nearest voxel, not by cubic splines",
+            ));
+        }
+        let plane = channels
+            .checked_mul(way.from[1])
+            .and_then(|rows| rows.checked_mul(way.to[2]))
+            .ok_or_else(|| Error::new(Code::OutOfMemory, "planes of the result do not fit in memory"))?;
+        let kept = || allocate("planes of the result", plane);
+        let second = if Self::keeps_two(way) { kept()? } else { Vec::new() };
+        Ok(Self { way: way.clone(), channels, taken: 0, kept: [kept()?, second], ready: 0..0 })
+    }
+
+    /// What it keeps, in bytes.
+    pub fn bytes(way: &Way, channels: usize) -> u64 {
+        let count = if Self::keeps_two(way) { 2 } else { 1 };
+        [channels, way.from[1], way.to[2]].iter().fold(4 * count, |bytes: u64, n| bytes.saturating_mul(*n as u64))
+    }
+
+    fn keeps_two(way: &Way) -> bool {
+        matches!(way.kernels[0], Kernel::Linear(_))
+    }
+
+    /// The model's plane that is to be pushed next.
+    pub fn next(&self) -> usize {
+        self.taken
+    }
+
+    /// Takes the next plane: `[channel, y, x]` of the model's grid. What was ready has to be asked for before.
+    pub fn push(&mut self, plane: &[f32]) -> Result<()> {
+        let Way { from: [nz, ny, nx], to: [_, _, mx], .. } = self.way;
+        if self.taken == nz || plane.len() != self.channels * ny * nx {
+            return Err(Error::new(
+                Code::Internal,
+                format!(
+                    "plane {} of {} values; {nz} of {} are taken",
+                    self.taken,
+                    plane.len(),
+                    self.channels * ny * nx
+                ),
+            ));
+        }
+        let slot = if Self::keeps_two(&self.way) { self.taken % 2 } else { 0 };
+        self.way.kernels[2].along(plane, nx, &mut self.kept[slot], mx, &mut Vec::new());
+        self.taken += 1;
+        let start = self.ready.end;
+        let needs = |new: &usize| self.needs(*new) < self.taken;
+        self.ready = start..(start..self.way.to[0]).take_while(needs).last().map_or(start, |last| last + 1);
+        Ok(())
+    }
+
+    /// The last of the model's planes that a plane of the scan's needs.
+    fn needs(&self, new: usize) -> usize {
+        match &self.way.kernels[0] {
+            Kernel::Nearest(samples) => samples[new],
+            Kernel::Linear(samples) => samples[new].next(),
+            _ => new,
+        }
+    }
+
+    /// The scan's planes that can be given now, after the last push and before the next.
+    pub fn ready(&self) -> Range<usize> {
+        self.ready.clone()
+    }
+
+    /// A row of one of them, in all channels: `[channel, x]`.
+    pub fn row(&self, plane: usize, y: usize, row: &mut [f32]) {
+        debug_assert!(self.ready.contains(&plane));
+        let Way { from: [_, ny, _], to: [_, _, mx], kernels, .. } = &self.way;
+        let (first, second, part) = match &kernels[0] {
+            Kernel::Linear(samples) => {
+                let sample = samples[plane];
+                (&self.kept[sample.at % 2], &self.kept[sample.next() % 2], sample.part)
+            }
+            _ => (&self.kept[0], &self.kept[0], 0.0),
+        };
+        let (above, below, share) = match &kernels[1] {
+            Kernel::Linear(samples) => (samples[y].at, samples[y].next(), samples[y].part),
+            Kernel::Nearest(samples) => (samples[y], samples[y], 0.0),
+            _ => (y, y, 0.0),
+        };
+        for (channel, row) in row.chunks_mut(*mx).enumerate().take(self.channels) {
+            let of = |plane: &'_ Vec<f32>, y: usize| {
+                let start = (channel * ny + y) * mx;
+                start..(start + mx).min(plane.len())
+            };
+            let (a, b) = (&first[of(first, above)], &first[of(first, below)]);
+            match (part > 0.0, share > 0.0) {
+                (false, false) => row.copy_from_slice(a),
+                (false, true) => between(row, a, b, share),
+                (true, false) => between(row, a, &second[of(second, above)], part),
+                (true, true) => {
+                    let (c, d) = (&second[of(second, above)], &second[of(second, below)]);
+                    for ((((value, a), b), c), d) in row.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                        let (near, far) = (a + (b - a) * share, c + (d - c) * share);
+                        *value = near + (far - near) * part;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn between(row: &mut [f32], a: &[f32], b: &[f32], part: f32) {
+    for ((value, a), b) in row.iter_mut().zip(a).zip(b) {
+        *value = a + (b - a) * part;
+    }
+}
