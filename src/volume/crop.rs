@@ -108,11 +108,11 @@ fn flood(mask: &mut [u8], [nz, ny, nx]: [usize; 3], work: &Work) -> Result<()> {
                     let (left, right) = (left - begin + other * nx, right - begin + other * nx);
                     // The first voxel of each run there.
                     let mut before = NONZERO;
-                    for voxel in left..right {
-                        if mask[voxel] == EMPTY && before != EMPTY {
-                            push(&mut waiting, voxel)?;
+                    for (i, voxel) in mask[left..right].iter().enumerate() {
+                        if *voxel == EMPTY && before != EMPTY {
+                            push(&mut waiting, left + i)?;
                         }
-                        before = mask[voxel];
+                        before = *voxel;
                     }
                 }
             }

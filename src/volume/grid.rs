@@ -135,10 +135,8 @@ fn cofactors(m: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
 
 /// The orthonormal matrix that is closest to this one's columns made of length 1 (its polar factor, by Newton's way).
 fn closest_rotation(mut m: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
-    for column in 0..3 {
-        let length = (0..3).map(|row| m[row][column].powi(2)).sum::<f64>().sqrt();
-        (0..3).for_each(|row| m[row][column] /= length);
-    }
+    let lengths: [f64; 3] = std::array::from_fn(|column| m.iter().map(|row| row[column].powi(2)).sum::<f64>().sqrt());
+    m.iter_mut().for_each(|row| row.iter_mut().zip(lengths).for_each(|(cosine, length)| *cosine /= length));
     for _ in 0..50 {
         let (inverse, det) = (cofactors(&m), determinant(&m));
         let next: [[f64; 3]; 3] =
@@ -195,7 +193,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Of volume without gaps, in elements.
+    /// Of a volume without gaps, in elements.
     pub fn dense(extents: [usize; 3]) -> Self {
         let [_, y, x] = extents;
         Self { extents, first: 0, strides: [(y * x) as isize, x as isize, 1] }
@@ -280,10 +278,10 @@ mod tests {
             assert_eq!(grid.directions(), from);
             for to in orientations() {
                 let axes = grid.axes_toward(to).unwrap();
-                for place in 0..3 {
+                for (place, to) in to.iter().enumerate() {
                     let (axis, source) = (2 - place, 2 - axes.source[2 - place]);
-                    assert_eq!(from[source].line(), to[place].line());
-                    assert_eq!(axes.flipped[axis], from[source] != to[place]);
+                    assert_eq!(from[source].line(), to.line());
+                    assert_eq!(axes.flipped[axis], from[source] != *to);
                 }
             }
             assert_eq!(grid.axes_toward(from).unwrap(), Axes::SAME);

@@ -131,7 +131,7 @@ impl Change {
             Intensity::Range { from, to, clip } => Self::Range {
                 minus: from.0 as f32,
                 // MONAI's way with a range of nothing: moved only.
-                divisor: (from.1 != from.0).then(|| (from.1 - from.0) as f32),
+                divisor: (from.1 != from.0).then_some((from.1 - from.0) as f32),
                 factor: (to.1 - to.0) as f32,
                 plus: to.0 as f32,
                 clip: clip.then_some((to.0 as f32, to.1 as f32)),

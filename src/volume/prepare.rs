@@ -257,6 +257,7 @@ mod tests {
                 blend_probabilities: false,
                 rule: Rule::Argmax { labels: vec![0, 1] },
                 before_resampling: false,
+                resample_probabilities: false,
                 largest_component: false,
             },
         }
