@@ -15,7 +15,7 @@ or by `load_library(path)`.
 
 import os as _os
 
-from ._build import BuildFeatures, HardwareCompatibility, InstanceNormalization, Plan, Precision, build
+from ._build import BuildFeatures, HardwareCompatibility, InstanceNormalization, Plan, Precision, Tactics, build
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
 from ._library import load as _load
@@ -38,6 +38,7 @@ __all__ = [
     "Runtime",
     "Session",
     "Stream",
+    "Tactics",
     "TensorInfo",
     "build",
     "devices",

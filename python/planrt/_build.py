@@ -55,6 +55,18 @@ class InstanceNormalization(IntEnum):
     DEFAULT = 0
     NATIVE = 1
     PLUGIN = 2
+    DECOMPOSED = 3
+
+
+class Tactics(IntFlag):
+    """Where TensorRT may take kernels from, beside its own."""
+
+    NONE = 0
+    CUBLAS = 1
+    CUBLAS_LT = 2
+    CUDNN = 4
+    EDGE_MASK_CONVOLUTIONS = 8
+    JIT_CONVOLUTIONS = 16
 
 
 Shape = Sequence[int]
@@ -97,6 +109,8 @@ def build(
     workspace_limit: int = 0,
     timing_cache: str | os.PathLike[str] | None = None,
     optimization_level: int | None = None,
+    use_tactics_too: Tactics = Tactics.NONE,
+    use_tactics_not: Tactics = Tactics.NONE,
     features: BuildFeatures = BuildFeatures.NONE,
     hardware: HardwareCompatibility = HardwareCompatibility.SAME,
     instance_normalization: InstanceNormalization = InstanceNormalization.DEFAULT,
@@ -135,6 +149,7 @@ def build(
         library.planrt_build_options_set_timing_cache(options, path_bytes(timing_cache))
         if optimization_level is not None:
             library.planrt_build_options_set_optimization_level(options, optimization_level)
+        library.planrt_build_options_set_tactics(options, use_tactics_too, use_tactics_not)
         library.planrt_build_options_set_features(options, features)
         library.planrt_build_options_set_hardware_compatibility(options, hardware)
         library.planrt_build_options_set_instance_normalization(options, instance_normalization)

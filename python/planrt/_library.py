@@ -138,6 +138,7 @@ FALLIBLE: dict[str, list[Any]] = {
     "planrt_build_options_set_workspace_limit": [_HANDLE, c_size_t],
     "planrt_build_options_set_timing_cache": [_HANDLE, c_char_p],
     "planrt_build_options_set_optimization_level": [_HANDLE, c_int32],
+    "planrt_build_options_set_tactics": [_HANDLE, c_uint32, c_uint32],
     "planrt_build_options_set_features": [_HANDLE, c_uint32],
     "planrt_build_options_set_hardware_compatibility": [_HANDLE, c_int32],
     "planrt_build_options_set_instance_normalization": [_HANDLE, c_int32],

@@ -119,6 +119,7 @@ class Header(unittest.TestCase):
             (planrt.BuildFeatures, "BUILD"),
             (planrt.HardwareCompatibility, "HARDWARE"),
             (planrt.InstanceNormalization, "INSTANCE_NORMALIZATION"),
+            (planrt.Tactics, "TACTICS"),
         ):
             ours = {f"{prefix}_{one.name}": one.value for one in kinds.__members__.values() if one.value}
             theirs = {n: v for n, v in constants.items() if n.startswith(prefix + "_") and v}
