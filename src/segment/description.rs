@@ -1,7 +1,7 @@
 //! Which kind of description a model folder has, and where its models are.
 
 use super::json::{self, Node, invalid};
-use super::recipe_json;
+use super::{monai, nnunet, recipe_json};
 use crate::error::{Code, Error, Result};
 use crate::quote::{quoted, shown};
 use crate::volume::recipe::Recipe;
@@ -27,15 +27,24 @@ pub fn read(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)> 
     if !folder.is_dir() {
         return Err(Error::new(Code::NotFound, format!("there is no model folder at {}", shown(folder))));
     }
-    let recipe = folder.join(RECIPE);
-    if !recipe.is_file() {
-        return Err(invalid(format!("{} does not say how a volume is segmented: it has no {RECIPE}", shown(folder))));
-    }
-    let value = json::read(&recipe)?;
-    let root = Node::new(&value, &recipe);
-    let mut read = recipe_json::read(&root)?;
-    read.tiling.mirrored = options.mirrored.unwrap_or(read.tiling.mirrored);
-    Ok((read, models(folder, &[folder], options.prefers_plans)?))
+    let own = folder.join(RECIPE);
+    let recipe = if own.is_file() {
+        let value = json::read(&own)?;
+        let mut recipe = recipe_json::read(&Node::new(&value, &own))?;
+        recipe.tiling.mirrored = options.mirrored.unwrap_or(recipe.tiling.mirrored);
+        recipe
+    } else if folder.join(nnunet::PLANS).is_file() {
+        nnunet::read(folder, options)?
+    } else if let Some(file) = monai::find(folder) {
+        monai::read(&file, options)?
+    } else {
+        return Err(invalid(format!(
+            "{} does not say how a volume is segmented: it has no {RECIPE}, no nnU-Net's {} and no MONAI bundle's configs/inference.json",
+            shown(folder),
+            nnunet::PLANS
+        )));
+    };
+    Ok((recipe, models(folder, options.prefers_plans)?))
 }
 
 /// Whether a file's name says that it is a model, and if so, whether a plan.
@@ -48,7 +57,9 @@ fn is_plan(path: &Path) -> Option<bool> {
 }
 
 /// The models in the first of the places that has any: `fold_*.onnx` or `fold_*/*.onnx`, in order, else the only one.
-fn models(folder: &Path, places: &[&Path], prefers_plans: bool) -> Result<Vec<PathBuf>> {
+fn models(folder: &Path, prefers_plans: bool) -> Result<Vec<PathBuf>> {
+    // Bundles have theirs in a folder.
+    let places = [folder.to_owned(), folder.join("models")];
     for place in places.iter().filter(|place| place.is_dir()) {
         let mut found = BTreeMap::new();
         for path in entries(place)? {
@@ -111,4 +122,59 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         .collect::<Result<Vec<_>>>()?;
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_folder::TestFolder;
+    use super::*;
+
+    const LEAST: &[u8] = br#"{"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1]}}"#;
+
+    fn models(files: &[&str], prefers_plans: bool) -> Result<Vec<String>> {
+        let folder = TestFolder::new("model");
+        folder.write("recipe.json", LEAST);
+        files.iter().for_each(|name| folder.write(name, b""));
+        let (_, models) = read(folder.path(), &Options { prefers_plans, ..Options::default() })?;
+        let relative = |path: &PathBuf| path.strip_prefix(folder.path()).unwrap().to_string_lossy().into_owned();
+        Ok(models.iter().map(relative).collect())
+    }
+
+    #[test]
+    fn one_model_a_fold() {
+        assert_eq!(models(&["model.onnx", "notes.txt"], true).unwrap(), ["model.onnx"]);
+        let both = ["model.onnx", "model.plan"];
+        assert_eq!(models(&both, true).unwrap(), ["model.plan"]);
+        assert_eq!(models(&both, false).unwrap(), ["model.onnx"]);
+        let folds = ["fold_0.onnx", "fold_1.engine", "fold_1.onnx", "other.onnx"];
+        assert_eq!(models(&folds, true).unwrap(), ["fold_0.onnx", "fold_1.engine"]);
+        let folders = ["fold_0/model.onnx", "fold_0/model.plan", "fold_0/checkpoint_final.pth", "fold_1/model.onnx"];
+        assert_eq!(models(&folders, true).unwrap(), ["fold_0/model.plan", "fold_1/model.onnx"]);
+        assert_eq!(models(&folders, false).unwrap(), ["fold_0/model.onnx", "fold_1/model.onnx"]);
+        assert_eq!(models(&["models/model.onnx", "models/model.pt"], false).unwrap(), ["models/model.onnx"]);
+    }
+
+    #[test]
+    fn no_model_or_several_are_errors() {
+        for files in [&[][..], &["model.pt"], &["fold_0/checkpoint_final.pth"]] {
+            assert_eq!(models(files, true).unwrap_err().code(), Code::NotFound);
+        }
+        for files in [&["a.onnx", "b.onnx"][..], &["fold_0/a.onnx", "fold_0/b.plan"]] {
+            let error = models(files, true).unwrap_err();
+            assert!(error.message().contains("several") && error.message().contains("a.onnx"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_a_description_is_an_error() {
+        let folder = TestFolder::new("model");
+        folder.write("model.onnx", b"");
+        let error = |path: &Path| read(path, &Options::default()).unwrap_err();
+        assert!(error(folder.path()).message().contains("plans.json"));
+        assert_eq!(error(&folder.path().join("model.onnx")).code(), Code::NotFound);
+        for damaged in [&b"{"[..], b"", b"[]", b"\xff", b"{\"planrt_recipe\": 1e400}"] {
+            folder.write("recipe.json", damaged);
+            assert_eq!(error(folder.path()).code(), Code::InvalidModel);
+        }
+    }
 }

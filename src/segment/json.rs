@@ -40,6 +40,14 @@ impl<'a> Node<'a> {
         Self { value, place: String::new(), file }
     }
 
+    /// The same place with another value: what a reference or an expression stands for.
+    pub fn with<'b>(&self, value: &'b Value) -> Node<'b>
+    where
+        'a: 'b,
+    {
+        Node { value, place: self.place.clone(), file: self.file }
+    }
+
     /// An error about this value.
     pub fn wrong(&self, what: impl std::fmt::Display) -> Error {
         match self.place.is_empty() {
@@ -71,6 +79,11 @@ impl<'a> Node<'a> {
             Some(member) => Ok(member),
             None => Err(self.wrong(format_args!("{} is missing", quoted(key)))),
         }
+    }
+
+    pub fn members(&self) -> Result<impl Iterator<Item = (&'a str, Self)>> {
+        let members: Vec<_> = self.map()?.iter().map(|(key, value)| (key.as_str(), self.below(value, key))).collect();
+        Ok(members.into_iter())
     }
 
     /// Refuses an object with a key that is not one of these.

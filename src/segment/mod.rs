@@ -2,4 +2,8 @@
 
 pub mod description;
 mod json;
+mod monai;
+mod nnunet;
 mod recipe_json;
+#[cfg(test)]
+mod test_folder;
