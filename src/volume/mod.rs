@@ -2,12 +2,16 @@
 //! grid. Plain computations over memory: no session, no file, no C type. `[z, y, x]` everywhere: axis 0 is the slowest.
 
 pub mod crop;
+pub mod decide;
 pub mod grid;
 pub mod image;
 pub mod intensity;
 mod prepare;
 pub mod recipe;
 pub mod resample;
+pub mod sweep;
+pub mod tiles;
+pub mod window;
 pub mod work;
 
 pub use prepare::{Announced, Back, Prepared, Scan, announce, prepare};

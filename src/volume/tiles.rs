@@ -1,0 +1,261 @@
+//! Where tiles lie, and what is in them.
+
+use super::recipe::{Padding, Placement, Tiling};
+use crate::error::{Code, Error, Result};
+
+/// The tiles of a volume on the model's grid, numbered with axis 0 outermost.
+#[derive(Clone, Debug)]
+pub struct Tiles {
+    pub extents: [usize; 3],
+    pub patch: [usize; 3],
+    /// Along each axis, ascending; below 0 where the volume is smaller than the patch, and lies in its middle.
+    starts: [Vec<isize>; 3],
+}
+
+impl Tiles {
+    pub fn new(extents: [usize; 3], tiling: &Tiling) -> Result<Self> {
+        let invalid = |message: String| Err(Error::new(Code::InvalidArgument, message));
+        let Tiling { patch, overlap, placement, .. } = tiling;
+        if !(0.0..1.0).contains(overlap) {
+            return invalid(format!("tiles overlap by {overlap}; take 0 to below 1"));
+        }
+        if patch.contains(&0) || extents.contains(&0) {
+            return invalid(format!("tiles of {patch:?} voxels in a volume of {extents:?}: no extent may be 0"));
+        }
+        let axis = |axis: usize| starts(extents[axis], patch[axis], *overlap, *placement);
+        Ok(Self { extents, patch: *patch, starts: [axis(0), axis(1), axis(2)] })
+    }
+
+    pub fn count(&self) -> usize {
+        self.starts.iter().map(Vec::len).product()
+    }
+
+    /// How many tiles start on the same plane.
+    pub fn row(&self) -> usize {
+        self.starts[1].len() * self.starts[2].len()
+    }
+
+    /// Where a tile's first voxel lies in the volume.
+    pub fn start(&self, tile: usize) -> [isize; 3] {
+        let (row, column) = (tile / self.row(), tile % self.row());
+        [
+            self.starts[0][row],
+            self.starts[1][column / self.starts[2].len()],
+            self.starts[2][column % self.starts[2].len()],
+        ]
+    }
+
+    /// The volume's voxels along an axis that a tile has, and the first of them counted in the tile.
+    pub fn covered(&self, axis: usize, start: isize) -> (std::ops::Range<usize>, usize) {
+        let first = usize::try_from(start).unwrap_or(0);
+        let skipped = start.min(0).unsigned_abs();
+        let last = (self.patch[axis] - skipped + first).min(self.extents[axis]);
+        (first..last, skipped)
+    }
+
+    /// Elements of a tile of so many channels.
+    pub fn elements(&self, channels: usize) -> usize {
+        channels * self.patch.iter().product::<usize>()
+    }
+
+    /// Copies a tile out of a dense volume of `[channel, z, y, x]`, mirrored along some axes.
+    pub fn gather(&self, volume: &[f32], start: [isize; 3], mirrored: [bool; 3], padding: Padding, tile: &mut [f32]) {
+        let sources: [Vec<Option<usize>>; 3] = std::array::from_fn(|axis| {
+            let source = |i: usize| source(start[axis] + i as isize, self.extents[axis], padding);
+            let along = (0..self.patch[axis]).map(source);
+            if mirrored[axis] { along.rev().collect() } else { along.collect() }
+        });
+        let constant = match padding {
+            Padding::Constant(value) => value,
+            Padding::Edge | Padding::Reflect => 0.0,
+        };
+        // Where a row's voxels lie side by side in the volume.
+        let run = sources[2][0].filter(|first| {
+            sources[2].iter().enumerate().all(|(i, source)| source.is_some_and(|source| source == first + i))
+        });
+        let [depth, height, width] = self.extents;
+        let mut rows = tile.chunks_exact_mut(self.patch[2]);
+        for channel in volume.chunks_exact(depth * height * width) {
+            for z in &sources[0] {
+                for y in &sources[1] {
+                    let Some(row) = rows.next() else { return };
+                    let (Some(z), Some(y)) = (z, y) else {
+                        row.fill(constant);
+                        continue;
+                    };
+                    let from = &channel[(z * height + y) * width..][..width];
+                    match run {
+                        Some(first) => row.copy_from_slice(&from[first..first + row.len()]),
+                        None => {
+                            for (value, source) in row.iter_mut().zip(&sources[2]) {
+                                *value = source.map_or(constant, |x| from[x]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where tiles start along one axis.
+fn starts(extent: usize, patch: usize, overlap: f64, placement: Placement) -> Vec<isize> {
+    if extent <= patch {
+        // The odd voxel of what is filled up is above.
+        return vec![-(((patch - extent) / 2) as isize)];
+    }
+    let room = extent - patch;
+    match placement {
+        Placement::Even => {
+            // nnU-Net has the step, of which an overlap's digits are the rest: 1 - 0.9 is a little below 0.1.
+            let step = ((1.0 - overlap) * 1e12).round() / 1e12;
+            let count = (room as f64 / (patch as f64 * step).max(1.0)).ceil();
+            let between = room as f64 / count;
+            (0..=count as usize).map(|i| (between * i as f64).round_ties_even() as isize).collect()
+        }
+        Placement::ShiftedBack => {
+            let step = ((patch as f64 * (1.0 - overlap)) as usize).max(1);
+            (0..=room.div_ceil(step)).map(|i| (i * step).min(room) as isize).collect()
+        }
+    }
+}
+
+/// The voxel that is taken for the one at `at`, if any is.
+fn source(at: isize, extent: usize, padding: Padding) -> Option<usize> {
+    match (usize::try_from(at).ok().filter(|at| *at < extent), padding) {
+        (Some(at), _) => Some(at),
+        (None, Padding::Constant(_)) => None,
+        (None, Padding::Edge) => Some(if at < 0 { 0 } else { extent - 1 }),
+        (None, Padding::Reflect) => {
+            let period = (2 * (extent - 1)).max(1) as isize;
+            let at = at.rem_euclid(period) as usize;
+            Some(at.min(period as usize - at).min(extent - 1))
+        }
+    }
+}
+
+/// The bits of the one value that each channel of a tile has, if each has only one.
+pub fn constants(tile: &[f32], channels: usize) -> Option<Vec<u32>> {
+    let one = |channel: &[f32]| {
+        let first = channel.first()?.to_bits();
+        channel.iter().all(|value| value.to_bits() == first).then_some(first)
+    };
+    tile.chunks_exact(tile.len() / channels.max(1)).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::recipe::Window;
+
+    fn tiling(patch: [usize; 3], overlap: f64, placement: Placement) -> Tiling {
+        Tiling {
+            patch,
+            overlap,
+            placement,
+            padding: Padding::Constant(0.0),
+            window: Window::Constant,
+            mirrored: [false; 3],
+        }
+    }
+
+    #[test]
+    fn spread_evenly_as_nnunet_does() {
+        let even = |extent, patch, overlap| starts(extent, patch, overlap, Placement::Even);
+        // What compute_steps_for_sliding_window of nnunetv2 2.8.1 gives.
+        assert_eq!(even(110, 64, 0.5), [0, 23, 46]);
+        assert_eq!(even(64, 64, 0.5), [0]);
+        assert_eq!(even(65, 64, 0.5), [0, 1]);
+        assert_eq!(even(127, 64, 0.5), [0, 32, 63]); // 31.5 goes to the even one
+        assert_eq!(even(125, 64, 0.5), [0, 30, 61]); // as does 30.5
+        assert_eq!(even(150, 100, 0.9), [0, 10, 20, 30, 40, 50]);
+        assert_eq!(even(5, 1, 0.5), [0, 1, 2, 3, 4]);
+        assert_eq!(even(63, 64, 0.5), [0]);
+        assert_eq!(even(61, 64, 0.5), [-1]);
+    }
+
+    #[test]
+    fn shifted_back_as_monai_does() {
+        let back = |extent, patch, overlap| starts(extent, patch, overlap, Placement::ShiftedBack);
+        // What dense_patch_slices of monai 1.6.1 gives; int(96 * (1 - 0.8)) is 19.
+        assert_eq!(back(200, 96, 0.25), [0, 72, 104]);
+        assert_eq!(back(168, 96, 0.25), [0, 72]);
+        assert_eq!(back(169, 96, 0.25), [0, 72, 73]);
+        assert_eq!(back(134, 96, 0.8), [0, 19, 38]);
+        assert_eq!(back(96, 96, 0.8), [0]);
+        assert_eq!(back(3, 1, 0.25), [0, 1, 2]);
+        assert_eq!(back(10, 96, 0.25), [-43]);
+    }
+
+    #[test]
+    fn tiles_reach_every_voxel_and_none_beyond() {
+        for placement in [Placement::Even, Placement::ShiftedBack] {
+            for patch in [1, 2, 7, 8] {
+                for extent in [1, patch - 1, patch, patch + 1, 2 * patch - 1, 3 * patch + 2] {
+                    let extent = extent.max(1);
+                    let tiles = Tiles::new([extent, 1, 1], &tiling([patch, 1, 1], 0.3, placement)).unwrap();
+                    let mut reached = vec![false; extent];
+                    for tile in 0..tiles.count() {
+                        let (covered, skipped) = tiles.covered(0, tiles.start(tile)[0]);
+                        assert!(skipped + covered.len() <= patch);
+                        assert!(extent < patch || covered.len() == patch);
+                        reached[covered].fill(true);
+                    }
+                    assert!(reached.iter().all(|reached| *reached), "{placement:?} {patch} {extent}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn axis_0_is_outermost() {
+        let tiles = Tiles::new([4, 6, 4], &tiling([2, 4, 4], 0.0, Placement::ShiftedBack)).unwrap();
+        let all: Vec<_> = (0..tiles.count()).map(|tile| tiles.start(tile)).collect();
+        assert_eq!(all, [[0, 0, 0], [0, 2, 0], [2, 0, 0], [2, 2, 0]]);
+    }
+
+    #[test]
+    fn a_small_volume_is_filled_up_on_both_sides() {
+        let rows = |extent: usize, patch: usize, padding, mirrored| {
+            let tiles = Tiles::new([1, 1, extent], &tiling([1, 1, patch], 0.5, Placement::Even)).unwrap();
+            let volume: Vec<_> = (1..=extent).map(|x| x as f32).collect();
+            let mut tile = vec![f32::NAN; patch];
+            tiles.gather(&volume, tiles.start(0), [false, false, mirrored], padding, &mut tile);
+            tile
+        };
+        assert_eq!(rows(2, 5, Padding::Constant(9.0), false), [9.0, 1.0, 2.0, 9.0, 9.0]);
+        assert_eq!(rows(2, 5, Padding::Constant(9.0), true), [9.0, 9.0, 2.0, 1.0, 9.0]);
+        assert_eq!(rows(2, 5, Padding::Edge, false), [1.0, 1.0, 2.0, 2.0, 2.0]);
+        assert_eq!(rows(3, 6, Padding::Reflect, false), [2.0, 1.0, 2.0, 3.0, 2.0, 1.0]);
+        assert_eq!(rows(1, 4, Padding::Reflect, false), [1.0; 4]);
+        assert_eq!(rows(4, 4, Padding::Edge, true), [4.0, 3.0, 2.0, 1.0]);
+    }
+
+    #[test]
+    fn channels_and_rows_stay_apart() {
+        let tiles = Tiles::new([2, 3, 2], &tiling([1, 4, 2], 0.5, Placement::Even)).unwrap();
+        let volume: Vec<_> = (0..24).map(|i| i as f32).collect();
+        let mut tile = vec![f32::NAN; tiles.elements(2)];
+        assert_eq!(tiles.start(1), [1, 0, 0]);
+        tiles.gather(&volume, tiles.start(1), [false; 3], Padding::Constant(-1.0), &mut tile);
+        let wanted = [6, 7, 8, 9, 10, 11, -1, -1, 18, 19, 20, 21, 22, 23, -1, -1];
+        assert_eq!(tile, wanted.map(|i| i as f32));
+    }
+
+    #[test]
+    fn one_value_is_recognized() {
+        assert_eq!(constants(&[1.0, 1.0, 2.0, 2.0], 2), Some(vec![1.0f32.to_bits(), 2.0f32.to_bits()]));
+        assert_eq!(constants(&[1.0, 1.0, 2.0, 2.0], 1), None);
+        assert_eq!(constants(&[0.0, -0.0], 1), None);
+    }
+
+    #[test]
+    fn impossible_tilings_are_refused() {
+        let refused =
+            |extents, tiling: Tiling| Tiles::new(extents, &tiling).unwrap_err().code() == Code::InvalidArgument;
+        assert!(refused([4; 3], tiling([4; 3], 1.0, Placement::Even)));
+        assert!(refused([4; 3], tiling([4; 3], f64::NAN, Placement::Even)));
+        assert!(refused([4; 3], tiling([4, 0, 4], 0.5, Placement::Even)));
+        assert!(refused([0, 4, 4], tiling([4; 3], 0.5, Placement::Even)));
+    }
+}
