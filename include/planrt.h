@@ -2243,6 +2243,369 @@ struct planrt_error *planrt_session_get_metrics_text(const struct planrt_session
  */
 PLANRT_WARN_UNUSED struct planrt_error *planrt_session_describe(const struct planrt_session *session, char **json_out);
 
+/* ---- Volumes ------------------------------------------------------------------------------------------------------- */
+
+/**
+ * A scan in the application's memory, and where its voxels lie. Fill it with zeros first, then set `struct_size` to
+ * `sizeof(planrt_volume)`, `data`, `size_bytes`, `element_type`, `extents` and `spacing_mm`.
+ */
+typedef struct planrt_volume {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Host memory, which need not be aligned.
+   */
+  const void *data;
+  /**
+   * Bytes behind `data`: all voxels lie within.
+   */
+  size_t size_bytes;
+  /**
+   * Bytes from `data` to voxel (0, 0, 0) of channel 0: not 0 where a stride is negative.
+   */
+  size_t first_voxel_bytes;
+  /**
+   * `PLANRT_FLOAT32`.
+   */
+  planrt_element_type element_type;
+  /**
+   * `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+   */
+  planrt_memory_kind memory_kind;
+  /**
+   * Of one grid, as CT and PET that were resampled to it; 0 for 1.
+   */
+  int32_t channels;
+  /**
+   * Voxels along z, y and x.
+   */
+  int64_t extents[3];
+  /**
+   * Bytes from one channel, one z, one y and one x to the next; all 0 where voxels lie without gaps, x fastest and channels
+   * slowest.
+   */
+  int64_t strides_bytes[4];
+  /**
+   * Millimetres between the centres of neighbouring voxels along z, y and x.
+   */
+  double spacing_mm[3];
+  /**
+   * Where the centre of voxel (0, 0, 0) lies, in millimetres: toward the patient's left, posterior, superior, as in
+   * DICOM and ITK.
+   */
+  double origin_mm[3];
+  /**
+   * Three by three, row after row, as ITK has it: column 0, 1 and 2 are the directions in that space in which the index of
+   * axis x, y and z grows. All 0 where the axes are the space's.
+   */
+  double direction[9];
+  /**
+   * A value is what is in memory times this, plus the next; 0 for 1.
+   */
+  double rescale_slope;
+  double rescale_intercept;
+} planrt_volume;
+
+/**
+ * Memory of the application's for labels, one for each voxel of the scan. Fill it with zeros first, then set `struct_size` to
+ * `sizeof(planrt_label_map)`, `data`, `size_bytes` and `element_type`.
+ */
+typedef struct planrt_label_map {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Host memory, which need not be aligned.
+   */
+  void *data;
+  /**
+   * Bytes behind `data`: all voxels lie within.
+   */
+  size_t size_bytes;
+  /**
+   * Bytes from `data` to voxel (0, 0, 0): not 0 where a stride is negative.
+   */
+  size_t first_voxel_bytes;
+  /**
+   * `PLANRT_UINT8` or `PLANRT_UINT16`.
+   */
+  planrt_element_type element_type;
+  /**
+   * `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+   */
+  planrt_memory_kind memory_kind;
+  /**
+   * Bytes from one z, one y and one x to the next; all 0 where labels lie without gaps, x fastest.
+   */
+  int64_t strides_bytes[3];
+} planrt_label_map;
+
+/* ---- Segmenters ---------------------------------------------------------------------------------------------------- */
+
+/**
+ * How a segmenter is made. One thread at a time. Made by `planrt_segmenter_options_new`, owned by the caller, free to be
+ * deleted as soon as the segmenter is made.
+ */
+typedef struct planrt_segmenter_options planrt_segmenter_options;
+
+/**
+ * Segments whole volumes: a scan goes in with its spacing, a label map on its own grid comes out. It has a session for each
+ * fold of its model, and each volume is a stream of requests for tiles. Any thread may use it, several at once: tiles of all
+ * volumes under way share batches, and no label depends on what else runs beside it. It keeps its engines.
+ */
+typedef struct planrt_segmenter planrt_segmenter;
+
+/**
+ * A volume that was submitted. Any thread may use it, several at once. It outlives its segmenter.
+ */
+typedef struct planrt_segmentation planrt_segmentation;
+
+/**
+ * Receives how many tiles of a volume are done, and how many there are; false cancels the segmentation. Called by a thread of
+ * planrt's, one call at a time, before the first tile and after each. It must not throw; a long one holds up its own volume.
+ */
+typedef bool (*planrt_segmentation_progress)(void *user_data, int64_t done, int64_t count);
+
+/**
+ * How a volume shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
+ * `sizeof(planrt_segmentation_options)`.
+ */
+typedef struct planrt_segmentation_options {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Microseconds from the call after which the segmentation ends with `PLANRT_ERROR_DEADLINE`, as soon as what runs of it
+   * has ended; 0 for none. A negative one has passed already: the volume is refused with that error.
+   */
+  int64_t timeout_us;
+  /**
+   * Tiles of higher ones go first, as requests do; of equals those that come first.
+   */
+  int32_t priority;
+  /**
+   * 0: where the network gives what is no number (NaN) the segmentation fails, and the error names the tile. 1: it goes on,
+   * and such a channel counts as the largest.
+   */
+  int32_t nan_allowed;
+  /**
+   * The most bytes of host memory that planrt takes for the volume, beside the application's own; 0 for as much as is of use.
+   * `planrt_segmenter_estimate` says how much that is. A smaller budget is kept with fewer tiles at once, or the volume is
+   * refused with `PLANRT_ERROR_OUT_OF_MEMORY` before anything is computed.
+   */
+  size_t memory_budget_bytes;
+  /**
+   * Null, or what is called as tiles are done.
+   */
+  planrt_segmentation_progress progress;
+  /**
+   * Null, or what is called when the segmentation is answered, as for a request.
+   */
+  planrt_request_callback callback;
+  /**
+   * Handed to both.
+   */
+  void *user_data;
+} planrt_segmentation_options;
+
+/**
+ * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_segmenter_options_delete`.
+ *
+ * Requires: `options_out` is null or writable.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_segmenter_options_new(struct planrt_segmenter_options **options_out);
+
+/**
+ * Frees options. Null is accepted.
+ *
+ * Requires: `options` is null, or alive and deleted once.
+ */
+void planrt_segmenter_options_delete(struct planrt_segmenter_options *options);
+
+/**
+ * How the sessions that run the tiles work; the options are copied. By default as a session's own defaults, but that a tile
+ * for which the queue has no room waits (`PLANRT_WHEN_FULL_BLOCK`).
+ *
+ * Requires: `options` and `session_options` are alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_options_set_session_options(struct planrt_segmenter_options *options,
+                                                                  const struct planrt_session_options *session_options);
+
+/**
+ * How much of a tile its neighbour has too, from 0 to below 1, instead of what the model's description says: less is faster.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_options_set_overlap(struct planrt_segmenter_options *options,
+                                                          double overlap);
+
+/**
+ * The axes of the model's grid over all of whose subsets tiles are mirrored, and the results averaged, instead of what the
+ * model's description says. None is fastest; all three take eight runs a tile.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_options_set_mirrored(struct planrt_segmenter_options *options,
+                                                           bool z,
+                                                           bool y,
+                                                           bool x);
+
+/**
+ * Makes a segmenter over the engines of a model, one for each of its folds, whose results are averaged. `recipe_json` says what
+ * is done to a volume before, in and after the network, as a `recipe.json` in a model's folder does. `options` may be null for
+ * the defaults and is copied. `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_INVALID_MODEL` for a recipe that is none, with the key that is wrong; `_SHAPE` where the model does not
+ * take the recipe's patch; `_INVALID_ARGUMENT` where they do not go together; `_UNSUPPORTED` for a model that gives no map of
+ * its patch; and those of `planrt_session_new`.
+ *
+ * Requires: `engines` is readable for `engine_count` handles that are alive, `recipe_json` a string, `options` null or alive,
+ * `segmenter_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_new(const struct planrt_engine *const *engines,
+                                          size_t engine_count,
+                                          const char *recipe_json,
+                                          const struct planrt_segmenter_options *options,
+                                          struct planrt_segmenter **segmenter_out);
+
+/**
+ * Makes a segmenter of a model's folder: its description and its models, one for each fold. Any thread.
+ *
+ * Errors: as for `planrt_segmenter_new`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and files; and those of
+ * `planrt_engine_load_file`.
+ *
+ * Requires: `runtime` is alive, `folder` a string, `options` null or alive, `segmenter_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_load(const struct planrt_runtime *runtime,
+                                           const char *folder,
+                                           const struct planrt_segmenter_options *options,
+                                           struct planrt_segmenter **segmenter_out);
+
+/**
+ * Ends a segmenter. Volumes under way end with `PLANRT_ERROR_SHUT_DOWN` as soon as what runs of them has ended, callbacks that
+ * are due are made, and then the call returns: no callback comes after it. From inside a callback of a volume's the others end.
+ * Calls of other threads that wait in `planrt_segmenter_run` end too; none may begin. Null is accepted.
+ *
+ * Requires: `segmenter` is null, or alive and deleted once.
+ */
+void planrt_segmenter_delete(struct planrt_segmenter *segmenter);
+
+/**
+ * Gives the segmenter a volume and returns. `options` may be null. `segmentation_out` receives the segmentation, for
+ * `planrt_segmentation_delete`, before its callback can be called; it may be null where a callback is given. Any thread.
+ *
+ * The volume's memory and the label map's are the segmentation's until it is answered, as a request's are: until
+ * `planrt_segmentation_wait` or `_poll` has said so or its callback is called. The label map holds anything where it failed. A
+ * volume that is refused, by an error of this call, leaves its memory alone.
+ *
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a volume with other channels than the model's, a geometry that is none, and for
+ * labels larger than the label map's elements; `_BUFFER_TOO_SMALL`; `_OUT_OF_MEMORY` where the budget, or the machine, has less
+ * than it takes; `_DEADLINE`; `_UNSUPPORTED`. The callback is not called then.
+ *
+ * Requires: `segmenter` is alive, `volume` and `labels` are readable; the volume's memory is readable for its `size_bytes`, and
+ * the label map's writable for its own, until the segmentation is answered.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_submit(const struct planrt_segmenter *segmenter,
+                                             const struct planrt_volume *volume,
+                                             const struct planrt_label_map *labels,
+                                             const struct planrt_segmentation_options *options,
+                                             struct planrt_segmentation **segmentation_out);
+
+/**
+ * Segments a volume and returns when its labels are written, or with the error that it failed with. Any thread.
+ *
+ * Errors: as for `planrt_segmenter_submit`, and those of the segmentation: `PLANRT_ERROR_INVALID_MODEL` for a tile for which
+ * the network gave what is no number, `_CANCELLED`, `_DEADLINE`, `_SHUT_DOWN`, and those of the tiles' requests, which name
+ * the tile.
+ *
+ * Requires: as for `planrt_segmenter_submit`.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_run(const struct planrt_segmenter *segmenter,
+                                          const struct planrt_volume *volume,
+                                          const struct planrt_label_map *labels,
+                                          const struct planrt_segmentation_options *options);
+
+/**
+ * The most bytes of host memory that planrt takes for a volume with these options, beside the application's own and what the
+ * engines and sessions have: `*bytes_out`; and the smallest budget that can be kept, `*least_bytes_out`, which may be null. The
+ * volume's `data` is not looked at and may be null. Any thread.
+ *
+ * Errors: as for `planrt_segmenter_submit`.
+ *
+ * Requires: `segmenter` is alive, `volume` readable, `options` null or readable, `bytes_out` writable, `least_bytes_out` null or
+ * writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_estimate(const struct planrt_segmenter *segmenter,
+                                               const struct planrt_volume *volume,
+                                               const struct planrt_segmentation_options *options,
+                                               size_t *bytes_out,
+                                               size_t *least_bytes_out);
+
+/**
+ * Waits until the segmentation is answered, and returns its error if it failed; so many microseconds at most, or without end
+ * for -1. `*done_out` receives whether it is answered, where no error is returned; it may be null where the wait has no end.
+ *
+ * Errors: the segmentation's own, and then `*done_out` is left alone; `PLANRT_ERROR_INVALID_ARGUMENT` for a time-out below -1.
+ *
+ * Requires: `segmentation` is alive, `done_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmentation_wait(const struct planrt_segmentation *segmentation,
+                                              int64_t timeout_us,
+                                              bool *done_out);
+
+/**
+ * Whether the segmentation is answered; its labels are written then, if it succeeded. False for a bad handle.
+ *
+ * Requires: `segmentation` is null or alive.
+ */
+bool planrt_segmentation_poll(const struct planrt_segmentation *segmentation);
+
+/**
+ * The error that the segmentation was answered with; null where it succeeded, and while it is not answered.
+ *
+ * Requires: `segmentation` is alive.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_segmentation_get_error(const struct planrt_segmentation *segmentation);
+
+/**
+ * How many tiles are done, and how many there are: 0 as long as that is not known. Any thread.
+ *
+ * Requires: `segmentation` is alive, `done_out` and `count_out` are writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmentation_get_progress(const struct planrt_segmentation *segmentation,
+                                                      int64_t *done_out,
+                                                      int64_t *count_out);
+
+/**
+ * Gives the segmentation up: it is answered with `PLANRT_ERROR_CANCELLED` as soon as the tiles that run have ended. One that is
+ * answered stays as it is.
+ *
+ * Requires: `segmentation` is null or alive.
+ */
+void planrt_segmentation_cancel(const struct planrt_segmentation *segmentation);
+
+/**
+ * Frees the handle. A segmentation that is not answered goes on, with its callbacks, and its memory stays its own until then.
+ * Null is accepted.
+ *
+ * Requires: `segmentation` is null, or alive and deleted once.
+ */
+void planrt_segmentation_delete(struct planrt_segmentation *segmentation);
+
 /* ---- The doctor ---------------------------------------------------------------------------------------------------- */
 
 /**

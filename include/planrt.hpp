@@ -1500,6 +1500,7 @@ public:
     }
 
 private:
+    friend class Segmenter;
     using OptionsHandle = std::unique_ptr<planrt_session_options, decltype(&planrt_session_options_delete)>;
     using SharedCalls = std::shared_ptr<detail::RequestCalls>;
 
@@ -1571,6 +1572,375 @@ private:
     static void forward_answer(void* user_data, const planrt_error* error) noexcept {
         const std::unique_ptr<SharedCalls> calls(static_cast<SharedCalls*>(user_data));
         (*calls)->answer(error);
+    }
+};
+
+// ----------------------------------------------------------------------------------------------------------- segmenters
+
+/// A scan in host memory, which it does not own, and where its voxels lie. A value.
+struct Volume {
+    const void* data = nullptr;
+    size_t size_bytes = 0;
+    ElementType element_type = ElementType::float32;
+    std::array<int64_t, 3> extents{};     ///< voxels along z, y and x
+    std::array<double, 3> spacing_mm{};   ///< between centres of voxels along z, y and x
+    std::array<double, 3> origin_mm{};    ///< of the centre of voxel (0, 0, 0): left, posterior, superior, as in ITK
+    std::array<double, 9> direction{1, 0, 0, 0, 1, 0, 0, 0, 1};  ///< row after row, as ITK has it
+    double rescale_slope = 1;
+    double rescale_intercept = 0;
+    int32_t channels = 1;
+    std::array<int64_t, 4> strides_bytes{};  ///< of channels, z, y and x; all 0 where voxels lie without gaps
+    size_t first_voxel_bytes = 0;            ///< not 0 where a stride is negative
+    MemoryKind memory_kind = MemoryKind::host;
+
+    /// Voxels without gaps, x fastest, in a std::vector or any other contiguous container that outlives the segmentation.
+    template <class Container, detail::IfReadable<Container> = 0>
+    [[nodiscard]] static Volume of(Container&& voxels, std::array<int64_t, 3> extents, std::array<double, 3> spacing_mm) {
+        using Element = detail::ElementOf<Container>;
+        Volume volume;
+        volume.data = std::data(voxels);
+        volume.size_bytes = std::size(voxels) * sizeof(Element);
+        volume.element_type = element_type_of<Element>;
+        volume.extents = extents;
+        volume.spacing_mm = spacing_mm;
+        return volume;
+    }
+    /// A temporary container's voxels are gone before they are read.
+    template <class Container, detail::IfTemporary<Container> = 0>
+    static Volume of(Container&& voxels, std::array<int64_t, 3> extents, std::array<double, 3> spacing_mm) = delete;
+
+    /// For calls of planrt.h.
+    [[nodiscard]] planrt_volume get() const noexcept {
+        planrt_volume volume{};
+        volume.struct_size = sizeof volume;
+        volume.data = data;
+        volume.size_bytes = size_bytes;
+        volume.first_voxel_bytes = first_voxel_bytes;
+        volume.element_type = static_cast<planrt_element_type>(element_type);
+        volume.memory_kind = static_cast<planrt_memory_kind>(memory_kind);
+        volume.channels = channels;
+        std::copy(extents.begin(), extents.end(), volume.extents);
+        std::copy(strides_bytes.begin(), strides_bytes.end(), volume.strides_bytes);
+        std::copy(spacing_mm.begin(), spacing_mm.end(), volume.spacing_mm);
+        std::copy(origin_mm.begin(), origin_mm.end(), volume.origin_mm);
+        std::copy(direction.begin(), direction.end(), volume.direction);
+        volume.rescale_slope = rescale_slope;
+        volume.rescale_intercept = rescale_intercept;
+        return volume;
+    }
+};
+
+/// Host memory for labels, one for each voxel of the scan, which it does not own. A value.
+struct LabelMap {
+    void* data = nullptr;
+    size_t size_bytes = 0;
+    ElementType element_type = ElementType::uint8;  ///< or uint16
+    std::array<int64_t, 3> strides_bytes{};         ///< of z, y and x; all 0 where labels lie without gaps
+    size_t first_voxel_bytes = 0;                   ///< not 0 where a stride is negative
+    MemoryKind memory_kind = MemoryKind::host;
+
+    /// Labels without gaps, x fastest, in a container of uint8_t or uint16_t that outlives the segmentation.
+    template <class Container, detail::IfWritable<Container> = 0>
+    [[nodiscard]] static LabelMap of(Container&& labels) {
+        using Element = detail::ElementOf<Container>;
+        LabelMap map;
+        map.data = std::data(labels);
+        map.size_bytes = std::size(labels) * sizeof(Element);
+        map.element_type = element_type_of<Element>;
+        return map;
+    }
+    /// A temporary container's labels would be seen by nobody.
+    template <class Container, detail::IfTemporary<Container> = 0>
+    static LabelMap of(Container&& labels) = delete;
+
+    /// For calls of planrt.h.
+    [[nodiscard]] planrt_label_map get() const noexcept {
+        planrt_label_map map{};
+        map.struct_size = sizeof map;
+        map.data = data;
+        map.size_bytes = size_bytes;
+        map.first_voxel_bytes = first_voxel_bytes;
+        map.element_type = static_cast<planrt_element_type>(element_type);
+        map.memory_kind = static_cast<planrt_memory_kind>(memory_kind);
+        std::copy(strides_bytes.begin(), strides_bytes.end(), map.strides_bytes);
+        return map;
+    }
+};
+
+/// How many tiles of a volume are done, and how many there are; false cancels the segmentation, as does what it throws. It must
+/// not destroy its Segmentation.
+using SegmentationProgress = std::function<bool(int64_t done, int64_t count)>;
+
+/// How a volume is treated. A value.
+struct SegmentationOptions {
+    int32_t priority = 0;  ///< tiles of higher ones go first
+    /// From the call on; then it ends with ErrorCode::deadline. Unset: there is no end.
+    std::optional<std::chrono::microseconds> timeout;
+    bool nan_allowed = false;  ///< whether the network may give what is no number
+    std::optional<size_t> memory_budget_bytes;  ///< of host memory that planrt takes beside the application's own
+    SegmentationProgress progress;
+    RequestCallback callback;       ///< for submit(): as a Request's
+    std::function<void()> release;  ///< for submit(): as a Request's
+};
+
+namespace detail {
+
+/// What a segmentation has to call, as long as it is under way.
+struct SegmentationCalls {
+    SegmentationProgress progress;
+    std::shared_ptr<RequestCalls> calls;
+
+    static bool forward_progress(void* user_data, int64_t done, int64_t count) noexcept {
+        try {
+            return static_cast<SegmentationCalls*>(user_data)->progress(done, count);
+        } catch (...) {
+            return false;  // SegmentationProgress says so
+        }
+    }
+
+    static void forward_answer(void* user_data, const planrt_error* error) noexcept {
+        const std::unique_ptr<SegmentationCalls> owned(static_cast<SegmentationCalls*>(user_data));
+        owned->calls->answer(error);
+    }
+};
+
+}  // namespace detail
+
+/// A volume that was submitted. Any thread, several at once. It may outlive its segmenter.
+///
+/// The memory of its volume and labels is its own until it is answered. So one that is destroyed, or assigned to, before that
+/// is cancelled and waited for, as a Request is, and detach() lets it go on alone instead.
+class [[nodiscard]] Segmentation
+    : public detail::Handle<Segmentation, planrt_segmentation, &planrt_segmentation_delete> {
+public:
+    using Handle::Handle;
+    Segmentation() noexcept = default;
+    Segmentation(Segmentation&& other) noexcept = default;
+    Segmentation& operator=(Segmentation&& other) noexcept {
+        if (this != &other) {
+            finish();
+            Handle::operator=(std::move(other));
+            calls_ = std::move(other.calls_);
+        }
+        return *this;
+    }
+    ~Segmentation() { finish(); }
+
+    /// Returns when the labels are written, and throws what it failed with. The callback may still be to come.
+    void wait() const { detail::check(planrt_segmentation_wait(get(), -1, nullptr)); }
+
+    /// The same, for a time: false if that was not enough.
+    template <class Rep, class Period>
+    [[nodiscard]] bool wait(std::chrono::duration<Rep, Period> timeout) const {
+        bool done = false;
+        detail::check(planrt_segmentation_wait(get(), detail::timeout_us(timeout), &done));
+        return done;
+    }
+
+    /// Whether it is answered: its labels are written then, if it succeeded.
+    [[nodiscard]] bool poll() const noexcept { return planrt_segmentation_poll(get()); }
+
+    /// What it failed with; nothing where it succeeded, and while it is not answered.
+    [[nodiscard]] std::optional<Error> error() const {
+        planrt_error* error = planrt_segmentation_get_error(get());
+        if (error == nullptr) {
+            return std::nullopt;
+        }
+        const detail::OwnedError owned(error, &planrt_error_delete);
+        return detail::copy(error);
+    }
+
+    struct Progress {
+        int64_t done;   ///< tiles
+        int64_t count;  ///< 0 as long as that is not known
+    };
+    [[nodiscard]] Progress progress() const {
+        Progress progress{};
+        detail::check(planrt_segmentation_get_progress(get(), &progress.done, &progress.count));
+        return progress;
+    }
+
+    /// Gives it up. It is answered all the same, when the tiles that run have ended.
+    void cancel() const noexcept { planrt_segmentation_cancel(get()); }
+
+    /// Lets it go on without this object, as Request::detach() does.
+    void detach() noexcept { planrt_segmentation_delete(release()); }
+
+    /// Gives the handle up, as detach() does: cancelling and waiting are the caller's part from here on.
+    [[nodiscard]] planrt_segmentation* release() noexcept {
+        calls_.reset();
+        return Handle::release();
+    }
+
+private:
+    friend class Segmenter;
+
+    void take(planrt_segmentation* handle) noexcept { Handle::operator=(Segmentation(detail::Adopt{}, handle)); }
+
+    void finish() noexcept {
+        if (planrt_segmentation* segmentation = Handle::release()) {
+            planrt_segmentation_cancel(segmentation);
+            planrt_error_delete(planrt_segmentation_wait(segmentation, -1, nullptr));
+            planrt_segmentation_delete(segmentation);
+        }
+        if (calls_) {
+            calls_->disarm();
+            calls_.reset();
+        }
+    }
+
+    std::shared_ptr<detail::RequestCalls> calls_;
+};
+
+/// Options of a Segmenter. A value; what is not set keeps what the model's description says, or the library's default.
+struct SegmenterOptions {
+    std::optional<double> overlap;                ///< of a tile with its neighbour, 0 to below 1
+    std::optional<std::array<bool, 3>> mirrored;  ///< axes of the model's grid that tiles are mirrored over
+    std::optional<SessionOptions> session;        ///< of the sessions that run the tiles
+};
+
+/// The host memory that a volume takes, beside the application's own.
+struct SegmentationMemory {
+    size_t bytes;        ///< with the options that were given
+    size_t least_bytes;  ///< the smallest budget that can be kept
+};
+
+/// Segments whole volumes. Any thread, several at once: tiles of all volumes under way share batches. It keeps its engines.
+///
+/// Destroying it ends what is under way with ErrorCode::shut_down, and makes the callbacks that are due.
+class Segmenter : public detail::Handle<Segmenter, planrt_segmenter, &planrt_segmenter_delete> {
+public:
+    using Handle::Handle;
+    Segmenter() noexcept = default;
+
+    /// A model's folder: its description, and its models.
+    Segmenter(const Runtime& runtime, const std::filesystem::path& folder, const SegmenterOptions& options = {})
+        : Handle(detail::Adopt{}, load(runtime, folder, options)) {}
+
+    /// Engines that are a model's folds, at least one, and a recipe: what is done around them, as JSON.
+    Segmenter(const std::vector<const Engine*>& folds, const std::string& recipe_json, const SegmenterOptions& options = {})
+        : Handle(detail::Adopt{}, create(folds, recipe_json, options)) {}
+
+    /// Returns when the labels are written; throws what it failed with. Options with a callback or a release are for submit().
+    void run(const Volume& volume, const LabelMap& labels, const SegmentationOptions& options = {}) const {
+        if (options.callback || options.release) {
+            throw Error(ErrorCode::invalid_argument,
+                        "Segmenter::run returns when the labels are written; callback and release are for submit");
+        }
+        const planrt_volume c_volume = volume.get();
+        const planrt_label_map c_labels = labels.get();
+        planrt_segmentation_options c_options = get_options(options);
+        detail::SegmentationCalls calls{options.progress, nullptr};
+        if (options.progress) {
+            c_options.progress = &detail::SegmentationCalls::forward_progress;
+            c_options.user_data = &calls;
+        }
+        detail::check(planrt_segmenter_run(get(), &c_volume, &c_labels, &c_options));
+    }
+
+    /// The labels themselves, without gaps, x fastest. uint8_t holds labels up to 255.
+    template <class Label = uint8_t>
+    [[nodiscard]] std::vector<Label> labels(const Volume& volume, const SegmentationOptions& options = {}) const {
+        std::vector<Label> labels(element_count({volume.extents.begin(), volume.extents.end()}));
+        run(volume, LabelMap::of(labels), options);
+        return labels;
+    }
+
+    /// Gives the segmenter a volume and returns. The memory of volume and labels is the segmentation's until it is answered;
+    /// where this throws, it is the caller's.
+    Segmentation submit(const Volume& volume, const LabelMap& labels, SegmentationOptions options = {}) const {
+        Segmentation segmentation;  // where something throws it goes, and calls the release
+        segmentation.calls_ = make_calls(options);
+        const planrt_volume c_volume = volume.get();
+        const planrt_label_map c_labels = labels.get();
+        planrt_segmentation_options c_options = get_options(options);
+        auto calls = std::make_unique<detail::SegmentationCalls>();
+        calls->progress = std::move(options.progress);
+        calls->calls = segmentation.calls_;
+        if (calls->progress) {
+            c_options.progress = &detail::SegmentationCalls::forward_progress;
+        }
+        c_options.callback = &detail::SegmentationCalls::forward_answer;
+        c_options.user_data = calls.get();
+        planrt_segmentation* handle = nullptr;
+        detail::check(planrt_segmenter_submit(get(), &c_volume, &c_labels, &c_options, &handle));
+        static_cast<void>(calls.release());  // the library's now, until forward_answer
+        segmentation.take(handle);
+        return segmentation;
+    }
+
+    /// The host memory that a volume takes, told before it is segmented; its data may be null.
+    [[nodiscard]] SegmentationMemory estimate(const Volume& volume, const SegmentationOptions& options = {}) const {
+        const planrt_volume c_volume = volume.get();
+        const planrt_segmentation_options c_options = get_options(options);
+        SegmentationMemory memory{};
+        detail::check(planrt_segmenter_estimate(get(), &c_volume, &c_options, &memory.bytes, &memory.least_bytes));
+        return memory;
+    }
+
+private:
+    using OptionsHandle = std::unique_ptr<planrt_segmenter_options, decltype(&planrt_segmenter_options_delete)>;
+
+    static planrt_segmenter* load(const Runtime& runtime, const std::filesystem::path& folder,
+                                  const SegmenterOptions& options) {
+        planrt_segmenter* segmenter = nullptr;
+        detail::check(planrt_segmenter_load(runtime.get(), detail::c_string(detail::utf8(folder)),
+                                            make_options(options).get(), &segmenter));
+        return segmenter;
+    }
+
+    static planrt_segmenter* create(const std::vector<const Engine*>& folds, const std::string& recipe_json,
+                                    const SegmenterOptions& options) {
+        std::vector<const planrt_engine*> handles;
+        for (const Engine* fold : folds) {
+            handles.push_back(fold != nullptr ? fold->get() : nullptr);
+        }
+        planrt_segmenter* segmenter = nullptr;
+        detail::check(planrt_segmenter_new(handles.data(), handles.size(), detail::c_string(recipe_json),
+                                           make_options(options).get(), &segmenter));
+        return segmenter;
+    }
+
+    static OptionsHandle make_options(const SegmenterOptions& options) {
+        planrt_segmenter_options* raw = nullptr;
+        detail::check(planrt_segmenter_options_new(&raw));
+        OptionsHandle handle(raw, &planrt_segmenter_options_delete);
+        if (options.overlap) {
+            detail::check(planrt_segmenter_options_set_overlap(raw, *options.overlap));
+        }
+        if (options.mirrored) {
+            const auto [z, y, x] = *options.mirrored;
+            detail::check(planrt_segmenter_options_set_mirrored(raw, z, y, x));
+        }
+        if (options.session) {
+            detail::check(
+                planrt_segmenter_options_set_session_options(raw, Session::make_options(*options.session).get()));
+        }
+        return handle;
+    }
+
+    static planrt_segmentation_options get_options(const SegmentationOptions& options) noexcept {
+        planrt_segmentation_options c_options{};
+        c_options.struct_size = sizeof c_options;
+        c_options.priority = options.priority;
+        if (options.timeout) {
+            // 0 stands for none there; one that is over, for -1.
+            const int64_t timeout = detail::microseconds(*options.timeout);
+            c_options.timeout_us = timeout > 0 ? timeout : -1;
+        }
+        c_options.nan_allowed = options.nan_allowed ? 1 : 0;
+        c_options.memory_budget_bytes = options.memory_budget_bytes.value_or(0);
+        return c_options;
+    }
+
+    /// Where it cannot be made, the release is called.
+    static std::shared_ptr<detail::RequestCalls> make_calls(SegmentationOptions& options) {
+        try {
+            return std::make_shared<detail::RequestCalls>(std::move(options.callback), std::move(options.release));
+        } catch (...) {
+            detail::RequestCalls(std::move(options.callback), std::move(options.release)).disarm();
+            throw;
+        }
     }
 };
 

@@ -31,6 +31,8 @@ SECTIONS = {
     "context": "Contexts",
     "request": "Requests",
     "session": "Sessions",
+    "volume": "Volumes",
+    "segmenter": "Segmenters",
     "doctor": "The doctor",
 }
 

@@ -19,12 +19,14 @@ mod handle;
 mod log;
 mod request;
 mod runtime;
+mod segmenter;
 mod session;
 mod stream;
 mod structs;
 mod tensor;
 mod text;
 mod version;
+mod volume;
 
 use crate::error::{Code, Error, Result};
 

@@ -1,9 +1,26 @@
-//! Segmenting volumes with the models of a folder.
+//! Segmenting volumes with the models of a folder: a [`Segmenter`] has a session for each fold and a recipe, a [`Job`] is one volume
+//! on its way.
+//!
+//! `description` reads what a folder says. `segmenter` plans a job and runs it on a thread of its own; `stream` gives the tiles to
+//! the sessions (`network`) and takes the results in order; `lent` and `labels` are the caller's memory.
 
 pub mod description;
+mod job;
 mod json;
+mod labels;
+#[allow(unsafe_code)] // memory that callers lend
+mod lent;
 mod monai;
+#[allow(unsafe_code)] // lends tiles to sessions
+mod network;
 mod nnunet;
-mod recipe_json;
+pub mod recipe_json;
+mod segmenter;
+mod stream;
 #[cfg(test)]
 mod test_folder;
+
+pub use job::{Job, Order, Treatment};
+pub use labels::LabelMap;
+pub use lent::{Lent, LentMut};
+pub use segmenter::{Options, Segmenter};

@@ -43,17 +43,25 @@
 //!   channel, of which the largest one's is taken, or `regions`, `[{"channel": 0, "label": 1}, …]`, painted in this order where the channel is
 //!   above `threshold` (0.5); `before_resampling` (false); `largest_component` (false).
 
-use super::json::Node;
+use super::json::{Node, invalid};
 use crate::error::Result;
 use crate::volume::recipe::{
     Activation, Decision, Direction, Intensity, Interpolation, Padding, Placement, Recipe, Resampling,
     ResamplingGeometry, Rule, Tiling, Window, ZScore,
 };
+use std::path::Path;
 
 const VERSION: u64 = 1;
 /// What no network has.
 pub(super) const MOST_CHANNELS: u64 = 1 << 16;
 pub(super) const LARGEST_PATCH: u64 = 1 << 20;
+
+/// The recipe in a text; `name` is what errors call it.
+pub fn parse(text: &str, name: &str) -> Result<Recipe> {
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| invalid(format!("{name} is no valid JSON: {error}")))?;
+    read(&Node::new(&value, Path::new(name)))
+}
 
 /// The recipe in a JSON object.
 pub fn read(root: &Node) -> Result<Recipe> {

@@ -168,6 +168,7 @@ mod tests {
         let decision = |rule| Decision {
             activation: Activation::None,
             blend_probabilities: false,
+            resample_probabilities: false,
             rule,
             before_resampling: false,
             largest_component: false,

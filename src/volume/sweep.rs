@@ -3,11 +3,12 @@
 
 use super::tiles::Tiles;
 use crate::error::{Code, Error, Result};
+use std::sync::Arc;
 
 pub struct Sweep {
     tiles: Tiles,
     channels: usize,
-    window: Vec<f32>,
+    window: Arc<[f32]>,
     /// As many planes as a tile has, plane `z` in place `z` modulo their number: for each channel the sum of what tiles give,
     /// weighted, and then the sum of the weights.
     ring: Vec<f32>,
@@ -20,7 +21,7 @@ pub struct Sweep {
 
 impl Sweep {
     /// `window` has one weight for each voxel of the patch.
-    pub fn new(tiles: Tiles, channels: usize, window: Vec<f32>) -> Result<Self> {
+    pub fn new(tiles: Tiles, channels: usize, window: Arc<[f32]>) -> Result<Self> {
         let planes = tiles.patch[0].min(tiles.extents[0]);
         let mut ring = Vec::new();
         let bytes = Self::memory(&tiles, channels);
@@ -183,7 +184,7 @@ mod tests {
         let wanted = oracle(&tiles, channels, &window, &results);
         let size = extents[1] * extents[2];
         let mut planes = 0;
-        let mut sweep = Sweep::new(tiles, channels, window).unwrap();
+        let mut sweep = Sweep::new(tiles, channels, window.into()).unwrap();
         for result in &results {
             sweep
                 .blend(result, |z, plane| {
@@ -230,7 +231,7 @@ mod tests {
             window: Window::Constant,
             mirrored: [false; 3],
         };
-        let mut sweep = Sweep::new(Tiles::new([2, 1, 1], &tiling).unwrap(), 1, vec![1.0; 2]).unwrap();
+        let mut sweep = Sweep::new(Tiles::new([2, 1, 1], &tiling).unwrap(), 1, vec![1.0; 2].into()).unwrap();
         let stop = |_: usize, _: &mut [f32]| Err(Error::new(Code::Cancelled, "as the test asked"));
         assert_eq!(sweep.blend(&[1.0, 2.0], stop).unwrap_err().code(), Code::Cancelled);
     }

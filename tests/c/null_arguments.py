@@ -31,6 +31,12 @@ NULLABLE = {
     ("planrt_session_submit", 5),  # options
     ("planrt_session_run", 5),  # options
     ("planrt_session_pump", 2),  # the count, not asked for
+    ("planrt_segmenter_new", 3),  # options
+    ("planrt_segmenter_load", 2),  # options
+    ("planrt_segmenter_run", 3),  # options
+    ("planrt_segmenter_submit", 3),  # options
+    ("planrt_segmenter_estimate", 2),  # options
+    ("planrt_segmenter_estimate", 4),  # the least, not asked for
     ("planrt_doctor", 0),  # options
     ("planrt_doctor", 1),  # model
     ("planrt_doctor", 3),  # usable, not asked for
@@ -54,6 +60,12 @@ SPECIMENS = {
     "planrt_request *": "request",
     "planrt_tensor *": "&tensor",
     "planrt_request_options *": "NULL",
+    "planrt_segmenter_options *": "segmenter_options",
+    "planrt_segmenter *": "segmenter",
+    "planrt_segmentation *": "segmentation",
+    "planrt_segmentation_options *": "NULL",
+    "planrt_volume *": "&volume",
+    "planrt_label_map *": "&label_map",
     "planrt_build_options *": "build_options",
     "planrt_plan *": "(const planrt_plan *)NULL",
     "planrt_build_progress": "NULL",
@@ -67,6 +79,7 @@ SPECIMENS = {
     "char *": '"image"',
     "void *": "bytes",
     "bool": "true",
+    "double": "0.5",
     "int32_t": "1",
     "int64_t": "1",
     "size_t": "1",
@@ -104,6 +117,21 @@ int main(void) {{
     planrt_session_options *session_options = NULL;
     planrt_request *request = NULL;
     planrt_session *session = new_session(engine, NULL);
+    planrt_segmenter_options *segmenter_options = NULL;
+    planrt_segmenter *segmenter = NULL;
+    planrt_segmentation *segmentation = NULL;
+    static float voxels[IMAGE];
+    static unsigned char labels[IMAGE];
+    planrt_volume volume = {{.struct_size = sizeof volume, .data = voxels, .size_bytes = sizeof voxels,
+                            .element_type = PLANRT_FLOAT32, .extents = {{8, 8, 8}}, .spacing_mm = {{1, 1, 1}}}};
+    planrt_label_map label_map = {{.struct_size = sizeof label_map, .data = labels, .size_bytes = sizeof labels,
+                                  .element_type = PLANRT_UINT8}};
+    OK(planrt_segmenter_options_new(&segmenter_options));
+    OK(planrt_segmenter_new((const planrt_engine *const *)&engine, 1,
+                            "{{\\"planrt_recipe\\": 1, \\"tiling\\": {{\\"patch\\": [8, 8, 8]}}, \\"decision\\": {{\\"labels\\": [0, 1]}}}}",
+                            NULL, &segmenter));
+    OK(planrt_segmenter_submit(segmenter, &volume, &label_map, NULL, &segmentation));
+    OK(planrt_segmentation_wait(segmentation, -1, NULL));
     OK(planrt_session_options_new(&session_options));
     OK(planrt_session_submit(session, &tensor, 1, NULL, 0, NULL, &request));
     OK(planrt_runtime_options_new(&runtime_options));
@@ -116,6 +144,9 @@ int main(void) {{
 
 {calls}
     planrt_error_delete(error);
+    planrt_segmentation_delete(segmentation);
+    planrt_segmenter_delete(segmenter);
+    planrt_segmenter_options_delete(segmenter_options);
     planrt_request_delete(request);
     planrt_session_delete(session);
     planrt_session_options_delete(session_options);

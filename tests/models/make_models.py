@@ -124,6 +124,26 @@ def third():
 
 
 @model
+def many():
+    """300 classes, each the largest where the voxel is its number: 2cx - c² is x² less the distance's square."""
+    net = Net("many")
+    classes = np.arange(300, dtype=np.float32)
+    weights = net.constant((2 * classes).reshape(300, 1, 1, 1, 1))
+    scores = net.op("Conv", net.input("image", volume(1, 4)), weights, net.constant(-(classes**2)), kernel_shape=[1] * 3)
+    net.output("prob", scores, volume(300, 4))
+    return net
+
+
+@model
+def logarithm():
+    """Of voxels, and so no number where one is negative: the first of two classes wins above 1."""
+    net = Net("logarithm")
+    x = net.op("Log", net.input("image", volume(1, 8)))
+    net.output("prob", net.op("Concat", x, net.op("Neg", x), axis=1), volume(2, 8))
+    return net
+
+
+@model
 def slow():
     """Long enough, a second or so, to be cancelled and to be caught in use. Nothing runs it to its end for its result."""
     net = Net("slow")

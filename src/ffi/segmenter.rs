@@ -1,0 +1,491 @@
+//! `planrt_segmenter_options`, `planrt_segmenter` and `planrt_segmentation`.
+
+use super::argument::{Argument, Call, Out, Ref};
+use super::engine::planrt_engine;
+use super::error::{lend, planrt_error};
+use super::handle::{Handle, opaque};
+use super::request::{planrt_request_callback, timeout};
+use super::runtime::planrt_runtime;
+use super::session::planrt_session_options;
+use super::structs::{Extensible, Struct};
+use super::volume::{Labels, Scan, planrt_label_map, planrt_volume};
+use super::{delete, export};
+use crate::backend::Engine;
+use crate::error::{Code, Error, Result};
+use crate::process::as_application;
+use crate::process::stack::with_room;
+use crate::runtime::EngineOptions;
+use crate::segment::{self, Job, Options, Order, Segmenter, Treatment, recipe_json};
+use crate::sync::Mutex;
+use std::ffi::{c_char, c_void};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a segmenter is made. One thread at a time. Made by `planrt_segmenter_options_new`, owned by the caller, free to be
+/// deleted as soon as the segmenter is made.
+#[allow(non_camel_case_types)]
+pub struct planrt_segmenter_options(Handle<Mutex<Options>>);
+opaque!(planrt_segmenter_options, Mutex<Options>);
+
+/// Segments whole volumes: a scan goes in with its spacing, a label map on its own grid comes out. It has a session for each
+/// fold of its model, and each volume is a stream of requests for tiles. Any thread may use it, several at once: tiles of all
+/// volumes under way share batches, and no label depends on what else runs beside it. It keeps its engines.
+#[allow(non_camel_case_types)]
+pub struct planrt_segmenter(Handle<Segmenter>);
+opaque!(planrt_segmenter, Segmenter);
+
+/// A volume that was submitted. Any thread may use it, several at once. It outlives its segmenter.
+#[allow(non_camel_case_types)]
+pub struct planrt_segmentation(Handle<Job>);
+opaque!(planrt_segmentation, Job);
+
+/// Receives how many tiles of a volume are done, and how many there are; false cancels the segmentation. Called by a thread of
+/// planrt's, one call at a time, before the first tile and after each. It must not throw; a long one holds up its own volume.
+#[allow(non_camel_case_types)]
+pub type planrt_segmentation_progress =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, done: i64, count: i64) -> bool>;
+
+/// How a volume shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
+/// `sizeof(planrt_segmentation_options)`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_segmentation_options {
+    /// Bytes of this struct, as the caller knows it.
+    pub struct_size: usize,
+    /// Microseconds from the call after which the segmentation ends with `PLANRT_ERROR_DEADLINE`, as soon as what runs of it
+    /// has ended; 0 for none. A negative one has passed already: the volume is refused with that error.
+    pub timeout_us: i64,
+    /// Tiles of higher ones go first, as requests do; of equals those that come first.
+    pub priority: i32,
+    /// 0: where the network gives what is no number (NaN) the segmentation fails, and the error names the tile. 1: it goes on,
+    /// and such a channel counts as the largest.
+    pub nan_allowed: i32,
+    /// The most bytes of host memory that planrt takes for the volume, beside the application's own; 0 for as much as is of use.
+    /// `planrt_segmenter_estimate` says how much that is. A smaller budget is kept with fewer tiles at once, or the volume is
+    /// refused with `PLANRT_ERROR_OUT_OF_MEMORY` before anything is computed.
+    pub memory_budget_bytes: usize,
+    /// Null, or what is called as tiles are done.
+    pub progress: planrt_segmentation_progress,
+    /// Null, or what is called when the segmentation is answered, as for a request.
+    pub callback: planrt_request_callback,
+    /// Handed to both.
+    pub user_data: *mut c_void,
+}
+
+// SAFETY: repr(C), the size first, and no field for which zero is not a value.
+unsafe impl Extensible for planrt_segmentation_options {
+    const FIRST_SIZE: usize = 56;
+    const NAME: &'static str = "planrt_segmentation_options";
+}
+const _: () = assert!(size_of::<planrt_segmentation_options>() == planrt_segmentation_options::FIRST_SIZE);
+
+/// Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_segmenter_options_delete`.
+///
+/// Requires: `options_out` is null or writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_new(
+    options_out: *mut *mut planrt_segmenter_options,
+) -> *mut planrt_error {
+    export!(; options_out: Out<_> => {
+        options_out.give(Handle::new(Mutex::default()));
+        Ok(())
+    })
+}
+
+/// Frees options. Null is accepted.
+///
+/// Requires: `options` is null, or alive and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_delete(options: *mut planrt_segmenter_options) {
+    delete!(options);
+}
+
+/// How the sessions that run the tiles work; the options are copied. By default as a session's own defaults, but that a tile
+/// for which the queue has no room waits (`PLANRT_WHEN_FULL_BLOCK`).
+///
+/// Requires: `options` and `session_options` are alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_set_session_options(
+    options: *mut planrt_segmenter_options,
+    session_options: *const planrt_session_options,
+) -> *mut planrt_error {
+    export!(options; session_options: Ref<'_, planrt_session_options> => {
+        options.lock().session = Some(session_options.lock().clone());
+        Ok(())
+    })
+}
+
+/// How much of a tile its neighbour has too, from 0 to below 1, instead of what the model's description says: less is faster.
+///
+/// Requires: `options` is alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_set_overlap(
+    options: *mut planrt_segmenter_options,
+    overlap: f64,
+) -> *mut planrt_error {
+    export!(options; => {
+        if !(0.0..1.0).contains(&overlap) {
+            let message = format!("tiles overlap by {overlap}; take 0 to below 1");
+            return Err(Error::new(Code::InvalidArgument, message));
+        }
+        options.lock().overlap = Some(overlap);
+        Ok(())
+    })
+}
+
+/// The axes of the model's grid over all of whose subsets tiles are mirrored, and the results averaged, instead of what the
+/// model's description says. None is fastest; all three take eight runs a tile.
+///
+/// Requires: `options` is alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_set_mirrored(
+    options: *mut planrt_segmenter_options,
+    z: bool,
+    y: bool,
+    x: bool,
+) -> *mut planrt_error {
+    export!(options; => {
+        options.lock().mirrored = Some([z, y, x]);
+        Ok(())
+    })
+}
+
+fn options_or_default(options: Option<Ref<'_, planrt_segmenter_options>>) -> Options {
+    options.map(|options| options.lock().clone()).unwrap_or_default()
+}
+
+fn give(
+    engines: &[Arc<dyn Engine>],
+    recipe: crate::volume::recipe::Recipe,
+    options: &Options,
+) -> Result<Handle<Segmenter>> {
+    let segmenter = with_room(|| Segmenter::new(engines, recipe, options))?;
+    let logs = engines.iter().filter_map(|engine| engine.log());
+    Ok(Handle::logging(segmenter, logs))
+}
+
+/// Makes a segmenter over the engines of a model, one for each of its folds, whose results are averaged. `recipe_json` says what
+/// is done to a volume before, in and after the network, as a `recipe.json` in a model's folder does. `options` may be null for
+/// the defaults and is copied. `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
+///
+/// Errors: `PLANRT_ERROR_INVALID_MODEL` for a recipe that is none, with the key that is wrong; `_SHAPE` where the model does not
+/// take the recipe's patch; `_INVALID_ARGUMENT` where they do not go together; `_UNSUPPORTED` for a model that gives no map of
+/// its patch; and those of `planrt_session_new`.
+///
+/// Requires: `engines` is readable for `engine_count` handles that are alive, `recipe_json` a string, `options` null or alive,
+/// `segmenter_out` writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_new(
+    engines: *const *const planrt_engine,
+    engine_count: usize,
+    recipe_json: *const c_char,
+    options: *const planrt_segmenter_options,
+    segmenter_out: *mut *mut planrt_segmenter,
+) -> *mut planrt_error {
+    export!(;
+        engines[engine_count]: Vec<Ref<'_, planrt_engine>>,
+        recipe_json: &str,
+        options: Option<Ref<'_, planrt_segmenter_options>>,
+        segmenter_out: Out<_>
+    => {
+        let engines: Vec<_> = engines.iter().map(|engine| engine.get().clone()).collect();
+        let recipe = recipe_json::parse(recipe_json, "recipe_json")?;
+        segmenter_out.give(give(&engines, recipe, &options_or_default(options))?);
+        Ok(())
+    })
+}
+
+/// Makes a segmenter of a model's folder: its description and its models, one for each fold. Any thread.
+///
+/// Errors: as for `planrt_segmenter_new`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and files; and those of
+/// `planrt_engine_load_file`.
+///
+/// Requires: `runtime` is alive, `folder` a string, `options` null or alive, `segmenter_out` writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_load(
+    runtime: *const planrt_runtime,
+    folder: *const c_char,
+    options: *const planrt_segmenter_options,
+    segmenter_out: *mut *mut planrt_segmenter,
+) -> *mut planrt_error {
+    export!(runtime;
+        folder: &Path,
+        options: Option<Ref<'_, planrt_segmenter_options>>,
+        segmenter_out: Out<_>
+    => {
+        let options = options_or_default(options);
+        let (recipe, models) = segment::description::read(folder, &options.description)?;
+        let load = |model: &std::path::PathBuf| runtime.load_file(model, &EngineOptions::default());
+        let engines = models.iter().map(load).collect::<Result<Vec<_>>>()?;
+        segmenter_out.give(give(&engines, recipe, &options)?);
+        Ok(())
+    })
+}
+
+/// Ends a segmenter. Volumes under way end with `PLANRT_ERROR_SHUT_DOWN` as soon as what runs of them has ended, callbacks that
+/// are due are made, and then the call returns: no callback comes after it. From inside a callback of a volume's the others end.
+/// Calls of other threads that wait in `planrt_segmenter_run` end too; none may begin. Null is accepted.
+///
+/// Requires: `segmenter` is null, or alive and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_delete(segmenter: *mut planrt_segmenter) {
+    delete!(segmenter);
+}
+
+/// What an application wants called.
+#[derive(Clone, Copy)]
+struct User(*mut c_void);
+
+// SAFETY: the C interface says from which threads callbacks come; the application's data is for it to look after.
+unsafe impl Send for User {}
+
+impl User {
+    fn data(self) -> *mut c_void {
+        self.0
+    }
+}
+
+impl<'call> Argument<'call, *const planrt_segmentation_options> for Treatment {
+    unsafe fn convert(raw: *const planrt_segmentation_options, name: &str, call: &'call Call) -> Result<Self> {
+        // SAFETY: as the caller says.
+        let Struct(options) = unsafe { Argument::convert(raw, name, call) }?;
+        let timeout = u64::try_from(options.timeout_us).map_err(|_| {
+            let late = options.timeout_us.unsigned_abs();
+            Error::new(
+                Code::Deadline,
+                format!("the time-out passed {late} microseconds before the volume was submitted"),
+            )
+        })?;
+        let user = User(options.user_data);
+        let nan_allowed = match options.nan_allowed {
+            0 => false,
+            1 => true,
+            other => {
+                return Err(Error::new(Code::InvalidArgument, format!("nan_allowed is {other}; it is 0 or 1")));
+            }
+        };
+        Ok(Self {
+            priority: options.priority,
+            timeout: (timeout != 0).then(|| Duration::from_micros(timeout)),
+            nan_allowed,
+            memory_budget: (options.memory_budget_bytes != 0).then_some(options.memory_budget_bytes as u64),
+            progress: options.progress.map(|progress| {
+                Box::new(move |done: usize, count: usize| {
+                    let (done, count) =
+                        (i64::try_from(done).unwrap_or(i64::MAX), i64::try_from(count).unwrap_or(i64::MAX));
+                    // SAFETY: the application's function, called as it was declared.
+                    as_application(|| unsafe { progress(user.data(), done, count) })
+                }) as _
+            }),
+            callback: options.callback.map(|callback| {
+                Box::new(move |outcome: &Result<()>| {
+                    // SAFETY: as above.
+                    lend(outcome, |error| as_application(|| unsafe { callback(user.data(), error) }));
+                }) as _
+            }),
+        })
+    }
+}
+
+/// Gives the segmenter a volume and returns. `options` may be null. `segmentation_out` receives the segmentation, for
+/// `planrt_segmentation_delete`, before its callback can be called; it may be null where a callback is given. Any thread.
+///
+/// The volume's memory and the label map's are the segmentation's until it is answered, as a request's are: until
+/// `planrt_segmentation_wait` or `_poll` has said so or its callback is called. The label map holds anything where it failed. A
+/// volume that is refused, by an error of this call, leaves its memory alone.
+///
+/// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a volume with other channels than the model's, a geometry that is none, and for
+/// labels larger than the label map's elements; `_BUFFER_TOO_SMALL`; `_OUT_OF_MEMORY` where the budget, or the machine, has less
+/// than it takes; `_DEADLINE`; `_UNSUPPORTED`. The callback is not called then.
+///
+/// Requires: `segmenter` is alive, `volume` and `labels` are readable; the volume's memory is readable for its `size_bytes`, and
+/// the label map's writable for its own, until the segmentation is answered.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_submit(
+    segmenter: *const planrt_segmenter,
+    volume: *const planrt_volume,
+    labels: *const planrt_label_map,
+    options: *const planrt_segmentation_options,
+    segmentation_out: *mut *mut planrt_segmentation,
+) -> *mut planrt_error {
+    export!(segmenter;
+        volume: Scan,
+        labels: Labels,
+        options: Option<Treatment>,
+        segmentation_out: Option<Out<_>>
+    => {
+        // SAFETY: the memory is the segmentation's until it is answered, as the header asks.
+        let order = unsafe { order(&volume, &labels, options) }?;
+        if order.treatment.callback.is_none() && segmentation_out.is_none() {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                "segmentation_out is null, and there is no callback: nothing would tell of the answer",
+            ));
+        }
+        segmenter.submit(order, |job| {
+            if let Some(segmentation_out) = segmentation_out {
+                segmentation_out.give(Handle::new(job));
+            }
+        })
+    })
+}
+
+/// Segments a volume and returns when its labels are written, or with the error that it failed with. Any thread.
+///
+/// Errors: as for `planrt_segmenter_submit`, and those of the segmentation: `PLANRT_ERROR_INVALID_MODEL` for a tile for which
+/// the network gave what is no number, `_CANCELLED`, `_DEADLINE`, `_SHUT_DOWN`, and those of the tiles' requests, which name
+/// the tile.
+///
+/// Requires: as for `planrt_segmenter_submit`.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_run(
+    segmenter: *const planrt_segmenter,
+    volume: *const planrt_volume,
+    labels: *const planrt_label_map,
+    options: *const planrt_segmentation_options,
+) -> *mut planrt_error {
+    export!(segmenter; volume: Scan, labels: Labels, options: Option<Treatment> => {
+        // SAFETY: the memory is the segmentation's until it is answered, as the header asks.
+        let order = unsafe { order(&volume, &labels, options) }?;
+        let mut job = None;
+        segmenter.submit(order, |handed| job = Some(handed))?;
+        job.and_then(|job| job.wait(None)).unwrap_or(Ok(()))
+    })
+}
+
+/// # Safety
+/// The memory of both is the job's until it is answered or refused.
+unsafe fn order(volume: &Scan, labels: &Labels, options: Option<Treatment>) -> Result<Order> {
+    // SAFETY: as the caller says.
+    let scan = unsafe { volume.lent() }?;
+    // SAFETY: as the caller says.
+    let labels = unsafe { labels.lent(volume.extents) }?;
+    let treatment = options.unwrap_or_default();
+    Ok(Order { scan, extents: volume.extents, channels: volume.channels, labels, treatment })
+}
+
+/// The most bytes of host memory that planrt takes for a volume with these options, beside the application's own and what the
+/// engines and sessions have: `*bytes_out`; and the smallest budget that can be kept, `*least_bytes_out`, which may be null. The
+/// volume's `data` is not looked at and may be null. Any thread.
+///
+/// Errors: as for `planrt_segmenter_submit`.
+///
+/// Requires: `segmenter` is alive, `volume` readable, `options` null or readable, `bytes_out` writable, `least_bytes_out` null or
+/// writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_estimate(
+    segmenter: *const planrt_segmenter,
+    volume: *const planrt_volume,
+    options: *const planrt_segmentation_options,
+    bytes_out: *mut usize,
+    least_bytes_out: *mut usize,
+) -> *mut planrt_error {
+    export!(segmenter;
+        volume: Scan,
+        options: Option<Treatment>,
+        bytes_out: Out<_>,
+        least_bytes_out: Option<Out<_>>
+    => {
+        let budget = options.and_then(|options| options.memory_budget);
+        let (bytes, least) = segmenter.estimate(volume.extents, budget)?;
+        let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        bytes_out.set(size(bytes));
+        if let Some(least_bytes_out) = least_bytes_out {
+            least_bytes_out.set(size(least));
+        }
+        Ok(())
+    })
+}
+
+/// Waits until the segmentation is answered, and returns its error if it failed; so many microseconds at most, or without end
+/// for -1. `*done_out` receives whether it is answered, where no error is returned; it may be null where the wait has no end.
+///
+/// Errors: the segmentation's own, and then `*done_out` is left alone; `PLANRT_ERROR_INVALID_ARGUMENT` for a time-out below -1.
+///
+/// Requires: `segmentation` is alive, `done_out` writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmentation_wait(
+    segmentation: *const planrt_segmentation,
+    timeout_us: i64,
+    done_out: *mut bool,
+) -> *mut planrt_error {
+    export!(segmentation; done_out: Option<Out<_>> => {
+        let timeout = timeout(timeout_us)?;
+        if timeout.is_some() && done_out.is_none() {
+            return Err(Error::new(
+                Code::InvalidArgument,
+                "done_out is null, and the wait may end before the segmentation",
+            ));
+        }
+        let outcome = segmentation.wait(timeout).transpose()?;
+        if let Some(done_out) = done_out {
+            done_out.set(outcome.is_some());
+        }
+        Ok(())
+    })
+}
+
+/// Whether the segmentation is answered; its labels are written then, if it succeeded. False for a bad handle.
+///
+/// Requires: `segmentation` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmentation_poll(segmentation: *const planrt_segmentation) -> bool {
+    export!(segmentation; else false => segmentation.poll().is_some())
+}
+
+/// The error that the segmentation was answered with; null where it succeeded, and while it is not answered.
+///
+/// Requires: `segmentation` is alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmentation_get_error(segmentation: *const planrt_segmentation) -> *mut planrt_error {
+    export!(segmentation; => segmentation.poll().unwrap_or(Ok(())))
+}
+
+/// How many tiles are done, and how many there are: 0 as long as that is not known. Any thread.
+///
+/// Requires: `segmentation` is alive, `done_out` and `count_out` are writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmentation_get_progress(
+    segmentation: *const planrt_segmentation,
+    done_out: *mut i64,
+    count_out: *mut i64,
+) -> *mut planrt_error {
+    export!(segmentation; done_out: Out<_>, count_out: Out<_> => {
+        let (done, count) = segmentation.progress();
+        done_out.set(i64::try_from(done).unwrap_or(i64::MAX));
+        count_out.set(i64::try_from(count).unwrap_or(i64::MAX));
+        Ok(())
+    })
+}
+
+/// Gives the segmentation up: it is answered with `PLANRT_ERROR_CANCELLED` as soon as the tiles that run have ended. One that is
+/// answered stays as it is.
+///
+/// Requires: `segmentation` is null or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmentation_cancel(segmentation: *const planrt_segmentation) {
+    export!(segmentation; else () => segmentation.cancel());
+}
+
+/// Frees the handle. A segmentation that is not answered goes on, with its callbacks, and its memory stays its own until then.
+/// Null is accepted.
+///
+/// Requires: `segmentation` is null, or alive and deleted once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmentation_delete(segmentation: *mut planrt_segmentation) {
+    delete!(segmentation);
+}

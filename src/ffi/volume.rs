@@ -1,0 +1,211 @@
+//! `planrt_volume` and `planrt_label_map`.
+
+use super::argument::{Argument, Call};
+use super::structs::{Extensible, Struct};
+use super::tensor::{element_type, memory_kind, planrt_element_type, planrt_memory_kind};
+use crate::engine::MemoryKind;
+use crate::error::{Code, Error, Result};
+use crate::segment::{LabelMap, Lent, LentMut};
+use crate::tensor::ElementType;
+use std::ffi::c_void;
+
+/// A scan in the application's memory, and where its voxels lie. Fill it with zeros first, then set `struct_size` to
+/// `sizeof(planrt_volume)`, `data`, `size_bytes`, `element_type`, `extents` and `spacing_mm`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_volume {
+    /// Bytes of this struct, as the caller knows it.
+    pub struct_size: usize,
+    /// Host memory, which need not be aligned.
+    pub data: *const c_void,
+    /// Bytes behind `data`: all voxels lie within.
+    pub size_bytes: usize,
+    /// Bytes from `data` to voxel (0, 0, 0) of channel 0: not 0 where a stride is negative.
+    pub first_voxel_bytes: usize,
+    /// `PLANRT_FLOAT32`.
+    pub element_type: planrt_element_type,
+    /// `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+    pub memory_kind: planrt_memory_kind,
+    /// Of one grid, as CT and PET that were resampled to it; 0 for 1.
+    pub channels: i32,
+    /// Voxels along z, y and x.
+    pub extents: [i64; 3],
+    /// Bytes from one channel, one z, one y and one x to the next; all 0 where voxels lie without gaps, x fastest and channels
+    /// slowest.
+    pub strides_bytes: [i64; 4],
+    /// Millimetres between the centres of neighbouring voxels along z, y and x.
+    pub spacing_mm: [f64; 3],
+    /// Where the centre of voxel (0, 0, 0) lies, in millimetres: toward the patient's left, posterior, superior, as in
+    /// DICOM and ITK.
+    pub origin_mm: [f64; 3],
+    /// Three by three, row after row, as ITK has it: column 0, 1 and 2 are the directions in that space in which the index of
+    /// axis x, y and z grows. All 0 where the axes are the space's.
+    pub direction: [f64; 9],
+    /// A value is what is in memory times this, plus the next; 0 for 1.
+    pub rescale_slope: f64,
+    pub rescale_intercept: f64,
+}
+
+// SAFETY: repr(C), the size first, and no field for which zero is not a value.
+unsafe impl Extensible for planrt_volume {
+    const FIRST_SIZE: usize = 240;
+    const NAME: &'static str = "planrt_volume";
+}
+const _: () = assert!(size_of::<planrt_volume>() == planrt_volume::FIRST_SIZE);
+
+/// Memory of the application's for labels, one for each voxel of the scan. Fill it with zeros first, then set `struct_size` to
+/// `sizeof(planrt_label_map)`, `data`, `size_bytes` and `element_type`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_label_map {
+    /// Bytes of this struct, as the caller knows it.
+    pub struct_size: usize,
+    /// Host memory, which need not be aligned.
+    pub data: *mut c_void,
+    /// Bytes behind `data`: all voxels lie within.
+    pub size_bytes: usize,
+    /// Bytes from `data` to voxel (0, 0, 0): not 0 where a stride is negative.
+    pub first_voxel_bytes: usize,
+    /// `PLANRT_UINT8` or `PLANRT_UINT16`.
+    pub element_type: planrt_element_type,
+    /// `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+    pub memory_kind: planrt_memory_kind,
+    /// Bytes from one z, one y and one x to the next; all 0 where labels lie without gaps, x fastest.
+    pub strides_bytes: [i64; 3],
+}
+
+// SAFETY: repr(C), the size first, and no field for which zero is not a value.
+unsafe impl Extensible for planrt_label_map {
+    const FIRST_SIZE: usize = 64;
+    const NAME: &'static str = "planrt_label_map";
+}
+const _: () = assert!(size_of::<planrt_label_map>() == planrt_label_map::FIRST_SIZE);
+
+/// A scan as it came over the boundary.
+pub(super) struct Scan {
+    data: *const u8,
+    size: usize,
+    pub(super) extents: [usize; 3],
+    pub(super) channels: usize,
+}
+
+impl Scan {
+    /// # Safety
+    /// The memory stays as it is until the job that it is given to is answered or refused.
+    pub(super) unsafe fn lent(&self) -> Result<Lent> {
+        let size = lendable(self.data, self.size, "the volume's data")?;
+        // SAFETY: as the caller says.
+        Ok(unsafe { Lent::new(self.data, size) })
+    }
+}
+
+/// A label map as it came over the boundary.
+pub(super) struct Labels(planrt_label_map);
+
+impl Labels {
+    /// # Safety
+    /// The memory is left alone until the job that it is given to is answered or refused.
+    pub(super) unsafe fn lent(&self, extents: [usize; 3]) -> Result<LabelMap> {
+        let Self(map) = self;
+        on_host(map.memory_kind, "the label map")?;
+        let element_type = element_type(map.element_type)?;
+        let size = lendable(map.data.cast_const().cast(), map.size_bytes, "the label map's data")?;
+        // SAFETY: as the caller says.
+        let memory = unsafe { LentMut::new(map.data.cast(), size) };
+        let strides = match map.strides_bytes {
+            [0, 0, 0] => dense(extents, element_type.size())?,
+            strides => three(strides, "a stride of the label map")?,
+        };
+        LabelMap::new(memory, element_type, extents, map.first_voxel_bytes, strides)
+    }
+}
+
+impl<'call> Argument<'call, *const planrt_volume> for Scan {
+    unsafe fn convert(raw: *const planrt_volume, name: &str, call: &'call Call) -> Result<Self> {
+        // SAFETY: as the caller says.
+        let Struct(volume) = unsafe { Argument::convert(raw, name, call) }?;
+        let invalid = |message: String| Err(Error::new(Code::InvalidArgument, message));
+        on_host(volume.memory_kind, "the volume")?;
+        let extents = match volume.extents.map(|extent| usize::try_from(extent).unwrap_or(0)) {
+            extents if extents.contains(&0) => {
+                return invalid(format!("a volume of {:?} voxels; each extent is above 0", volume.extents));
+            }
+            extents => extents,
+        };
+        let channels = match volume.channels {
+            0 => 1,
+            channels @ 1.. => channels.unsigned_abs() as usize,
+            channels => return invalid(format!("a volume of {channels} channels")),
+        };
+        if element_type(volume.element_type)? != ElementType::Float32
+            || volume.strides_bytes != [0; 4]
+            || volume.first_voxel_bytes != 0
+            || ![0.0, 1.0].contains(&volume.rescale_slope)
+            || volume.rescale_intercept != 0.0
+        {
+            return Err(Error::new(Code::Unsupported, "volumes are of float32 without gaps"));
+        }
+        let bytes = extents.iter().try_fold(4 * channels, |bytes, extent| bytes.checked_mul(*extent));
+        if bytes.is_none_or(|bytes| bytes > volume.size_bytes) {
+            return Err(Error::new(
+                Code::BufferTooSmall,
+                format!("a volume of {extents:?} voxels in {} bytes", volume.size_bytes),
+            ));
+        }
+        let size = bytes.unwrap_or(0);
+        Ok(Self { data: volume.data.cast(), size, extents, channels })
+    }
+}
+
+impl<'call> Argument<'call, *const planrt_label_map> for Labels {
+    unsafe fn convert(raw: *const planrt_label_map, name: &str, call: &'call Call) -> Result<Self> {
+        // SAFETY: as the caller says.
+        let Struct(map) = unsafe { Argument::convert(raw, name, call) }?;
+        Ok(Self(map))
+    }
+}
+
+fn on_host(kind: planrt_memory_kind, what: &str) -> Result<()> {
+    match kind {
+        0 => Ok(()),
+        kind => match memory_kind(kind)? {
+            MemoryKind::Host | MemoryKind::Pinned => Ok(()),
+            MemoryKind::Device => Err(Error::new(
+                Code::Unsupported,
+                format!("{what} is in device memory; a segmenter works on the host's"),
+            )),
+        },
+    }
+}
+
+/// The size of memory that is not null.
+fn lendable(data: *const u8, size: usize, what: &str) -> Result<usize> {
+    super::not_null(data, what)?;
+    match isize::try_from(size) {
+        Ok(_) => Ok(size),
+        Err(_) => Err(Error::new(Code::InvalidArgument, format!("{what} has {size} bytes: no memory is that large"))),
+    }
+}
+
+fn three<const N: usize>(strides: [i64; N], what: &str) -> Result<[isize; N]> {
+    let mut all = [0; N];
+    for (place, stride) in all.iter_mut().zip(strides) {
+        *place = isize::try_from(stride).map_err(|_| {
+            Error::new(Code::InvalidArgument, format!("{what} is {stride} bytes: no memory is that large"))
+        })?;
+    }
+    Ok(all)
+}
+
+/// The strides of voxels without gaps.
+fn dense(extents: [usize; 3], size: usize) -> Result<[isize; 3]> {
+    let bytes = |factors: &[usize]| {
+        let product = factors.iter().try_fold(size, |product, factor| product.checked_mul(*factor));
+        product
+            .and_then(|bytes| isize::try_from(bytes).ok())
+            .ok_or_else(|| Error::new(Code::Shape, format!("a volume of {extents:?} voxels: no memory is that large")))
+    };
+    Ok([bytes(&extents[1..])?, bytes(&extents[2..])?, bytes(&[])?])
+}

@@ -1,0 +1,173 @@
+//! One volume's way through a segmenter, as its owner and its thread see it.
+
+use super::labels::LabelMap;
+use super::lent::Lent;
+use crate::error::{Code, Error, Result};
+use crate::schedule::Request;
+use crate::sync::{Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Called with tiles that are done, and how many there are; false ends the job.
+pub type Progress = Box<dyn FnMut(usize, usize) -> bool + Send>;
+
+/// Called once with the outcome.
+pub type Callback = Box<dyn FnOnce(&Result<()>) + Send>;
+
+/// How a volume is to be treated.
+#[derive(Default)]
+pub struct Treatment {
+    pub priority: i32,
+    /// From now on.
+    pub timeout: Option<Duration>,
+    /// Whether a network may give what is no number.
+    pub nan_allowed: bool,
+    /// The most bytes of host memory that the job takes.
+    pub memory_budget: Option<u64>,
+    pub progress: Option<Progress>,
+    pub callback: Option<Callback>,
+}
+
+/// A volume to be segmented, and where its labels go.
+pub struct Order {
+    pub scan: Lent,
+    pub extents: [usize; 3],
+    pub channels: usize,
+    pub labels: LabelMap,
+    pub treatment: Treatment,
+}
+
+/// A volume that was submitted. Any thread may use it, several at once.
+#[derive(Clone)]
+pub struct Job(pub(super) Arc<Shared>);
+
+/// What a job's owner and its thread share.
+#[derive(Default)]
+pub struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    done: AtomicUsize,
+    count: AtomicUsize,
+}
+
+#[derive(Default)]
+struct State {
+    outcome: Option<Result<()>>,
+    /// Why it is to end early.
+    ending: Option<Code>,
+    requests: Vec<Arc<Request>>,
+}
+
+impl Job {
+    /// The outcome, if it is there.
+    pub fn poll(&self) -> Option<Result<()>> {
+        self.0.state.lock().outcome.clone()
+    }
+
+    /// Waits for the outcome, so long if a time is given.
+    pub fn wait(&self, timeout: Option<Duration>) -> Option<Result<()>> {
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut state = self.0.state.lock();
+        loop {
+            if state.outcome.is_some() {
+                return state.outcome.clone();
+            }
+            match until {
+                None => self.0.changed.wait(&mut state),
+                Some(until) => {
+                    if self.0.changed.wait_until(&mut state, until).timed_out() {
+                        return state.outcome.clone();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tiles that are done, and how many there are: 0 as long as that is not known.
+    pub fn progress(&self) -> (usize, usize) {
+        // The count is there before the first tile is.
+        let done = self.0.done.load(Ordering::Acquire);
+        (done, self.0.count.load(Ordering::Acquire))
+    }
+
+    /// Gives it up: it is answered when what runs of it has ended.
+    pub fn cancel(&self) {
+        self.0.end(Code::Cancelled);
+    }
+}
+
+impl Shared {
+    /// Has the job end early. One that is answered stays as it is.
+    pub fn end(&self, why: Code) {
+        let mut state = self.state.lock();
+        if state.outcome.is_some() {
+            return;
+        }
+        state.ending.get_or_insert(why);
+        let requests = std::mem::take(&mut state.requests);
+        drop(state);
+        requests.iter().for_each(|request| request.cancel());
+    }
+
+    /// An error if the job is to end.
+    pub fn check(&self, deadline: Option<Instant>) -> Result<()> {
+        let ending = self.state.lock().ending;
+        let late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        match ending.or(late.then_some(Code::Deadline)) {
+            None => Ok(()),
+            Some(why) => Err(self.ended(why)),
+        }
+    }
+
+    /// A request of the job's that is to be cancelled with it.
+    pub fn watch(&self, request: Arc<Request>) {
+        let mut state = self.state.lock();
+        match state.ending {
+            None => state.requests.push(request),
+            Some(_) => {
+                drop(state);
+                request.cancel();
+            }
+        }
+    }
+
+    pub fn unwatch(&self, request: &Arc<Request>) {
+        self.state.lock().requests.retain(|watched| !Arc::ptr_eq(watched, request));
+    }
+
+    pub fn set_progress(&self, done: usize, count: usize) {
+        self.count.store(count, Ordering::Release);
+        self.done.store(done, Ordering::Release);
+    }
+
+    /// Answers the job; the first answer counts.
+    pub fn answer(&self, outcome: Result<()>) {
+        let mut state = self.state.lock();
+        state.requests.clear();
+        state.outcome.get_or_insert(outcome);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// What a job that ended early is answered with.
+    fn ended(&self, why: Code) -> Error {
+        let (done, count) = (self.done.load(Ordering::Acquire), self.count.load(Ordering::Acquire));
+        let how = match why {
+            Code::Deadline => "the segmentation's time-out passed",
+            Code::ShutDown => "the segmenter was deleted before the segmentation ended",
+            _ => "the segmentation was cancelled",
+        };
+        Error::new(why, format!("{how}: {done} of {count} tiles were done"))
+    }
+
+    /// In the words of the job's own end, where that is why a tile failed.
+    pub fn explain(&self, error: Error) -> Error {
+        let ending = self.state.lock().ending;
+        match (ending, error.code()) {
+            (Some(why), Code::Cancelled) => self.ended(why),
+            (_, Code::Deadline) => self.ended(Code::Deadline),
+            _ => error,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! An engine as the network of a segmentation: which of its tensors is the image and which the result, and runs of one tile.
+
+use crate::backend::admission::Dependency;
+use crate::backend::job::CallerMemory;
+use crate::backend::{Engine, with_stack};
+use crate::engine::{Description, Role};
+use crate::error::{Code, Error, Result};
+use crate::schedule::{Request, Session, Submission, Tensor};
+use crate::tensor::{ElementType, MemoryKind, Shape, converts};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A session that runs tiles of one shape.
+pub struct Network {
+    pub session: Arc<Session>,
+    input: String,
+    output: String,
+    shape: Shape,
+    /// Channels that it gives.
+    pub channels: usize,
+}
+
+impl Network {
+    pub fn new(engine: &Arc<dyn Engine>, session: Arc<Session>, channels: usize, patch: [usize; 3]) -> Result<Self> {
+        let description = engine.description();
+        let mut inputs = description.indexes(Role::Input);
+        let (Some(input), None) = (inputs.next(), inputs.next()) else {
+            let count = description.indexes(Role::Input).count();
+            let message = format!("a segmentation's network has one input, the image; this model has {count}");
+            return Err(Error::new(Code::Unsupported, message));
+        };
+        let shape = tile_shape(description, input, channels, patch)?;
+        description.check_shape(input, &shape)?;
+        let result = first_result(engine, input, &shape)?;
+        let (Some(channels), Some(spatial)) = (result.1.get(1), result.1.get(2..)) else {
+            return Err(not_a_map(description, result.0, &result.1, &shape));
+        };
+        if result.1[0] != 1 || spatial != &shape[2..] || *channels < 1 {
+            return Err(not_a_map(description, result.0, &result.1, &shape));
+        }
+        for tensor in [input, result.0].map(|tensor| &description.tensors[tensor]) {
+            if !converts(ElementType::Float32, tensor.element_type) {
+                let message = format!(
+                    "{} has elements of {}; a segmentation's network takes and gives floating-point numbers",
+                    tensor.quoted(),
+                    tensor.element_type
+                );
+                return Err(Error::new(Code::Unsupported, message));
+            }
+        }
+        let name = |tensor: usize| description.tensors[tensor].name().to_owned();
+        let channels = usize::try_from(*channels).unwrap_or(0);
+        Ok(Self { session, input: name(input), output: name(result.0), shape, channels })
+    }
+
+    /// Elements of a tile that it takes, and of what it gives for it.
+    pub fn elements(&self) -> (usize, usize) {
+        let count =
+            |extents: &[i64]| extents.iter().map(|extent| usize::try_from(*extent).unwrap_or(0)).product::<usize>();
+        (count(&self.shape), self.channels * count(&self.shape[2..]))
+    }
+
+    /// Gives the session a tile, which stays its own until the pass is over.
+    pub fn submit(
+        &self,
+        input: Vec<f32>,
+        mut output: Vec<f32>,
+        priority: i32,
+        timeout: Option<Duration>,
+    ) -> Result<Pass> {
+        let (input_elements, output_elements) = self.elements();
+        if (input.len(), output.len()) != (input_elements, output_elements) {
+            return Err(Error::new(Code::Internal, "a tile is not of the network's size; please report this"));
+        }
+        let result = self.shape.with_first(1);
+        let lend = |data: *mut f32, count: usize, shape| {
+            // SAFETY: the pass keeps both vectors, and neither drops nor gives them out before the request is answered.
+            unsafe {
+                CallerMemory::new(data.cast(), count * size_of::<f32>(), ElementType::Float32, MemoryKind::Host, shape)
+            }
+        };
+        let inputs =
+            vec![Tensor { name: &self.input, memory: lend(input.as_ptr().cast_mut(), input.len(), self.shape) }];
+        let outputs = vec![Tensor { name: &self.output, memory: lend(output.as_mut_ptr(), output.len(), result) }];
+        let mut handed = None;
+        let submission = Submission {
+            inputs,
+            outputs,
+            priority,
+            timeout,
+            after: Dependency::Now,
+            callback: None,
+            copied_by_session: false,
+        };
+        self.session.submit(submission, |request| handed = Some(request))?;
+        match handed {
+            Some(request) => Ok(Pass { request: Arc::new(request), input, output }),
+            None => Err(Error::new(Code::Internal, "a request was taken in and not handed out; please report this")),
+        }
+    }
+}
+
+/// One run of the network on a tile, under way. Who drops it waits until its memory is free.
+pub struct Pass {
+    pub request: Arc<Request>,
+    input: Vec<f32>,
+    output: Vec<f32>,
+}
+
+impl Pass {
+    /// Waits for the result; with the memory, to be used again.
+    pub fn finish(mut self) -> Result<(Vec<f32>, Vec<f32>)> {
+        self.request.wait(None).unwrap_or(Ok(()))?;
+        Ok((std::mem::take(&mut self.input), std::mem::take(&mut self.output)))
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.request.cancel();
+        let _ = self.request.wait(None);
+    }
+}
+
+/// The shape of one tile for the model's input, which has two spatial axes where tiles are of one plane.
+fn tile_shape(description: &Description, input: usize, channels: usize, patch: [usize; 3]) -> Result<Shape> {
+    let info = &description.tensors[input];
+    let extents = [1, channels, patch[0], patch[1], patch[2]].map(|extent| i64::try_from(extent).unwrap_or(i64::MAX));
+    let shape = match info.shape.len() {
+        5 => Shape::new(&extents)?,
+        4 if patch[0] == 1 => Shape::new(&[extents[0], extents[1], extents[3], extents[4]])?,
+        rank => {
+            let message = format!(
+                "input {} has {rank} dimensions; a network for tiles of {patch:?} voxels has a batch, channels and {} more",
+                info.quoted(),
+                if patch[0] == 1 { "two or three" } else { "three" }
+            );
+            return Err(Error::new(Code::Shape, message));
+        }
+    };
+    match info.shape[0] {
+        batch @ 2.. => Err(Error::new(
+            Code::Shape,
+            format!(
+                "input {} takes batches of {batch} items only; make the model with an open batch, or one of 1",
+                info.quoted()
+            ),
+        )),
+        _ => Ok(shape),
+    }
+}
+
+/// The first output, and its shape for tiles of that shape.
+fn first_result(engine: &Arc<dyn Engine>, input: usize, shape: &Shape) -> Result<(usize, Shape)> {
+    let description = engine.description();
+    let output = description
+        .indexes(Role::Output)
+        .next()
+        .ok_or_else(|| Error::new(Code::Unsupported, "a segmentation's network has an output; this model has none"))?;
+    let said = &description.tensors[output].shape;
+    if said.iter().skip(1).all(|extent| *extent >= 0) && !said.is_empty() {
+        // Whatever the batch is, it is 1 for a tile.
+        return Ok((output, if said[0] < 0 { said.with_first(1) } else { *said }));
+    }
+    let found = with_stack(&**engine, || {
+        let mut context = engine.clone().new_context_without_memory()?;
+        context.set_shape(input, shape)?;
+        context.shape(output)
+    })?;
+    Ok((output, found))
+}
+
+fn not_a_map(description: &Description, output: usize, result: &Shape, tile: &Shape) -> Error {
+    let name = description.tensors[output].quoted();
+    let message =
+        format!("output {name} of shape {result} has not one value a channel for each voxel of a tile of shape {tile}");
+    Error::new(Code::Unsupported, message)
+}

@@ -1,0 +1,277 @@
+//! A segmenter: the networks of a model, one a fold, and the recipe of what is done around them.
+
+use super::description;
+use super::job::{Job, Order, Progress, Shared};
+use super::network::Network;
+use super::stream::{Source, Stream, memory};
+use crate::backend::Engine;
+use crate::error::{Code, Error, Result};
+use crate::panic::catch;
+use crate::process::{memory as host, thread};
+use crate::schedule::{self, Session, WhenFull};
+use crate::sync::Mutex;
+use crate::volume::decide::{activate, decide};
+use crate::volume::recipe::{Activation, Recipe};
+use crate::volume::sweep::Sweep;
+use crate::volume::tiles::Tiles;
+use crate::volume::window::weights;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// How a segmenter is made.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Of the sessions that run the tiles.
+    pub session: Option<schedule::Options>,
+    /// What the recipe says otherwise.
+    pub overlap: Option<f64>,
+    pub mirrored: Option<[bool; 3]>,
+    /// What a model's folder leaves open.
+    pub description: description::Options,
+}
+
+/// Any thread may use it, several at once.
+pub struct Segmenter {
+    core: Arc<Core>,
+    jobs: Mutex<Jobs>,
+}
+
+/// What jobs need.
+struct Core {
+    recipe: Recipe,
+    networks: Vec<Network>,
+    window: Arc<[f32]>,
+    /// How many passes fill the sessions' batches.
+    batches: usize,
+}
+
+#[derive(Default)]
+struct Jobs {
+    closed: bool,
+    running: Vec<(Arc<Shared>, JoinHandle<()>)>,
+}
+
+/// What passes under way take at most where nobody says how much: as many as fill a GPU's batches of large tiles with many
+/// channels would take more than the rest.
+const PASSES_BYTES: u64 = 1 << 30;
+
+impl Segmenter {
+    /// One over an engine for each fold.
+    pub fn new(engines: &[Arc<dyn Engine>], mut recipe: Recipe, options: &Options) -> Result<Self> {
+        recipe.tiling.overlap = options.overlap.unwrap_or(recipe.tiling.overlap);
+        recipe.tiling.mirrored = options.mirrored.unwrap_or(recipe.tiling.mirrored);
+        let patch = recipe.tiling.patch;
+        // Refuses what no volume could be tiled by.
+        Tiles::new(patch, &recipe.tiling)?;
+        let window = weights(&recipe.tiling.window, patch)?.into();
+        if engines.is_empty() {
+            return Err(Error::new(Code::InvalidArgument, "a segmenter needs at least one engine"));
+        }
+        let session = options.session.clone().unwrap_or_else(|| {
+            let mut session = schedule::Options::default();
+            session.policy.when_full = WhenFull::Block;
+            session
+        });
+        let (mut networks, mut batches) = (Vec::<Network>::new(), 0);
+        for engine in engines {
+            let session = Arc::new(Session::new(std::slice::from_ref(engine), &session)?);
+            batches += items_at_once(&session);
+            let network = Network::new(engine, session, recipe.channels, patch)?;
+            if networks.first().is_some_and(|first| first.channels != network.channels) {
+                let message = format!(
+                    "the folds give {} and {} channels; they are one model",
+                    networks[0].channels, network.channels
+                );
+                return Err(Error::new(Code::InvalidArgument, message));
+            }
+            networks.push(network);
+        }
+        recipe.decision.check(networks[0].channels)?;
+        Ok(Self { core: Arc::new(Core { recipe, networks, window, batches }), jobs: Mutex::default() })
+    }
+
+    /// The most bytes of host memory that a job takes for a volume of these extents within a budget, and the smallest budget.
+    pub fn estimate(&self, extents: [usize; 3], budget: Option<u64>) -> Result<(u64, u64)> {
+        let plan = self.core.plan(extents, budget)?;
+        Ok((plan.memory, plan.least_memory))
+    }
+
+    /// Takes a volume in, and hands its job out before it can be answered. What cannot be done is refused before anything is
+    /// computed.
+    pub fn submit(&self, order: Order, hand_out: impl FnOnce(Job)) -> Result<()> {
+        let deadline = order.treatment.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if order.channels != self.core.recipe.channels {
+            let message =
+                format!("the scan has {} channels; the model takes {}", order.channels, self.core.recipe.channels);
+            return Err(Error::new(Code::InvalidArgument, message));
+        }
+        order.labels.check(self.core.recipe.decision.largest_label())?;
+        let plan = self.core.plan(order.extents, order.treatment.memory_budget)?;
+        host::require("the segmentation", plan.memory)?;
+        let shared = Arc::new(Shared::default());
+        let mut jobs = self.jobs.lock();
+        if jobs.closed {
+            return Err(Error::new(Code::ShutDown, "the segmenter is being deleted"));
+        }
+        // What has ended is let go.
+        jobs.running.retain(|(_, thread)| !thread.is_finished());
+        // The thread begins when the job is handed out.
+        let (begin, begun) = mpsc::channel();
+        let work = {
+            let (core, shared) = (self.core.clone(), shared.clone());
+            move || {
+                if begun.recv().is_ok() {
+                    core.work(order, plan, deadline, &shared);
+                }
+            }
+        };
+        let thread = thread::spawn("planrt-segment".to_owned(), work).map_err(|error| {
+            Error::new(Code::OutOfMemory, "a thread for the segmentation could not be started")
+                .with_detail(error.to_string())
+        })?;
+        hand_out(Job(shared.clone()));
+        jobs.running.push((shared, thread));
+        // It waits for this.
+        let _ = begin.send(());
+        Ok(())
+    }
+
+    /// Ends it: jobs that run are ended early, and then nothing of it is at work any more. From inside a callback of a job's the
+    /// others are.
+    pub fn close(&self) {
+        let running = {
+            let mut jobs = self.jobs.lock();
+            jobs.closed = true;
+            std::mem::take(&mut jobs.running)
+        };
+        running.iter().for_each(|(job, _)| job.end(Code::ShutDown));
+        let me = std::thread::current().id();
+        for (_, thread) in running.into_iter().filter(|(_, thread)| thread.thread().id() != me) {
+            // A panic in one of them has been answered.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Segmenter {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// How a volume is worked on.
+struct Plan {
+    tiles: Tiles,
+    /// Passes under way at most.
+    limit: usize,
+    /// Bytes that it takes at most, and with one pass at a time.
+    memory: u64,
+    least_memory: u64,
+}
+
+impl Core {
+    fn plan(&self, extents: [usize; 3], budget: Option<u64>) -> Result<Plan> {
+        let tiles = Tiles::new(extents, &self.recipe.tiling)?;
+        let network = &self.networks[0];
+        let elements = extents.iter().fold(1u64, |product, extent| product.saturating_mul(*extent as u64));
+        let volume = elements.saturating_mul(self.recipe.channels as u64).saturating_mul(size_of::<f32>() as u64);
+        let plane = (extents[1] as u64).saturating_mul(extents[2] as u64).saturating_mul(size_of::<u16>() as u64);
+        let fixed = [volume, plane, Sweep::memory(&tiles, network.channels)];
+        let fixed = fixed.into_iter().fold(0, u64::saturating_add);
+        let with = |limit: usize| fixed.saturating_add(Stream::memory(network, limit));
+        let fills = 2 * self.batches;
+        let fits = |limit: &usize| match budget {
+            Some(budget) => with(*limit) <= budget,
+            None => with(*limit) - with(0) <= PASSES_BYTES,
+        };
+        let limit = (1..=fills).rev().find(fits).unwrap_or(1);
+        match budget.filter(|budget| with(limit) > *budget) {
+            None => Ok(Plan { tiles, limit, memory: with(limit), least_memory: with(1) }),
+            Some(budget) => Err(Error::new(
+                Code::OutOfMemory,
+                format!(
+                    "the segmentation takes {} bytes of host memory at least, and the budget is {budget}: give it as much, or cut the volume",
+                    with(1)
+                ),
+            )),
+        }
+    }
+
+    /// The whole work of a job's thread.
+    fn work(&self, mut order: Order, plan: Plan, deadline: Option<Instant>, job: &Shared) {
+        let callback = order.treatment.callback.take();
+        let outcome = catch(|| self.segment(order, &plan, deadline, job)).and_then(|outcome| outcome);
+        job.answer(outcome.clone());
+        if let Some(callback) = callback {
+            // There is nobody to tell of a panic in it.
+            let _ = catch(|| callback(&outcome));
+        }
+    }
+
+    fn segment(&self, order: Order, plan: &Plan, deadline: Option<Instant>, job: &Shared) -> Result<()> {
+        let Order { scan, mut labels, treatment, .. } = order;
+        let tiles = &plan.tiles;
+        let count = tiles.count();
+        let mut progress = treatment.progress;
+        tell(&mut progress, job, 0, count);
+        let volume = floats(scan.bytes())?;
+        let channels = self.networks[0].channels;
+        let decision = &self.recipe.decision;
+        let mut sweep = Sweep::new(tiles.clone(), channels, self.window.clone())?;
+        let mut plane = vec![0u16; tiles.extents[1] * tiles.extents[2]];
+        let source = Source {
+            recipe: &self.recipe,
+            networks: &self.networks,
+            tiles,
+            volume: &volume,
+            priority: treatment.priority,
+            deadline,
+            nan_allowed: treatment.nan_allowed,
+            limit: plan.limit,
+        };
+        let mut done = 0;
+        Stream::new(source, job).run(|tile| {
+            sweep.blend(tile, |z, values| {
+                job.check(deadline)?;
+                if !decision.blend_probabilities && decision.activation != Activation::None {
+                    activate(values, channels, decision.activation);
+                }
+                decide(values, &decision.rule, &mut plane);
+                labels.set_plane(z, &plane);
+                Ok(())
+            })?;
+            done += 1;
+            tell(&mut progress, job, done, count);
+            Ok(())
+        })
+    }
+}
+
+/// Tells of tiles that are done, and has the job end where its owner says so.
+fn tell(progress: &mut Option<Progress>, job: &Shared, done: usize, count: usize) {
+    job.set_progress(done, count);
+    if let Some(progress) = progress
+        && !progress(done, count)
+    {
+        job.end(Code::Cancelled);
+    }
+}
+
+/// How many items all contexts of a session take at once.
+fn items_at_once(session: &Session) -> usize {
+    let description = session.describe();
+    let contexts = description["devices"].as_array().into_iter().flatten().flat_map(|device| {
+        device["contexts"].as_array().into_iter().flatten().filter_map(|context| context["optimal_batch"].as_u64())
+    });
+    contexts.map(|batch| usize::try_from(batch).unwrap_or(1).clamp(1, 1024)).sum::<usize>().max(1)
+}
+
+/// Float32 without gaps, as they lie in a caller's memory.
+fn floats(bytes: &[u8]) -> Result<Vec<f32>> {
+    let mut values = memory(bytes.len() / size_of::<f32>())?;
+    for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(size_of::<f32>())) {
+        *value = f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    }
+    Ok(values)
+}
