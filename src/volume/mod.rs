@@ -3,6 +3,8 @@
 
 pub mod crop;
 pub mod decide;
+#[cfg(test)]
+mod goldens;
 pub mod grid;
 pub mod image;
 pub mod intensity;

@@ -225,7 +225,7 @@ fn check(recipe: &Recipe) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::tensor::ElementType;
     use crate::volume::image::Description;
