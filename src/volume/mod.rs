@@ -1,6 +1,7 @@
 //! Whole volumes: from a scan on its grid to what the network takes, and from what it gives back to a label map on the scan's
 //! grid. Plain computations over memory: no session, no file, no C type. `[z, y, x]` everywhere: axis 0 is the slowest.
 
+pub mod components;
 pub mod crop;
 pub mod decide;
 #[cfg(test)]
