@@ -231,6 +231,12 @@ typedef int32_t planrt_error_code;
 #define PLANRT_ERROR_DEVICE_LOST 23
 
 /**
+ * What the model answers on this machine is not what its folder's test vectors hold; `planrt_error_get_detail` says
+ * where.
+ */
+#define PLANRT_ERROR_SELF_TEST 24
+
+/**
  * The name of a code as this header has it, "PLANRT_ERROR_SHAPE", for logs; it lives as long as the process. Null for
  * an unknown code, and for 0. Any thread.
  */
@@ -838,6 +844,16 @@ struct planrt_error *planrt_engine_options_set_weight_streaming_budget(struct pl
                                                                        int64_t budget_bytes);
 
 /**
+ * Whether `planrt_engine_load_folder` may run the folder's ONNX model on the CPU where none of its plans runs here: slower
+ * by far than the GPU, for an application that would rather wait than fail. Default false.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_options_set_cpu_allowed(struct planrt_engine_options *options,
+                                                           bool allowed);
+
+/**
  * Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may
  * shorten it meanwhile. What it is, is told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX
  * model on the CPU. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`.
@@ -865,6 +881,49 @@ struct planrt_error *planrt_engine_load_memory(const struct planrt_runtime *runt
                                                size_t size_bytes,
                                                const struct planrt_engine_options *options,
                                                struct planrt_engine **engine_out);
+
+/**
+ * Loads a model from a model folder: as a model is delivered, with the ONNX model, plans of it for GPUs and TensorRTs, test
+ * vectors, and the passport `planrt.json`, which has a hash of each (docs/folder.md describes it). Every file is held
+ * against its hash first, once a process as long as it stays as it is, by all threads there are.
+ *
+ * The first plan that runs here is taken, those for a GPU of this one's name before others. Where none runs the error
+ * says of each why not; or the ONNX model runs on the CPU, if `planrt_engine_options_set_cpu_allowed` allows that or the
+ * folder has no plans. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any
+ * thread.
+ *
+ * Errors: those of `planrt_engine_load_file`; `PLANRT_ERROR_INVALID_MODEL` where a file, or the passport, was changed, or a
+ * link leads out of the folder, `_NOT_FOUND` where one is missing, `_UNSUPPORTED` for a passport of a later format:
+ * the message names the file. Where no plan runs the code is that of all of them, or else
+ * `PLANRT_ERROR_INCOMPATIBLE_MODEL`.
+ *
+ * Requires: `runtime` is alive, `folder` a string, `options` null or alive, `engine_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_load_folder(const struct planrt_runtime *runtime,
+                                               const char *folder,
+                                               const struct planrt_engine_options *options,
+                                               struct planrt_engine **engine_out);
+
+/**
+ * Runs the test vectors of a model folder on an engine that was loaded from it, on the machine where it is to work, and
+ * holds the answers against the passport's, within the tolerance that it names for that plan. Files are held against their
+ * hashes as in `planrt_engine_load_folder`. Any thread.
+ *
+ * `report_out` is null, or `*report_out` receives what was found, as JSON, for `planrt_string_delete`: an object with
+ * `agrees`, true; `tolerance`, an object with `rtol` and `atol`; and `tests`, an array of objects with `name` and `outputs`,
+ * an array of objects with `name`, `agrees`, `elements`, `elements_off`, `largest_difference` and `mean_difference`.
+ *
+ * Errors: `PLANRT_ERROR_SELF_TEST` where an answer is another: do not use the model here; the detail says which outputs are
+ * off and by how much. `_INVALID_ARGUMENT` where the engine was not loaded from this folder; `_NOT_FOUND` where the folder
+ * has no test vectors; those of `planrt_engine_load_folder` and `planrt_context_run`.
+ *
+ * Requires: `engine` is alive, `folder` a string, `report_out` null or writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_self_test(const struct planrt_engine *engine,
+                                             const char *folder,
+                                             char **report_out);
 
 /**
  * Lets go of an engine; its contexts go on. Null is accepted.
@@ -2610,8 +2669,9 @@ void planrt_segmentation_delete(struct planrt_segmentation *segmentation);
 
 /**
  * Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
- * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here. Every
- * TensorRT that is found is loaded, and stays loaded. Any thread.
+ * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here; of a model
+ * folder, whether each file is as its passport says, and what its test vectors say of each model. Every TensorRT that is
+ * found is loaded, and stays loaded. Any thread.
  *
  * `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none
  * any model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.

@@ -86,6 +86,7 @@ enum class ErrorCode : planrt_error_code {
     shut_down = PLANRT_ERROR_SHUT_DOWN,
     forked = PLANRT_ERROR_FORKED,
     device_lost = PLANRT_ERROR_DEVICE_LOST,
+    self_test = PLANRT_ERROR_SELF_TEST,
 };
 
 enum class LogLevel : planrt_log_level {
@@ -538,6 +539,8 @@ struct EngineOptions {
     std::filesystem::path lean_runtime;  ///< libnvinfer_lean that is to run a version-compatible plan; empty: none
     /// Device memory that a plan's weights may take, or PLANRT_WEIGHT_STREAMING_AUTOMATIC.
     std::optional<int64_t> weight_streaming_budget_bytes;
+    /// Whether a model folder none of whose plans runs here may run its ONNX model on the CPU.
+    std::optional<bool> cpu_allowed;
 };
 
 /// A loaded model. Any thread, several at once. It keeps what it needs of its runtime.
@@ -562,6 +565,24 @@ public:
         detail::check(
             planrt_engine_load_memory(runtime.get(), data, size_bytes, make_options(options).get(), &engine));
         return adopt(engine);
+    }
+
+    /// Loads a model folder: every file held against its hash, the plan that runs here, or the ONNX model on the CPU where that
+    /// is allowed.
+    [[nodiscard]] static Engine from_folder(const Runtime& runtime, const std::filesystem::path& folder,
+                                            const EngineOptions& options = {}) {
+        planrt_engine* engine = nullptr;
+        detail::check(planrt_engine_load_folder(runtime.get(), detail::c_string(detail::utf8(folder)),
+                                                make_options(options).get(), &engine));
+        return adopt(engine);
+    }
+
+    /// Runs the test vectors of the folder that this engine was loaded from; what was found, as JSON. Throws
+    /// ErrorCode::self_test where the model's answers are others: it is not to be used here then.
+    std::string self_test(const std::filesystem::path& folder) const {
+        char* report = nullptr;
+        detail::check(planrt_engine_self_test(get(), detail::c_string(detail::utf8(folder)), &report));
+        return detail::take_text(report);
     }
 
     [[nodiscard]] Backend backend() const noexcept { return static_cast<Backend>(planrt_engine_get_backend(get())); }
@@ -637,6 +658,9 @@ private:
         }
         if (options.cpu_shape_cache) {
             detail::check(planrt_engine_options_set_cpu_shape_cache(raw, *options.cpu_shape_cache));
+        }
+        if (options.cpu_allowed) {
+            detail::check(planrt_engine_options_set_cpu_allowed(raw, *options.cpu_allowed));
         }
         if (!options.lean_runtime.empty()) {
             detail::check(

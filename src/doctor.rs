@@ -3,9 +3,10 @@
 use crate::backend::tensorrt;
 use crate::cuda;
 use crate::engine::{Backend, Description, Role};
-use crate::error::Result;
+use crate::error::{Code, Result};
+use crate::folder::{Folder, Outcome};
 use crate::model::{self, Format};
-use crate::quote::{printable, quoted_bytes, shown};
+use crate::quote::{printable, quoted, quoted_bytes, shown};
 use crate::runtime::{EngineOptions, Options, Runtime};
 use std::fmt::Write;
 use std::path::Path;
@@ -106,6 +107,9 @@ impl Report {
     /// Describes a model; whether it runs here.
     fn model(&mut self, runtime: &Runtime, path: &Path) -> bool {
         self.line("model", &[shown(path).to_string()]);
+        if path.is_dir() {
+            return self.folder(runtime, path);
+        }
         if let Some(origin) = origin(path) {
             self.line("", &[origin]);
         }
@@ -120,6 +124,53 @@ impl Report {
         };
         self.line("verdict", &[verdict]);
         outcome.is_ok()
+    }
+
+    /// Holds a model folder against its passport, and tries each of its models with its test vectors; whether the one that is
+    /// taken here is fit for use.
+    fn folder(&mut self, runtime: &Runtime, path: &Path) -> bool {
+        let folder = match Folder::open(path) {
+            Ok(folder) => folder,
+            Err(error) => {
+                self.line("verdict", &[format!("not fit for use: {error}")]);
+                return false;
+            }
+        };
+        let count = folder.file_count();
+        self.line("", &[format!("folder of {}: {count} files, all as the passport says", quoted(folder.name()))]);
+        let mut taken = None;
+        let plans = folder.plans(runtime);
+        let models = plans.iter().map(|file| ("plan", *file)).chain(folder.onnx().map(|file| ("ONNX model", file)));
+        for (kind, file) in models {
+            self.line(kind, &[file.to_owned()]);
+            let engine = match folder.load_file(runtime, file, &EngineOptions::default()) {
+                Ok(engine) => engine,
+                Err(error) => {
+                    self.line("", &[format!("does not run here: {error}")]);
+                    continue;
+                }
+            };
+            self.describe(engine.description());
+            let (passes, line) = match folder.self_test(&engine).and_then(Outcome::into_result) {
+                Ok(_) => (true, "agrees with the test vectors".to_owned()),
+                Err(error) if error.code() == Code::NotFound => (true, error.to_string()),
+                Err(error) => (false, error.to_string()),
+            };
+            self.line("self-test", &[line]);
+            taken = taken.or(Some((file, engine.description().backend, passes)));
+        }
+        let (usable, verdict) = match taken {
+            None => (false, "not fit for use: none of its models runs here".to_owned()),
+            Some((file, _, false)) => {
+                (false, format!("not fit for use: {file} is taken, and does not pass its self-test"))
+            }
+            Some((file, Backend::Cpu, true)) if !plans.is_empty() => {
+                (true, format!("fit for use on the CPU only, where that is allowed: {file}"))
+            }
+            Some((file, _, true)) => (true, format!("fit for use: {file}")),
+        };
+        self.line("verdict", &[verdict]);
+        usable
     }
 
     fn describe(&mut self, description: &Description) {

@@ -31,6 +31,7 @@ pub enum Code {
     ShutDown = 21,
     Forked = 22,
     DeviceLost = 23,
+    SelfTest = 24,
 }
 
 /// An error: one sentence of ours, and what the libraries underneath said.

@@ -19,6 +19,8 @@ pub mod error;
 #[allow(unsafe_code)] // the C interface
 #[deny(missing_docs)] // they become the header's
 pub mod ffi;
+#[allow(unsafe_code)] // runs contexts over memory of its own
+mod folder;
 #[allow(unsafe_code)] // calls the application's callback
 pub mod log;
 #[allow(unsafe_code)] // maps model files

@@ -25,7 +25,10 @@ pub fn map_file(path: &Path) -> Result<Mmap> {
     };
     let metadata = std::fs::metadata(path).map_err(failed)?;
     if metadata.is_dir() {
-        return Err(Error::new(Code::Io, format!("{shown} is a directory; name the model file in it")));
+        return Err(Error::new(
+            Code::Io,
+            format!("{shown} is a directory; name the model file in it, or load it as a model folder"),
+        ));
     }
     if !metadata.is_file() {
         return Err(Error::new(Code::Io, format!("{shown} is not a regular file")));

@@ -29,11 +29,13 @@ pub struct EngineOptions {
     /// How many input shapes the CPU engine keeps ready.
     pub cpu_shape_cache: usize,
     pub plan: tensorrt::PlanOptions,
+    /// Whether a folder none of whose plans runs here may run its ONNX model on the CPU.
+    pub cpu_allowed: bool,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cpu_threads: 0, cpu_shape_cache: 4, plan: tensorrt::PlanOptions::default() }
+        Self { cpu_threads: 0, cpu_shape_cache: 4, plan: tensorrt::PlanOptions::default(), cpu_allowed: false }
     }
 }
 

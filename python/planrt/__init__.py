@@ -18,6 +18,7 @@ import os as _os
 from ._build import BuildFeatures, HardwareCompatibility, InstanceNormalization, Plan, Precision, Tactics, build
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
+from ._folder import write_folder
 from ._library import load as _load
 from ._runtime import DeviceArray, Runtime, Stream, devices, doctor, version
 from ._session import Request, Session
@@ -45,6 +46,7 @@ __all__ = [
     "doctor",
     "load_library",
     "version",
+    "write_folder",
 ]
 
 

@@ -6,7 +6,7 @@ import ctypes
 import json
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import byref, c_int32, c_int64, c_size_t, c_void_p
 from typing import TYPE_CHECKING, Any, Union
 
@@ -69,16 +69,51 @@ class Engine:
         lean_runtime: str | os.PathLike[str] | None = None,
         weight_streaming_budget: int | None = None,
     ):
+        self._open(runtime, lambda options: self._load(model, options), {
+            "cpu_threads": threads,
+            "cpu_shape_cache": shape_cache,
+            "lean_runtime": path_bytes(lean_runtime),
+            "weight_streaming_budget": weight_streaming_budget,
+        })
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | os.PathLike[str],
+        runtime: Runtime | None = None,
+        *,
+        allow_cpu: bool = False,
+        threads: int = 0,
+        shape_cache: int = 0,
+    ) -> Engine:
+        """Loads a model folder: every file is held against its hash, and the first plan that runs here is taken.
+
+        Where none does, the ONNX model runs on the CPU if `allow_cpu` says so or the folder has no plans.
+        """
+        engine = cls.__new__(cls)
+        engine._open(
+            runtime,
+            lambda options: new("planrt_engine_load_folder", engine.runtime._handle, path_bytes(folder), options),
+            {"cpu_threads": threads, "cpu_shape_cache": shape_cache, "cpu_allowed": allow_cpu},
+        )
+        return engine
+
+    def self_test(self, folder: str | os.PathLike[str]) -> dict[str, Any]:
+        """Runs the test vectors of the folder that this engine was loaded from, and says how the answers differ.
+
+        `ErrorCode.SELF_TEST` where they differ by more than the passport allows: the model is not to be used here then.
+        """
+        return json.loads(_library.text("planrt_engine_self_test", self._handle, path_bytes(folder)))  # type: ignore[no-any-return]
+
+    def _open(self, runtime: Runtime | None, opened: Callable[[c_void_p], c_void_p], settings: dict[str, Any]) -> None:
         library = load()
         self.runtime = runtime or default_runtime()
         options = new("planrt_engine_options_new")
         try:
-            library.planrt_engine_options_set_cpu_threads(options, threads)
-            library.planrt_engine_options_set_cpu_shape_cache(options, shape_cache)
-            library.planrt_engine_options_set_lean_runtime(options, path_bytes(lean_runtime))
-            if weight_streaming_budget is not None:
-                library.planrt_engine_options_set_weight_streaming_budget(options, weight_streaming_budget)
-            self._handle = self._load(model, options)
+            for name, value in settings.items():
+                if value is not None:
+                    getattr(library, f"planrt_engine_options_set_{name}")(options, value)
+            self._handle = opened(options)
         finally:
             library.planrt_engine_options_delete(options)
         own(self, "engine", self._handle)

@@ -31,6 +31,7 @@ class ErrorCode(IntEnum):
     SHUT_DOWN = 21
     FORKED = 22
     DEVICE_LOST = 23
+    SELF_TEST = 24
 
 
 class Error(Exception):

@@ -122,6 +122,9 @@ FALLIBLE: dict[str, list[Any]] = {
     "planrt_engine_options_set_cpu_shape_cache": [_HANDLE, c_int32],
     "planrt_engine_options_set_lean_runtime": [_HANDLE, c_char_p],
     "planrt_engine_options_set_weight_streaming_budget": [_HANDLE, c_int64],
+    "planrt_engine_options_set_cpu_allowed": [_HANDLE, c_bool],
+    "planrt_engine_load_folder": [_HANDLE, c_char_p, _HANDLE, _OUT],
+    "planrt_engine_self_test": [_HANDLE, c_char_p, _STRING_OUT],
     "planrt_engine_load_file": [_HANDLE, c_char_p, _HANDLE, _OUT],
     "planrt_engine_load_memory": [_HANDLE, c_void_p, c_size_t, _HANDLE, _OUT],
     "planrt_engine_get_tensor_info": [_HANDLE, c_int32, POINTER(TensorInfo)],
@@ -294,12 +297,15 @@ def _declared(name: str) -> ctypes.CDLL:
     if (major.value, minor.value) != API_VERSION:
         wanted = ".".join(map(str, API_VERSION))
         raise ImportError(f"{name} has interface {major.value}.{minor.value}; this package was written for {wanted}")
-    for function_name, (result, arguments) in INFALLIBLE.items():
-        function = getattr(library, function_name)
-        function.restype, function.argtypes = result, arguments
-    for function_name, arguments in FALLIBLE.items():
-        function = getattr(library, function_name)
-        function.restype, function.argtypes, function.errcheck = c_void_p, arguments, _check
+    try:
+        for function_name, (result, arguments) in INFALLIBLE.items():
+            function = getattr(library, function_name)
+            function.restype, function.argtypes = result, arguments
+        for function_name, arguments in FALLIBLE.items():
+            function = getattr(library, function_name)
+            function.restype, function.argtypes, function.errcheck = c_void_p, arguments, _check
+    except AttributeError as error:
+        raise ImportError(f"{name} is another release than this package: {error}") from None
     return library
 
 

@@ -180,6 +180,29 @@ class Device(unittest.TestCase):
                 planrt.build(path, runtime).save(saved)
                 self.assertEqual(saved.read_bytes()[1:4], b"trt")
 
+    def test_of_a_folder_the_plan_that_runs_here_is_taken(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            plans = []
+            for version, runtime in self.doubles:
+                file = Path(scratch) / f"{version}.plan"
+                file.write_bytes(plan(version) + f"name {version}\n".encode())
+                plans.append({"file": file, "tensorrt": version, "tolerance": {"rtol": 0, "atol": 0.5}})
+            folder = Path(scratch) / "folder"
+            planrt.write_folder(folder, name="copy", plans=plans, tests=[("rows", {"x": ROWS}, {"y": ROWS + 0.4})])
+            taken = []
+            for version, runtime in self.doubles:
+                engine = Engine.from_folder(folder, runtime)
+                taken.append(engine.name)
+                self.assertEqual(engine.self_test(folder)["tolerance"], {"rtol": 0, "atol": 0.5})
+            # A plan of the RTX double runs in none but its own version; others may run in several.
+            self.assertGreaterEqual(len(set(taken)), 2)
+            planrt.write_folder(folder, name="copy", plans=plans, tests=[("rows", {"x": ROWS}, {"y": ROWS + 0.6})])
+            engine = Engine.from_folder(folder, runtime)
+            with self.assertRaises(Error) as caught:
+                engine.self_test(folder)
+            self.assertEqual(caught.exception.code, ErrorCode.SELF_TEST)
+            self.assertIn('output "y": 12 of 12 elements are off', caught.exception.detail)
+
     def test_builds_end_when_progress_says_so(self):
         class Interrupted(BaseException):
             pass

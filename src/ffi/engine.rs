@@ -11,6 +11,7 @@ use crate::backend::Engine;
 use crate::backend::tensorrt::WeightBudget;
 use crate::engine::{Backend, Statistic};
 use crate::error::{Code, Error};
+use crate::folder::Folder;
 use crate::runtime::EngineOptions;
 use crate::sync::Mutex;
 use std::ffi::{c_char, c_void};
@@ -223,6 +224,22 @@ pub unsafe extern "C" fn planrt_engine_options_set_weight_streaming_budget(
     })
 }
 
+/// Whether `planrt_engine_load_folder` may run the folder's ONNX model on the CPU where none of its plans runs here: slower
+/// by far than the GPU, for an application that would rather wait than fail. Default false.
+///
+/// Requires: `options` is alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_options_set_cpu_allowed(
+    options: *mut planrt_engine_options,
+    allowed: bool,
+) -> *mut planrt_error {
+    export!(options; => {
+        options.lock().cpu_allowed = allowed;
+        Ok(())
+    })
+}
+
 fn options_or_default(options: Option<Ref<'_, planrt_engine_options>>) -> EngineOptions {
     options.map(|options| options.lock().clone()).unwrap_or_default()
 }
@@ -266,6 +283,65 @@ pub unsafe extern "C" fn planrt_engine_load_memory(
     export!(runtime; data[size_bytes]: &[u8], options: Option<Ref<'_, planrt_engine_options>>, engine_out: Out<_> => {
         let engine = runtime.load_memory(data, &options_or_default(options))?;
         engine_out.give(Handle::logging(engine.clone(), engine.log()));
+        Ok(())
+    })
+}
+
+/// Loads a model from a model folder: as a model is delivered, with the ONNX model, plans of it for GPUs and TensorRTs, test
+/// vectors, and the passport `planrt.json`, which has a hash of each (docs/folder.md describes it). Every file is held
+/// against its hash first, once a process as long as it stays as it is, by all threads there are.
+///
+/// The first plan that runs here is taken, those for a GPU of this one's name before others. Where none runs the error
+/// says of each why not; or the ONNX model runs on the CPU, if `planrt_engine_options_set_cpu_allowed` allows that or the
+/// folder has no plans. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any
+/// thread.
+///
+/// Errors: those of `planrt_engine_load_file`; `PLANRT_ERROR_INVALID_MODEL` where a file, or the passport, was changed, or a
+/// link leads out of the folder, `_NOT_FOUND` where one is missing, `_UNSUPPORTED` for a passport of a later format:
+/// the message names the file. Where no plan runs the code is that of all of them, or else
+/// `PLANRT_ERROR_INCOMPATIBLE_MODEL`.
+///
+/// Requires: `runtime` is alive, `folder` a string, `options` null or alive, `engine_out` writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_load_folder(
+    runtime: *const planrt_runtime,
+    folder: *const c_char,
+    options: *const planrt_engine_options,
+    engine_out: *mut *mut planrt_engine,
+) -> *mut planrt_error {
+    export!(runtime; folder: &Path, options: Option<Ref<'_, planrt_engine_options>>, engine_out: Out<_> => {
+        let engine = Folder::open(folder)?.load(runtime, &options_or_default(options))?;
+        engine_out.give(Handle::logging(engine.clone(), engine.log()));
+        Ok(())
+    })
+}
+
+/// Runs the test vectors of a model folder on an engine that was loaded from it, on the machine where it is to work, and
+/// holds the answers against the passport's, within the tolerance that it names for that plan. Files are held against their
+/// hashes as in `planrt_engine_load_folder`. Any thread.
+///
+/// `report_out` is null, or `*report_out` receives what was found, as JSON, for `planrt_string_delete`: an object with
+/// `agrees`, true; `tolerance`, an object with `rtol` and `atol`; and `tests`, an array of objects with `name` and `outputs`,
+/// an array of objects with `name`, `agrees`, `elements`, `elements_off`, `largest_difference` and `mean_difference`.
+///
+/// Errors: `PLANRT_ERROR_SELF_TEST` where an answer is another: do not use the model here; the detail says which outputs are
+/// off and by how much. `_INVALID_ARGUMENT` where the engine was not loaded from this folder; `_NOT_FOUND` where the folder
+/// has no test vectors; those of `planrt_engine_load_folder` and `planrt_context_run`.
+///
+/// Requires: `engine` is alive, `folder` a string, `report_out` null or writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_self_test(
+    engine: *const planrt_engine,
+    folder: *const c_char,
+    report_out: *mut *mut c_char,
+) -> *mut planrt_error {
+    export!(engine; folder: &Path, report_out: Option<Out<_>> => {
+        let report = Folder::open(folder)?.self_test(engine)?.into_result()?;
+        if let Some(report_out) = report_out {
+            report_out.give_text(report.to_string());
+        }
         Ok(())
     })
 }

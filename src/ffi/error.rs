@@ -70,6 +70,9 @@ pub const PLANRT_ERROR_FORKED: planrt_error_code = 22;
 /// hardware: every further call fails. Start the process anew; a session over several devices goes on with the others.
 /// `planrt_error_get_cuda_code` gives the driver's number.
 pub const PLANRT_ERROR_DEVICE_LOST: planrt_error_code = 23;
+/// What the model answers on this machine is not what its folder's test vectors hold; `planrt_error_get_detail` says
+/// where.
+pub const PLANRT_ERROR_SELF_TEST: planrt_error_code = 24;
 
 // The header shows the numbers; the library's own list is the one that is used.
 const _: () = assert!(
@@ -96,6 +99,7 @@ const _: () = assert!(
         && PLANRT_ERROR_SHUT_DOWN == Code::ShutDown as i32
         && PLANRT_ERROR_FORKED == Code::Forked as i32
         && PLANRT_ERROR_DEVICE_LOST == Code::DeviceLost as i32
+        && PLANRT_ERROR_SELF_TEST == Code::SelfTest as i32
 );
 
 /// The name of a code as this header has it, "PLANRT_ERROR_SHAPE", for logs; it lives as long as the process. Null for
@@ -126,6 +130,7 @@ pub extern "C" fn planrt_error_code_get_name(code: planrt_error_code) -> *const 
         PLANRT_ERROR_SHUT_DOWN => c"PLANRT_ERROR_SHUT_DOWN",
         PLANRT_ERROR_FORKED => c"PLANRT_ERROR_FORKED",
         PLANRT_ERROR_DEVICE_LOST => c"PLANRT_ERROR_DEVICE_LOST",
+        PLANRT_ERROR_SELF_TEST => c"PLANRT_ERROR_SELF_TEST",
         _ => return std::ptr::null(),
     };
     name.as_ptr()

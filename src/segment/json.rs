@@ -12,6 +12,11 @@ const MOST_BYTES: u64 = 64 << 20;
 
 /// A JSON file.
 pub fn read(path: &Path) -> Result<Value> {
+    parse(path, &bytes(path)?)
+}
+
+/// What a JSON file holds, before it is looked at.
+pub fn bytes(path: &Path) -> Result<Vec<u8>> {
     let wrong = |error: std::io::Error| Error::new(Code::Io, format!("{} cannot be read: {error}", shown(path)));
     let file = File::open(path).map_err(wrong)?;
     let mut bytes = Vec::new();
@@ -19,7 +24,11 @@ pub fn read(path: &Path) -> Result<Value> {
     if bytes.len() as u64 > MOST_BYTES {
         return Err(invalid(format!("{} is larger than {MOST_BYTES} bytes: it is no description", shown(path))));
     }
-    serde_json::from_slice(&bytes).map_err(|error| invalid(format!("{} is no valid JSON: {error}", shown(path))))
+    Ok(bytes)
+}
+
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Value> {
+    serde_json::from_slice(bytes).map_err(|error| invalid(format!("{} is no valid JSON: {error}", shown(path))))
 }
 
 pub fn invalid(message: String) -> Error {

@@ -6,7 +6,7 @@
 
 pub mod description;
 mod job;
-mod json;
+pub(crate) mod json;
 mod labels;
 #[allow(unsafe_code)] // memory that callers lend
 mod lent;

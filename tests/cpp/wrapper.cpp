@@ -91,7 +91,10 @@ static void describes() {
 
     planrt::EngineOptions engine_options;
     engine_options.cpu_threads = 1;
+    engine_options.cpu_allowed = true;
+    CHECK(fails(planrt::ErrorCode::not_found, [&] { return planrt::Engine::from_folder(runtime, MODELS, engine_options); }));
     const auto engine = planrt::Engine::from_file(runtime, small, engine_options);
+    CHECK(fails(planrt::ErrorCode::not_found, [&] { return engine.self_test(MODELS); }));
     CHECK(*lines > 0);
     CHECK(engine.backend() == planrt::Backend::cpu);
     CHECK(engine.tensors().size() == 2 && engine.profile_count() == 0 && engine.device_memory_size() == 0);

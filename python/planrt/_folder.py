@@ -1,0 +1,94 @@
+"""Model folders, written: docs/folder.md describes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PASSPORT = "planrt.json"
+VERSION = 1
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in 64 digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_folder(
+    folder: str | os.PathLike[str],
+    *,
+    name: str,
+    onnx: str | os.PathLike[str] | None = None,
+    plans: Iterable[Mapping[str, Any]] = (),
+    tests: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = (),
+    rtol: float = 1e-4,
+    atol: float = 9e-4,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a model folder, with its passport last: a folder without one is not finished.
+
+    `onnx` is copied to `model.onnx`, and the `file` of each of `plans`, whose other keys go into the passport, to `plans/`. Each test has a
+    name, and arrays for the inputs and for the outputs that are expected. `more` has further keys of the passport.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PASSPORT).unlink(missing_ok=True)
+    files: list[str] = []
+
+    def take(source: str | os.PathLike[str], target: str) -> str:
+        if target in files:
+            raise ValueError(f"two files would be {target}: give one another name")
+        (folder / target).parent.mkdir(exist_ok=True)
+        if not (folder / target).exists() or not os.path.samefile(source, folder / target):
+            shutil.copyfile(source, folder / target)
+        files.append(target)
+        return target
+
+    def vectors(number: int, arrays: Mapping[str, Any]) -> list[dict[str, Any]]:
+        described = []
+        for place, (tensor, value) in enumerate(arrays.items()):
+            array = np.asarray(value)
+            file = f"tests/{number}.{len(files)}.{place}.bin"
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_bytes(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+            files.append(file)
+            described.append(
+                {"name": tensor, "file": file, "element_type": array.dtype.name, "shape": list(array.shape)}
+            )
+        return described
+
+    passport: dict[str, Any] = {"planrt_folder": VERSION, "sha256": "0" * 64, "name": name}
+    model = take(onnx, "model.onnx") if onnx is not None else None
+    described_plans = [{**plan, "file": take(plan["file"], f"plans/{Path(plan['file']).name}")} for plan in plans]
+    described_tests = [
+        {"name": test, "inputs": vectors(number, inputs), "outputs": vectors(number, outputs)}
+        for number, (test, inputs, outputs) in enumerate(tests)
+    ]
+    passport["files"] = [
+        {"path": file, "sha256": sha256(folder / file), "size_bytes": (folder / file).stat().st_size} for file in files
+    ]
+    if model is not None:
+        passport["onnx"] = model
+    passport["plans"] = described_plans
+    passport["tolerance"] = {"rtol": rtol, "atol": atol}
+    passport["tests"] = described_tests
+    passport.update(more or {})
+    text = json.dumps(passport, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    seal = hashlib.sha256(text.encode()).hexdigest()
+    part = folder / f"{PASSPORT}.{os.getpid()}.part"
+    try:
+        part.write_text(text.replace("0" * 64, seal, 1), encoding="utf-8")
+        os.replace(part, folder / PASSPORT)
+    finally:
+        part.unlink(missing_ok=True)

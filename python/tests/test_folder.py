@@ -1,0 +1,150 @@
+#!/usr/bin/env python3
+"""Model folders on the CPU: PLANRT_LIBRARY=libplanrt.so.0 PLANRT_MODELS=folder PLANRT_PROGRAM=planrt test_folder.py"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import numpy as np
+import planrt
+from planrt import Engine, Error, ErrorCode
+
+MODEL = Path(os.environ["PLANRT_MODELS"]) / "small.onnx"
+IMAGE = np.linspace(0, 1, 2 * 8**3, dtype=np.float32).reshape(2, 1, 8, 8, 8)
+EXPECTED = Engine(MODEL).run({"image": IMAGE})
+
+
+class Folder(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.scratch = Path(scratch.name)
+        self.folder = self.scratch / "small"
+
+    def write(self, expected=EXPECTED, **more):
+        tests = [("ramp", {"image": IMAGE}, expected)]
+        planrt.write_folder(self.folder, **{"name": "small", "onnx": MODEL, "tests": tests, **more})
+
+    def fails(self, code, text, call, *arguments, **named):
+        with self.assertRaises(Error) as caught:
+            call(*arguments, **named)
+        self.assertEqual(caught.exception.code, code, caught.exception)
+        self.assertIn(text, str(caught.exception))
+        return caught.exception
+
+    def doctor(self):
+        done = subprocess.run(
+            [os.environ["PLANRT_PROGRAM"], "doctor", self.folder], stdout=subprocess.PIPE, text=True, check=False
+        )
+        return done.returncode, done.stdout
+
+    def test_a_folder_is_loaded_and_tested(self):
+        self.write(more={"source": {"anything": [1, 2]}})
+        engine = Engine.from_folder(self.folder)
+        np.testing.assert_array_equal(engine.run({"image": IMAGE})["prob"], EXPECTED["prob"])
+        report = engine.self_test(self.folder)
+        self.assertTrue(report["agrees"])
+        (output,) = report["tests"][0]["outputs"]
+        self.assertEqual((output["name"], output["elements_off"], output["largest_difference"]), ("prob", 0, 0))
+        self.assertEqual(output["elements"], EXPECTED["prob"].size)
+        self.assertEqual(json.loads((self.folder / "planrt.json").read_text())["source"], {"anything": [1, 2]})
+        code, said = self.doctor()
+        self.assertEqual(code, 0, said)
+        self.assertIn("fit for use: model.onnx", said)
+
+    def test_vectors_may_be_of_other_types(self):
+        wide = {"prob": EXPECTED["prob"].astype(np.float64)}
+        planrt.write_folder(
+            self.folder, name="small", onnx=MODEL, tests=[("wide", {"image": IMAGE.astype(np.float64)}, wide)]
+        )
+        self.assertTrue(Engine.from_folder(self.folder).self_test(self.folder)["agrees"])
+
+    def test_a_model_whose_answers_are_others_is_refused(self):
+        wrong = {"prob": EXPECTED["prob"].copy()}
+        wrong["prob"].flat[7] += 0.01
+        wrong["prob"].flat[8] = np.nan
+        self.write(wrong)
+        engine = Engine.from_folder(self.folder)
+        error = self.fails(ErrorCode.SELF_TEST, "self-test", engine.self_test, self.folder)
+        self.assertIn(f"2 of {EXPECTED['prob'].size} elements are off", error.detail)
+        code, said = self.doctor()
+        self.assertEqual(code, 1)
+        self.assertIn("not fit for use: model.onnx", said)
+        self.write(wrong, atol=0.02)
+        self.fails(ErrorCode.SELF_TEST, "1 of", engine.self_test, self.folder)  # NaN is near nothing
+
+    def test_an_answer_of_another_shape_is_refused(self):
+        self.write({"prob": np.concatenate([EXPECTED["prob"]] * 2)})
+        error = self.fails(ErrorCode.SELF_TEST, "", Engine.from_folder(self.folder).self_test, self.folder)
+        self.assertIn("its shape is", error.detail)
+        self.write({"prob": EXPECTED["prob"][:1]})
+        self.fails(ErrorCode.BUFFER_TOO_SMALL, "ramp", Engine.from_folder(self.folder).self_test, self.folder)
+        self.write({"mask": EXPECTED["prob"]})
+        self.fails(ErrorCode.NOT_FOUND, "mask", Engine.from_folder(self.folder).self_test, self.folder)
+
+    def test_a_self_test_is_of_the_folders_own_model(self):
+        self.write()
+        other = Engine(Path(os.environ["PLANRT_MODELS"]) / "tiny.onnx")
+        self.fails(ErrorCode.INVALID_ARGUMENT, "not loaded from", other.self_test, self.folder)
+        self.write(tests=[])
+        engine = Engine.from_folder(self.folder)
+        self.fails(ErrorCode.NOT_FOUND, "no test vectors", engine.self_test, self.folder)
+
+    def test_each_file_that_was_changed_is_named(self):
+        self.write()
+        passport = json.loads((self.folder / "planrt.json").read_text())
+        for path in [file["path"] for file in passport["files"]] + ["planrt.json"]:
+            data = bytearray((self.folder / path).read_bytes())
+            data[len(data) // 2] ^= 1
+            good = (self.folder / path).read_bytes()
+            (self.folder / path).write_bytes(data)
+            code = self.fails(ErrorCode.INVALID_MODEL, path, Engine.from_folder, self.folder).code
+            self.assertEqual(self.doctor()[0], 1)
+            (self.folder / path).write_bytes(good)
+        Engine.from_folder(self.folder)
+        self.assertEqual(code, ErrorCode.INVALID_MODEL)
+
+    def test_the_cpu_takes_over_where_that_is_allowed(self):
+        bad = self.scratch / "bad.plan"
+        bad.write_bytes(b"ptrt" + bytes(60))
+        self.write(plans=[{"file": bad, "device": "a GPU"}])
+        error = self.fails(ErrorCode.NO_CUDA, "bad.plan", Engine.from_folder, self.folder)
+        self.assertIn("CPU", str(error))
+        with self.assertLogs("planrt", "WARNING") as logged:
+            engine = Engine.from_folder(self.folder, allow_cpu=True)
+        self.assertIn("runs on the CPU", logged.output[0])
+        self.assertEqual(engine.backend, "CPU")
+        self.assertTrue(engine.self_test(self.folder)["agrees"])
+        code, said = self.doctor()
+        self.assertEqual(code, 0, said)
+        self.assertIn("on the CPU only", said)
+        self.write(plans=[{"file": bad}], onnx=None)
+        self.fails(ErrorCode.NO_CUDA, "no ONNX model", Engine.from_folder, self.folder, allow_cpu=True)
+
+    def test_what_is_no_folder_is_told(self):
+        self.fails(ErrorCode.NOT_FOUND, "no model folder", Engine.from_folder, self.folder)
+        self.fails(ErrorCode.NOT_FOUND, "no folder", Engine.from_folder, MODEL)
+        self.fails(ErrorCode.NOT_FOUND, "planrt.json", Engine.from_folder, MODEL.parent)
+        self.fails(ErrorCode.IO, "model folder", Engine, MODEL.parent)
+
+    def test_a_folder_is_finished_or_has_no_passport(self):
+        self.write()
+        with self.assertRaises(OSError):
+            self.write(onnx=self.scratch / "no such file.onnx")
+        self.fails(ErrorCode.NOT_FOUND, "planrt.json", Engine.from_folder, self.folder)
+        with self.assertRaises(ValueError):
+            self.write(more={"checks": float("nan")})
+        self.assertEqual([path for path in self.folder.iterdir() if path.suffix == ".part"], [])
+        (self.scratch / "a").mkdir()
+        for path in (self.scratch / "x.plan", self.scratch / "a" / "x.plan"):
+            path.write_bytes(b"ptrt")
+        with self.assertRaises(ValueError):
+            self.write(plans=[{"file": self.scratch / "x.plan"}, {"file": self.scratch / "a" / "x.plan"}])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv)

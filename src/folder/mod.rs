@@ -1,0 +1,125 @@
+//! Model folders: a model as it is delivered. One folder holds an ONNX model, plans of it for GPUs and TensorRTs, small test vectors,
+//! and a passport that has the hash of each ([`passport`]).
+
+mod hashes;
+mod passport;
+mod self_test;
+
+use crate::backend::Engine;
+use crate::error::{Code, Error, Result};
+use crate::log::Level;
+use crate::quote::{quoted, shown};
+use crate::runtime::{EngineOptions, Runtime};
+use memmap2::Mmap;
+use passport::Passport;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use self_test::Outcome;
+
+/// A folder whose every file is as its passport says.
+pub struct Folder {
+    root: PathBuf,
+    passport: Passport,
+    /// What was hashed is what is loaded: one mapping for each of the passport's files.
+    maps: Vec<Mmap>,
+}
+
+impl Folder {
+    /// Reads the passport and holds every file against it.
+    pub fn open(root: &Path) -> Result<Self> {
+        let passport = Passport::read(root)?;
+        let maps = hashes::verify(root, &passport.files)?;
+        Ok(Self { root: root.to_owned(), passport, maps })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.passport.name
+    }
+
+    pub fn file_count(&self) -> usize {
+        self.maps.len()
+    }
+
+    /// The plans' files, in the order in which they are tried: first those for a GPU of the runtime's name.
+    pub fn plans(&self, runtime: &Runtime) -> Vec<&str> {
+        let mut plans: Vec<_> = self.passport.plans.iter().collect();
+        if plans.len() > 1
+            && let Ok(device) = runtime.device()
+        {
+            plans.sort_by_key(|plan| plan.device.as_deref() != Some(device.info.name.as_str()));
+        }
+        plans.into_iter().map(|plan| plan.file.as_str()).collect()
+    }
+
+    pub fn onnx(&self) -> Option<&str> {
+        self.passport.onnx.as_deref()
+    }
+
+    /// The model in one of the passport's files.
+    pub fn load_file(&self, runtime: &Runtime, file: &str, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        runtime.load_memory(self.data(file)?, options).map_err(|error| error.within(shown(&self.root.join(file))))
+    }
+
+    /// The first plan that runs here; else, where that is allowed or there is no plan, the ONNX model on the CPU.
+    pub fn load(&self, runtime: &Runtime, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        let mut refused = Vec::new();
+        for file in self.plans(runtime) {
+            match self.load_file(runtime, file, options) {
+                Ok(engine) => return Ok(engine),
+                Err(error) if is_about_the_plan(error.code()) => {
+                    runtime.log().write(Level::Info, &format!("{} is not taken: {error}", quoted(file)));
+                    refused.push((file, error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let on_cpu = options.cpu_allowed || refused.is_empty();
+        match self.onnx() {
+            Some(file) if on_cpu => {
+                if !refused.is_empty() {
+                    let name = shown(&self.root);
+                    let message = format!("none of the plans of {name} runs here; its ONNX model runs on the CPU");
+                    runtime.log().write(Level::Warning, &message);
+                }
+                self.load_file(runtime, file, options)
+            }
+            onnx => Err(self.no_plan(&refused, onnx.is_some())),
+        }
+    }
+
+    /// None of the plans runs: one error that says of each why not.
+    fn no_plan(&self, refused: &[(&str, Error)], has_onnx: bool) -> Error {
+        let alike = |(first, rest): (&(&str, Error), &[(&str, Error)])| {
+            let code = first.1.code();
+            rest.iter().all(|(_, error)| error.code() == code).then_some(code)
+        };
+        let code = refused.split_first().and_then(alike).unwrap_or(Code::IncompatibleModel);
+        let advice = match has_onnx {
+            true => "allow its ONNX model on the CPU, or build a plan of it here",
+            false => "build one here; the folder has no ONNX model",
+        };
+        let reasons: Vec<_> = refused.iter().map(|(_, error)| error.to_string()).collect();
+        let message = match refused.len() {
+            1 => "its plan does not run here".to_owned(),
+            count => format!("none of its {count} plans runs here"),
+        };
+        Error::new(code, format!("{}: {message}; {advice}. {}", shown(&self.root), reasons.join("; ")))
+    }
+
+    fn data(&self, file: &str) -> Result<&Mmap> {
+        let place = self.passport.files.iter().position(|entry| entry.path == file);
+        place.and_then(|place| self.maps.get(place)).ok_or_else(|| {
+            Error::new(Code::NotFound, format!("the passport of {} has no file {}", shown(&self.root), quoted(file)))
+        })
+    }
+}
+
+/// Whether another plan may fare better, or the CPU.
+fn is_about_the_plan(code: Code) -> bool {
+    use Code::{IncompatibleModel, InvalidModel, MissingPlugin, NoCuda, NoTensorRt, TensorRt, Unsupported};
+    matches!(code, IncompatibleModel | InvalidModel | MissingPlugin | NoCuda | NoTensorRt | TensorRt | Unsupported)
+}
+
+#[cfg(test)]
+mod tests;

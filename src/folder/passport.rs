@@ -1,0 +1,217 @@
+//! The passport of a model folder, `planrt.json`: docs/folder.md describes it.
+
+use crate::error::{Code, Error, Result};
+use crate::quote::{quoted, shown};
+use crate::segment::json::{self, Node};
+use crate::tensor::{ElementType, Shape};
+use sha2::{Digest, Sha256};
+use std::path::{Component, Path};
+
+/// The passport's file.
+pub const FILE: &str = "planrt.json";
+const VERSION: u64 = 1;
+pub type Hash = [u8; 32];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    pub rtol: f64,
+    pub atol: f64,
+}
+
+/// What an output of another kernel may differ by.
+const DEFAULT_TOLERANCE: Tolerance = Tolerance { rtol: 1e-4, atol: 9e-4 };
+
+#[derive(Debug)]
+pub struct File {
+    /// In the folder, with `/` between the parts.
+    pub path: String,
+    pub hash: Hash,
+}
+
+#[derive(Debug)]
+pub struct Plan {
+    pub file: String,
+    /// The name of the GPU that it was built on.
+    pub device: Option<String>,
+    pub tolerance: Option<Tolerance>,
+}
+
+/// One tensor of a test.
+#[derive(Debug)]
+pub struct Vector {
+    pub name: String,
+    pub file: String,
+    pub element_type: ElementType,
+    pub shape: Shape,
+}
+
+#[derive(Debug)]
+pub struct Test {
+    pub name: String,
+    pub inputs: Vec<Vector>,
+    pub outputs: Vec<Vector>,
+}
+
+#[derive(Debug)]
+pub struct Passport {
+    pub name: String,
+    pub files: Vec<File>,
+    pub onnx: Option<String>,
+    pub plans: Vec<Plan>,
+    pub tolerance: Tolerance,
+    pub tests: Vec<Test>,
+}
+
+impl Passport {
+    pub fn read(folder: &Path) -> Result<Self> {
+        if !folder.is_dir() {
+            let message = match folder.exists() {
+                true => format!("{} is no folder; name the one that {FILE} is in", shown(folder)),
+                false => format!("there is no model folder at {}", shown(folder)),
+            };
+            return Err(Error::new(Code::NotFound, message));
+        }
+        let path = folder.join(FILE);
+        if !path.is_file() {
+            let message = format!("{} is no model folder: it has no {FILE}", shown(folder));
+            return Err(Error::new(Code::NotFound, message));
+        }
+        let bytes = json::bytes(&path)?;
+        let value = json::parse(&path, &bytes)?;
+        let root = Node::new(&value, &path);
+        let version = root.get("planrt_folder")?.whole(1, u64::MAX)?;
+        if version > VERSION {
+            return Err(Error::new(
+                Code::Unsupported,
+                format!(
+                    "{} is of version {version} of the format; this planrt reads version {VERSION}: a later one is needed",
+                    shown(&path)
+                ),
+            ));
+        }
+        check_seal(&root.get("sha256")?, &bytes)?;
+        let passport = Self {
+            name: root.find("name")?.map(|node| text(&node)).transpose()?.unwrap_or_default(),
+            files: root.get("files")?.items()?.iter().map(file).collect::<Result<_>>()?,
+            onnx: root.find("onnx")?.map(|node| inner_path(&node)).transpose()?,
+            plans: list(&root, "plans", plan)?,
+            tolerance: root.find("tolerance")?.map(|node| tolerance(&node)).transpose()?.unwrap_or(DEFAULT_TOLERANCE),
+            tests: list(&root, "tests", test)?,
+        };
+        passport.check(&root)?;
+        Ok(passport)
+    }
+
+    /// Every file that is used has a hash, and one only.
+    fn check(&self, root: &Node) -> Result<()> {
+        for (number, file) in self.files.iter().enumerate() {
+            if self.files[..number].iter().any(|other| other.path == file.path) {
+                return Err(root.wrong(format_args!("{} is among the files twice", quoted(&file.path))));
+            }
+        }
+        let vectors = self.tests.iter().flat_map(|test| test.inputs.iter().chain(&test.outputs));
+        let used = self.onnx.iter().chain(self.plans.iter().map(|plan| &plan.file)).chain(vectors.map(|one| &one.file));
+        for path in used {
+            if !self.files.iter().any(|file| file.path == *path) {
+                return Err(root.wrong(format_args!("{} is used, and is not among the files", quoted(path))));
+            }
+        }
+        match self.onnx.is_none() && self.plans.is_empty() {
+            true => Err(root.wrong("it names no model: neither \"onnx\" nor \"plans\"")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The passport's own hash.
+fn check_seal(node: &Node, bytes: &[u8]) -> Result<()> {
+    let seal = node.text()?.as_bytes();
+    hash(node)?;
+    let mut unsealed = bytes.to_vec();
+    let place = unsealed.windows(seal.len()).position(|window| window == seal);
+    if let Some(place) = place {
+        unsealed[place..place + seal.len()].fill(b'0');
+    }
+    match place.is_some() && hex(&Sha256::digest(&unsealed).into()).as_bytes() == seal {
+        true => Ok(()),
+        false => Err(node.wrong("the passport was changed: its own hash is another; get the folder anew")),
+    }
+}
+
+pub fn hex(hash: &Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn hash(node: &Node) -> Result<Hash> {
+    let wrong = || node.wrong("64 digits are expected, 0 to 9 and a to f");
+    let text = node.text()?.as_bytes();
+    if text.len() != 64 || !text.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err(wrong());
+    }
+    let mut hash = Hash::default();
+    for (byte, digits) in hash.iter_mut().zip(text.chunks_exact(2)) {
+        let digit = |digit: u8| if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 };
+        *byte = digit(digits[0]) << 4 | digit(digits[1]);
+    }
+    Ok(hash)
+}
+
+fn list<T>(root: &Node, key: &str, read: impl Fn(&Node) -> Result<T>) -> Result<Vec<T>> {
+    root.find(key)?.map_or(Ok(Vec::new()), |node| node.items()?.iter().map(read).collect())
+}
+
+fn text(node: &Node) -> Result<String> {
+    node.text().map(str::to_owned)
+}
+
+/// A path that stays in the folder.
+fn inner_path(node: &Node) -> Result<String> {
+    let path = node.text()?;
+    let is_inner = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    match is_inner && !path.is_empty() && !path.contains(['\0', '\\']) {
+        true => Ok(path.to_owned()),
+        false => Err(node.wrong(format_args!("{} leads out of the folder, or is no path", quoted(path)))),
+    }
+}
+
+fn file(node: &Node) -> Result<File> {
+    Ok(File { path: inner_path(&node.get("path")?)?, hash: hash(&node.get("sha256")?)? })
+}
+
+fn plan(node: &Node) -> Result<Plan> {
+    Ok(Plan {
+        file: inner_path(&node.get("file")?)?,
+        device: node.find("device")?.map(|node| text(&node)).transpose()?,
+        tolerance: node.find("tolerance")?.map(|node| tolerance(&node)).transpose()?,
+    })
+}
+
+fn tolerance(node: &Node) -> Result<Tolerance> {
+    let part = |key| {
+        let node = node.get(key)?;
+        Some(node.number()?).filter(|number| *number >= 0.0).ok_or_else(|| node.wrong("a number from 0 on is expected"))
+    };
+    Ok(Tolerance { rtol: part("rtol")?, atol: part("atol")? })
+}
+
+fn test(node: &Node) -> Result<Test> {
+    let vectors = |key| node.get(key)?.items()?.iter().map(vector).collect::<Result<Vec<_>>>();
+    Ok(Test {
+        name: node.find("name")?.map(|node| text(&node)).transpose()?.unwrap_or_default(),
+        inputs: vectors("inputs")?,
+        outputs: vectors("outputs")?,
+    })
+}
+
+fn vector(node: &Node) -> Result<Vector> {
+    let types = ElementType::ALL.map(|element_type| (element_type.name().to_str().unwrap_or_default(), element_type));
+    let shape = node.get("shape")?;
+    let extents =
+        shape.items()?.iter().map(|extent| Ok(extent.whole(0, 1 << 40)? as i64)).collect::<Result<Vec<_>>>()?;
+    Ok(Vector {
+        name: text(&node.get("name")?)?,
+        file: inner_path(&node.get("file")?)?,
+        element_type: node.get("element_type")?.word(&types)?,
+        shape: Shape::new(&extents).map_err(|error| shape.wrong(error))?,
+    })
+}

@@ -1,0 +1,167 @@
+use super::*;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::fs;
+
+/// A folder of a test's, gone when it ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let root = std::env::temp_dir().join(format!("planrt-folder-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&root);
+        fs::create_dir_all(root.join("plans")).unwrap();
+        for (file, data) in [("model.onnx", &b"\x08\x07model"[..]), ("plans/a.plan", b"ptrt"), ("empty.bin", b"")] {
+            fs::write(root.join(file), data).unwrap();
+        }
+        Self(root)
+    }
+
+    fn entry(&self, file: &str) -> Value {
+        json!({ "path": file, "sha256": passport::hex(&Sha256::digest(fs::read(self.0.join(file)).unwrap()).into()) })
+    }
+
+    fn passport(&self) -> Value {
+        json!({
+            "planrt_folder": 1,
+            "name": "small",
+            "files": [self.entry("model.onnx"), self.entry("plans/a.plan"), self.entry("empty.bin")],
+            "onnx": "model.onnx",
+            "plans": [{ "file": "plans/a.plan", "tolerance": { "rtol": 0.1, "atol": 0 } }],
+            "checks": [{ "anything": true }],
+        })
+    }
+
+    fn write(&self, mut passport: Value) {
+        passport["sha256"] = "0".repeat(64).into();
+        let text = passport.to_string();
+        let seal = passport::hex(&Sha256::digest(&text).into());
+        fs::write(self.0.join(passport::FILE), text.replacen(&"0".repeat(64), &seal, 1)).unwrap();
+    }
+
+    fn refused(&self, code: Code, text: &str) {
+        let error = Folder::open(&self.0).map(|_| ()).unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.message().contains(text), "{error}");
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_folder_as_its_passport_says_is_opened() {
+    let scratch = Scratch::new("good");
+    scratch.write(scratch.passport());
+    let folder = Folder::open(&scratch.0).unwrap();
+    assert_eq!((folder.name(), folder.file_count(), folder.onnx()), ("small", 3, Some("model.onnx")));
+    assert_eq!(folder.passport.plans[0].tolerance, Some(passport::Tolerance { rtol: 0.1, atol: 0.0 }));
+    assert_eq!(folder.passport.tolerance, passport::Tolerance { rtol: 1e-4, atol: 9e-4 });
+    // A link within the folder is fine.
+    fs::rename(scratch.0.join("model.onnx"), scratch.0.join("other.onnx")).unwrap();
+    std::os::unix::fs::symlink("other.onnx", scratch.0.join("model.onnx")).unwrap();
+    Folder::open(&scratch.0).unwrap();
+}
+
+#[test]
+fn each_changed_byte_is_told_with_its_file() {
+    let scratch = Scratch::new("changed");
+    scratch.write(scratch.passport());
+    let passport = fs::read(scratch.0.join(passport::FILE)).unwrap();
+    for file in ["model.onnx", "plans/a.plan"] {
+        let data = fs::read(scratch.0.join(file)).unwrap();
+        for place in 0..data.len() {
+            let mut changed = data.clone();
+            changed[place] ^= 1;
+            fs::write(scratch.0.join(file), changed).unwrap();
+            scratch.refused(Code::InvalidModel, file);
+        }
+        fs::write(scratch.0.join(file), [&data[..], b"\n"].concat()).unwrap();
+        scratch.refused(Code::InvalidModel, file);
+        fs::write(scratch.0.join(file), data).unwrap();
+        Folder::open(&scratch.0).unwrap();
+    }
+    for place in 0..passport.len() {
+        let mut changed = passport.clone();
+        changed[place] ^= 1;
+        fs::write(scratch.0.join(passport::FILE), changed).unwrap();
+        let error = Folder::open(&scratch.0).map(|_| ()).unwrap_err();
+        assert!(error.message().contains(passport::FILE), "byte {place}: {error}");
+    }
+}
+
+#[test]
+fn what_is_missing_or_leads_out_is_told() {
+    let scratch = Scratch::new("missing");
+    scratch.refused(Code::NotFound, "has no planrt.json");
+    scratch.write(scratch.passport());
+    fs::remove_file(scratch.0.join("plans/a.plan")).unwrap();
+    scratch.refused(Code::NotFound, "plans/a.plan is missing");
+    std::os::unix::fs::symlink("/dev/null", scratch.0.join("plans/a.plan")).unwrap();
+    scratch.refused(Code::InvalidModel, "plans/a.plan is a link that leads out");
+    fs::remove_file(scratch.0.join("plans/a.plan")).unwrap();
+    fs::create_dir(scratch.0.join("plans/a.plan")).unwrap();
+    scratch.refused(Code::Io, "plans/a.plan is a directory");
+    let gone = Folder::open(&scratch.0.join("no such folder")).map(|_| ()).unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
+    let file = Folder::open(&scratch.0.join("model.onnx")).map(|_| ()).unwrap_err();
+    assert!(file.message().contains("is no folder"), "{file}");
+}
+
+#[test]
+fn a_passport_that_says_nonsense_is_refused() {
+    let scratch = Scratch::new("nonsense");
+    let vector = json!({ "name": "x", "file": "empty.bin", "element_type": "float32", "shape": [0] });
+    let cases: [(&str, Value, Code, &str); 13] = [
+        ("planrt_folder", json!(2), Code::Unsupported, "version 2"),
+        ("planrt_folder", json!("1"), Code::InvalidModel, "planrt_folder"),
+        ("onnx", json!("/etc/passwd"), Code::InvalidModel, "leads out"),
+        ("onnx", json!("../model.onnx"), Code::InvalidModel, "leads out"),
+        ("onnx", json!("./plans/../model.onnx"), Code::InvalidModel, "leads out"),
+        ("onnx", json!(""), Code::InvalidModel, "leads out"),
+        ("onnx", json!("other.onnx"), Code::InvalidModel, "not among the files"),
+        ("plans", json!([{ "file": "plans/b.plan" }]), Code::InvalidModel, "not among the files"),
+        ("files", json!([{ "path": "model.onnx", "sha256": "12" }]), Code::InvalidModel, "64 digits"),
+        ("files", json!([scratch.entry("model.onnx"), scratch.entry("model.onnx")]), Code::InvalidModel, "twice"),
+        ("tolerance", json!({ "rtol": -1, "atol": 0 }), Code::InvalidModel, "tolerance.rtol"),
+        ("tests", json!([{ "inputs": [vector] }]), Code::InvalidModel, "outputs"),
+        ("tests", json!([{ "inputs": [{ "name": "x" }], "outputs": [] }]), Code::InvalidModel, "tests[0].inputs[0]"),
+    ];
+    for (key, value, code, text) in cases {
+        let mut passport = scratch.passport();
+        passport[key] = value;
+        scratch.write(passport);
+        scratch.refused(code, text);
+    }
+    let mut nothing = scratch.passport();
+    (nothing["onnx"], nothing["plans"]) = (Value::Null, json!([]));
+    scratch.write(nothing);
+    scratch.refused(Code::InvalidModel, "names no model");
+    fs::write(scratch.0.join(passport::FILE), "{").unwrap();
+    scratch.refused(Code::InvalidModel, "no valid JSON");
+}
+
+#[test]
+fn with_no_plan_that_runs_the_error_says_why_of_each() {
+    let scratch = Scratch::new("plans");
+    fs::write(scratch.0.join("plans/b.plan"), [&b"vtrt"[..], &[0; 60]].concat()).unwrap();
+    let mut passport = scratch.passport();
+    passport["plans"].as_array_mut().unwrap().push(json!({ "file": "plans/b.plan" }));
+    let entry = scratch.entry("plans/b.plan");
+    passport["files"].as_array_mut().unwrap().push(entry);
+    scratch.write(passport);
+    let folder = Folder::open(&scratch.0).unwrap();
+    // No TensorRT is there: the one is cut short, the other cannot be tried.
+    let options = crate::runtime::Options {
+        tensorrt: crate::backend::tensorrt::Options { path: Some("/no/such/folder".into()), ..Default::default() },
+        ..Default::default()
+    };
+    let error = folder.load(&Runtime::new(options), &EngineOptions::default()).map(|_| ()).unwrap_err();
+    assert_eq!(error.code(), Code::IncompatibleModel);
+    for text in ["none of its 2 plans", "plans/a.plan: the plan is cut short", "plans/b.plan: ", "on the CPU"] {
+        assert!(error.message().contains(text), "{text}: {error}");
+    }
+}
