@@ -3,7 +3,7 @@
 use super::grid::Layout;
 use super::image::{Description, View};
 use super::prepare::tests::recipe;
-use super::recipe::{Intensity, Interpolation, Recipe, Resampling, ResamplingGeometry, ZScore};
+use super::recipe::{Direction, Intensity, Interpolation, Recipe, Resampling, ResamplingGeometry, ZScore};
 use super::resample::{PlaneResampler, Way};
 use super::work::Work;
 use super::work::tests::PLAIN;
@@ -178,5 +178,27 @@ fn results_come_back_as_the_references_bring_them() {
         assert_eq!(given, mz, "{}", case["name"]);
         assert!(resampler.push(&vec![0.0; classes * ny * nx]).is_err());
         goldens.compare(case, &result, false);
+    }
+}
+
+#[test]
+fn the_closest_axes_are_those_of_nibabel() {
+    for case in Goldens::read().cases["orientations"].as_array().unwrap() {
+        let direction = three(&case["direction"], |row| Some(three(row, Value::as_f64)));
+        let grid = Grid { extents: [1; 3], spacing_mm: [5.0, 0.8, 0.7], origin_mm: [0.0; 3], direction };
+        grid.check(true).unwrap();
+        let letters: String = grid
+            .directions()
+            .iter()
+            .map(|direction| match direction {
+                Direction::Right => 'R',
+                Direction::Left => 'L',
+                Direction::Anterior => 'A',
+                Direction::Posterior => 'P',
+                Direction::Superior => 'S',
+                Direction::Inferior => 'I',
+            })
+            .collect();
+        assert_eq!(letters, case["directions"].as_str().unwrap(), "{direction:?}");
     }
 }

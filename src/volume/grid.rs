@@ -54,24 +54,24 @@ impl Grid {
         }
     }
 
-    /// The anatomical directions in which x, y and z grow: the closest ones where axes are oblique. Axes that are as close to two take
-    /// what is left by x, then y, as nibabel (and so nnU-Net and MONAI) has it.
+    /// The anatomical directions in which x, y and z grow: the closest ones where axes are oblique. The axis that is
+    /// closest to one chooses first, as nibabel (and so nnU-Net and MONAI) has it.
     pub fn directions(&self) -> [Direction; 3] {
         use Direction::{Anterior, Inferior, Left, Posterior, Right, Superior};
         const NAMES: [[Direction; 2]; 3] = [[Left, Right], [Posterior, Anterior], [Superior, Inferior]];
         let d = closest_rotation(self.direction);
-        let mut taken = [false; 3];
-        [0, 1, 2].map(|column| {
-            let mut best: Option<usize> = None;
-            for row in (0..3).filter(|row| !taken[*row]) {
-                if best.is_none_or(|best| d[row][column].abs() > d[best][column].abs()) {
-                    best = Some(row);
-                }
-            }
-            let row = best.unwrap_or(column);
-            taken[row] = true;
-            NAMES[row][usize::from(d[row][column] < 0.0)]
-        })
+        let most = |column: usize| d.iter().fold(0.0, |most: f64, row| most.max(row[column].abs()));
+        let mut columns = [0, 1, 2];
+        columns.sort_by(|a, b| most(*b).total_cmp(&most(*a)));
+        let mut rows = vec![0, 1, 2];
+        let mut directions = [Left; 3];
+        for column in columns {
+            let cosine = |row: usize| d[row][column].abs();
+            let best = (1..rows.len()).fold(0, |best, i| if cosine(rows[i]) > cosine(rows[best]) { i } else { best });
+            let row = rows.remove(best);
+            directions[column] = NAMES[row][usize::from(d[row][column] < 0.0)];
+        }
+        directions
     }
 
     /// How this volume's axes have to be taken for x, y and z to grow in the `wanted` directions.
@@ -223,6 +223,13 @@ impl Layout {
             turned.strides[axis] = -turned.strides[axis];
         }
         turned
+    }
+
+    /// How many planes are best read together: where neighbours in memory are in different planes, those of one line of the
+    /// processor's cache.
+    pub fn planes_together(&self) -> usize {
+        let [z, y, x] = self.strides.map(isize::unsigned_abs);
+        if z < y && z < x { 16.min(self.extents[0]) } else { 1 }
     }
 
     /// A box of it.

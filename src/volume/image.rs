@@ -137,11 +137,9 @@ impl<'a> View<'a> {
         Ok(Self { layout: self.layout.part(part), ..*self })
     }
 
-    /// How many planes are best read together: where neighbours in memory are in different planes, those of one line of the
-    /// processor's cache.
+    /// See `Layout::planes_together`.
     pub fn planes_together(&self) -> usize {
-        let [z, y, x] = self.layout.strides.map(isize::unsigned_abs);
-        if z < y && z < x { 16.min(self.layout.extents[0]) } else { 1 }
+        self.layout.planes_together()
     }
 
     /// Reads planes of a channel, without gaps.

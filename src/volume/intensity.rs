@@ -204,3 +204,69 @@ fn survey(planes: &Planes, which: Which, mask: Option<&[bool]>, work: &Work, pie
     })?;
     Ok(found.into_iter().fold(Statistics::default(), Statistics::with))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::work::tests::PLAIN;
+
+    const MODES: [ZScore; 4] = [ZScore::Whole, ZScore::FilledMask, ZScore::MonaiWhole, ZScore::MonaiNonzero];
+
+    fn changed(intensity: &Intensity, values: &[f32], mask: Option<&[bool]>) -> Vec<f32> {
+        let read = |planes: Range<usize>, target: &mut [f32]| target.copy_from_slice(&values[planes]);
+        let planes = Planes { extents: [values.len(), 1, 1], together: 1, read: &read };
+        let change = Change::of(intensity, &planes, mask, &PLAIN, &Pieces::new(1)).unwrap();
+        let mut values = values.to_vec();
+        change.apply(&mut values, mask);
+        values
+    }
+
+    #[test]
+    fn constant_volumes_become_zeros() {
+        // 0.1 is no float32: sums of it are inexact.
+        for value in [0.1f32, -1000.0, 3e7] {
+            let values = vec![value; 1001];
+            let mask = vec![true; 1001];
+            for mode in MODES {
+                let result = changed(&Intensity::ZScore(mode), &values, Some(&mask));
+                assert!(result.iter().all(|value| *value == 0.0), "{value} {mode:?}");
+            }
+            assert!(changed(&Intensity::ZeroToOne, &values, None).iter().all(|value| *value == 0.0));
+        }
+    }
+
+    #[test]
+    fn volumes_of_nothing_stay() {
+        let values = vec![0.0; 9];
+        for mode in MODES {
+            assert_eq!(changed(&Intensity::ZScore(mode), &values, Some(&[false; 9])), values, "{mode:?}");
+        }
+        assert_eq!(changed(&Intensity::ZeroToOne, &values, None), values);
+        // What is outside the mask stays, whatever it is.
+        let half = [false, true, true, true, false];
+        let result = changed(&Intensity::ZScore(ZScore::FilledMask), &[7.0, 1.0, 2.0, 3.0, 0.0], Some(&half));
+        let one = 1.0 / (2.0f64 / 3.0).sqrt() as f32;
+        assert_eq!(result, [7.0, -one, 0.0, one, 0.0]);
+    }
+
+    #[test]
+    fn statistics_far_from_zero_are_exact() {
+        // A float32 sum of the squares would have nothing left of the deviation.
+        let values: Vec<f32> = (0..100_000).map(|i| 30_000.0 + if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+        let result = changed(&Intensity::ZScore(ZScore::Whole), &values, None);
+        assert!(result.iter().zip(&values).all(|(result, value)| *result == value - 30_000.0));
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        let ct = Intensity::Ct { low: -1.0, high: 1.0, mean: 0.0, deviation: 0.0 };
+        let range = Intensity::Range { from: (0.0, 2.0), to: (0.0, 1.0), clip: true };
+        for intensity in [ct, range, Intensity::Unchanged, Intensity::ZeroToOne, Intensity::Rgb] {
+            let result = changed(&intensity, &[1.0, f32::NAN, 2.0], None);
+            assert!(result[1].is_nan() && !result[0].is_nan() && !result[2].is_nan(), "{intensity:?} {result:?}");
+        }
+        // A range of nothing is only moved; MONAI's.
+        let point = Intensity::Range { from: (5.0, 5.0), to: (1.0, 2.0), clip: false };
+        assert_eq!(changed(&point, &[5.0, 7.0], None), [1.0, 3.0]);
+    }
+}

@@ -74,7 +74,7 @@ pub struct Announced {
     pub back: Back,
     /// Bytes of `Prepared::data`.
     pub data_bytes: u64,
-    /// Bytes while it is being prepared, those of the data among them, with so many threads.
+    /// Bytes while it is being prepared, those of the data among them, with so many threads; for a scan whose memory has no gaps.
     pub peak_bytes: u64,
 }
 
@@ -87,10 +87,10 @@ pub fn announce(recipe: &Recipe, grid: &Grid, any_direction: bool, threads: usiz
     let (there, back) = ways(recipe, whole.extents, axes.of(grid.spacing_mm))?;
     let bytes = |counts: &[usize]| counts.iter().fold(1, |bytes: u64, n| bytes.saturating_mul(*n as u64));
     let data_bytes = bytes(&there.to).saturating_mul(bytes(&[4, recipe.channels]));
-    let planes = bytes(&[threads.max(1), 17 * 4, whole.extents[1], whole.extents[2]]);
     let mask = if needs_mask(recipe) { bytes(&whole.extents) } else { 0 };
-    let peak_bytes =
-        [mask, planes, resample::scratch_bytes(&there)].iter().fold(data_bytes, |a, b| a.saturating_add(*b));
+    let together = Layout::dense(grid.extents).turned(&axes).planes_together();
+    let scratch = resample::scratch_bytes(&there, together, threads);
+    let peak_bytes = data_bytes.saturating_add(mask).saturating_add(scratch);
     Ok(Announced { extents: there.to, back: Back { way: back, axes, kept: whole }, data_bytes, peak_bytes })
 }
 

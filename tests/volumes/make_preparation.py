@@ -2,7 +2,7 @@
 """Makes preparation.json and preparation.f32, which the unit tests of src/volume compare with. Run by hand:
 
     python3 -m venv venv
-    venv/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-image==0.26.0 pandas
+    venv/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-image==0.26.0 pandas nibabel==5.4.2
     venv/bin/pip install --no-deps nnunetv2==2.8.1 acvl-utils==0.2.6 batchgenerators==0.25.5
     venv/bin/python tests/volumes/make_preparation.py
 
@@ -18,6 +18,7 @@ import pathlib
 import sys
 import types
 
+import nibabel
 import numpy as np
 
 
@@ -219,6 +220,20 @@ BACK = [
 ]
 
 
+def orientations():
+    """nibabel's closest axes of random directions (in LPS): rotations, some mirrored, and every third one sheared."""
+    random, cases = np.random.default_rng(1), []
+    for i in range(90):
+        direction, _ = np.linalg.qr(random.normal(size=(3, 3)))
+        if i % 3 == 2:
+            direction = direction + random.normal(size=(3, 3)) * 0.3
+        direction = direction.round(6)
+        affine = np.eye(4)
+        affine[:3, :3] = np.diag([-1, -1, 1]) @ direction @ np.diag([0.7, 0.8, 5.0])
+        cases.append(dict(direction=direction.tolist(), directions="".join(nibabel.aff2axcodes(affine))))
+    return cases
+
+
 def main():
     values, place = [], 0
     for case, make in [(case, prepared) for case in THERE] + [(case, returned) for case in BACK]:
@@ -228,7 +243,9 @@ def main():
         place += result.size
         values.append(result.ravel())
     lines = lambda cases: "[\n" + ",\n".join("  " + json.dumps(case) for case in cases) + "\n]"
-    (HERE / "preparation.json").write_text(f'{{"there": {lines(THERE)},\n"back": {lines(BACK)}}}\n')
+    (HERE / "preparation.json").write_text(
+        f'{{"there": {lines(THERE)},\n"back": {lines(BACK)},\n"orientations": {lines(orientations())}}}\n'
+    )
     np.concatenate(values).tofile(HERE / "preparation.f32")
 
 

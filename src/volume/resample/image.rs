@@ -25,12 +25,31 @@ pub fn pieces(way: &Way, together: usize) -> usize {
     }
 }
 
-/// Bytes that are needed beside the source and the target, but for a few planes of each thread.
-pub fn scratch_bytes(way: &Way) -> u64 {
-    match way.kernels[0] {
-        Kernel::Same => 0,
-        _ => [way.from[0], way.to[1], way.to[2]].iter().fold(4, |product: u64, n| product.saturating_mul(*n as u64)),
-    }
+/// Bytes that are needed beside the source and the target.
+pub fn scratch_bytes(way: &Way, together: usize, threads: usize) -> u64 {
+    let bytes = |counts: &[usize]| counts.iter().fold(1, |bytes: u64, n| bytes.saturating_mul(*n as u64));
+    let ([nz, ny, nx], [_, my, mx]) = (way.from, way.to);
+    let between = if let Kernel::Same = way.kernels[0] { 0 } else { bytes(&[4, nz, my, mx]) };
+    let halfway = if is_direct(way) { 0 } else { bytes(&[4, halfway(way)]) };
+    let lines = way.kernels.iter().map(Kernel::scratch_bytes).max().unwrap_or(0);
+    let planes = bytes(&[4, together, ny, nx]);
+    let each = planes.saturating_add(halfway).saturating_add(lines);
+    each.saturating_mul(threads.max(1) as u64).saturating_add(between)
+}
+
+/// Whether planes stay as they are.
+fn is_direct(way: &Way) -> bool {
+    matches!((&way.kernels[1], &way.kernels[2]), (Kernel::Same, Kernel::Same))
+}
+
+/// Whether planes are resampled along axis 1 first: along that which makes less of it.
+fn rows_first(way: &Way) -> bool {
+    way.to[1] <= way.from[1]
+}
+
+/// Elements of a plane that is resampled along one axis.
+fn halfway(way: &Way) -> usize {
+    if rows_first(way) { way.to[1] * way.from[2] } else { way.from[1] * way.to[2] }
 }
 
 /// Reads the planes, each once, and fills `target`, which has the extents `way.to`.
@@ -85,10 +104,7 @@ fn in_planes(
     pieces: &Pieces,
 ) -> Result<()> {
     let ([_, ny, nx], [_, my, mx], [_, rows, along]) = (way.from, way.to, &way.kernels);
-    let direct = matches!((rows, along), (Kernel::Same, Kernel::Same));
-    // First along the axis that makes less of it.
-    let rows_first = my <= ny;
-    let halfway = if rows_first { my * nx } else { ny * mx };
+    let (direct, rows_first, halfway) = (is_direct(way), rows_first(way), halfway(way));
     let scratch = || {
         Ok(Scratch {
             planes: allocate("planes of the scan", if direct { 0 } else { source.together * ny * nx })?,
@@ -117,12 +133,12 @@ fn in_planes(
         for (plane, target) in planes.chunks(ny * nx).zip(target.chunks_mut(my * mx)) {
             if rows_first {
                 let source: Vec<&[f32]> = plane.chunks(nx).collect();
-                rows.rows(&source, &mut halfway.chunks_mut(nx).collect::<Vec<_>>(), lines);
-                along.along(halfway, nx, target, mx, lines);
+                rows.rows(&source, &mut halfway.chunks_mut(nx).collect::<Vec<_>>(), lines)?;
+                along.along(halfway, nx, target, mx, lines)?;
             } else {
-                along.along(plane, nx, halfway, mx, lines);
+                along.along(plane, nx, halfway, mx, lines)?;
                 let source: Vec<&[f32]> = halfway.chunks(mx).collect();
-                rows.rows(&source, &mut target.chunks_mut(mx).collect::<Vec<_>>(), lines);
+                rows.rows(&source, &mut target.chunks_mut(mx).collect::<Vec<_>>(), lines)?;
             }
         }
         Ok(())

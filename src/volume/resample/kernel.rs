@@ -80,8 +80,13 @@ impl Kernel {
         })
     }
 
+    /// What one thread needs beside its rows.
+    pub fn scratch_bytes(&self) -> u64 {
+        if let Self::Cubic(spline) = self { spline.scratch_bytes() } else { 0 }
+    }
+
     /// Of `source.len()` rows `target.len()` new ones; all rows are of one length.
-    pub fn rows(&self, source: &[&[f32]], target: &mut [&mut [f32]], scratch: &mut Vec<f64>) {
+    pub fn rows(&self, source: &[&[f32]], target: &mut [&mut [f32]], scratch: &mut Vec<f64>) -> Result<()> {
         match self {
             Self::Same => target.iter_mut().zip(source).for_each(|(target, source)| target.copy_from_slice(source)),
             Self::Nearest(samples) => {
@@ -95,12 +100,20 @@ impl Kernel {
                     }
                 }
             }
-            Self::Cubic(spline) => spline.rows(source, target, scratch),
+            Self::Cubic(spline) => return spline.rows(source, target, scratch),
         }
+        Ok(())
     }
 
     /// Of each row of `from` samples one of `to`; rows follow each other without gaps.
-    pub fn along(&self, source: &[f32], from: usize, target: &mut [f32], to: usize, scratch: &mut Vec<f64>) {
+    pub fn along(
+        &self,
+        source: &[f32],
+        from: usize,
+        target: &mut [f32],
+        to: usize,
+        scratch: &mut Vec<f64>,
+    ) -> Result<()> {
         match self {
             Self::Same => target.copy_from_slice(source),
             Self::Nearest(samples) => {
@@ -116,7 +129,8 @@ impl Kernel {
                     }
                 }
             }
-            Self::Cubic(spline) => spline.along(source, from, target, to, scratch),
+            Self::Cubic(spline) => return spline.along(source, from, target, to, scratch),
         }
+        Ok(())
     }
 }

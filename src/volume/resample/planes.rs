@@ -65,7 +65,7 @@ impl PlaneResampler {
             ));
         }
         let slot = if Self::keeps_two(&self.way) { self.taken % 2 } else { 0 };
-        self.way.kernels[2].along(plane, nx, &mut self.kept[slot], mx, &mut Vec::new());
+        self.way.kernels[2].along(plane, nx, &mut self.kept[slot], mx, &mut Vec::new())?;
         self.taken += 1;
         let start = self.ready.end;
         let needs = |new: &usize| self.needs(*new) < self.taken;
@@ -128,5 +128,81 @@ impl PlaneResampler {
 fn between(row: &mut [f32], a: &[f32], b: &[f32], part: f32) {
     for ((value, a), b) in row.iter_mut().zip(a).zip(b) {
         *value = a + (b - a) * part;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::recipe::{Interpolation, Resampling, ResamplingGeometry};
+
+    fn way(from: [usize; 3], to: [usize; 3], geometry: ResamplingGeometry, result: Interpolation) -> Way {
+        let spacing_mm = [1.0; 3];
+        let resampling = Resampling { spacing_mm, geometry, data: result, result, separate_axis_above: None };
+        let ratio = |axis: usize| match geometry {
+            ResamplingGeometry::Edges => from[axis] as f64 / to[axis] as f64,
+            ResamplingGeometry::Centres => 0.5,
+        };
+        Way::back(from, to, [ratio(0), ratio(1), ratio(2)], &resampling).unwrap()
+    }
+
+    /// All planes, each asked for as soon as it is ready, and how many were ready after each push.
+    fn all(way: &Way, model: &[f32]) -> (Vec<f32>, Vec<usize>) {
+        let mut resampler = PlaneResampler::new(way, 1).unwrap();
+        let [_, my, mx] = way.to;
+        let (mut result, mut ready, mut row) = (Vec::new(), Vec::new(), vec![0.0; mx]);
+        for plane in model.chunks(way.from[1] * way.from[2]) {
+            resampler.push(plane).unwrap();
+            ready.push(resampler.ready().len());
+            for plane in resampler.ready() {
+                for y in 0..my {
+                    resampler.row(plane, y, &mut row);
+                    result.extend_from_slice(&row);
+                }
+            }
+        }
+        (result, ready)
+    }
+
+    #[test]
+    fn labels_take_the_nearest_voxel_and_invent_none() {
+        let from = [4, 5, 6];
+        let model: Vec<f32> = (0..120).map(|label| label as f32 * 500.0).collect();
+        for to in [[4, 5, 6], [9, 3, 11], [2, 10, 5], [1, 1, 1], [12, 15, 18]] {
+            let (result, _) = all(&way(from, to, ResamplingGeometry::Edges, Interpolation::Nearest), &model);
+            for (i, value) in result.iter().enumerate() {
+                let place = [i / (to[1] * to[2]), i / to[2] % to[1], i % to[2]];
+                let of = |axis: usize| (2 * place[axis] + 1) * from[axis] / (2 * to[axis]);
+                assert_eq!(*value, model[(of(0) * 5 + of(1)) * 6 + of(2)], "{to:?} {place:?}");
+            }
+        }
+        // At half a voxel the next one, as far as there is one.
+        let (result, _) =
+            all(&way([1, 1, 3], [1, 1, 6], ResamplingGeometry::Centres, Interpolation::Nearest), &[1.0, 2.0, 3.0]);
+        assert_eq!(result, [1.0, 2.0, 2.0, 3.0, 3.0, 3.0]);
+    }
+
+    #[test]
+    fn planes_are_given_as_soon_as_can_be() {
+        let model = vec![1.0; 4 * 4];
+        let ready = |to: usize, interpolation| {
+            all(&way([4, 2, 2], [to, 3, 3], ResamplingGeometry::Edges, interpolation), &model).1
+        };
+        // Positions -¼, ¼, ¾, 1¼, 1¾, …; what is beyond the first and the last plane is theirs.
+        assert_eq!(ready(8, Interpolation::Linear), [1, 2, 2, 3]);
+        assert_eq!(ready(8, Interpolation::Nearest), [2, 2, 2, 2]);
+        assert_eq!(ready(2, Interpolation::Linear), [0, 1, 0, 1]);
+        assert_eq!(ready(4, Interpolation::Linear), [1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn splines_and_planes_of_other_sizes_are_refused() {
+        let cubic = way([4, 2, 2], [8, 2, 2], ResamplingGeometry::Edges, Interpolation::Cubic);
+        assert!(PlaneResampler::new(&cubic, 1).is_err());
+        let linear = way([4, 2, 2], [8, 3, 3], ResamplingGeometry::Edges, Interpolation::Linear);
+        assert!(PlaneResampler::new(&linear, 2).unwrap().push(&[0.0; 4]).is_err());
+        assert_eq!(PlaneResampler::bytes(&linear, 2), 2 * 2 * 2 * 3 * 4);
+        assert_eq!(PlaneResampler::new(&linear, usize::MAX).err().unwrap().code(), Code::OutOfMemory);
+        assert_eq!(PlaneResampler::new(&linear, usize::MAX / 6).err().unwrap().code(), Code::OutOfMemory);
     }
 }

@@ -54,12 +54,16 @@ impl Spline {
         Ok(Self { length: from + 2 * PADDING, taps })
     }
 
+    pub fn scratch_bytes(&self) -> u64 {
+        (self.length as u64).saturating_mul((WIDTH * size_of::<f64>()) as u64)
+    }
+
     /// See `Kernel::rows`.
-    pub fn rows(&self, source: &[&[f32]], target: &mut [&mut [f32]], scratch: &mut Vec<f64>) {
+    pub fn rows(&self, source: &[&[f32]], target: &mut [&mut [f32]], scratch: &mut Vec<f64>) -> Result<()> {
         let columns = source.first().map_or(0, |row| row.len());
         for start in (0..columns).step_by(WIDTH) {
             let width = WIDTH.min(columns - start);
-            let lines = self.lines(scratch, width);
+            let lines = self.lines(scratch, width)?;
             for (line, row) in lines.chunks_mut(width).skip(PADDING).zip(source) {
                 line.iter_mut().zip(&row[start..start + width]).for_each(|(to, from)| *to = f64::from(*from));
             }
@@ -68,13 +72,21 @@ impl Spline {
                 taps.apply(lines, width, |i, value| row[start + i] = value);
             }
         }
+        Ok(())
     }
 
     /// See `Kernel::along`.
-    pub fn along(&self, source: &[f32], from: usize, target: &mut [f32], to: usize, scratch: &mut Vec<f64>) {
+    pub fn along(
+        &self,
+        source: &[f32],
+        from: usize,
+        target: &mut [f32],
+        to: usize,
+        scratch: &mut Vec<f64>,
+    ) -> Result<()> {
         for (source, target) in source.chunks(LINES * from).zip(target.chunks_mut(LINES * to)) {
             let width = source.len() / from;
-            let lines = self.lines(scratch, width);
+            let lines = self.lines(scratch, width)?;
             for (i, row) in source.chunks(from).enumerate() {
                 let places = lines[PADDING * width + i..].iter_mut().step_by(width);
                 places.zip(row).for_each(|(place, value)| *place = f64::from(*value));
@@ -84,14 +96,15 @@ impl Spline {
                 taps.apply(lines, width, |i, value| target[i * to + j] = value);
             }
         }
+        Ok(())
     }
 
-    fn lines<'a>(&self, scratch: &'a mut Vec<f64>, width: usize) -> &'a mut [f64] {
+    fn lines<'a>(&self, scratch: &'a mut Vec<f64>, width: usize) -> Result<&'a mut [f64]> {
         let size = self.length * width;
         if scratch.len() < size {
-            scratch.resize(size, 0.0);
+            *scratch = allocate("lines of a scan that is being resampled", size)?;
         }
-        &mut scratch[..size]
+        Ok(&mut scratch[..size])
     }
 
     /// Makes coefficients (divided by the gain) of samples that stand between the paddings.
