@@ -70,8 +70,7 @@ pub fn resample(way: &Way, source: &Planes, target: &mut [f32], work: &Work, pie
             |scratch: &mut Vec<f64>, (part, mut target)| {
                 let columns = part * COLUMNS..plane.min((part + 1) * COLUMNS);
                 let source: Vec<&[f32]> = planes.iter().map(|plane| &plane[columns.clone()]).collect();
-                way.kernels[0].rows(&source, &mut target, scratch);
-                Ok(())
+                way.kernels[0].rows(&source, &mut target, scratch)
             },
         )?;
     }
