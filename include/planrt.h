@@ -2326,7 +2326,7 @@ typedef struct planrt_volume {
    */
   size_t first_voxel_bytes;
   /**
-   * `PLANRT_FLOAT32`.
+   * `PLANRT_INT8`, `_UINT8`, `_INT16`, `_UINT16`, `_INT32`, `_FLOAT16` or `_FLOAT32`.
    */
   planrt_element_type element_type;
   /**
@@ -2458,6 +2458,10 @@ typedef struct planrt_segmentation_options {
    */
   size_t memory_budget_bytes;
   /**
+   * 0: a volume whose directions are not orthonormal is refused. 1: the closest that are count instead.
+   */
+  int32_t any_direction_allowed;
+  /**
    * Null, or what is called as tiles are done.
    */
   planrt_segmentation_progress progress;
@@ -2494,6 +2498,16 @@ void planrt_segmenter_options_delete(struct planrt_segmenter_options *options);
 PLANRT_WARN_UNUSED
 struct planrt_error *planrt_segmenter_options_set_session_options(struct planrt_segmenter_options *options,
                                                                   const struct planrt_session_options *session_options);
+
+/**
+ * How many threads a volume may use for what is not the network: reading, normalizing and resampling it; 0, the default, for
+ * one a core.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_options_set_threads(struct planrt_segmenter_options *options,
+                                                          int32_t threads);
 
 /**
  * How much of a tile its neighbour has too, from 0 to below 1, instead of what the model's description says: less is faster.

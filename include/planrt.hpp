@@ -1700,7 +1700,8 @@ struct SegmentationOptions {
     int32_t priority = 0;  ///< tiles of higher ones go first
     /// From the call on; then it ends with ErrorCode::deadline. Unset: there is no end.
     std::optional<std::chrono::microseconds> timeout;
-    bool nan_allowed = false;  ///< whether the network may give what is no number
+    bool nan_allowed = false;            ///< whether the network may give what is no number
+    bool any_direction_allowed = false;  ///< whether the volume's directions need not be orthonormal
     std::optional<size_t> memory_budget_bytes;  ///< of host memory that planrt takes beside the application's own
     SegmentationProgress progress;
     RequestCallback callback;       ///< for submit(): as a Request's
@@ -1820,6 +1821,7 @@ private:
 struct SegmenterOptions {
     std::optional<double> overlap;                ///< of a tile with its neighbour, 0 to below 1
     std::optional<std::array<bool, 3>> mirrored;  ///< axes of the model's grid that tiles are mirrored over
+    std::optional<int32_t> threads;               ///< for what is not the network; 0: one a core
     std::optional<SessionOptions> session;        ///< of the sessions that run the tiles
 };
 
@@ -1936,6 +1938,9 @@ private:
             const auto [z, y, x] = *options.mirrored;
             detail::check(planrt_segmenter_options_set_mirrored(raw, z, y, x));
         }
+        if (options.threads) {
+            detail::check(planrt_segmenter_options_set_threads(raw, *options.threads));
+        }
         if (options.session) {
             detail::check(
                 planrt_segmenter_options_set_session_options(raw, Session::make_options(*options.session).get()));
@@ -1953,6 +1958,7 @@ private:
             c_options.timeout_us = timeout > 0 ? timeout : -1;
         }
         c_options.nan_allowed = options.nan_allowed ? 1 : 0;
+        c_options.any_direction_allowed = options.any_direction_allowed ? 1 : 0;
         c_options.memory_budget_bytes = options.memory_budget_bytes.value_or(0);
         return c_options;
     }

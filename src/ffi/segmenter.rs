@@ -66,6 +66,8 @@ pub struct planrt_segmentation_options {
     /// `planrt_segmenter_estimate` says how much that is. A smaller budget is kept with fewer tiles at once, or the volume is
     /// refused with `PLANRT_ERROR_OUT_OF_MEMORY` before anything is computed.
     pub memory_budget_bytes: usize,
+    /// 0: a volume whose directions are not orthonormal is refused. 1: the closest that are count instead.
+    pub any_direction_allowed: i32,
     /// Null, or what is called as tiles are done.
     pub progress: planrt_segmentation_progress,
     /// Null, or what is called when the segmentation is answered, as for a request.
@@ -76,7 +78,7 @@ pub struct planrt_segmentation_options {
 
 // SAFETY: repr(C), the size first, and no field for which zero is not a value.
 unsafe impl Extensible for planrt_segmentation_options {
-    const FIRST_SIZE: usize = 56;
+    const FIRST_SIZE: usize = 64;
     const NAME: &'static str = "planrt_segmentation_options";
 }
 const _: () = assert!(size_of::<planrt_segmentation_options>() == planrt_segmentation_options::FIRST_SIZE);
@@ -118,6 +120,28 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_session_options(
         Ok(())
     })
 }
+
+/// How many threads a volume may use for what is not the network: reading, normalizing and resampling it; 0, the default, for
+/// one a core.
+///
+/// Requires: `options` is alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_set_threads(
+    options: *mut planrt_segmenter_options,
+    threads: i32,
+) -> *mut planrt_error {
+    export!(options; => {
+        let most = 0..=MOST_THREADS;
+        options.lock().threads = usize::try_from(threads).ok().filter(|threads| most.contains(threads)).ok_or_else(|| {
+            Error::new(Code::InvalidArgument, format!("the number of threads is {threads}; take 0 to {MOST_THREADS}"))
+        })?;
+        Ok(())
+    })
+}
+
+/// More than any machine makes use of.
+const MOST_THREADS: usize = 1024;
 
 /// How much of a tile its neighbour has too, from 0 to below 1, instead of what the model's description says: less is faster.
 ///
@@ -253,7 +277,22 @@ impl User {
     }
 }
 
-impl<'call> Argument<'call, *const planrt_segmentation_options> for Treatment {
+/// How a volume is to be treated, understood.
+#[derive(Default)]
+struct Treated {
+    any_direction: bool,
+    treatment: Treatment,
+}
+
+fn flag(given: i32, name: &str) -> Result<bool> {
+    match given {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(Error::new(Code::InvalidArgument, format!("{name} is {other}; it is 0 or 1"))),
+    }
+}
+
+impl<'call> Argument<'call, *const planrt_segmentation_options> for Treated {
     unsafe fn convert(raw: *const planrt_segmentation_options, name: &str, call: &'call Call) -> Result<Self> {
         // SAFETY: as the caller says.
         let Struct(options) = unsafe { Argument::convert(raw, name, call) }?;
@@ -265,17 +304,11 @@ impl<'call> Argument<'call, *const planrt_segmentation_options> for Treatment {
             )
         })?;
         let user = User(options.user_data);
-        let nan_allowed = match options.nan_allowed {
-            0 => false,
-            1 => true,
-            other => {
-                return Err(Error::new(Code::InvalidArgument, format!("nan_allowed is {other}; it is 0 or 1")));
-            }
-        };
-        Ok(Self {
+        let any_direction = flag(options.any_direction_allowed, "any_direction_allowed")?;
+        let treatment = Treatment {
             priority: options.priority,
             timeout: (timeout != 0).then(|| Duration::from_micros(timeout)),
-            nan_allowed,
+            nan_allowed: flag(options.nan_allowed, "nan_allowed")?,
             memory_budget: (options.memory_budget_bytes != 0).then_some(options.memory_budget_bytes as u64),
             progress: options.progress.map(|progress| {
                 Box::new(move |done: usize, count: usize| {
@@ -291,7 +324,8 @@ impl<'call> Argument<'call, *const planrt_segmentation_options> for Treatment {
                     lend(outcome, |error| as_application(|| unsafe { callback(user.data(), error) }));
                 }) as _
             }),
-        })
+        };
+        Ok(Self { any_direction, treatment })
     }
 }
 
@@ -320,7 +354,7 @@ pub unsafe extern "C" fn planrt_segmenter_submit(
     export!(segmenter;
         volume: Scan,
         labels: Labels,
-        options: Option<Treatment>,
+        options: Option<Treated>,
         segmentation_out: Option<Out<_>>
     => {
         // SAFETY: the memory is the segmentation's until it is answered, as the header asks.
@@ -354,7 +388,7 @@ pub unsafe extern "C" fn planrt_segmenter_run(
     labels: *const planrt_label_map,
     options: *const planrt_segmentation_options,
 ) -> *mut planrt_error {
-    export!(segmenter; volume: Scan, labels: Labels, options: Option<Treatment> => {
+    export!(segmenter; volume: Scan, labels: Labels, options: Option<Treated> => {
         // SAFETY: the memory is the segmentation's until it is answered, as the header asks.
         let order = unsafe { order(&volume, &labels, options) }?;
         let mut job = None;
@@ -365,13 +399,13 @@ pub unsafe extern "C" fn planrt_segmenter_run(
 
 /// # Safety
 /// The memory of both is the job's until it is answered or refused.
-unsafe fn order(volume: &Scan, labels: &Labels, options: Option<Treatment>) -> Result<Order> {
+unsafe fn order(volume: &Scan, labels: &Labels, options: Option<Treated>) -> Result<Order> {
     // SAFETY: as the caller says.
-    let scan = unsafe { volume.lent() }?;
+    let memory = unsafe { volume.lent() }?;
     // SAFETY: as the caller says.
-    let labels = unsafe { labels.lent(volume.extents) }?;
-    let treatment = options.unwrap_or_default();
-    Ok(Order { scan, extents: volume.extents, channels: volume.channels, labels, treatment })
+    let labels = unsafe { labels.lent(volume.extents()) }?;
+    let Treated { any_direction, treatment } = options.unwrap_or_default();
+    Ok(Order { memory, volume: volume.volume(any_direction), labels, treatment })
 }
 
 /// The most bytes of host memory that planrt takes for a volume with these options, beside the application's own and what the
@@ -393,12 +427,12 @@ pub unsafe extern "C" fn planrt_segmenter_estimate(
 ) -> *mut planrt_error {
     export!(segmenter;
         volume: Scan,
-        options: Option<Treatment>,
+        options: Option<Treated>,
         bytes_out: Out<_>,
         least_bytes_out: Option<Out<_>>
     => {
-        let budget = options.and_then(|options| options.memory_budget);
-        let (bytes, least) = segmenter.estimate(volume.extents, budget)?;
+        let Treated { any_direction, treatment } = options.unwrap_or_default();
+        let (bytes, least) = segmenter.estimate(&volume.volume(any_direction), treatment.memory_budget)?;
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         bytes_out.set(size(bytes));
         if let Some(least_bytes_out) = least_bytes_out {

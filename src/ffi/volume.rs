@@ -5,9 +5,11 @@ use super::structs::{Extensible, Struct};
 use super::tensor::{element_type, memory_kind, planrt_element_type, planrt_memory_kind};
 use crate::engine::MemoryKind;
 use crate::error::{Code, Error, Result};
-use crate::segment::{LabelMap, Lent, LentMut};
-use crate::tensor::ElementType;
+use crate::segment::{LabelMap, Lent, LentMut, Volume};
+use crate::volume::grid::{Grid, Layout};
+use crate::volume::image::Description;
 use std::ffi::c_void;
+use std::fmt::Display;
 
 /// A scan in the application's memory, and where its voxels lie. Fill it with zeros first, then set `struct_size` to
 /// `sizeof(planrt_volume)`, `data`, `size_bytes`, `element_type`, `extents` and `spacing_mm`.
@@ -23,7 +25,7 @@ pub struct planrt_volume {
     pub size_bytes: usize,
     /// Bytes from `data` to voxel (0, 0, 0) of channel 0: not 0 where a stride is negative.
     pub first_voxel_bytes: usize,
-    /// `PLANRT_FLOAT32`.
+    /// `PLANRT_INT8`, `_UINT8`, `_INT16`, `_UINT16`, `_INT32`, `_FLOAT16` or `_FLOAT32`.
     pub element_type: planrt_element_type,
     /// `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
     pub memory_kind: planrt_memory_kind,
@@ -87,11 +89,20 @@ const _: () = assert!(size_of::<planrt_label_map>() == planrt_label_map::FIRST_S
 pub(super) struct Scan {
     data: *const u8,
     size: usize,
-    pub(super) extents: [usize; 3],
-    pub(super) channels: usize,
+    grid: Grid,
+    scan: Description,
 }
 
 impl Scan {
+    /// Where its voxels lie.
+    pub(super) fn volume(&self, any_direction: bool) -> Volume {
+        Volume { grid: self.grid.clone(), scan: self.scan, any_direction }
+    }
+
+    pub(super) fn extents(&self) -> [usize; 3] {
+        self.grid.extents
+    }
+
     /// # Safety
     /// The memory stays as it is until the job that it is given to is answered or refused.
     pub(super) unsafe fn lent(&self) -> Result<Lent> {
@@ -115,10 +126,14 @@ impl Labels {
         // SAFETY: as the caller says.
         let memory = unsafe { LentMut::new(map.data.cast(), size) };
         let strides = match map.strides_bytes {
-            [0, 0, 0] => dense(extents, element_type.size())?,
-            strides => three(strides, "a stride of the label map")?,
+            [0, 0, 0] => {
+                let [_, z, y, x] = Description::dense(element_type, 1, extents)?.strides;
+                [z, y, x]
+            }
+            strides => fitting(strides, "a stride of the label map")?,
         };
-        LabelMap::new(memory, element_type, extents, map.first_voxel_bytes, strides)
+        let [first] = fitting([map.first_voxel_bytes], "the label map's first_voxel_bytes")?;
+        LabelMap::new(memory, element_type, Layout { extents, first, strides })
     }
 }
 
@@ -126,36 +141,34 @@ impl<'call> Argument<'call, *const planrt_volume> for Scan {
     unsafe fn convert(raw: *const planrt_volume, name: &str, call: &'call Call) -> Result<Self> {
         // SAFETY: as the caller says.
         let Struct(volume) = unsafe { Argument::convert(raw, name, call) }?;
-        let invalid = |message: String| Err(Error::new(Code::InvalidArgument, message));
         on_host(volume.memory_kind, "the volume")?;
-        let extents = match volume.extents.map(|extent| usize::try_from(extent).unwrap_or(0)) {
-            extents if extents.contains(&0) => {
-                return invalid(format!("a volume of {:?} voxels; each extent is above 0", volume.extents));
-            }
-            extents => extents,
-        };
+        let extents = volume.extents.map(|extent| usize::try_from(extent).unwrap_or(0));
+        if extents.contains(&0) {
+            let message = format!("a volume of {:?} voxels; each extent is above 0", volume.extents);
+            return Err(Error::new(Code::InvalidArgument, message));
+        }
         let channels = match volume.channels {
             0 => 1,
-            channels @ 1.. => channels.unsigned_abs() as usize,
-            channels => return invalid(format!("a volume of {channels} channels")),
+            channels => usize::try_from(channels)
+                .map_err(|_| Error::new(Code::InvalidArgument, format!("a volume of {channels} channels")))?,
         };
-        if element_type(volume.element_type)? != ElementType::Float32
-            || volume.strides_bytes != [0; 4]
-            || volume.first_voxel_bytes != 0
-            || ![0.0, 1.0].contains(&volume.rescale_slope)
-            || volume.rescale_intercept != 0.0
-        {
-            return Err(Error::new(Code::Unsupported, "volumes are of float32 without gaps"));
-        }
-        let bytes = extents.iter().try_fold(4 * channels, |bytes, extent| bytes.checked_mul(*extent));
-        if bytes.is_none_or(|bytes| bytes > volume.size_bytes) {
-            return Err(Error::new(
-                Code::BufferTooSmall,
-                format!("a volume of {extents:?} voxels in {} bytes", volume.size_bytes),
-            ));
-        }
-        let size = bytes.unwrap_or(0);
-        Ok(Self { data: volume.data.cast(), size, extents, channels })
+        let dense = Description::dense(element_type(volume.element_type)?, channels, extents)?;
+        let scan = Description {
+            first: volume.first_voxel_bytes,
+            strides: match volume.strides_bytes {
+                [0, 0, 0, 0] => dense.strides,
+                strides => fitting(strides, "a stride of the volume")?,
+            },
+            slope: if volume.rescale_slope == 0.0 { 1.0 } else { volume.rescale_slope },
+            intercept: volume.rescale_intercept,
+            ..dense
+        };
+        let direction = match volume.direction {
+            all if all == [0.0; 9] => [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+            [a, b, c, d, e, f, g, h, i] => [[a, b, c], [d, e, f], [g, h, i]],
+        };
+        let grid = Grid { extents, spacing_mm: volume.spacing_mm, origin_mm: volume.origin_mm, direction };
+        Ok(Self { data: volume.data.cast(), size: volume.size_bytes, grid, scan })
     }
 }
 
@@ -189,23 +202,13 @@ fn lendable(data: *const u8, size: usize, what: &str) -> Result<usize> {
     }
 }
 
-fn three<const N: usize>(strides: [i64; N], what: &str) -> Result<[isize; N]> {
+/// Numbers of bytes as memory counts them.
+fn fitting<T: Copy + Display + TryInto<isize>, const N: usize>(bytes: [T; N], what: &str) -> Result<[isize; N]> {
     let mut all = [0; N];
-    for (place, stride) in all.iter_mut().zip(strides) {
-        *place = isize::try_from(stride).map_err(|_| {
-            Error::new(Code::InvalidArgument, format!("{what} is {stride} bytes: no memory is that large"))
-        })?;
+    for (place, bytes) in all.iter_mut().zip(bytes) {
+        *place = bytes
+            .try_into()
+            .map_err(|_| Error::new(Code::InvalidArgument, format!("{what} is {bytes}: no memory is that large")))?;
     }
     Ok(all)
-}
-
-/// The strides of voxels without gaps.
-fn dense(extents: [usize; 3], size: usize) -> Result<[isize; 3]> {
-    let bytes = |factors: &[usize]| {
-        let product = factors.iter().try_fold(size, |product, factor| product.checked_mul(*factor));
-        product
-            .and_then(|bytes| isize::try_from(bytes).ok())
-            .ok_or_else(|| Error::new(Code::Shape, format!("a volume of {extents:?} voxels: no memory is that large")))
-    };
-    Ok([bytes(&extents[1..])?, bytes(&extents[2..])?, bytes(&[])?])
 }

@@ -5,6 +5,8 @@ use super::lent::Lent;
 use crate::error::{Code, Error, Result};
 use crate::schedule::Request;
 use crate::sync::{Condvar, Mutex};
+use crate::volume::grid::Grid;
+use crate::volume::image::Description;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -31,11 +33,19 @@ pub struct Treatment {
 
 /// A volume to be segmented, and where its labels go.
 pub struct Order {
-    pub scan: Lent,
-    pub extents: [usize; 3],
-    pub channels: usize,
+    pub memory: Lent,
+    pub volume: Volume,
     pub labels: LabelMap,
     pub treatment: Treatment,
+}
+
+/// Where a volume's voxels lie, in the body and in memory.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    pub grid: Grid,
+    pub scan: Description,
+    /// Whether its directions need not be orthonormal.
+    pub any_direction: bool,
 }
 
 /// A volume that was submitted. Any thread may use it, several at once.

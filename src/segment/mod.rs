@@ -2,7 +2,7 @@
 //! on its way.
 //!
 //! `description` reads what a folder says. `segmenter` plans a job and runs it on a thread of its own; `stream` gives the tiles to
-//! the sessions (`network`) and takes the results in order; `lent` and `labels` are the caller's memory.
+//! the sessions (`network`) and takes the results in order; `result` makes labels of them; `lent` and `labels` are the caller's memory.
 
 pub mod description;
 mod job;
@@ -15,12 +15,13 @@ mod monai;
 mod network;
 mod nnunet;
 pub mod recipe_json;
+mod result;
 mod segmenter;
 mod stream;
 #[cfg(test)]
 mod test_folder;
 
-pub use job::{Job, Order, Treatment};
+pub use job::{Job, Order, Treatment, Volume};
 pub use labels::LabelMap;
 pub use lent::{Lent, LentMut};
 pub use segmenter::{Options, Segmenter};

@@ -1,20 +1,23 @@
 //! A segmenter: the networks of a model, one a fold, and the recipe of what is done around them.
 
 use super::description;
-use super::job::{Job, Order, Progress, Shared};
+use super::job::{Job, Order, Progress, Shared, Volume};
 use super::network::Network;
-use super::stream::{Source, Stream, memory};
+use super::result::Writer;
+use super::stream::{Source, Stream};
 use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
 use crate::panic::catch;
 use crate::process::{memory as host, thread};
 use crate::schedule::{self, Session, WhenFull};
 use crate::sync::Mutex;
-use crate::volume::decide::{activate, decide};
-use crate::volume::recipe::{Activation, Recipe};
+use crate::volume::image::View;
+use crate::volume::recipe::{Interpolation, Recipe};
 use crate::volume::sweep::Sweep;
 use crate::volume::tiles::Tiles;
 use crate::volume::window::weights;
+use crate::volume::work::Work;
+use crate::volume::{Prepared, Scan, announce, prepare};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -27,6 +30,8 @@ pub struct Options {
     /// What the recipe says otherwise.
     pub overlap: Option<f64>,
     pub mirrored: Option<[bool; 3]>,
+    /// Threads for what is not the network; 0 for one a core.
+    pub threads: usize,
     /// What a model's folder leaves open.
     pub description: description::Options,
 }
@@ -44,6 +49,8 @@ struct Core {
     window: Arc<[f32]>,
     /// How many passes fill the sessions' batches.
     batches: usize,
+    /// Threads for what is not the network.
+    threads: usize,
 }
 
 #[derive(Default)]
@@ -61,6 +68,18 @@ impl Segmenter {
     pub fn new(engines: &[Arc<dyn Engine>], mut recipe: Recipe, options: &Options) -> Result<Self> {
         recipe.tiling.overlap = options.overlap.unwrap_or(recipe.tiling.overlap);
         recipe.tiling.mirrored = options.mirrored.unwrap_or(recipe.tiling.mirrored);
+        if recipe.decision.before_resampling
+            && let Some(resampling) = &mut recipe.resampling
+        {
+            // There is nothing between two labels.
+            resampling.result = Interpolation::Nearest;
+        }
+        if recipe.decision.largest_component {
+            return Err(Error::new(
+                Code::Unsupported,
+                "the recipe keeps each label's largest component, which is not done yet",
+            ));
+        }
         let patch = recipe.tiling.patch;
         // Refuses what no volume could be tiled by.
         Tiles::new(patch, &recipe.tiling)?;
@@ -88,12 +107,17 @@ impl Segmenter {
             networks.push(network);
         }
         recipe.decision.check(networks[0].channels)?;
-        Ok(Self { core: Arc::new(Core { recipe, networks, window, batches }), jobs: Mutex::default() })
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, Into::into),
+            threads => threads,
+        };
+        let core = Core { recipe, networks, window, batches, threads };
+        Ok(Self { core: Arc::new(core), jobs: Mutex::default() })
     }
 
-    /// The most bytes of host memory that a job takes for a volume of these extents within a budget, and the smallest budget.
-    pub fn estimate(&self, extents: [usize; 3], budget: Option<u64>) -> Result<(u64, u64)> {
-        let plan = self.core.plan(extents, budget)?;
+    /// The most bytes of host memory that a job takes for a volume within a budget, and the smallest budget.
+    pub fn estimate(&self, volume: &Volume, budget: Option<u64>) -> Result<(u64, u64)> {
+        let plan = self.core.plan(volume, budget)?;
         Ok((plan.memory, plan.least_memory))
     }
 
@@ -101,13 +125,10 @@ impl Segmenter {
     /// computed.
     pub fn submit(&self, order: Order, hand_out: impl FnOnce(Job)) -> Result<()> {
         let deadline = order.treatment.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        if order.channels != self.core.recipe.channels {
-            let message =
-                format!("the scan has {} channels; the model takes {}", order.channels, self.core.recipe.channels);
-            return Err(Error::new(Code::InvalidArgument, message));
-        }
         order.labels.check(self.core.recipe.decision.largest_label())?;
-        let plan = self.core.plan(order.extents, order.treatment.memory_budget)?;
+        let plan = self.core.plan(&order.volume, order.treatment.memory_budget)?;
+        // Before anything begins: all voxels lie within the memory.
+        View::new(order.memory.bytes(), &order.volume.scan)?;
         host::require("the segmentation", plan.memory)?;
         let shared = Arc::new(Shared::default());
         let mut jobs = self.jobs.lock();
@@ -162,7 +183,6 @@ impl Drop for Segmenter {
 
 /// How a volume is worked on.
 struct Plan {
-    tiles: Tiles,
     /// Passes under way at most.
     limit: usize,
     /// Bytes that it takes at most, and with one pass at a time.
@@ -171,27 +191,32 @@ struct Plan {
 }
 
 impl Core {
-    fn plan(&self, extents: [usize; 3], budget: Option<u64>) -> Result<Plan> {
-        let tiles = Tiles::new(extents, &self.recipe.tiling)?;
+    fn plan(&self, volume: &Volume, budget: Option<u64>) -> Result<Plan> {
+        let Recipe { tiling, decision, channels, .. } = &self.recipe;
+        if volume.scan.channels != *channels {
+            let message = format!("the scan has {} channels; the model takes {channels}", volume.scan.channels);
+            return Err(Error::new(Code::InvalidArgument, message));
+        }
+        let announced = announce(&self.recipe, &volume.grid, volume.any_direction, self.threads)?;
+        let tiles = Tiles::new(announced.extents, tiling)?;
         let network = &self.networks[0];
-        let elements = extents.iter().fold(1u64, |product, extent| product.saturating_mul(*extent as u64));
-        let volume = elements.saturating_mul(self.recipe.channels as u64).saturating_mul(size_of::<f32>() as u64);
-        let plane = (extents[1] as u64).saturating_mul(extents[2] as u64).saturating_mul(size_of::<u16>() as u64);
-        let fixed = [volume, plane, Sweep::memory(&tiles, network.channels)];
-        let fixed = fixed.into_iter().fold(0, u64::saturating_add);
-        let with = |limit: usize| fixed.saturating_add(Stream::memory(network, limit));
-        let fills = 2 * self.batches;
+        let fixed = announced
+            .data_bytes
+            .saturating_add(Sweep::memory(&tiles, network.channels))
+            .saturating_add(Writer::memory(decision, network.channels, &announced.back, announced.extents));
+        let with = |limit: usize| fixed.saturating_add(Stream::memory(network, limit)).max(announced.peak_bytes);
         let fits = |limit: &usize| match budget {
             Some(budget) => with(*limit) <= budget,
-            None => with(*limit) - with(0) <= PASSES_BYTES,
+            None => Stream::memory(network, *limit) <= PASSES_BYTES,
         };
-        let limit = (1..=fills).rev().find(fits).unwrap_or(1);
+        let limit = (1..=2 * self.batches).rev().find(fits).unwrap_or(1);
         match budget.filter(|budget| with(limit) > *budget) {
-            None => Ok(Plan { tiles, limit, memory: with(limit), least_memory: with(1) }),
+            None => Ok(Plan { limit, memory: with(limit), least_memory: with(1) }),
             Some(budget) => Err(Error::new(
                 Code::OutOfMemory,
                 format!(
-                    "the segmentation takes {} bytes of host memory at least, and the budget is {budget}: give it as much, or cut the volume",
+                    "the segmentation takes {} bytes of host memory at least, and the budget is {budget}: give it as much, or cut \
+                     the volume",
                     with(1)
                 ),
             )),
@@ -210,21 +235,32 @@ impl Core {
     }
 
     fn segment(&self, order: Order, plan: &Plan, deadline: Option<Instant>, job: &Shared) -> Result<()> {
-        let Order { scan, mut labels, treatment, .. } = order;
-        let tiles = &plan.tiles;
+        let Order { memory, volume, labels, treatment } = order;
+        let recipe = &self.recipe;
+        let work = Work { threads: self.threads, cancelled: &|| job.check(deadline).is_err(), progress: &|_| () };
+        let scan = Scan {
+            grid: &volume.grid,
+            view: View::new(memory.bytes(), &volume.scan)?,
+            any_direction: volume.any_direction,
+        };
+        let Prepared { data, extents, back } = prepare(recipe, &scan, &work).map_err(|error| match error.code() {
+            Code::Cancelled => job.check(deadline).err().unwrap_or(error),
+            _ => error,
+        })?;
+        let tiles = Tiles::new(extents, &recipe.tiling)?;
         let count = tiles.count();
         let mut progress = treatment.progress;
         tell(&mut progress, job, 0, count);
-        let volume = floats(scan.bytes())?;
         let channels = self.networks[0].channels;
-        let decision = &self.recipe.decision;
         let mut sweep = Sweep::new(tiles.clone(), channels, self.window.clone())?;
-        let mut plane = vec![0u16; tiles.extents[1] * tiles.extents[2]];
+        let cropped = recipe.crop_to_nonzero;
+        let mut writer =
+            Writer::new(&recipe.decision, channels, &back, extents, labels, cropped, treatment.nan_allowed)?;
         let source = Source {
-            recipe: &self.recipe,
+            recipe,
             networks: &self.networks,
-            tiles,
-            volume: &volume,
+            tiles: &tiles,
+            volume: &data,
             priority: treatment.priority,
             deadline,
             nan_allowed: treatment.nan_allowed,
@@ -234,12 +270,7 @@ impl Core {
         Stream::new(source, job).run(|tile| {
             sweep.blend(tile, |z, values| {
                 job.check(deadline)?;
-                if !decision.blend_probabilities && decision.activation != Activation::None {
-                    activate(values, channels, decision.activation);
-                }
-                decide(values, &decision.rule, &mut plane);
-                labels.set_plane(z, &plane);
-                Ok(())
+                writer.push(z, values)
             })?;
             done += 1;
             tell(&mut progress, job, done, count);
@@ -265,13 +296,4 @@ fn items_at_once(session: &Session) -> usize {
         device["contexts"].as_array().into_iter().flatten().filter_map(|context| context["optimal_batch"].as_u64())
     });
     contexts.map(|batch| usize::try_from(batch).unwrap_or(1).clamp(1, 1024)).sum::<usize>().max(1)
-}
-
-/// Float32 without gaps, as they lie in a caller's memory.
-fn floats(bytes: &[u8]) -> Result<Vec<f32>> {
-    let mut values = memory(bytes.len() / size_of::<f32>())?;
-    for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(size_of::<f32>())) {
-        *value = f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    }
-    Ok(values)
 }

@@ -3,11 +3,13 @@
 
 use super::job::Shared;
 use super::network::{Network, Pass};
+use super::result::has_nan;
 use crate::error::{Code, Error, Result};
 use crate::volume::decide::activate;
 use crate::volume::recipe::{Activation, Recipe};
 use crate::volume::sweep::{add_mirrored, mirrorings};
 use crate::volume::tiles::{Tiles, constants};
+use crate::volume::work::allocate;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -118,7 +120,7 @@ impl<'a> Stream<'a> {
         let network = &networks[fold];
         let (mut input, output) = match self.spare.pop() {
             Some(spare) => spare,
-            None => (memory(network.elements().0)?, memory(network.elements().1)?),
+            None => (allocate("a tile", network.elements().0)?, allocate("a tile", network.elements().1)?),
         };
         tiles.gather(volume, tiles.start(tile), self.mirrorings[mirroring], recipe.tiling.padding, &mut input);
         if is_first {
@@ -175,7 +177,7 @@ impl<'a> Stream<'a> {
             activate(&mut output, self.source.networks[0].channels, decision.activation);
         }
         if self.sum.is_empty() {
-            self.sum = memory(output.len())?;
+            self.sum = allocate("a tile", output.len())?;
         }
         for (i, mirrored) in mirrored.into_iter().enumerate() {
             add_mirrored(&output, self.source.tiles.patch, mirrored, is_first && i == 0, &mut self.sum);
@@ -211,19 +213,4 @@ impl Drop for Stream<'_> {
             }
         }
     }
-}
-
-/// So many zeros.
-pub fn memory(elements: usize) -> Result<Vec<f32>> {
-    let mut memory = Vec::new();
-    memory
-        .try_reserve_exact(elements)
-        .map_err(|_| Error::new(Code::OutOfMemory, format!("the host has no memory for {elements} numbers")))?;
-    memory.resize(elements, 0.0);
-    Ok(memory)
-}
-
-fn has_nan(values: &[f32]) -> bool {
-    // Whole blocks, so that vectors of values are looked at.
-    values.chunks(4096).any(|block| block.iter().fold(false, |found, value| found | value.is_nan()))
 }

@@ -173,7 +173,20 @@ static void bad_volumes(const planrt_engine *small) {
     bad.extents[1] = 0, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "[9, 0, 9]");
     bad.extents[0] = -1, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "-1");
     bad.size_bytes -= 1, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "bytes");
-    bad.extents[2] = INT64_MAX, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "bytes");
+    bad.extents[2] = INT64_MAX, REFUSED(PLANRT_ERROR_SHAPE, "does not fit in memory");
+    bad.extents[2] = 10, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "9x9x10");
+    bad.strides_bytes[3] = 8, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "strides");
+    bad.strides_bytes[3] = INT64_MIN, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "strides");
+    bad.first_voxel_bytes = 4, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "byte 4");
+    bad.first_voxel_bytes = SIZE_MAX, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "strides");
+    bad.element_type = PLANRT_INT64, REFUSED(PLANRT_ERROR_UNSUPPORTED, "int64");
+    bad.spacing_mm[0] = 0, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "spacing");
+    bad.spacing_mm[2] = -1, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "spacing");
+    bad.spacing_mm[1] = NAN, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "spacing");
+    bad.origin_mm[1] = NAN, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "origin");
+    bad.direction[0] = 1, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "direction");
+    bad.rescale_slope = NAN, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "slope");
+    bad.rescale_intercept = INFINITY, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "intercept");
     bad.channels = 2, bad.size_bytes *= 2, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "2 channels");
     bad.channels = -1, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "-1 channels");
     bad.data = NULL, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "null");
@@ -186,6 +199,8 @@ static void bad_volumes(const planrt_engine *small) {
     bad_map.strides_bytes[0] = 1, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "overlap");
     bad_map.data = NULL, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "null");
     options.timeout_us = -5, REFUSED(PLANRT_ERROR_DEADLINE, "time-out"), options.timeout_us = 0;
+    bad_map.first_voxel_bytes = SIZE_MAX, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "first_voxel_bytes");
+    options.any_direction_allowed = -1, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "any_direction"), options.any_direction_allowed = 0;
     options.nan_allowed = 2, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "nan_allowed"), options.nan_allowed = 0;
     CHECK(untouched(labels, sizeof labels));
 
@@ -246,13 +261,87 @@ static void bad_recipes(const planrt_engine *small, const planrt_engine *slow) {
     planrt_segmenter_delete(segmenter);
 }
 
-static void large_labels(const planrt_engine *many) {
-    planrt_segmenter *segmenter = NULL;
-    char recipe[4096] = "{\"planrt_recipe\": 1, \"tiling\": {\"patch\": [4, 4, 4]}, \"decision\": {\"labels\": [0";
-    size_t used = strlen(recipe);
+/* A segmenter on `many`, by which a voxel's label is its value, as a number without a fraction. */
+static planrt_segmenter *new_copier(const planrt_engine *many, const char *more, const char *decision) {
+    static char recipe[4096];
+    size_t used = (size_t)snprintf(recipe, sizeof recipe, "{\"planrt_recipe\": 1, \"tiling\": {\"patch\": [4, 4, 4]}%s,"
+                                   "\"decision\": {%s \"labels\": [0", more, decision);
     for (int label = 1; label < 300; label++) used += (size_t)snprintf(recipe + used, sizeof recipe - used, ",%d", label);
     snprintf(recipe + used, sizeof recipe - used, "]}}");
-    OK(planrt_segmenter_new(&many, 1, recipe, NULL, &segmenter));
+    return new_segmenter(&many, 1, recipe);
+}
+
+/* Scans of 16 bits that lie in memory in each of the ways there are, cropped, turned and transposed, and back. */
+static void orientations(const planrt_engine *many) {
+    planrt_segmenter *segmenter =
+        new_copier(many, ", \"orientation\": \"RAS\", \"transpose\": [1, 2, 0], \"crop_to_nonzero\": true", "");
+    static const int orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    enum { Z = 7, Y = 6, X = 9 };
+    static int16_t data[Z][Y][X + 2]; /* rows lie apart */
+    static uint16_t labels[Z][Y][X];
+    for (int turn = 0; turn < 48; turn++) {
+        for (int z = 0; z < Z; z++)
+            for (int y = 0; y < Y; y++)
+                for (int x = 0; x < X + 2; x++) {
+                    int inside = z > 0 && z < 6 && y > 1 && x > 2 && x < 8;
+                    data[z][y][x] = x >= X ? 30000 : (int16_t)(5 + (inside ? (z * 7 + y * 5 + x * 3) % 100 : 0));
+                }
+        planrt_volume volume = {.struct_size = sizeof volume, .data = data, .size_bytes = sizeof data,
+                                .element_type = PLANRT_INT16, .extents = {Z, Y, X}, .spacing_mm = {3, 2, 1},
+                                .strides_bytes = {0, sizeof data[0], sizeof data[0][0], 2}, .rescale_slope = 2,
+                                .rescale_intercept = -10};
+        for (int axis = 0; axis < 3; axis++) volume.direction[3 * orders[turn / 8][axis] + axis] = turn >> axis & 1 ? -1 : 1;
+        planrt_label_map map = {.struct_size = sizeof map, .data = labels, .size_bytes = sizeof labels,
+                                .element_type = PLANRT_UINT16};
+        memset(labels, UNTOUCHED, sizeof labels);
+        OK(planrt_segmenter_run(segmenter, &volume, &map, NULL));
+        for (int i = 0; i < Z * Y * X; i++) {
+            int z = i / (X * Y), y = i / X % Y, x = i % X;
+            CHECK(labels[z][y][x] == 2 * data[z][y][x] - 10);
+        }
+        /* Nothing but zeros is kept whole. */
+        volume.rescale_slope = 0, volume.rescale_intercept = 0;
+        memset(data, 0, sizeof data);
+        OK(planrt_segmenter_run(segmenter, &volume, &map, NULL));
+        for (int i = 0; i < Z * Y * X; i++) CHECK(labels[i / (X * Y)][i / X % Y][i % X] == 0);
+    }
+    planrt_segmenter_delete(segmenter);
+}
+
+/* To half of the spacing and back. */
+static void resampled(const planrt_engine *many) {
+#define HALVED(data, result) \
+    ", \"resampling\": {\"spacing_mm\": [1, 1, 1], \"geometry\": \"edges\", \"data\": \"" data "\", \"result\": \"" result "\"}"
+    enum { X = 12, SIZE = 3 * 2 * X };
+    static const struct {
+        const char *recipe, *decision;
+        int change; /* of the labels inside */
+    } all[] = {
+        {HALVED("nearest", "nearest"), "", 0},
+        {HALVED("linear", "linear"), "", 0},
+        {HALVED("linear", "nearest"), "", 2}, /* the nearest voxel of the model's is a quarter of one of the scan's further on */
+        {HALVED("linear", "linear"), "\"before_resampling\": true, ", 2},
+    };
+    static uint8_t data[SIZE];
+    static uint16_t labels[SIZE];
+    for (int i = 0; i < SIZE; i++) data[i] = (uint8_t)(8 * (i % X) + 5);
+    planrt_volume volume = {.struct_size = sizeof volume, .data = data, .size_bytes = sizeof data, .element_type = PLANRT_UINT8,
+                            .extents = {3, 2, X}, .spacing_mm = {2, 2, 2}};
+    planrt_label_map map = {.struct_size = sizeof map, .data = labels, .size_bytes = sizeof labels, .element_type = PLANRT_UINT16};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        planrt_segmenter *segmenter = new_copier(many, all[i].recipe, all[i].decision);
+        OK(planrt_segmenter_run(segmenter, &volume, &map, NULL));
+        for (int voxel = 0; voxel < SIZE; voxel++) {
+            int x = voxel % X;
+            if (x > 0 && x < X - 1) CHECK(labels[voxel] == data[voxel] + all[i].change);
+            else CHECK(labels[voxel] >= data[voxel] - 2 && labels[voxel] <= data[voxel] + 2);
+        }
+        planrt_segmenter_delete(segmenter);
+    }
+}
+
+static void large_labels(const planrt_engine *many) {
+    planrt_segmenter *segmenter = new_copier(many, "", "");
     /* Class c is the largest where the voxel is c. */
     static float data[5 * 5 * 12];
     static uint16_t labels[5 * 5 * 12];
@@ -292,6 +381,8 @@ int main(void) {
     bad_volumes(small);
     bad_recipes(small, slow);
     large_labels(many);
+    orientations(many);
+    resampled(many);
     no_numbers(logarithm);
     planrt_engine_delete(logarithm);
     planrt_engine_delete(many);
