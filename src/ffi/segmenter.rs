@@ -445,7 +445,8 @@ pub unsafe extern "C" fn planrt_segmenter_estimate(
 /// Waits until the segmentation is answered, and returns its error if it failed; so many microseconds at most, or without end
 /// for -1. `*done_out` receives whether it is answered, where no error is returned; it may be null where the wait has no end.
 ///
-/// Errors: the segmentation's own, and then `*done_out` is left alone; `PLANRT_ERROR_INVALID_ARGUMENT` for a time-out below -1.
+/// Errors: the segmentation's own, and then `*done_out` is left alone; `PLANRT_ERROR_INVALID_ARGUMENT` for a time-out below -1;
+/// `_IN_USE` inside the segmentation's own progress callback, which would wait for itself.
 ///
 /// Requires: `segmentation` is alive, `done_out` writable.
 #[must_use]

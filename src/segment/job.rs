@@ -4,7 +4,7 @@ use super::labels::LabelMap;
 use super::lent::Lent;
 use crate::error::{Code, Error, Result};
 use crate::schedule::Request;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, this_thread};
 use crate::volume::grid::Grid;
 use crate::volume::image::Description;
 use std::sync::Arc;
@@ -67,6 +67,8 @@ struct State {
     /// Why it is to end early.
     ending: Option<Code>,
     requests: Vec<Arc<Request>>,
+    /// The job's, from when it begins.
+    thread: Option<usize>,
 }
 
 impl Job {
@@ -75,13 +77,17 @@ impl Job {
         self.0.state.lock().outcome.clone()
     }
 
-    /// Waits for the outcome, so long if a time is given.
+    /// Waits for the outcome, so long if a time is given. An error for the job's own thread, which would wait for itself.
     pub fn wait(&self, timeout: Option<Duration>) -> Option<Result<()>> {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.0.state.lock();
         loop {
             if state.outcome.is_some() {
                 return state.outcome.clone();
+            }
+            if state.thread == Some(this_thread()) {
+                let message = "a segmentation's own progress callback waits for it: it would do so for ever";
+                return Some(Err(Error::new(Code::InUse, message)));
             }
             match until {
                 None => self.0.changed.wait(&mut state),
@@ -108,6 +114,11 @@ impl Job {
 }
 
 impl Shared {
+    /// The calling thread is the job's.
+    pub fn begin(&self) {
+        self.state.lock().thread = Some(this_thread());
+    }
+
     /// Has the job end early. One that is answered stays as it is.
     pub fn end(&self, why: Code) {
         let mut state = self.state.lock();
@@ -168,7 +179,13 @@ impl Shared {
             Code::ShutDown => "the segmenter was deleted before the segmentation ended",
             _ => "the segmentation was cancelled",
         };
-        Error::new(why, format!("{how}: {done} of {count} tiles were done"))
+        Error::new(
+            why,
+            match count {
+                0 => format!("{how} before its tiles began"),
+                _ => format!("{how}: {done} of {count} tiles were done"),
+            },
+        )
     }
 
     /// In the words of the job's own end, where that is why a tile failed.

@@ -225,6 +225,7 @@ impl Core {
 
     /// The whole work of a job's thread.
     fn work(&self, mut order: Order, plan: Plan, deadline: Option<Instant>, job: &Shared) {
+        job.begin();
         let callback = order.treatment.callback.take();
         let outcome = catch(|| self.segment(order, &plan, deadline, job)).and_then(|outcome| outcome);
         job.answer(outcome.clone());

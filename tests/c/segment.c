@@ -174,8 +174,8 @@ static void bad_volumes(const planrt_engine *small) {
     bad.extents[0] = -1, REFUSED(PLANRT_ERROR_INVALID_ARGUMENT, "-1");
     bad.size_bytes -= 1, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "bytes");
     bad.extents[2] = INT64_MAX, REFUSED(PLANRT_ERROR_SHAPE, "does not fit in memory");
-    bad.extents[2] = 10, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "9x9x10");
-    bad.strides_bytes[3] = 8, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "strides");
+    bad.extents[2] = 10, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "9x9x10 labels");
+    bad.strides_bytes[3] = 400, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "strides");
     bad.strides_bytes[3] = INT64_MIN, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "strides");
     bad.first_voxel_bytes = 4, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "byte 4");
     bad.first_voxel_bytes = SIZE_MAX, REFUSED(PLANRT_ERROR_BUFFER_TOO_SMALL, "strides");

@@ -1,0 +1,320 @@
+// Segmentations in C++: a folder becomes labels in ten lines; whose the memory is, and what is called, however one ends; and no
+// mask depends on what else runs.
+
+#include "cpp_tests.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+
+using namespace std::chrono_literals;
+
+static planrt::Engine load(const std::string& name) {
+    planrt::EngineOptions options;
+    options.cpu_threads = 1;
+    return planrt::Engine::from_file(planrt::Runtime(), MODELS "/" + name + ".onnx", options);
+}
+
+template <class Condition>
+static void until(Condition condition) {
+    while (!condition()) std::this_thread::sleep_for(1ms);
+}
+
+static planrt::Segmenter segmenter(const std::string& model, const std::string& recipe,
+                                   const planrt::SegmenterOptions& options = {}) {
+    const planrt::Engine engine = load(model);
+    return planrt::Segmenter({&engine}, recipe, options);
+}
+
+static const std::string small_recipe = R"({"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1]}})";
+
+// Tiles of `slow` take long enough for something to be done meanwhile: three of them.
+static planrt::Segmenter slow() {
+    return segmenter("slow", R"({"planrt_recipe": 1, "tiling": {"patch": [64, 64, 64], "overlap": 0},
+                                 "decision": {"regions": [{"channel": 0, "label": 1}]}})");
+}
+
+struct Scan {
+    explicit Scan(std::array<int64_t, 3> size, unsigned seed = 1, size_t channels = 1)
+        : extents(size), voxels(channels * count()), labels(count(), 0xA5) {
+        for (float& voxel : voxels) {
+            seed = seed * 1664525 + 1013904223;
+            voxel = static_cast<float>(seed >> 8) / (1 << 23) - 1;
+        }
+    }
+    size_t count() const { return static_cast<size_t>(extents[0] * extents[1] * extents[2]); }
+    planrt::Volume volume() const {
+        planrt::Volume volume = planrt::Volume::of(voxels, extents, {1, 1, 1});
+        volume.channels = static_cast<int32_t>(voxels.size() / count());
+        return volume;
+    }
+    planrt::LabelMap map() { return planrt::LabelMap::of(labels); }
+
+    std::array<int64_t, 3> extents;
+    std::vector<float> voxels;
+    std::vector<uint8_t> labels;
+};
+
+struct SlowScan : Scan {
+    SlowScan() : Scan({192, 64, 64}) {}
+};
+
+// What an application writes.
+static void ten_lines() {
+    const std::filesystem::path folder = "model folder";
+    std::filesystem::create_directories(folder);
+    std::filesystem::copy_file(small, folder / "model.onnx", std::filesystem::copy_options::overwrite_existing);
+    std::ofstream(folder / "recipe.json") << small_recipe;
+    const std::vector<int16_t> voxels(20 * 16 * 12, 7);
+
+    const planrt::Runtime runtime;
+    const planrt::Segmenter segmenter(runtime, folder);
+    const planrt::Volume volume = planrt::Volume::of(voxels, {20, 16, 12}, {1.5, 0.8, 0.8});
+    const std::vector<uint8_t> labels = segmenter.labels(volume);
+
+    CHECK(labels.size() == voxels.size());
+    CHECK(segmenter.labels<uint16_t>(volume) == std::vector<uint16_t>(labels.begin(), labels.end()));
+    std::filesystem::remove(folder / "recipe.json");
+    CHECK(fails(planrt::ErrorCode::invalid_model, [&] { return planrt::Segmenter(runtime, folder); }));
+    CHECK(fails(planrt::ErrorCode::not_found, [&] { return planrt::Segmenter(runtime, folder / "none"); }));
+    std::filesystem::remove_all(folder);
+    const planrt::Segmenter empty;
+    CHECK(!empty && fails(planrt::ErrorCode::invalid_argument, [&] { return empty.labels(volume); }));
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [] { return planrt::Segmenter({}, small_recipe); }));
+}
+
+// What was called for a segmentation.
+struct Calls {
+    std::atomic<int64_t> told{0};
+    std::atomic<int> answered{0};
+    std::atomic<int> released{0};
+    std::atomic<int> code{0};
+
+    planrt::SegmentationOptions options() {
+        planrt::SegmentationOptions options;
+        options.progress = [this](int64_t done, int64_t count) {
+            CHECK(done == told && done <= count && answered == 0);
+            ++told;
+            return true;
+        };
+        options.callback = [this](const planrt::Error* error) {
+            CHECK(released == 0);
+            code = error != nullptr ? static_cast<int>(error->code()) : 0;
+            ++answered;
+        };
+        options.release = [this] { ++released; };
+        return options;
+    }
+    bool saw(planrt::ErrorCode expected) const { return code == static_cast<int>(expected); }
+};
+
+static void answers() {
+    const planrt::Segmenter segmenter = ::segmenter("small", small_recipe);
+    Calls calls;
+    Scan scan({20, 9, 8});
+    const planrt::Segmentation segmentation = segmenter.submit(scan.volume(), scan.map(), calls.options());
+    segmentation.wait();
+    CHECK(segmentation.poll() && !segmentation.error() && segmentation.wait(0s));
+    const auto [done, count] = segmentation.progress();
+    CHECK(done == 8 && count == 8 && calls.told == 9);
+    until([&] { return calls.released == 1; });
+    CHECK(calls.answered == 1 && calls.code == 0);
+    CHECK(segmenter.labels(scan.volume()) == scan.labels);
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { segmenter.run(scan.volume(), scan.map(), Calls().options()); }));
+
+    // What is refused was never the segmenter's.
+    Calls refused;
+    scan.extents[0] += 1;
+    CHECK(fails(planrt::ErrorCode::buffer_too_small, [&] { return segmenter.submit(scan.volume(), scan.map(), refused.options()); }));
+    CHECK(refused.released == 1 && refused.answered == 0);
+    planrt::SegmentationOptions late;
+    late.timeout = 0us;
+    scan.extents[0] -= 1;
+    CHECK(fails(planrt::ErrorCode::deadline, [&] { segmenter.run(scan.volume(), scan.map(), late); }));
+}
+
+static void until_running(const planrt::Segmentation& segmentation) {
+    until([&] { return segmentation.progress().count > 0; });
+}
+
+static void is_cancelled() {
+    const planrt::Segmenter segmenter = slow();
+    Calls calls;
+    SlowScan scan;
+    const planrt::Segmentation segmentation = segmenter.submit(scan.volume(), scan.map(), calls.options());
+    until_running(segmentation);
+    CHECK(!segmentation.poll() && !segmentation.wait(0s));
+    segmentation.cancel();
+    const planrt::Error error = thrown([&] { segmentation.wait(); return 0; });
+    CHECK(error.code() == planrt::ErrorCode::cancelled && segmentation.progress().done < 3);
+    CHECK(segmentation.error()->code() == planrt::ErrorCode::cancelled);
+    until([&] { return calls.released == 1; });
+    CHECK(calls.answered == 1 && calls.saw(planrt::ErrorCode::cancelled));
+
+    // By its progress, which may throw too.
+    planrt::SegmentationOptions options;
+    options.progress = [](int64_t, int64_t) { return false; };
+    CHECK(fails(planrt::ErrorCode::cancelled, [&] { segmenter.run(scan.volume(), scan.map(), options); }));
+    options.progress = [](int64_t, int64_t) -> bool { throw std::runtime_error("as the test asked"); };
+    CHECK(fails(planrt::ErrorCode::cancelled, [&] { segmenter.run(scan.volume(), scan.map(), options); }));
+}
+
+static void runs_out_of_time() {
+    const planrt::Segmenter segmenter = slow();
+    SlowScan scan;
+    planrt::SegmentationOptions options;
+    options.timeout = 20ms;
+    CHECK(fails(planrt::ErrorCode::deadline, [&] { segmenter.run(scan.volume(), scan.map(), options); }));
+    const std::string message = thrown([&] { segmenter.run(scan.volume(), scan.map(), options); return 0; }).what();
+    CHECK(message.find("time-out passed") != std::string::npos);
+}
+
+// The memory goes right after the segmentation: a sanitizer sees who still uses it.
+static void leaves_scope_while_it_runs() {
+    const planrt::Segmenter segmenter = slow();
+    Calls calls;
+    {
+        SlowScan scan;
+        const planrt::Segmentation segmentation = segmenter.submit(scan.volume(), scan.map(), calls.options());
+        until_running(segmentation);
+    }
+    CHECK(calls.released == 1);
+    const int answered = calls.answered;  // before it was destroyed, or not at all
+    CHECK(answered == 0 || calls.saw(planrt::ErrorCode::cancelled));
+
+    // Nobody holds it: its release owns the memory.
+    auto scan = std::make_shared<Scan>(std::array<int64_t, 3>{20, 9, 8});
+    const planrt::Segmenter quick = ::segmenter("small", small_recipe);
+    std::atomic<int> released{0};
+    planrt::SegmentationOptions options;
+    options.release = [scan, &released] { ++released; };
+    planrt::Segmentation detached = quick.submit(scan->volume(), scan->map(), options);
+    detached.detach();
+    CHECK(!detached);
+    until([&] { return released == 1; });
+    CHECK(quick.labels(scan->volume()) == scan->labels);
+}
+
+static void is_assigned_to() {
+    const planrt::Segmenter segmenter = slow();
+    const planrt::Segmenter quick = ::segmenter("small", small_recipe);
+    Calls first_calls;
+    auto first = std::make_unique<SlowScan>();
+    Scan scan({8, 8, 8});
+    planrt::Segmentation segmentation = segmenter.submit(first->volume(), first->map(), first_calls.options());
+    until_running(segmentation);
+    segmentation = quick.submit(scan.volume(), scan.map());
+    first.reset();
+    CHECK(first_calls.released == 1);
+    const planrt::Segmentation moved(std::move(segmentation));
+    CHECK(moved && fails(planrt::ErrorCode::invalid_argument, [&] { segmentation.wait(); }));
+    moved.wait();
+}
+
+// Segmenter and engine go first, from outside and from inside a callback.
+static void segmenter_goes_first() {
+    SlowScan scan;
+    Calls calls;
+    planrt::Segmentation segmentation;
+    {
+        const planrt::Segmenter segmenter = slow();
+        segmentation = segmenter.submit(scan.volume(), scan.map(), calls.options());
+    }
+    CHECK(calls.released == 1 && calls.saw(planrt::ErrorCode::shut_down));
+    CHECK(fails(planrt::ErrorCode::shut_down, [&] { segmentation.wait(); }));
+
+    auto segmenter = std::make_unique<planrt::Segmenter>(slow());
+    std::atomic<bool> gone{false};
+    planrt::SegmentationOptions options;
+    options.progress = [&](int64_t, int64_t) {
+        segmenter.reset();
+        gone = true;
+        return true;
+    };
+    segmentation = segmenter->submit(scan.volume(), scan.map(), options);
+    until([&] { return gone.load(); });
+    CHECK(fails(planrt::ErrorCode::shut_down, [&] { segmentation.wait(); }));
+
+    segmenter = std::make_unique<planrt::Segmenter>(::segmenter("small", small_recipe));
+    Scan quick({8, 8, 8});
+    gone = false;
+    options = {};
+    options.callback = [&](const planrt::Error* error) {
+        CHECK(error == nullptr);
+        segmenter.reset();
+        gone = true;
+    };
+    segmentation = segmenter->submit(quick.volume(), quick.map(), options);
+    until([&] { return gone.load(); });
+    segmentation.wait();
+}
+
+// Volumes side by side, one of which fails: the others' masks are those that they have alone, to the bit.
+static void company() {
+    planrt::SegmenterOptions options;
+    options.mirrored = {true, false, true};
+    const planrt::Segmenter segmenter = ::segmenter(
+        "unet_instance", R"({"planrt_recipe": 1, "channels": 2, "tiling": {"patch": [16, 16, 16]},
+                             "decision": {"labels": [0, 1, 2], "activation": "softmax", "blend_probabilities": true}})", options);
+    std::vector<std::unique_ptr<Scan>> scans;
+    std::vector<std::vector<uint8_t>> alone;
+    for (unsigned i = 0; i < 5; ++i) {
+        scans.push_back(std::make_unique<Scan>(std::array<int64_t, 3>{24, 17 + i, 16}, 100 + i, 2));
+        if (i == 3) scans.back()->voxels[5] = std::numeric_limits<float>::quiet_NaN();
+        alone.push_back(i == 3 ? std::vector<uint8_t>() : segmenter.labels(scans.back()->volume()));
+    }
+    for (int round = 0; round < 3; ++round) {
+        std::vector<planrt::Segmentation> under_way;
+        for (size_t i = 0; i < scans.size(); ++i) {
+            scans[i]->labels.assign(scans[i]->count(), 0xA5);
+            planrt::SegmentationOptions treated;
+            treated.priority = static_cast<int32_t>(i % 2);
+            under_way.push_back(segmenter.submit(scans[i]->volume(), scans[i]->map(), treated));
+        }
+        for (size_t i = 0; i < scans.size(); ++i) {
+            if (i == 3) {
+                const planrt::Error error = thrown([&] { under_way[i].wait(); return 0; });
+                CHECK(error.code() == planrt::ErrorCode::invalid_model);
+                CHECK(std::string(error.what()).find("tile 1 of") != std::string::npos);
+                continue;
+            }
+            under_way[i].wait();
+            CHECK(scans[i]->labels == alone[i]);
+        }
+    }
+    CHECK(std::count(alone[0].begin(), alone[0].end(), alone[0][0]) < static_cast<std::ptrdiff_t>(alone[0].size()));
+}
+
+static void memory_is_told() {
+    const planrt::Segmenter segmenter = ::segmenter("small", small_recipe);
+    planrt::Volume volume;
+    volume.extents = {300, 20, 20};
+    volume.spacing_mm = {1, 1, 1};
+    const auto [bytes, least_bytes] = segmenter.estimate(volume);
+    CHECK(least_bytes <= bytes && bytes > size_t{4} * 300 * 20 * 20);
+    volume.extents[0] = 600;  // the ring does not grow with the volume, only the scan itself does
+    CHECK(segmenter.estimate(volume).bytes - bytes < size_t{4} * 300 * 20 * 20 + 1024);
+    planrt::SegmentationOptions options;
+    options.memory_budget_bytes = 1000;
+    CHECK(fails(planrt::ErrorCode::out_of_memory, [&] { return segmenter.estimate(volume, options); }));
+    volume.extents = {int64_t{1} << 31, int64_t{1} << 31, 1};
+    CHECK(fails(planrt::ErrorCode::shape, [&] { return segmenter.estimate(volume); }));
+}
+
+int main() {
+    ten_lines();
+    answers();
+    is_cancelled();
+    runs_out_of_time();
+    leaves_scope_while_it_runs();
+    is_assigned_to();
+    segmenter_goes_first();
+    company();
+    memory_is_told();
+    return 0;
+}
