@@ -18,7 +18,7 @@ import os as _os
 from ._build import BuildFeatures, HardwareCompatibility, InstanceNormalization, Plan, Precision, Tactics, build
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
-from ._folder import write_folder
+from ._folder import sha256, write_folder
 from ._library import load as _load
 from ._runtime import DeviceArray, Runtime, Stream, devices, doctor, version
 from ._session import Request, Session
@@ -45,6 +45,7 @@ __all__ = [
     "devices",
     "doctor",
     "load_library",
+    "sha256",
     "version",
     "write_folder",
 ]

@@ -34,35 +34,37 @@ def write_folder(
     tests: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = (),
     rtol: float = 1e-4,
     atol: float = 9e-4,
+    files: Mapping[str, str | os.PathLike[str]] | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a model folder, with its passport last: a folder without one is not finished.
 
     `onnx` is copied to `model.onnx`, and the `file` of each of `plans`, whose other keys go into the passport, to `plans/`. Each test has a
-    name, and arrays for the inputs and for the outputs that are expected. `more` has further keys of the passport.
+    name, and arrays for the inputs and for the outputs that are expected. `files` are further ones by their place in the folder, `more` further
+    keys of the passport.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PASSPORT).unlink(missing_ok=True)
-    files: list[str] = []
+    taken: list[str] = []
 
     def take(source: str | os.PathLike[str], target: str) -> str:
-        if target in files:
+        if target in taken:
             raise ValueError(f"two files would be {target}: give one another name")
         (folder / target).parent.mkdir(exist_ok=True)
         if not (folder / target).exists() or not os.path.samefile(source, folder / target):
             shutil.copyfile(source, folder / target)
-        files.append(target)
+        taken.append(target)
         return target
 
     def vectors(number: int, arrays: Mapping[str, Any]) -> list[dict[str, Any]]:
         described = []
         for place, (tensor, value) in enumerate(arrays.items()):
             array = np.asarray(value)
-            file = f"tests/{number}.{len(files)}.{place}.bin"
+            file = f"tests/{number}.{len(taken)}.{place}.bin"
             (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_bytes(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-            files.append(file)
+            taken.append(file)
             described.append(
                 {"name": tensor, "file": file, "element_type": array.dtype.name, "shape": list(array.shape)}
             )
@@ -75,8 +77,10 @@ def write_folder(
         {"name": test, "inputs": vectors(number, inputs), "outputs": vectors(number, outputs)}
         for number, (test, inputs, outputs) in enumerate(tests)
     ]
+    for target, source in (files or {}).items():
+        take(source, target)
     passport["files"] = [
-        {"path": file, "sha256": sha256(folder / file), "size_bytes": (folder / file).stat().st_size} for file in files
+        {"path": file, "sha256": sha256(folder / file), "size_bytes": (folder / file).stat().st_size} for file in taken
     ]
     if model is not None:
         passport["onnx"] = model

@@ -62,4 +62,5 @@ with planrt.Session(engine) as session:
 assert planrt._library.load()._name.startswith(sys.argv[1])
 print(engine, result.shape)
 """
+run(python.with_name("planrt-convert"), "--help")
 run(python, "-c", program, target, models / "small.onnx")

@@ -1,0 +1,143 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import planrt
+
+from .problem import Problem
+
+_PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "best")
+PASSED, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+
+
+def _sizes(text: str) -> tuple[str, list[int]]:
+    name, equals, extents = text.rpartition("=")
+    try:
+        shape = [int(extent) for extent in extents.split("x")]
+    except ValueError:
+        shape = []
+    if not equals or not name or not shape or min(shape) < 1 or len(shape) > 8:
+        raise argparse.ArgumentTypeError(f"{text!r}: NAME=1x1x64x64x64 is expected")
+    return name, shape
+
+
+def _batch(text: str) -> tuple[int, int, int]:
+    try:
+        parts = [int(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    parts = parts * 3 if len(parts) == 1 else parts
+    if len(parts) != 3 or not 1 <= parts[0] <= parts[1] <= parts[2]:
+        raise argparse.ArgumentTypeError(f"{text!r}: MIN:OPT:MAX is expected, from the smallest to the largest, as in 1:4:8")
+    return parts[0], parts[1], parts[2]
+
+
+def _precisions(text: str) -> list[str]:
+    found = [part for part in text.split(",") if part and part != "none"]
+    for part in found:
+        if part not in _PRECISIONS:
+            raise argparse.ArgumentTypeError(f"{part!r} is no precision; there are {', '.join(_PRECISIONS)}, and none")
+    return list(dict.fromkeys(found))
+
+
+def _axis(text: str) -> tuple[str, int]:
+    name, colon, axis = text.rpartition(":")
+    if not colon or not name or not axis.isdigit() or int(axis) > 7:
+        raise argparse.ArgumentTypeError(f"{text!r}: NAME:AXIS is expected, as in INPUT__0:2")
+    return name, int(axis)
+
+
+def _tolerance(text: str) -> tuple[float, float]:
+    try:
+        rtol, atol = (float(part) for part in text.split(":"))
+        if rtol >= 0 and atol >= 0:
+            return rtol, atol
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: RTOL:ATOL is expected, as in 1e-2:1e-2")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        found = [int(part) for part in text.split(",")]
+        if min(found) >= 1:
+            return found
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r}: numbers from 1 on are expected, as in 1,4")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="planrt-convert",
+        description="A PyTorch or ONNX model becomes a model folder, with a report of every check. It exits with 0 if all checks passed, "
+        "with 1 if one failed (the report is written, and no folder that loads), with 2 if it was called wrongly or the model "
+        "cannot be converted.",
+    )
+    add = made.add_argument
+    add("model", metavar="MODEL", help="an ONNX file, TorchScript (.pt), a torch.export program (.pt2), or module:function that makes an nn.Module")
+    add("--out", metavar="FOLDER", required=True, help="the model folder to write")
+    add("--name", help="the model's name; the folder's if not given")
+    add("--input", metavar="NAME=SIZES", type=_sizes, action="append", default=[], help="an input and its size, as INPUT__0=1x1x128x160x112")
+    add("--output", metavar="NAME", action="append", default=[], help="an output's name, in order")
+    add("--batch", metavar="MIN:OPT:MAX", type=_batch, help="the batches that the model takes; 1:2:4 if not given, 1 for a fixed one")
+    add("--dynamic", metavar="NAME:AXIS", type=_axis, action="append", default=[], help="a further axis to leave open")
+    add("--opset", type=int, default=17, help="ONNX's operators (17)")
+    add("--exporter", choices=("auto", "torchscript", "dynamo"), default="auto", help="PyTorch's exporter")
+    add("--symbolics", metavar="FILE", action="append", default=[], help="Python that registers symbolic functions for operators that ONNX lacks")
+    add("--precision", type=_precisions, default=["fp32"], metavar="LIST", help=f"plans to build: {', '.join(_PRECISIONS)}, or none (fp32)")
+    add("--rtol", type=float, default=1e-4)
+    add("--atol", type=float, default=9e-4)
+    add("--loose", metavar="RTOL:ATOL", type=_tolerance, default=(1e-2, 1e-2), help="tolerance of plans that are not fp32 (1e-2:1e-2)")
+    add("--data", metavar="FILE.npz", help="an input of yours, an array for each by its name, checked beside the random ones")
+    add("--seed", type=int, default=0, help="of the random inputs")
+    add("--concurrency", type=_numbers, default=[1, 4], metavar="LIST", help="requests at once when throughput is measured (1,4)")
+    add("--seconds", type=float, default=2, help="for each measurement of throughput; 0 for none (2)")
+    add("--threads", type=int, default=0, help="of planrt on the CPU; 0 for all")
+    add("--tensorrt", metavar="PATH", help="TensorRT's library or its folder")
+    add("--device", metavar="N", type=int, default=0, help="ordinal of the GPU")
+    add("--keep-work", action="store_true", help="keep FOLDER.work, from which an interrupted conversion goes on, when all is done")
+    add("--quiet", action="store_true", help="say what is wrong only")
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    words = sys.argv[1:] if words is None else words
+    try:
+        arguments: Any = parser().parse_args(words)
+    except SystemExit as end:
+        return int(end.code or 0)
+    names = [name for name, _ in arguments.input]
+    if len(set(names)) != len(names):
+        return wrong("an --input is given twice")
+    arguments.input = dict(arguments.input)
+    arguments.command = ["planrt-convert", *words]
+
+    def tell(line: str) -> None:
+        if not arguments.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+    try:
+        from .steps import Conversion
+
+        conversion = Conversion(arguments, tell)
+        passed = conversion.run()
+    except KeyboardInterrupt:
+        print("planrt-convert: interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    except (Problem, planrt.Error, OSError, ImportError) as error:
+        return wrong(str(error))
+    failed = [check for check in conversion.report["checks"] if not check["passed"]]
+    print(f"{len(conversion.report['checks']) - len(failed)} checks passed, {len(failed)} failed; see {conversion.out / 'report.html'}")
+    for check in failed:
+        print(f"failed: {' and '.join(check['between'])}, {check['input']} {check['output']}: {check.get('why', '')}".splitlines()[0])
+    return PASSED if passed else FAILED
+
+
+def wrong(message: str) -> int:
+    print(f"planrt-convert: {message}", file=sys.stderr)
+    return WRONG

@@ -1,0 +1,101 @@
+"""Results held against each other: allclose and what else there is to see, and where a difference begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import planrt
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is imported
+import onnxruntime  # noqa: E402
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class Reference:
+    """An ONNX model in ONNX Runtime, on the CPU; with every value as an output where `values` says so."""
+
+    def __init__(self, model: Path | bytes, optimized: bool = True):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if not optimized:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        given = model if isinstance(model, bytes) else str(model)
+        self.session = onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+        self.outputs = [output.name for output in self.session.get_outputs()]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        return dict(zip(self.outputs, self.session.run(None, inputs)))
+
+
+def compare(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any], rtol: float, atol: float) -> dict[str, Any]:
+    """How one output differs from what was expected."""
+    result: dict[str, Any] = {"rtol": rtol, "atol": atol, "shape": list(expected.shape)}
+    if expected.shape != found.shape:
+        return {**result, "passed": False, "why": f"its shape is {list(found.shape)}"}
+    a, b = expected.astype(np.float64), found.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(a - b))
+        off = ~(difference <= atol + rtol * np.abs(a)) | ~np.isfinite(difference)
+    finite = difference[np.isfinite(difference)]
+    result |= {
+        "passed": not bool(off.any()),
+        "elements": int(a.size),
+        "elements_off": int(off.sum()),
+        "largest_difference": float(finite.max()) if finite.size else 0.0,
+        "mean_difference": float(finite.mean()) if finite.size else 0.0,
+        "nan": int(np.isnan(b).sum()),
+        "infinite": int(np.isinf(b).sum()),
+    }
+    if (labels := labels_changed(a, b)) is not None:
+        result["labels_changed"] = labels
+    if off.any():
+        result["why"] = f"{result['elements_off']} of {a.size} elements are off"
+    return result
+
+
+def labels_changed(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> int | None:
+    """How many voxels get another label: of the largest channel, or on the other side of a half."""
+    if a.ndim < 3 or not a.size:
+        return None
+    if a.shape[1] > 1:
+        return int((a.argmax(1) != b.argmax(1)).sum())
+    if np.nanmin(a) >= 0 and np.nanmax(a) <= 1:
+        return int(((a > 0.5) != (b > 0.5)).sum())
+    return None
+
+
+def with_all_values(model: onnx.ModelProto) -> tuple[bytes, list[onnx.NodeProto]]:
+    """The model with what each node gives as an output, and the nodes in order."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    inferred = onnx.shape_inference.infer_shapes(probe)
+    types = {value.name: value for value in [*inferred.graph.value_info, *inferred.graph.output]}
+    del probe.graph.output[:]
+    for node in probe.graph.node:
+        for name in node.output:
+            if name:
+                probe.graph.output.append(types.get(name) or onnx.ValueInfoProto(name=name))
+    return probe.SerializeToString(), list(model.graph.node)
+
+
+def first_off(model: Path, inputs: Arrays, rtol: float, atol: float) -> dict[str, Any] | None:
+    """The first node at which planrt on the CPU and ONNX Runtime part: its name, operator and difference."""
+    probe, nodes = with_all_values(onnx.load(str(model)))
+    try:
+        expected = Reference(probe, optimized=False).run(inputs)
+        found = planrt.Engine(probe).run(inputs)
+    except Exception as error:  # a model with these outputs may be refused where the model itself is not
+        return {"why": f"the values between could not be looked at: {str(error).splitlines()[0]}"}
+    for node in nodes:
+        for name in node.output:
+            if name in expected and name in found:
+                result = compare(expected[name], found[name], rtol, atol)
+                if not result["passed"]:
+                    return {"node": node.name, "operator": node.op_type, "value": name, **result}
+    return None

@@ -1,0 +1,290 @@
+"""Models: TorchScript, torch.export programs, functions that make an nn.Module, and ONNX files; and ONNX made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from .problem import Problem
+
+_DTYPES = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.DOUBLE: "float64",
+    TensorProto.INT8: "int8",
+    TensorProto.UINT8: "uint8",
+    TensorProto.INT32: "int32",
+    TensorProto.INT64: "int64",
+    TensorProto.BOOL: "bool",
+}
+DEFAULT_OPSET = 17
+
+
+@dataclass
+class Input:
+    """An input: its extents, those that are open, and its type."""
+
+    name: str
+    shape: list[int]
+    open_axes: list[int] = field(default_factory=list)
+    dtype: str = "float32"
+
+    def at(self, batch: int) -> tuple[int, ...]:
+        """The shape for a batch; an input whose first axis is fixed has its own."""
+        return (batch, *self.shape[1:]) if 0 in self.open_axes else tuple(self.shape)
+
+
+class Source:
+    """A model as it was given. `module` is what PyTorch runs; None for ONNX."""
+
+    def __init__(self, text: str, symbolics: list[str]):
+        self.text, self.module, self.kind = text, None, "ONNX"
+        self.path: Path | None = Path(text)
+        if text.endswith(".onnx"):
+            self._require_file()
+        elif ":" in text and not Path(text).exists():
+            self.path = None
+            self._load_function(text)
+        else:
+            self._require_file()
+            self._load_torch()
+        for file in symbolics:
+            self._run_symbolics(Path(file))
+
+    def _require_file(self) -> None:
+        assert self.path is not None
+        if not self.path.exists():
+            raise Problem(f"there is no file {self.path}; give an ONNX file, TorchScript (.pt), a torch.export program (.pt2) or module:function")
+        if not self.path.is_file() or self.path.stat().st_size == 0:
+            raise Problem(f"{self.path} is no model: it is {'empty' if self.path.is_file() else 'no file'}")
+
+    def _load_torch(self) -> None:
+        torch = import_torch(self.text)
+        assert self.path is not None
+        if not zipfile.is_zipfile(self.path):
+            raise Problem(f"{self.path} is neither ONNX nor a PyTorch file")
+        with zipfile.ZipFile(self.path) as archive:
+            names = archive.namelist()
+        if any(name.endswith(("/constants.pkl", "code/")) or "/code/" in name for name in names):
+            self.kind = "TorchScript"
+            try:
+                self.module = torch.jit.load(str(self.path), map_location="cpu").eval()
+            except RuntimeError as error:
+                raise Problem(f"{self.path} does not load as TorchScript: {first_line(error)}") from error
+        elif any(name.endswith(("serialized_exported_program.json", "models/model.json", "archive_format")) for name in names):
+            self.kind = "torch.export program"
+            try:
+                self.program = torch.export.load(str(self.path))
+            except Exception as error:  # it raises what it likes
+                raise Problem(f"{self.path} does not load as a torch.export program: {first_line(error)}") from error
+            self.module = self.program.module()
+        else:
+            raise Problem(
+                f"{self.path} holds weights, or pickled objects, and no model: save it with torch.jit.save or torch.export.save, or give "
+                "module:function that makes the nn.Module"
+            )
+
+    def _load_function(self, text: str) -> None:
+        torch = import_torch(text)
+        name, _, function = text.partition(":")
+        sys.path.insert(0, os.getcwd())
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            raise Problem(f"{name} cannot be imported: {error}") from error
+        finally:
+            sys.path.pop(0)
+        make = getattr(module, function, None)
+        if not callable(make):
+            raise Problem(f"{name} has no function {function!r} that makes a model")
+        made = make()
+        if not isinstance(made, torch.nn.Module):
+            raise Problem(f"{text} gives {type(made).__name__}, and no nn.Module")
+        self.kind, self.module = "nn.Module", made.eval()
+
+    def _run_symbolics(self, file: Path) -> None:
+        """The user's own: it calls torch.onnx.register_custom_op_symbolic."""
+        if not file.is_file():
+            raise Problem(f"there is no file {file} with symbolic functions")
+        exec(compile(file.read_text(), str(file), "exec"), {"__name__": "planrt_convert_symbolics", "__file__": str(file)})
+
+    def run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """What PyTorch answers."""
+        import torch
+
+        assert self.module is not None
+        with torch.no_grad():
+            answer = self.module(*[torch.from_numpy(array) for array in inputs.values()])
+        return [tensor.numpy() for tensor in flat(answer)]
+
+
+def flat(answer: Any) -> list[Any]:
+    """The tensors of what a module gives, in order."""
+    if isinstance(answer, dict):
+        answer = list(answer.values())
+    if isinstance(answer, (list, tuple)):
+        return [tensor for part in answer for tensor in flat(part)]
+    return [answer]
+
+
+def import_torch(what: str) -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise Problem(f"{what} needs PyTorch, which cannot be imported here: {error}") from error
+    # What it deprecates of itself is what it is asked for here.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")
+    return torch
+
+
+def first_line(error: BaseException) -> str:
+    """The line of an exception that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def captured() -> Iterator[io.StringIO]:
+    """Takes what is written to standard output and error meanwhile, also by C++: a failed export prints the whole graph."""
+    text = io.StringIO()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield text
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, old in zip((1, 2), saved):
+                os.dup2(old, descriptor)
+                os.close(old)
+            file.seek(0)
+            text.write(file.read().decode(errors="replace"))
+
+
+def export(
+    source: Source, target: Path, inputs: list[Input], outputs: list[str], batch: int, opset: int, exporter: str
+) -> dict[str, Any]:
+    """Writes the ONNX model of a module; what is to be told of it."""
+    import torch
+
+    if exporter == "auto":
+        exporter = "dynamo" if source.kind == "torch.export program" else "torchscript"
+    if exporter == "dynamo" and source.kind == "TorchScript":
+        raise Problem("the new exporter takes no TorchScript: leave --exporter out")
+    # A batch of 2, if it is open: an extent of 1 may be taken for a constant.
+    example = tuple(torch.from_numpy(random_array(one, max(batch, 2), 0)) for one in inputs)
+    named: dict[str, Any] = {"input_names": [one.name for one in inputs], "opset_version": opset}
+    if outputs:
+        named["output_names"] = outputs
+    open_axes = {one.name: {axis: axis_name(one.name, axis) for axis in one.open_axes} for one in inputs}
+    with captured() as said:
+        try:
+            if exporter == "dynamo":
+                if source.kind == "torch.export program":
+                    torch.onnx.export(source.program, (), str(target), dynamo=True, external_data=False, **named)
+                else:
+                    dims = torch.export.Dim
+                    shapes = tuple({axis: dims.AUTO for axis in one.open_axes} for one in inputs)
+                    torch.onnx.export(source.module, example, str(target), dynamo=True, external_data=False, dynamic_shapes=shapes, **named)
+            else:
+                names = outputs or [f"output_{i}" for i in range(len(flat(source.module(*example))))]
+                named["output_names"] = names
+                axes = {name: {0: "batch"} for name in names if any(0 in one.open_axes for one in inputs)}
+                torch.onnx.export(source.module, example, str(target), dynamo=False, dynamic_axes={**open_axes, **axes}, **named)
+        except Exception as error:  # the exporters raise what they like
+            failed = error
+        else:
+            failed = None
+    if failed is not None:
+        raise Problem(f"the export to ONNX (opset {opset}) failed: {first_line(failed)}") from failed
+    prune(target)
+    told = [line for line in said.getvalue().splitlines() if "Warning" in line]
+    return {"exporter": exporter, "opset": opset, "torch": torch.__version__, "warnings": told[:50]}
+
+
+def prune(path: Path) -> None:
+    """Takes out nodes that nothing needs: of scripted models loops are left that only raised exceptions, which no engine runs."""
+    model = onnx.load(str(path))
+    needed = {output.name for output in model.graph.output}
+    kept = []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            kept.insert(0, node)
+            needed.update(_read_by(node))
+    if len(kept) < len(model.graph.node):
+        del model.graph.node[:]
+        model.graph.node.extend(kept)
+        weights = [weight for weight in model.graph.initializer if weight.name in needed]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(weights)
+        onnx.save(model, str(path))
+
+
+def _read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node reads, in its bodies too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for body in [attribute.g, *attribute.graphs]:
+            yield from (output.name for output in body.output)
+            for inner in body.node:
+                yield from _read_by(inner)
+
+
+def axis_name(name: str, axis: int) -> str:
+    return "batch" if axis == 0 else f"{name}_{axis}"
+
+
+def read_inputs(model: onnx.ModelProto, sizes: dict[str, list[int]]) -> list[Input]:
+    """The inputs of an ONNX model, with the extents that the user gives for open ones."""
+    weights = {weight.name for weight in model.graph.initializer}
+    found = []
+    for value in model.graph.input:
+        if value.name in weights:
+            continue
+        tensor = value.type.tensor_type
+        if tensor.elem_type not in _DTYPES:
+            raise Problem(f"input {value.name!r} has elements that planrt does not run")
+        extents = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim]
+        given = sizes.get(value.name)
+        if given is not None and (len(given) != len(extents) or any(e not in (-1, g) for e, g in zip(extents, given))):
+            raise Problem(f"--input {value.name}={'x'.join(map(str, given))} does not fit the model, which takes {shown(extents)}")
+        open_axes = [axis for axis, extent in enumerate(extents) if extent < 0]
+        if given is None and any(axis > 0 for axis in open_axes):
+            raise Problem(f"input {value.name!r} is {shown(extents)}: say which sizes to check with --input {value.name}=1x1x64x64x64")
+        shape = given or [1 if extent < 0 else extent for extent in extents]
+        found.append(Input(value.name, list(shape), open_axes, _DTYPES[tensor.elem_type]))
+    unknown = set(sizes) - {one.name for one in found}
+    if unknown:
+        raise Problem(f"the model has no input {sorted(unknown)[0]!r}; it has {', '.join(repr(one.name) for one in found)}")
+    return found
+
+
+def shown(extents: list[int]) -> str:
+    return "x".join("?" if extent < 0 else str(extent) for extent in extents)
+
+
+def random_array(one: Input, batch: int, seed: int) -> np.ndarray[Any, Any]:
+    random = np.random.default_rng([seed, *one.name.encode()])
+    dtype = np.dtype(one.dtype)
+    if dtype.kind == "f":
+        return random.standard_normal(one.at(batch)).astype(dtype)
+    return random.integers(0, 2, one.at(batch)).astype(dtype)
