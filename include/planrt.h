@@ -2680,6 +2680,155 @@ void planrt_segmentation_cancel(const struct planrt_segmentation *segmentation);
  */
 void planrt_segmentation_delete(struct planrt_segmentation *segmentation);
 
+/* ---- Layers and speed ---------------------------------------------------------------------------------------------- */
+
+/**
+ * In which form a report comes: one of the `PLANRT_REPORT_` constants.
+ */
+typedef int32_t planrt_report_format;
+
+/**
+ * Lines for people, whose form may change.
+ */
+#define PLANRT_REPORT_TEXT 1
+
+/**
+ * JSON.
+ */
+#define PLANRT_REPORT_JSON 2
+
+/**
+ * The shape that an input has while it is measured. Fill it with zeros first, then set `struct_size` to
+ * `sizeof(planrt_input_shape)`.
+ */
+typedef struct planrt_input_shape {
+  /**
+   * Bytes of this struct, as the caller knows it; the same in all elements of an array.
+   */
+  size_t struct_size;
+  /**
+   * The input's name in the model, in UTF-8; read during the call only.
+   */
+  const char *name;
+  /**
+   * The number of dimensions.
+   */
+  int32_t rank;
+  /**
+   * The extents in elements, outermost first.
+   */
+  int64_t shape[PLANRT_MAX_RANK];
+} planrt_input_shape;
+
+/**
+ * How a model is measured. Fill it with zeros, which stand for the defaults, then set `struct_size` to
+ * `sizeof(planrt_bench_settings)`.
+ */
+typedef struct planrt_bench_settings {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Contexts that run side by side, each on a thread and a stream of its own; 0 for 1.
+   */
+  int32_t streams;
+  /**
+   * Threads that ask a session, which is measured instead of contexts; 0 for contexts.
+   */
+  int32_t concurrency;
+  /**
+   * The session's largest batch; 0 for its own choice.
+   */
+  int32_t largest_batch;
+  /**
+   * 1: runs are CUDA graphs. Sessions use them of their own accord.
+   */
+  int32_t use_cuda_graph;
+  /**
+   * 1: inputs and outputs stay on the device. 0: they are copied from and to page-locked host memory in each run.
+   */
+  int32_t no_data_transfers;
+  /**
+   * How often each stream or thread runs at least; 0 for 10.
+   */
+  int32_t least_runs;
+  /**
+   * Microseconds that go by before it is measured; 0 for 200000, -1 for one run only.
+   */
+  int64_t warm_up_us;
+  /**
+   * Microseconds for which it is measured; 0 for 3000000, -1 for `least_runs` only.
+   */
+  int64_t duration_us;
+  /**
+   * Percentiles to tell beside the median, more than 0 and at most 100; null for 90, 95 and 99.
+   */
+  const double *percentiles;
+  /**
+   * How many these are, at most 16.
+   */
+  size_t percentile_count;
+} planrt_bench_settings;
+
+/**
+ * Tells a model's layers, with how long each takes on the mean of so many runs, or without times for 0 runs. Of a plan
+ * they are what TensorRT made of the model, with their precisions where it was built with
+ * `PLANRT_BUILD_DETAILED_LAYERS`; timing them keeps them from overlapping, so that they take longer than a run does. Of
+ * an ONNX model they are its nodes and, with times, what the CPU engine made of them, in the order in which they ran.
+ *
+ * Inputs hold numbers from -1 to 1. Those of which no shape is given have the one that the model fixes, else the best
+ * of the first profile, or where the batch alone is open a batch of 1. `shapes` may be null where `shape_count` is 0.
+ *
+ * As JSON: an object with `metadata` (see `planrt_engine_get_metadata_json`), `device`, `layers`, an array with an
+ * object for each: `name`, `type` and `precision` ("FP16"; both null where they are not told), with times `time_us`,
+ * and `details`, what the engine says of it (see `planrt_engine_get_layers_json`); with times also `inputs`, the
+ * shapes by name, and `runs`.
+ *
+ * Any thread. `*report_out` is the caller's, for `planrt_string_delete`.
+ *
+ * Errors: `PLANRT_ERROR_NOT_FOUND` and `_SHAPE` for shapes that are not the model's, or are missing; `_UNSUPPORTED` for
+ * an input that is itself a shape; those of `planrt_context_new` and `planrt_context_enqueue`.
+ *
+ * Requires: `engine` is alive, `shapes` readable for `shape_count` elements, `report_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_inspect(const struct planrt_engine *engine,
+                                    const struct planrt_input_shape *shapes,
+                                    size_t shape_count,
+                                    int32_t runs,
+                                    planrt_report_format format,
+                                    char **report_out);
+
+/**
+ * Measures throughput and latency, as trtexec does. Each stream has a context of its own and is given the next run
+ * while the last one is under way; a run's latency is what its copies and its computing took on the device, by CUDA
+ * events. On the CPU, and with `concurrency`, it is what the call took. Inputs are as for `planrt_inspect`. `settings`
+ * may be null for the defaults.
+ *
+ * As JSON: an object with `device`, `inputs` (shapes by name), `transfers`, `streams` and `cuda_graph`, or
+ * `concurrency`, `mean_batch_items` and `session` (see `planrt_session_describe`); `runs`, `seconds`,
+ * `throughput_qps` (runs or requests a second, each with the batch of its inputs) and `latency`; on a GPU without a
+ * session also `enqueue_time` (of the host), `h2d_latency`, `gpu_compute_time` and `d2h_latency`, and `enqueue_bound`,
+ * whether the host's part is the longer one. Each time is an object with `min_ms`, `max_ms`, `mean_ms`, `median_ms`
+ * and `percentiles_ms`, an object with the times by their percentiles.
+ *
+ * Any thread; the call lasts as long as the measurement. `*report_out` is the caller's, for `planrt_string_delete`.
+ *
+ * Errors: as for `planrt_inspect` and, with `concurrency`, `planrt_session_new`; `PLANRT_ERROR_IN_USE` for more streams
+ * than a plan of TensorRT 8 has profiles; `_UNSUPPORTED` for CUDA graphs on a driver that has none.
+ *
+ * Requires: `engine` is alive, `shapes` readable for `shape_count` elements, `settings` null or readable, its
+ * percentiles too, `report_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_bench(const struct planrt_engine *engine,
+                                  const struct planrt_input_shape *shapes,
+                                  size_t shape_count,
+                                  const struct planrt_bench_settings *settings,
+                                  planrt_report_format format,
+                                  char **report_out);
+
 /* ---- The doctor ---------------------------------------------------------------------------------------------------- */
 
 /**

@@ -201,6 +201,12 @@ enum class WhenFull : planrt_when_full {
     block = PLANRT_WHEN_FULL_BLOCK,
 };
 
+/// In which form a report comes.
+enum class ReportFormat : planrt_report_format {
+    text = PLANRT_REPORT_TEXT,
+    json = PLANRT_REPORT_JSON,
+};
+
 // ------------------------------------------------------------------------------------------------------------- errors
 
 /// What went wrong: what() is for people, code() for programs. A value; copying it does not throw.
@@ -543,6 +549,19 @@ struct EngineOptions {
     std::optional<bool> cpu_allowed;
 };
 
+/// How a model is measured: see planrt_bench.
+struct BenchSettings {
+    int32_t streams = 1;           ///< contexts that run side by side
+    int32_t concurrency = 0;       ///< threads that ask a session, which is measured instead; 0: contexts
+    int32_t largest_batch = 0;     ///< the session's; 0: its own choice
+    bool use_cuda_graph = false;
+    bool data_transfers = true;    ///< inputs come from the host in each run, and outputs go there
+    int32_t least_runs = 10;       ///< of each stream or thread
+    std::chrono::microseconds warm_up = std::chrono::milliseconds(200);
+    std::chrono::microseconds duration = std::chrono::seconds(3);
+    std::vector<double> percentiles = {90, 95, 99};
+};
+
 /// A loaded model. Any thread, several at once. It keeps what it needs of its runtime.
 class Engine : public detail::Handle<Engine, planrt_engine, &planrt_engine_delete> {
 public:
@@ -646,8 +665,55 @@ public:
         return detail::take_text(json);
     }
 
+    /// The layers with their precisions and, for more than 0 runs, how long each takes. `shapes` are the inputs', by name.
+    [[nodiscard]] std::string inspect(const std::map<std::string, Shape>& shapes = {}, int32_t runs = 0,
+                                      ReportFormat format = ReportFormat::text) const {
+        const auto given = input_shapes(shapes);
+        char* report = nullptr;
+        detail::check(planrt_inspect(get(), given.data(), given.size(), runs, static_cast<planrt_report_format>(format), &report));
+        return detail::take_text(report);
+    }
+
+    /// Throughput and latency.
+    [[nodiscard]] std::string bench(const std::map<std::string, Shape>& shapes = {}, const BenchSettings& settings = {},
+                                    ReportFormat format = ReportFormat::text) const {
+        const auto given = input_shapes(shapes);
+        planrt_bench_settings raw{};
+        raw.struct_size = sizeof raw;
+        raw.streams = settings.streams;
+        raw.concurrency = settings.concurrency;
+        raw.largest_batch = settings.largest_batch;
+        raw.use_cuda_graph = settings.use_cuda_graph ? 1 : 0;
+        raw.no_data_transfers = settings.data_transfers ? 0 : 1;
+        raw.least_runs = settings.least_runs;
+        // In C 0 is the default, and -1 none.
+        const auto time = [](std::chrono::microseconds us) { return us.count() == 0 ? int64_t{-1} : int64_t{us.count()}; };
+        raw.warm_up_us = time(settings.warm_up);
+        raw.duration_us = time(settings.duration);
+        raw.percentiles = settings.percentiles.data();
+        raw.percentile_count = settings.percentiles.size();
+        char* report = nullptr;
+        detail::check(planrt_bench(get(), given.data(), given.size(), &raw, static_cast<planrt_report_format>(format), &report));
+        return detail::take_text(report);
+    }
+
 private:
     using OptionsHandle = std::unique_ptr<planrt_engine_options, decltype(&planrt_engine_options_delete)>;
+
+    /// Good for as long as `shapes` are.
+    static std::vector<planrt_input_shape> input_shapes(const std::map<std::string, Shape>& shapes) {
+        std::vector<planrt_input_shape> given;
+        for (const auto& [name, shape] : shapes) {
+            if (shape.size() > PLANRT_MAX_RANK) throw std::invalid_argument("planrt: the shape of an input has too high a rank");
+            planrt_input_shape one{};
+            one.struct_size = sizeof one;
+            one.name = detail::c_string(name);
+            one.rank = static_cast<int32_t>(shape.size());
+            std::copy(shape.begin(), shape.end(), one.shape);
+            given.push_back(one);
+        }
+        return given;
+    }
 
     static OptionsHandle make_options(const EngineOptions& options) {
         planrt_engine_options* raw = nullptr;

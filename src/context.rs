@@ -205,6 +205,20 @@ impl Context {
         })
     }
 
+    /// How long each layer takes, on the mean of so many runs with the bound memory, which have ended then.
+    ///
+    /// # Safety
+    /// As for [`backend::Context::enqueue`].
+    pub unsafe fn time_layers(&self, stream: Option<&Stream>, runs: usize) -> Result<Vec<backend::LayerTime>> {
+        let mut guard = self.state()?;
+        let state = &mut *guard;
+        backend::with_stack(&*self.engine, || {
+            state.check(self.description())?;
+            // SAFETY: as the caller says.
+            unsafe { state.inner.time_layers(stream, runs) }
+        })
+    }
+
     /// Runs from host memory to host memory.
     ///
     /// # Safety

@@ -23,6 +23,8 @@ pub mod ffi;
 mod folder;
 #[allow(unsafe_code)] // calls the application's callback
 pub mod log;
+#[allow(unsafe_code)] // runs on memory of its own
+mod measure;
 #[allow(unsafe_code)] // maps model files
 mod model;
 #[allow(unsafe_code)] // calls NVIDIA's tools

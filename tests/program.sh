@@ -31,8 +31,29 @@ expect 2 second doctor first second
 expect 2 '\x1b[2J' "$(printf '\033[2J')"
 expect 1 '\u{1b}[2J' doctor "$(printf 'no_such_\033[2J.onnx')"
 
+# Layers and speed, on the CPU.
+quick="--duration=0 --warmUp=0 --iterations=3"
+expect 0 "softmax_3" inspect "$models/small.onnx"
+expect 0 "us in all" inspect "$models/small.onnx" --runs=2 --shapes=image:2x1x8x8x8 --cpuThreads=1
+expect 0 '"runs":2' inspect "$models/small.onnx" --runs 2 --json
+expect 0 "Throughput: " bench "$models/small.onnx" $quick
+expect 0 "percentile(99.9%) = " bench --onnx="$models/small.onnx" $quick --streams=2 --percentile=50,99.9 --shapes=image:2x1x8x8x8
+expect 0 "items each" bench "$models/small.onnx" $quick --concurrency=3
+expect 0 '"runs":6' bench "$models/small.onnx" $quick --concurrency=2 --json
+expect 1 "runs on the CPU" bench "$models/small.onnx" --useCudaGraph
+expect 1 "no tensor" bench "$models/small.onnx" --shapes=picture:1x1x8x8x8
+expect 1 "is no input" inspect "$models/small.onnx" --runs=1 --shapes=prob:1x2x8x8x8
+expect 1 "no_such" inspect no_such.onnx
+expect 1 "a percentile of 101" bench "$models/small.onnx" --percentile=101
+expect 2 "no MODEL" bench
+expect 2 "one model" bench first second
+expect 2 "--streams" inspect "$models/small.onnx" --streams=2
+expect 2 "NAME:1x1x8x8" bench "$models/small.onnx" --shapes=image
+expect 2 "auto or a size" bench "$models/small.onnx" --weightStreamingBudget=much
+expect 2 "takes seconds" bench "$models/small.onnx" --duration=long
+
 # What cannot be written is no success.
-for arguments in --version --help doctor; do
+for arguments in --version --help doctor "inspect $models/small.onnx"; do
   "$planrt" $arguments > /dev/full 2> /dev/null
   got=$?
   [ $got = 3 ] || { echo "planrt $arguments > /dev/full: expected exit code 3, not $got" && failed=1; }

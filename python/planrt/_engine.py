@@ -7,7 +7,7 @@ import json
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from ctypes import byref, c_int32, c_int64, c_size_t, c_void_p
+from ctypes import byref, c_double, c_int32, c_int64, c_size_t, c_void_p
 from typing import TYPE_CHECKING, Any, Union
 
 from . import _library
@@ -210,6 +210,61 @@ class Engine:
     def layers(self) -> list[Any]:
         """The model's layers, as TensorRT's inspector has them, or an ONNX model's nodes."""
         return json.loads(_library.text("planrt_engine_get_layers_json", self._handle))["Layers"]  # type: ignore[no-any-return]
+
+    def inspect(self, shapes: Mapping[str, Sequence[int]] | None = None, *, runs: int = 0) -> dict[str, Any]:
+        """The layers with their precisions and, for more than 0 runs, how long each takes: what `planrt_inspect` tells as JSON.
+
+        `shapes` are the inputs', by name; those left out are the plan's best ones, or have a batch of 1.
+        """
+        given, count = _input_shapes(shapes)
+        return json.loads(_library.text("planrt_inspect", self._handle, given, count, runs, _JSON))  # type: ignore[no-any-return]
+
+    def bench(
+        self,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+        *,
+        streams: int = 1,
+        concurrency: int = 0,
+        largest_batch: int = 0,
+        cuda_graph: bool = False,
+        data_transfers: bool = True,
+        least_runs: int = 10,
+        warm_up: float = 0.2,
+        duration: float = 3.0,
+        percentiles: Sequence[float] = (90, 95, 99),
+    ) -> dict[str, Any]:
+        """Throughput and latency as trtexec measures them: what `planrt_bench` tells as JSON. Times here are in seconds.
+
+        `concurrency` threads ask a session, which is measured instead of contexts on so many streams.
+        """
+        given, count = _input_shapes(shapes)
+        settings = _library.BenchSettings(
+            streams=streams,
+            concurrency=concurrency,
+            largest_batch=largest_batch,
+            use_cuda_graph=cuda_graph,
+            no_data_transfers=not data_transfers,
+            least_runs=least_runs,
+            # In C 0 is the default, and -1 none.
+            warm_up_us=round(warm_up * 1e6) or -1,
+            duration_us=round(duration * 1e6) or -1,
+            percentiles=(c_double * len(percentiles))(*percentiles),
+            percentile_count=len(percentiles),
+        )
+        return json.loads(_library.text("planrt_bench", self._handle, given, count, byref(settings), _JSON))  # type: ignore[no-any-return]
+
+
+_JSON = 2
+
+
+def _input_shapes(shapes: Mapping[str, Sequence[int]] | None) -> tuple[Any, int]:
+    given = (_library.InputShape * len(shapes or {}))()
+    for one, (name, shape) in zip(given, (shapes or {}).items()):
+        one.struct_size = ctypes.sizeof(_library.InputShape)
+        one.name, one.rank = name.encode(), len(shape)
+        if len(shape) <= _library.MAX_RANK:  # else the library says what is wrong
+            one.shape = _library.Extents(*shape)
+    return given, len(given)
 
 
 class Context:

@@ -58,6 +58,26 @@ class ProfileShape(_Sized):
     _fields_ = [("struct_size", c_size_t), ("rank", c_int32), ("min", Extents), ("opt", Extents), ("max", Extents)]
 
 
+class InputShape(_Sized):
+    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("rank", c_int32), ("shape", Extents)]
+
+
+class BenchSettings(_Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("streams", c_int32),
+        ("concurrency", c_int32),
+        ("largest_batch", c_int32),
+        ("use_cuda_graph", c_int32),
+        ("no_data_transfers", c_int32),
+        ("least_runs", c_int32),
+        ("warm_up_us", c_int64),
+        ("duration_us", c_int64),
+        ("percentiles", POINTER(c_double)),
+        ("percentile_count", c_size_t),
+    ]
+
+
 LogCallback = CFUNCTYPE(None, c_void_p, c_int32, c_char_p)
 ReleaseCallback = CFUNCTYPE(None, c_void_p)
 RequestCallback = CFUNCTYPE(None, c_void_p, c_void_p)
@@ -133,6 +153,8 @@ FALLIBLE: dict[str, list[Any]] = {
     "planrt_engine_get_statistic": [_HANDLE, c_int32, POINTER(c_int64)],
     "planrt_engine_get_metadata_json": [_HANDLE, _STRING_OUT],
     "planrt_engine_get_layers_json": [_HANDLE, _STRING_OUT],
+    "planrt_inspect": [_HANDLE, POINTER(InputShape), c_size_t, c_int32, c_int32, _STRING_OUT],
+    "planrt_bench": [_HANDLE, POINTER(InputShape), c_size_t, POINTER(BenchSettings), c_int32, _STRING_OUT],
     "planrt_build_options_new": [_OUT],
     "planrt_build_options_set_profile_shape": [_HANDLE, c_int32, c_char_p, POINTER(ProfileShape)],
     "planrt_build_options_set_precision": [_HANDLE, c_uint32],

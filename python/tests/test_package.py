@@ -65,6 +65,8 @@ class Header(unittest.TestCase):
         "planrt_tensor *": ctypes.POINTER(_library.Tensor),
         "planrt_tensor_info *": ctypes.POINTER(_library.TensorInfo),
         "planrt_profile_shape *": ctypes.POINTER(_library.ProfileShape),
+        "planrt_input_shape *": ctypes.POINTER(_library.InputShape),
+        "planrt_bench_settings *": ctypes.POINTER(_library.BenchSettings),
         "planrt_request_options *": ctypes.POINTER(_library.RequestOptions),
         "planrt_session_statistics *": ctypes.POINTER(_library.SessionStatistics),
         "planrt_log_callback": _library.LogCallback,
@@ -132,6 +134,8 @@ class Header(unittest.TestCase):
             (_library.Tensor, "tensor"),
             (_library.TensorInfo, "tensor_info"),
             (_library.ProfileShape, "profile_shape"),
+            (_library.InputShape, "input_shape"),
+            (_library.BenchSettings, "bench_settings"),
             (_library.RequestOptions, "request_options"),
             (_library.SessionStatistics, "session_statistics"),
         ):
@@ -157,6 +161,12 @@ class Running(Case):
         self.assertEqual(self.engine.metadata()["format"], "onnx")
         self.assertTrue(self.engine.layers())
         self.assertEqual(self.engine.profiles(), [])
+        told = self.engine.inspect({"image": (2, 1, 8, 8, 8)}, runs=2)
+        self.assertEqual((told["inputs"], told["runs"]), ({"image": [2, 1, 8, 8, 8]}, 2))
+        self.assertTrue(all(layer["time_us"] >= 0 for layer in told["layers"] if "time_us" in layer))
+        measured = self.engine.bench(concurrency=2, least_runs=3, warm_up=0, duration=0, percentiles=[99.5])
+        self.assertEqual((measured["runs"], list(measured["latency"]["percentiles_ms"])), (6, ["99.5"]))
+        self.fails(ErrorCode.INVALID_ARGUMENT, "rank", self.engine.inspect, {"image": [1] * 9}, runs=1)
         self.fails(ErrorCode.UNSUPPORTED, "", self.engine.statistic, "weights_size")
         self.assertEqual(planrt.version().split(".")[:2], list(map(str, _library.API_VERSION)))
 

@@ -9,7 +9,7 @@ pub mod instance_group;
 pub mod job;
 pub mod tensorrt;
 
-use crate::cuda::Stream;
+use crate::cuda::{Device, Stream};
 use crate::engine::{Backend, Description, Statistic};
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
@@ -17,13 +17,20 @@ use crate::process::stack;
 use crate::tensor::{HostTensor, Shape};
 use instance_group::{InstanceGroup, InstanceGroupOptions};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::ffi::{CStr, c_void};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// A loaded model. Any thread may use it.
 pub trait Engine: Send + Sync {
     fn description(&self) -> &Description;
+
+    /// The GPU that it runs on; none for the CPU.
+    fn device(&self) -> Option<&Arc<Device>> {
+        None
+    }
 
     /// Where what runs on it is told; none where nothing is.
     fn log(&self) -> Option<&Arc<Log>> {
@@ -79,6 +86,36 @@ pub fn with_stack<R: Send>(engine: &dyn Engine, call: impl FnOnce() -> Result<R>
     }
 }
 
+/// How long a layer takes in a run.
+#[derive(Clone, Debug)]
+pub struct LayerTime {
+    pub name: String,
+    /// What it computes, where the engine says so here.
+    pub kind: Option<String>,
+    pub mean: Duration,
+}
+
+impl LayerTime {
+    /// Adds up the times of runs layer by layer, in the order in which they come first, and divides by the runs.
+    pub fn mean(times: impl IntoIterator<Item = (String, Option<String>, Duration)>, runs: usize) -> Vec<Self> {
+        let mut layers: Vec<Self> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
+        for (name, kind, time) in times {
+            match places.get(&name) {
+                Some(place) => layers[*place].mean += time,
+                None => {
+                    places.insert(name.clone(), layers.len());
+                    layers.push(Self { name, kind, mean: time });
+                }
+            }
+        }
+        for layer in &mut layers {
+            layer.mean = layer.mean.div_f64(runs.max(1) as f64);
+        }
+        layers
+    }
+}
+
 /// One execution context. Callers have checked tensor indexes, roles, ranks, extents and element types against the
 /// engine's [`Description`]; what is left to an implementation is what only it can know.
 pub trait Context: Send {
@@ -131,6 +168,14 @@ pub trait Context: Send {
     /// # Safety
     /// The bound memory is valid, and stays so until the work has ended.
     unsafe fn enqueue(&mut self, stream: Option<&Stream>) -> Result<()>;
+
+    /// How long each layer takes, on the mean of so many runs with the bound memory, which have ended then.
+    ///
+    /// # Safety
+    /// As for [`enqueue`](Self::enqueue).
+    unsafe fn time_layers(&mut self, _stream: Option<&Stream>, _runs: usize) -> Result<Vec<LayerTime>> {
+        Err(Error::new(Code::Unsupported, "this engine does not tell the times of its layers"))
+    }
 
     /// Runs from host memory to host memory and returns when the outputs are written. Sets the inputs' shapes.
     /// Outputs that are not named are computed and dropped. On an error no output is written.

@@ -150,6 +150,7 @@ functions! {
         fn cuEventCreate(event: *mut CUevent, flags: c_uint);
         fn cuEventRecord(event: CUevent, stream: CUstream);
         fn cuEventSynchronize(event: CUevent);
+        fn cuEventElapsedTime(milliseconds: *mut f32, begin: CUevent, end: CUevent);
         fn cuEventDestroy_v2(event: CUevent);
     }
 

@@ -33,6 +33,7 @@ SECTIONS = {
     "session": "Sessions",
     "volume": "Volumes",
     "segmenter": "Segmenters",
+    "measure": "Layers and speed",
     "doctor": "The doctor",
 }
 

@@ -17,6 +17,7 @@ mod engine;
 mod error;
 mod handle;
 mod log;
+mod measure;
 mod request;
 mod runtime;
 mod segmenter;

@@ -49,23 +49,46 @@ static const struct {
     {"--calib", "int8 takes its scales from the model: quantize it with QuantizeLinear and DequantizeLinear nodes", true},
     {"--fp8", "have the types in the model, and build it with --stronglyTyped", true},
     {"--int4", "have the types in the model, and build it with --stronglyTyped", true},
-    {"--loadEngine", "a plan is examined by planrt doctor PLAN", true},
+    {"--loadEngine", "a plan is run by planrt bench PLAN, and its layers are told by planrt inspect PLAN", true},
     {"--maxBatch", "say --minShapes, --optShapes and --maxShapes", true},
     {"--batch", "say --minShapes, --optShapes and --maxShapes", true},
+    {"--pluginInstanceNorm", "say --instanceNormalization=plugin", true},
+    {"--nativeInstanceNorm", "say --instanceNormalization=native", true},
+    {"--inputIOFormats", "inputs are what the model says, in rows", true},
+    {"--outputIOFormats", "outputs are what the model says, in rows", true},
+    {"--maxBatchSize", "say --minShapes, --optShapes and --maxShapes", true},
+    {"--useRuntime", "say --tensorrt=LIBRARY to planrt bench", true},
     {"--uff", "convert the model to ONNX", true},
     {"--deploy", "convert the model to ONNX", true},
     {"--model", "convert the model to ONNX", true},
     {"--layerOutputTypes", "a layer that --layerPrecisions keeps in float32 gives float32", true},
     {"--useDLACore", "planrt runs plans on GPUs", true},
-    {"--iterations", "planrt build only builds, and measures nothing", true},
-    {"--duration", "planrt build only builds, and measures nothing", true},
-    {"--warmUp", "planrt build only builds, and measures nothing", true},
-    {"--streams", "planrt build only builds, and measures nothing", true},
-    {"--useCudaGraph", "planrt build only builds, and measures nothing", true},
-    {"--dumpProfile", "planrt build only builds, and measures nothing", true},
+    {"--iterations", "it is an option of planrt bench, for the plan that is built", true},
+    {"--duration", "it is an option of planrt bench, for the plan that is built", true},
+    {"--warmUp", "it is an option of planrt bench, for the plan that is built", true},
+    {"--percentile", "it is an option of planrt bench, for the plan that is built", true},
+    {"--streams", "it is an option of planrt bench, for the plan that is built", true},
+    {"--infStreams", "it is an option of planrt bench, for the plan that is built", true},
+    {"--useCudaGraph", "it is an option of planrt bench, for the plan that is built", true},
+    {"--noDataTransfers", "it is an option of planrt bench, for the plan that is built", true},
+    {"--dumpProfile", "planrt inspect tells the layers of the plan that is built, with --runs their times", true},
+    {"--exportProfile", "planrt inspect tells the layers of the plan that is built, with --runs their times", true},
+    {"--separateProfileRun", "planrt inspect tells the layers of the plan that is built, with --runs their times", true},
+    {"--dumpLayerInfo", "planrt inspect tells the layers of the plan that is built, with --runs their times", true},
+    {"--exportLayerInfo", "planrt inspect tells the layers of the plan that is built, with --runs their times", true},
+    {"--avgRuns", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--useSpinWait", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--threads", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--exposeDMA", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--idleTime", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--sleepTime", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--loadInputs", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--dumpOutput", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--exportOutput", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--exportTimes", "planrt build only builds, and measures nothing; planrt bench does", true},
 };
 
-enum { MIN, OPT, MAX, BOUNDS, MOST_INPUTS = 64, NAME = 256 };
+enum { MIN, OPT, MAX, BOUNDS };
 
 /* What is said of one input in one profile. */
 struct input {
@@ -86,40 +109,15 @@ struct arguments {
     bool tf32, no_tf32, keeps_float32, verbose;
 };
 
-static int wrong(const char *problem, const char *argument) {
-    fprintf(stderr, "planrt: %s: ", problem);
-    show(stderr, argument);
-    fputs("\nplanrt build --help says what there is\n", stderr);
-    return USAGE;
-}
-
-/* "1x1x8x8" */
-static bool parse_extents(const char *text, int32_t *rank, int64_t extents[PLANRT_MAX_RANK]) {
-    for (*rank = 0; *rank < PLANRT_MAX_RANK;) {
-        char *end;
-        errno = 0;
-        extents[*rank] = strtoll(text, &end, 10);
-        if (end == text || errno) return false;
-        ++*rank;
-        if (!*end) return true;
-        if (*end != 'x') return false;
-        text = end + 1;
-    }
-    return false;
-}
+static int wrong(const char *problem, const char *argument) { return wrong_option("build", problem, argument); }
 
 /* "x:1x1x8x8,y:4": bounds of inputs in the current profile. */
 static bool parse_shapes(struct arguments *all, const char *value, int bound) {
     while (*value) {
-        size_t length = strcspn(value, ",");
-        char one[NAME + 200];
-        if (length >= sizeof one) return false;
-        memcpy(one, value, length);
-        one[length] = 0;
-        value += length + (value[length] == ',');
-        char *colon = strrchr(one, ':');
-        if (!colon || colon == one || colon - one >= NAME) return false;
-        *colon = 0;
+        char one[NAME];
+        int32_t rank;
+        int64_t extents[PLANRT_MAX_RANK];
+        if (!next_shape(&value, one, &rank, extents)) return false;
         struct input *input = NULL;
         for (int i = 0; i < all->input_count && !input; i++)
             if (all->inputs[i].profile == all->profile && strcmp(all->inputs[i].name, one) == 0) input = &all->inputs[i];
@@ -127,28 +125,12 @@ static bool parse_shapes(struct arguments *all, const char *value, int bound) {
             if (all->input_count == MOST_INPUTS) return false;
             input = &all->inputs[all->input_count++];
             input->profile = all->profile;
-            memcpy(input->name, one, (size_t)(colon - one) + 1);
+            memcpy(input->name, one, sizeof one);
             for (int i = 0; i < BOUNDS; i++) input->rank[i] = -1;
         }
-        if (!parse_extents(colon + 1, &input->rank[bound], input->extents[bound])) return false;
+        input->rank[bound] = rank;
+        memcpy(input->extents[bound], extents, sizeof extents);
     }
-    return true;
-}
-
-/* "4096", "1.5G": MiB unless a letter says otherwise. */
-static bool parse_bytes(const char *text, size_t *bytes) {
-    char *end;
-    double number = strtod(text, &end);
-    double unit = 1048576;
-    switch (*end) {
-        case 'B': case 'b': unit = 1, end++; break;
-        case 'K': case 'k': unit = 1024, end++; break;
-        case 'M': case 'm': end++; break;
-        case 'G': case 'g': unit = 1073741824, end++; break;
-        default: break;
-    }
-    if (end == text || *end || !(number > 0) || number * unit > 1e15) return false;
-    *bytes = (size_t)(number * unit);
     return true;
 }
 
@@ -361,12 +343,6 @@ static bool progress(void *user_data, const char *phase, const char *parent, int
     return !interrupted;
 }
 
-static void log_line(void *user_data, planrt_log_level level, const char *message) {
-    static const char *const levels[] = {"", "error: ", "warning: ", "", ""};
-    (void)user_data;
-    fprintf(stderr, "planrt: %s%s\n", level >= 1 && level <= 4 ? levels[level] : "", message);
-}
-
 /* Whether a file can be made there, before minutes are spent on what would be in it. */
 static bool can_write(const char *path) {
     if (access(path, F_OK) == 0) return access(path, W_OK) == 0;
@@ -434,21 +410,14 @@ int build(int count, char **arguments) {
             code = written(0);
             break;
         }
-        /* --name=value, or --name value */
-        char name[64];
-        const char *equals = strchr(arguments[i], '=');
-        const size_t length = equals ? (size_t)(equals - arguments[i]) : strlen(arguments[i]);
-        if (arguments[i][0] != '-' || length >= sizeof name) {
+        struct option option;
+        if (!split(count - i, arguments + i, &option)) {
             code = wrong("unknown option", arguments[i]);
             break;
         }
-        memcpy(name, arguments[i], length);
-        name[length] = 0;
-        const bool is_next = !equals && i + 1 < count && arguments[i + 1][0] != '-';
-        const char *value = equals ? equals + 1 : is_next ? arguments[i + 1] : NULL;
         bool is_used;
-        code = take(&all, arguments[i], name, value, &is_used, options, runtime_options);
-        if (is_next && is_used) i++;
+        code = take(&all, arguments[i], option.name, option.value, &is_used, options, runtime_options);
+        if (option.is_next && is_used) i++;
     }
     if (code < 0) code = run(&all, options, runtime_options);
     planrt_build_options_delete(options);

@@ -1,4 +1,5 @@
-/* planrt: what the library finds on this machine, and whether a model will run here; plans are built in build.c. */
+/* planrt: what the library finds on this machine, and whether a model will run here; plans are built in build.c, models measured
+ * in measure.c. */
 
 #include "program.h"
 
@@ -11,6 +12,8 @@
 static const char usage[] =
     "usage: planrt doctor [MODEL] [--tensorrt PATH] [--plugin PATH]... [--device N]\n"
     "       planrt build --onnx=MODEL --saveEngine=PLAN [OPTION]...     (planrt build --help)\n"
+    "       planrt inspect MODEL [OPTION]...                            (planrt inspect --help)\n"
+    "       planrt bench MODEL [OPTION]...                              (planrt bench --help)\n"
     "       planrt --version\n"
     "\n"
     "planrt doctor says which CUDA driver, GPUs, TensorRT and plugins it finds, and what is in MODEL (a TensorRT plan,\n"
@@ -117,6 +120,8 @@ int main(int count, char **arguments) {
         return written(0);
     }
     if (strcmp(command, "build") == 0) return build(count - 2, arguments + 2);
+    if (strcmp(command, "inspect") == 0) return inspect(count - 2, arguments + 2);
+    if (strcmp(command, "bench") == 0) return bench(count - 2, arguments + 2);
     if (strcmp(command, "doctor") != 0) return wrong_usage("unknown command", *command ? command : "(none)");
 
     planrt_runtime_options *options = NULL;

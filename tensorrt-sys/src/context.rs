@@ -3,17 +3,20 @@
 use crate::dims::{Dims, RawDims};
 use crate::method::Absent;
 use crate::object::{Object, call, call_optional, text};
+use crate::profiler::Profiler;
 use crate::version::Version;
 use crate::{Event, Stream};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 /// An execution context. Its engine lives as long as it.
 ///
 /// Used by one thread at a time, and not deleted before the work that it enqueued is done.
 pub struct Context {
     object: Object,
+    profiler: Option<Arc<Profiler>>,
     not_sync: PhantomData<Cell<()>>,
 }
 
@@ -30,7 +33,7 @@ pub enum ShapeInference {
 
 impl Context {
     pub(crate) fn new(object: Object) -> Self {
-        Self { object, not_sync: PhantomData }
+        Self { object, profiler: None, not_sync: PhantomData }
     }
 
     /// The version of the library that made the context.
@@ -229,13 +232,12 @@ impl Context {
 
     // ---- Profiling
 
-    /// Lets an `IProfiler*` hear of the layers' times; null for none.
-    ///
-    /// # Safety
-    /// `profiler` is null or an `IProfiler*` of this context's generation that outlives its use by
-    /// the context.
-    pub unsafe fn set_profiler(&mut self, profiler: *mut c_void) {
-        call!(self.object, SET_PROFILER, profiler)
+    /// Lets a profiler hear of the layers' times, from one after each run; `None` for none.
+    pub fn set_profiler(&mut self, profiler: Option<&Arc<Profiler>>) {
+        let generation = self.version().generation;
+        call!(self.object, SET_PROFILER, profiler.map_or(std::ptr::null_mut(), |profiler| profiler.as_ptr(generation)));
+        // The one before lives until TensorRT does not know it any more.
+        self.profiler = profiler.cloned();
     }
 
     /// Whether each enqueue reports to the profiler by itself.

@@ -25,7 +25,7 @@ pub(crate) type Text = *const c_char;
 
 /// Every method that this crate knows.
 pub fn methods() -> impl Iterator<Item = &'static Row> {
-    let run = [RUNTIME, HOST_MEMORY, ENGINE, CONTEXT, INSPECTOR, PLUGIN_REGISTRY, LOGGER];
+    let run = [RUNTIME, HOST_MEMORY, ENGINE, CONTEXT, INSPECTOR, PLUGIN_REGISTRY, LOGGER, PROFILER];
     let build = [
         BUILDER,
         BUILDER_CONFIG,
@@ -279,6 +279,14 @@ methods! { LOGGER:
     INTERFACE_INFO: Optional<fn(This) -> InterfaceInfo> = [NONE, NONE, at(1), at(1)];
     "void ILogger::log(ILogger::Severity, const AsciiChar *)"
     LOG: Method<fn(This, i32, Text)> = [0, 0, 4, 4];
+}
+
+// IProfiler is called by TensorRT and implemented in `profiler`; its layout there follows these.
+methods! { PROFILER:
+    "InterfaceInfo IProfiler::getInterfaceInfo() const"
+    PROFILER_INTERFACE_INFO: Optional<fn(This) -> InterfaceInfo> = [NONE, NONE, at(1), at(1)];
+    "void IProfiler::reportLayerTime(const char *, float)"
+    REPORT_LAYER_TIME: Method<fn(This, Text, f32)> = [0, 0, 4, 4];
 }
 
 methods! { BUILDER:

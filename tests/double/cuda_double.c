@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum {
     SUCCESS = 0,
@@ -194,7 +195,10 @@ struct clock {
 };
 struct moment { int64_t stream, tick; };
 struct stream { struct graph *captured; int64_t number, waits; struct clock after; };
-struct event { struct clock after; };
+struct event {
+    struct clock after;
+    struct timespec recorded;
+};
 
 static struct graph *captured_by(void *stream) {
     return is_default(stream) ? NULL : ((struct stream *)stream)->captured;
@@ -617,6 +621,15 @@ int cuEventRecord(void *event, void *stream) {
     if (!is_stream(stream) || !is_alive(EVENT, event)) return INVALID_HANDLE;
     if (captured_by(stream)) return STREAM_CAPTURE_UNSUPPORTED;
     mark(event, stream);
+    clock_gettime(CLOCK_MONOTONIC, &((struct event *)event)->recorded);
+    return SUCCESS;
+}
+
+int cuEventElapsedTime(float *milliseconds, void *begin, void *end) {
+    BEGIN_IN_CONTEXT;
+    if (!is_alive(EVENT, begin) || !is_alive(EVENT, end)) return INVALID_HANDLE;
+    const struct timespec from = ((struct event *)begin)->recorded, to = ((struct event *)end)->recorded;
+    *milliseconds = (float)((double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6);
     return SUCCESS;
 }
 

@@ -61,6 +61,47 @@ void describes(const Double& tensorrt) {
     CHECK(holds(report.text, "CUDA double 0, compute capability 9.0, 1.0 GiB"));
 }
 
+// Layers with their times by TensorRT's profiler, and speed by CUDA's events.
+void measured(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, COPY);
+    CHECK(!holds(engine.inspect(), "us"));
+    const std::string times = engine.inspect({{"x", {3, 4}}}, 2);
+    CHECK(holds(times, "layer 6") && holds(times, "1750.0 us") && holds(times, "7000.0 us in all"));
+    using planrt::ReportFormat;
+    CHECK(holds(engine.inspect({{"x", {3, 4}}}, 2, ReportFormat::json), "\"time_us\":1750.0"));
+    // No shape is said: the best of the first profile.
+    CHECK(holds(engine.inspect({}, 1, ReportFormat::json), "\"inputs\":{\"x\":[2,4]}"));
+
+    planrt::BenchSettings settings;
+    settings.warm_up = settings.duration = {};
+    settings.least_runs = 4;
+    settings.streams = 2;
+    settings.percentiles = {99.9};
+    const std::string text = engine.bench({}, settings);
+    for (const char* line : {"x:2x4", "2 streams", "Throughput: ", "Latency: min = ", "percentile(99.9%)", "Enqueue Time: ", "H2D Latency: ",
+                             "GPU Compute Time: ", "D2H Latency: ", "Total GPU Compute Time: "})
+        CHECK(holds(text, line));
+    settings.use_cuda_graph = true;
+    settings.data_transfers = false;
+    const std::string json = engine.bench({{"x", {8, 4}}}, settings, ReportFormat::json);
+    CHECK(holds(json, "\"runs\":8") && holds(json, "\"cuda_graph\":true") && holds(json, "\"transfers\":false"));
+    CHECK(holds(json, "\"gpu_compute_time\":{"));
+    settings.concurrency = 3;
+    expect(planrt::ErrorCode::invalid_argument, "a session has them", [&] { (void)engine.bench({}, settings); });
+    settings.use_cuda_graph = false;
+    for (const bool transfers : {false, true}) {
+        settings.data_transfers = transfers;
+        const std::string asked = engine.bench({}, settings, ReportFormat::json);
+        CHECK(holds(asked, "\"runs\":12") && holds(asked, "\"concurrency\":3") && !holds(asked, "enqueue_time"));
+    }
+    settings.concurrency = 0;
+    settings.streams = 5;
+    if (tensorrt.major == 8) expect(planrt::ErrorCode::in_use, "profile", [&] { (void)engine.bench({}, settings); });
+    expect(planrt::ErrorCode::shape, "outside every profile", [&] { (void)engine.bench({{"x", {9, 4}}}, settings); });
+    expect(planrt::ErrorCode::not_found, "\"z\"", [&] { (void)engine.inspect({{"z", {9, 4}}}, 1); });
+}
+
 // Every element type by TensorRT's number, and one that planrt does not hand over.
 void element_types(const Double& tensorrt) {
     using Type = planrt::ElementType;
@@ -318,6 +359,7 @@ void deletion(const Double& tensorrt) {
 int main(int argc, char** argv) {
     on_each(doubles(argc, argv), {
         {"describes", describes},
+        {"measured", measured},
         {"element types", element_types},
         {"bound memory", bound_memory},
         {"order", order},

@@ -64,7 +64,7 @@ expect 1 "No space left" $small --saveEngine=/dev/full
 expect 3 "cannot be written" $small --saveEngine=no/such/folder/a.plan
 expect 2 "--saveEngine" $small
 expect 2 "QuantizeLinear" $small --saveEngine=a.plan --calib=table
-expect 2 "only builds" $small --saveEngine=a.plan --iterations=10
+expect 2 "planrt bench" $small --saveEngine=a.plan --iterations=10
 expect 2 "--nurse" $small --saveEngine=a.plan --nurse
 nothing
 exit $failed

@@ -2,10 +2,11 @@
 
 use super::CpuEngine;
 use super::model::{datum_type, run_type};
-use crate::backend::{Cancellation, Context};
+use crate::backend::{Cancellation, Context, LayerTime};
 use crate::cuda::Stream;
 use crate::engine::{Role, TensorInfo};
 use crate::error::{Code, Error, Result};
+use crate::sync::Mutex;
 use crate::tensor::{ElementType, HostTensor, Shape, converts, copy_elements};
 use std::ffi::c_void;
 use std::ptr::with_exposed_provenance_mut;
@@ -166,6 +167,21 @@ impl CpuContext {
         Err(Error::new(Code::Internal, format!("output {name} came out as {shape}, which is not what tract planned")))
     }
 
+    /// What is bound to each tensor.
+    fn bound_views(&self) -> Result<Vec<HostTensor>> {
+        let mut views = Vec::with_capacity(self.bindings.len());
+        for (tensor, binding) in self.bindings.iter().enumerate() {
+            let info = self.info(tensor);
+            let Some(Binding { address, bytes }) = *binding else {
+                return Err(Error::new(Code::InvalidArgument, format!("no memory is bound to {}", info.quoted())));
+            };
+            let data = with_exposed_provenance_mut(address);
+            let shape = self.shapes[tensor].unwrap_or(info.shape);
+            views.push(HostTensor { tensor, data, size: bytes, element_type: info.element_type, shape });
+        }
+        Ok(views)
+    }
+
     /// Holds a view against the model's tensor with that shape.
     fn check_view(&self, view: &HostTensor, shape: &Shape) -> Result<()> {
         let info = self.info(view.tensor);
@@ -249,19 +265,43 @@ impl Context for CpuContext {
     }
 
     unsafe fn enqueue(&mut self, _stream: Option<&Stream>) -> Result<()> {
-        let mut views = Vec::with_capacity(self.bindings.len());
-        for (tensor, binding) in self.bindings.iter().enumerate() {
-            let info = self.info(tensor);
-            let Some(Binding { address, bytes }) = *binding else {
-                return Err(Error::new(Code::InvalidArgument, format!("no memory is bound to {}", info.quoted())));
-            };
-            let data = with_exposed_provenance_mut(address);
-            let shape = self.shapes[tensor].unwrap_or(info.shape);
-            views.push(HostTensor { tensor, data, size: bytes, element_type: info.element_type, shape });
-        }
+        let views = self.bound_views()?;
         let (inputs, outputs) = views.split_at(self.engine.model.inputs().count());
         // SAFETY: what was bound is valid, by this function's contract.
         unsafe { self.execute(inputs, outputs) }
+    }
+
+    unsafe fn time_layers(&mut self, _stream: Option<&Stream>, runs: usize) -> Result<Vec<LayerTime>> {
+        self.cancellation.take()?;
+        let work = self.arrange()?;
+        let engine = &*self.engine;
+        let plan = engine.plans.get(&engine.model, &work.shapes)?;
+        engine.require_memory(&plan, &work.shapes, 1)?;
+        let views = self.bound_views()?;
+        let times = Mutex::new(Vec::new());
+        // Item after item, each on all threads: side by side the layers of one would wait for those of another. The first run
+        // of all touches memory that is new.
+        for run in 0..=runs {
+            for item in 0..work.runs {
+                let value = |(view, shape): (&HostTensor, &Shape)| {
+                    self.check_view(view, &view.shape)?;
+                    // SAFETY: what was bound is valid, by this function's contract; its size was held against the shape.
+                    unsafe { read(view, self.info(view.tensor).element_type, item, shape) }
+                };
+                let inputs = views.iter().zip(&work.shapes).map(value).collect::<Result<TVec<_>>>()?;
+                let tell = |name: &str, kind: &str, time| {
+                    if run > 0 {
+                        times.lock().push((name.to_owned(), Some(kind.to_owned()), time));
+                    }
+                };
+                engine
+                    .threads
+                    .map(vec![inputs], |inputs| plan.run_and_tell(&engine.model, inputs, &self.cancellation, tell))?;
+            }
+        }
+        self.cancellation.take()?;
+        let times = std::mem::take(&mut *times.lock());
+        Ok(LayerTime::mean(times, runs))
     }
 
     unsafe fn run(&mut self, inputs: &[HostTensor], outputs: &[HostTensor]) -> Result<()> {

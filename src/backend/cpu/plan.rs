@@ -16,6 +16,7 @@ use once_cell::sync::OnceCell;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::bail;
 use tract_onnx::tract_hir::tract_core::model::memory::eval_tmp_memory_usage;
@@ -55,6 +56,17 @@ impl Plan {
     /// Runs on the calling thread, with whatever executor is in scope. The cancellation is looked at before each node,
     /// and left to the caller to take.
     pub fn run(&self, model: &Model, inputs: TVec<TValue>, cancellation: &Cancellation) -> Result<Vec<TValue>> {
+        self.run_and_tell(model, inputs, cancellation, |_, _, _| {})
+    }
+
+    /// The same, and tells after each node its name, its operator and how long it took.
+    pub fn run_and_tell(
+        &self,
+        model: &Model,
+        inputs: TVec<TValue>,
+        cancellation: &Cancellation,
+        mut tell: impl FnMut(&str, &str, Duration),
+    ) -> Result<Vec<TValue>> {
         let current = Cell::new(0);
         guard(
             || {
@@ -66,10 +78,13 @@ impl Plan {
                     if reserve::was_used() {
                         bail!("the reserve was used before node \"{}\"", node.name);
                     }
-                    match softmax::takes(node, &inputs) {
+                    let begun = Instant::now();
+                    let outputs = match softmax::takes(node, &inputs) {
                         true => softmax::eval(node, inputs),
                         false => eval(context, state, node, inputs),
-                    }
+                    };
+                    tell(&node.name, &node.op.name(), begun.elapsed());
+                    outputs
                 })?;
                 // tract has shapes as a type of its own where the model has int64, and ways to store what is uniform.
                 let declared = |(value, output): (TValue, &TensorInfo)| {

@@ -4,7 +4,7 @@ use super::diagnostics::{failed, gather, told_afterwards};
 use super::engine::{Engine, shape};
 use super::profiles::Held;
 use super::transfer::Staging;
-use crate::backend::{self, Cancellation};
+use crate::backend::{self, Cancellation, LayerTime};
 use crate::cuda::{Device, Event, Stream, StreamId, locate};
 use crate::engine::{Description, MemoryKind, Role, too_small};
 use crate::error::{Code, Error, Result};
@@ -12,7 +12,7 @@ use crate::tensor::{HostTensor, Shape};
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-use tensorrt_sys::{Dims, ExecutionContextAllocationStrategy};
+use tensorrt_sys::{Dims, ExecutionContextAllocationStrategy, Profiler};
 
 pub struct Context {
     context: ManuallyDrop<tensorrt_sys::Context>,
@@ -455,6 +455,24 @@ impl backend::Context for Context {
             self.bound_told = true;
         }
         self.enqueue_on(Some(stream))
+    }
+
+    unsafe fn time_layers(&mut self, stream: Option<&Stream>, runs: usize) -> Result<Vec<LayerTime>> {
+        let _current = self.device.make_current()?;
+        let enqueue = |context: &mut Self| {
+            // SAFETY: as the caller says.
+            unsafe { backend::Context::enqueue(context, stream) }?;
+            stream.map_or(Ok(()), Stream::synchronize)
+        };
+        // What the first run with these shapes does beside is none of the layers' time.
+        enqueue(self)?;
+        let profiler = Profiler::new();
+        self.context.set_profiler(Some(&profiler));
+        let outcome = (0..runs).try_for_each(|_| enqueue(self));
+        self.context.set_profiler(None);
+        outcome?;
+        let times = profiler.take().into_iter().map(|(layer, time)| (layer, None, time));
+        Ok(LayerTime::mean(times, runs))
     }
 
     unsafe fn run(&mut self, inputs: &[HostTensor], outputs: &[HostTensor]) -> Result<()> {

@@ -22,6 +22,7 @@ pub use plugins::probe as probe_plugins;
 
 use super::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::backend;
+use crate::cuda::Device;
 use crate::engine::{Description, Statistic};
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
@@ -69,6 +70,10 @@ pub enum WeightBudget {
 impl backend::Engine for Engine {
     fn description(&self) -> &Description {
         self.description()
+    }
+
+    fn device(&self) -> Option<&Arc<Device>> {
+        Some(self.library().device())
     }
 
     fn log(&self) -> Option<&Arc<Log>> {

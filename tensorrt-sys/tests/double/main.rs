@@ -11,10 +11,11 @@ use double::{Double, doubles};
 use std::ffi::{CStr, c_void};
 use std::ptr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tensorrt_sys::{
     DataType, Dims, EngineCapability, EngineStat, EngineValidity, ExecutionContextAllocationStrategy, Flavor,
     Generation, HardwareCompatibilityLevel, LayerInformationFormat, Library, Logger, OptProfileSelector, PluginLibrary,
-    ProfilingVerbosity, Severity, ShapeInference, TensorFormat, TensorIoMode, TensorLocation,
+    Profiler, ProfilingVerbosity, Severity, ShapeInference, TensorFormat, TensorIoMode, TensorLocation,
 };
 
 const PLAN: &[u8] = b"bytes before it\0double-plan
@@ -276,10 +277,11 @@ fn context_methods(double: &Double, runtime: &tensorrt_sys::Runtime) {
         double.expect_optional("IExecutionContext::setAuxStreams(2, 0x7200, 0x7300)", (), || {
             context.set_aux_streams(&mut [address(0x7200), address(0x7300)])
         });
-        double.expect("IExecutionContext::setProfiler(0x7400)", (), || {
-            context.set_profiler(address(0x7400));
-        });
+        let profiler = Profiler::new();
+        double.expect("IExecutionContext::setProfiler(true)", (), || context.set_profiler(Some(&profiler)));
         double.expect("IExecutionContext::enqueueV3(0x7500)", true, || context.enqueue_v3(address(0x7500)));
+        assert_eq!(profiler.take()[0], ("layer 0".to_owned(), Duration::from_micros(250)));
+        double.expect("IExecutionContext::setProfiler(false)", (), || context.set_profiler(None));
     }
     double.expect("IExecutionContext::setEnqueueEmitsProfile(true)", (), || {
         context.set_enqueue_emits_profile(true);
