@@ -37,6 +37,7 @@ NULLABLE = {
     ("planrt_segmenter_submit", 3),  # options
     ("planrt_segmenter_estimate", 2),  # options
     ("planrt_segmenter_estimate", 4),  # the least, not asked for
+    ("planrt_bench", 3),  # settings
     ("planrt_doctor", 0),  # options
     ("planrt_doctor", 1),  # model
     ("planrt_doctor", 3),  # usable, not asked for
@@ -55,6 +56,9 @@ SPECIMENS = {
     "planrt_buffer *": "buffer",
     "planrt_tensor_info *": "&info",
     "planrt_profile_shape *": "&profile_shape",
+    "planrt_input_shape *": "&input_shape",
+    "planrt_bench_settings *": "NULL",
+    "planrt_report_format": "PLANRT_REPORT_TEXT",
     "planrt_session_options *": "session_options",
     "planrt_session *": "session",
     "planrt_request *": "request",
@@ -72,6 +76,7 @@ SPECIMENS = {
     "planrt_precision": "PLANRT_PRECISION_TF32",
     "planrt_build_features": "PLANRT_BUILD_REFITTABLE",
     "planrt_hardware_compatibility": "PLANRT_HARDWARE_SAME",
+    "planrt_tactics": "PLANRT_TACTICS_CUDNN",
     "planrt_instance_normalization": "PLANRT_INSTANCE_NORMALIZATION_DEFAULT",
     "planrt_engine * *": "(const planrt_engine *const *)&engine",
     "planrt_log_callback": "NULL",
@@ -111,6 +116,7 @@ int main(void) {{
     planrt_context *context = new_context(engine);
     planrt_tensor_info info = {{0}};
     planrt_profile_shape profile_shape = {{0}};
+    planrt_input_shape input_shape = {{.struct_size = sizeof input_shape, .name = "image", .rank = 5, .shape = {{1, 1, 8, 8, 8}}}};
     info.struct_size = sizeof info, profile_shape.struct_size = sizeof profile_shape;
     static float image[IMAGE];
     planrt_tensor tensor = small_image(image, 1);
