@@ -34,6 +34,7 @@ mod panic;
 mod process;
 mod quote;
 mod runtime;
+pub mod scan;
 mod schedule;
 pub mod segment;
 mod shared_library;

@@ -1,7 +1,7 @@
 //! From an ONNX model to a plan, with whichever TensorRT is found.
 
 mod decompose;
-mod file;
+pub mod file;
 mod network;
 mod onnx;
 mod profiles;

@@ -32,6 +32,7 @@ SECTIONS = {
     "request": "Requests",
     "session": "Sessions",
     "volume": "Volumes",
+    "scan": "Scans in files",
     "segmenter": "Segmenters",
     "measure": "Layers and speed",
     "doctor": "The doctor",

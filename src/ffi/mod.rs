@@ -20,6 +20,7 @@ mod log;
 mod measure;
 mod request;
 mod runtime;
+mod scan;
 mod segmenter;
 mod session;
 mod stream;

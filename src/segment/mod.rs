@@ -19,7 +19,7 @@ mod result;
 mod segmenter;
 mod stream;
 #[cfg(test)]
-mod test_folder;
+pub mod test_folder;
 
 pub use job::{Job, Order, Treatment, Volume};
 pub use labels::LabelMap;
