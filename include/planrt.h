@@ -2402,6 +2402,95 @@ typedef struct planrt_label_map {
   int64_t strides_bytes[3];
 } planrt_label_map;
 
+/* ---- Scans in files ------------------------------------------------------------------------------------------------ */
+
+/**
+ * A scan that was read from a file: its voxels and where they lie. Any thread may use it, several at once.
+ */
+typedef struct planrt_scan planrt_scan;
+
+/**
+ * Reads a NIfTI-1 file, `.nii` or `.nii.gz`, which is told by its content. A fourth dimension is channels. Where the file has an
+ * sform, that says how it lies, else its qform. Voxels of 64 bits, and uint32, become float32. `*scan_out` is the caller's, for
+ * `planrt_scan_delete`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_NOT_FOUND` and `_IO` for files that are not there or not readable; `_INVALID_ARGUMENT` for what is no
+ * such file, damaged or truncated; `_UNSUPPORTED` for colours and complex numbers; `_OUT_OF_MEMORY`.
+ *
+ * Requires: `path` is a string, `scan_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_scan_read_file(const char *path,
+                                           struct planrt_scan **scan_out);
+
+/**
+ * Makes one scan of the channels of several, in their order, as CT and PET in a file each; they have to lie on one grid. Of
+ * different types they become float32. `*scan_out` is the caller's, for `planrt_scan_delete`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_SHAPE` and `_INVALID_ARGUMENT` for scans of different grids, `_OUT_OF_MEMORY`.
+ *
+ * Requires: `scans` is readable for `scan_count` handles that are alive, `scan_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_scan_join(const struct planrt_scan *const *scans,
+                                      size_t scan_count,
+                                      struct planrt_scan **scan_out);
+
+/**
+ * The scan as a segmenter takes it; what it points to lives as long as the scan. Any thread.
+ *
+ * Requires: `scan` is alive, `volume_out` writable, its `struct_size` set.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_scan_get_volume(const struct planrt_scan *scan,
+                                            struct planrt_volume *volume_out);
+
+/**
+ * What a person should know of the file beside its content, as that its sform and its qform disagree; "" where there is nothing.
+ * It lives as long as the scan. Any thread.
+ *
+ * Requires: `scan` is null or alive.
+ */
+const char *planrt_scan_get_note(const struct planrt_scan *scan);
+
+/**
+ * Writes labels as a NIfTI-1 file that lies where the scan lies: sform and qform are the scan's own. Compressed where the path
+ * ends in `.gz`. The file is there whole, or not at all. `labels` are without gaps, x fastest, of the type `PLANRT_UINT8` or
+ * `PLANRT_UINT16`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_IO`; `_BUFFER_TOO_SMALL` for labels of another grid; `_INVALID_ARGUMENT` for another type.
+ *
+ * Requires: `scan` is alive, `path` a string, `labels` readable for `labels_bytes`.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_scan_write_labels(const struct planrt_scan *scan,
+                                              const char *path,
+                                              const void *labels,
+                                              size_t labels_bytes,
+                                              planrt_element_type label_type);
+
+/**
+ * Writes a PNG file with the scan in grey and labels over it in colour: three planes through the middle of what is labelled,
+ * axial, coronal and sagittal, the patient's right at the left. Labels as for `planrt_scan_write_labels`. Any thread.
+ *
+ * Errors: as for `planrt_scan_write_labels`.
+ *
+ * Requires: `scan` is alive, `path` a string, `labels` readable for `labels_bytes`.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_scan_write_overlay(const struct planrt_scan *scan,
+                                               const char *path,
+                                               const void *labels,
+                                               size_t labels_bytes,
+                                               planrt_element_type label_type);
+
+/**
+ * Frees a scan. Null is accepted.
+ *
+ * Requires: `scan` is null, or alive, deleted once and in no use.
+ */
+void planrt_scan_delete(struct planrt_scan *scan);
+
 /* ---- Segmenters ---------------------------------------------------------------------------------------------------- */
 
 /**
