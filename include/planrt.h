@@ -2620,6 +2620,16 @@ struct planrt_error *planrt_segmenter_options_set_mirrored(struct planrt_segment
                                                            bool x);
 
 /**
+ * Of an nnU-Net's configurations the one that the models of its folder are, as "3d_fullres"; null, the default, for the one in the
+ * folder's name, else 3d_fullres, else the only one for volumes.
+ *
+ * Requires: `options` is alive, `name` null or a string.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_options_set_configuration(struct planrt_segmenter_options *options,
+                                                                const char *name);
+
+/**
  * Makes a segmenter over the engines of a model, one for each of its folds, whose results are averaged. `recipe_json` says what
  * is done to a volume before, in and after the network, as a `recipe.json` in a model's folder does. `options` may be null for
  * the defaults and is copied. `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
@@ -2640,6 +2650,10 @@ struct planrt_error *planrt_segmenter_new(const struct planrt_engine *const *eng
 
 /**
  * Makes a segmenter of a model's folder: its description and its models, one for each fold. Any thread.
+ *
+ * The description is a `recipe.json`, nnU-Net's `plans.json` and `dataset.json`, or a MONAI bundle's `inference.json`; what is not
+ * known in them is an error with its name. Models are `fold_0.onnx` and so on, `fold_0/model.onnx` and so on, or the only one
+ * in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU.
  *
  * Errors: as for `planrt_segmenter_new`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and files; and those of
  * `planrt_engine_load_file`.

@@ -1887,6 +1887,7 @@ private:
 struct SegmenterOptions {
     std::optional<double> overlap;                ///< of a tile with its neighbour, 0 to below 1
     std::optional<std::array<bool, 3>> mirrored;  ///< axes of the model's grid that tiles are mirrored over
+    std::optional<std::string> configuration;     ///< of an nnU-Net's folder the one that its models are, as "3d_fullres"
     std::optional<int32_t> threads;               ///< for what is not the network; 0: one a core
     std::optional<SessionOptions> session;        ///< of the sessions that run the tiles
 };
@@ -2003,6 +2004,9 @@ private:
         if (options.mirrored) {
             const auto [z, y, x] = *options.mirrored;
             detail::check(planrt_segmenter_options_set_mirrored(raw, z, y, x));
+        }
+        if (options.configuration) {
+            detail::check(planrt_segmenter_options_set_configuration(raw, detail::c_string(*options.configuration)));
         }
         if (options.threads) {
             detail::check(planrt_segmenter_options_set_threads(raw, *options.threads));

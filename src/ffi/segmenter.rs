@@ -180,6 +180,22 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_mirrored(
     })
 }
 
+/// Of an nnU-Net's configurations the one that the models of its folder are, as "3d_fullres"; null, the default, for the one in the
+/// folder's name, else 3d_fullres, else the only one for volumes.
+///
+/// Requires: `options` is alive, `name` null or a string.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_set_configuration(
+    options: *mut planrt_segmenter_options,
+    name: *const c_char,
+) -> *mut planrt_error {
+    export!(options; name: Option<&str> => {
+        options.lock().description.configuration = name.map(str::to_owned);
+        Ok(())
+    })
+}
+
 fn options_or_default(options: Option<Ref<'_, planrt_segmenter_options>>) -> Options {
     options.map(|options| options.lock().clone()).unwrap_or_default()
 }
@@ -228,6 +244,10 @@ pub unsafe extern "C" fn planrt_segmenter_new(
 
 /// Makes a segmenter of a model's folder: its description and its models, one for each fold. Any thread.
 ///
+/// The description is a `recipe.json`, nnU-Net's `plans.json` and `dataset.json`, or a MONAI bundle's `inference.json`; what is not
+/// known in them is an error with its name. Models are `fold_0.onnx` and so on, `fold_0/model.onnx` and so on, or the only one
+/// in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU.
+///
 /// Errors: as for `planrt_segmenter_new`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and files; and those of
 /// `planrt_engine_load_file`.
 ///
@@ -245,7 +265,8 @@ pub unsafe extern "C" fn planrt_segmenter_load(
         options: Option<Ref<'_, planrt_segmenter_options>>,
         segmenter_out: Out<_>
     => {
-        let options = options_or_default(options);
+        let mut options = options_or_default(options);
+        options.description.prefers_plans = runtime.device().is_ok();
         let (recipe, models) = segment::description::read(folder, &options.description)?;
         let load = |model: &std::path::PathBuf| runtime.load_file(model, &EngineOptions::default());
         let engines = models.iter().map(load).collect::<Result<Vec<_>>>()?;

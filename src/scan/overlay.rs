@@ -323,7 +323,7 @@ mod tests {
         let mut scan = nifti::tests::scan_of_zeros([20, 20, 20]);
         scan.grid.direction = direction;
         let mut labels = vec![0; 8000];
-        for place in 0..8000 {
+        for (place, label) in labels.iter_mut().enumerate() {
             let index = [place % 20, place / 20 % 20, place / 400];
             // Where it lies for the patient: to the left, to posterior, to superior.
             let lps: [f64; 3] = std::array::from_fn(|row| {
@@ -331,7 +331,7 @@ mod tests {
             });
             let [l, p, s] = lps.map(|value| value.round() as usize);
             scan.voxels[place] = if l >= 10 { 100 } else { 0 };
-            labels[place] = u8::from(l >= 10 && p < 10) + 2 * u8::from(p >= 10 && s >= 10);
+            *label = u8::from(l >= 10 && p < 10) + 2 * u8::from(p >= 10 && s >= 10);
         }
         (scan, labels)
     }
