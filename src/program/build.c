@@ -343,8 +343,7 @@ static bool progress(void *user_data, const char *phase, const char *parent, int
     return !interrupted;
 }
 
-/* Whether a file can be made there, before minutes are spent on what would be in it. */
-static bool can_write(const char *path) {
+bool can_write(const char *path) {
     if (access(path, F_OK) == 0) return access(path, W_OK) == 0;
     char *copy = strdup(path);
     const bool can = copy && access(dirname(copy), W_OK | X_OK) == 0;

@@ -1,5 +1,5 @@
 /* planrt: what the library finds on this machine, and whether a model will run here; plans are built in build.c, models measured
- * in measure.c. */
+ * in measure.c, scans segmented in segment.c. */
 
 #include "program.h"
 
@@ -14,6 +14,7 @@ static const char usage[] =
     "       planrt build --onnx=MODEL --saveEngine=PLAN [OPTION]...     (planrt build --help)\n"
     "       planrt inspect MODEL [OPTION]...                            (planrt inspect --help)\n"
     "       planrt bench MODEL [OPTION]...                              (planrt bench --help)\n"
+    "       planrt segment MODEL SCAN... --out MASK [OPTION]...         (planrt segment --help)\n"
     "       planrt --version\n"
     "\n"
     "planrt doctor says which CUDA driver, GPUs, TensorRT and plugins it finds, and what is in MODEL (a TensorRT plan,\n"
@@ -122,6 +123,7 @@ int main(int count, char **arguments) {
     if (strcmp(command, "build") == 0) return build(count - 2, arguments + 2);
     if (strcmp(command, "inspect") == 0) return inspect(count - 2, arguments + 2);
     if (strcmp(command, "bench") == 0) return bench(count - 2, arguments + 2);
+    if (strcmp(command, "segment") == 0) return segment(count - 2, arguments + 2);
     if (strcmp(command, "doctor") != 0) return wrong_usage("unknown command", *command ? command : "(none)");
 
     planrt_runtime_options *options = NULL;

@@ -36,12 +36,16 @@ bool next_shape(const char **list, char name[NAME], int32_t *rank, int64_t exten
 /* "4096", "1.5G": MiB unless a letter says otherwise. */
 bool parse_bytes(const char *text, size_t *bytes);
 
+/* Whether a file can be made there, before minutes are spent on what would be in it; errno says why not. */
+bool can_write(const char *path);
+
 /* A planrt_log_callback that writes to the standard error. */
 void log_line(void *user_data, planrt_log_level level, const char *message);
 
-/* planrt build, inspect and bench, with the arguments that follow. */
+/* planrt build, inspect, bench and segment, with the arguments that follow. */
 int build(int count, char **arguments);
 int inspect(int count, char **arguments);
 int bench(int count, char **arguments);
+int segment(int count, char **arguments);
 
 #endif
