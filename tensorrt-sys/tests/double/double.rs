@@ -165,7 +165,10 @@ impl Double {
                 continue;
             }
             // TensorRT calls these; their own tests look at them.
-            if !["ILogger", "IProfiler", "IVersionedInterface", "IProgressMonitor"].iter().any(|own| name.starts_with(own)) {
+            if !["ILogger", "IProfiler", "IVersionedInterface", "IProgressMonitor"]
+                .iter()
+                .any(|own| name.starts_with(own))
+            {
                 assert!(seen.contains(&name), "{version}: {name} was not called");
             }
         }
