@@ -2402,6 +2402,47 @@ typedef struct planrt_label_map {
   int64_t strides_bytes[3];
 } planrt_label_map;
 
+/**
+ * Memory of the application's for what labels are decided by: a value for each channel of the model and each voxel of the scan.
+ * Fill it with zeros first, then set `struct_size` to `sizeof(planrt_score_map)`, `data`, `size_bytes` and `element_type`.
+ */
+typedef struct planrt_score_map {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Host memory, which need not be aligned.
+   */
+  void *data;
+  /**
+   * Bytes behind `data`: all values lie within.
+   */
+  size_t size_bytes;
+  /**
+   * Bytes from `data` to voxel (0, 0, 0) of channel 0: not 0 where a stride is negative.
+   */
+  size_t first_voxel_bytes;
+  /**
+   * `PLANRT_FLOAT32` or `PLANRT_FLOAT16`.
+   */
+  planrt_element_type element_type;
+  /**
+   * `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+   */
+  planrt_memory_kind memory_kind;
+  /**
+   * Bytes from one channel, one z, one y and one x to the next; all 0 where values lie without gaps, x fastest and channels
+   * slowest.
+   */
+  int64_t strides_bytes[4];
+  /**
+   * 0: what the network gives, blended and resampled, before any activation. 1: probabilities, by the activation that the
+   * recipe has, or by a softmax where it has none and takes the largest channel.
+   */
+  int32_t probabilities;
+} planrt_score_map;
+
 /* ---- Scans in files ------------------------------------------------------------------------------------------------ */
 
 /**
@@ -2551,6 +2592,10 @@ typedef struct planrt_segmentation_options {
    */
   int32_t any_direction_allowed;
   /**
+   * Null, or memory for what the labels are decided by; it is the segmentation's as the label map's is.
+   */
+  const struct planrt_score_map *scores;
+  /**
    * Null, or what is called as tiles are done.
    */
   planrt_segmentation_progress progress;
@@ -2647,6 +2692,24 @@ struct planrt_error *planrt_segmenter_new(const struct planrt_engine *const *eng
                                           const char *recipe_json,
                                           const struct planrt_segmenter_options *options,
                                           struct planrt_segmenter **segmenter_out);
+
+/**
+ * The same over sessions of the application's own, one for each fold, which run single requests beside the tiles: both share
+ * batches, priorities and statistics. A session over several devices runs the tiles on all of them. Sessions are best made
+ * with `PLANRT_WHEN_FULL_BLOCK`: else a volume fails where a queue is full. Where one is deleted, volumes under way end with
+ * `PLANRT_ERROR_SHUT_DOWN`.
+ *
+ * Errors: as for `planrt_segmenter_new`.
+ *
+ * Requires: `sessions` is readable for `session_count` handles that are alive, `recipe_json` a string, `options` null or alive,
+ * `segmenter_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_new_over_sessions(const struct planrt_session *const *sessions,
+                                                        size_t session_count,
+                                                        const char *recipe_json,
+                                                        const struct planrt_segmenter_options *options,
+                                                        struct planrt_segmenter **segmenter_out);
 
 /**
  * Makes a segmenter of a model's folder: its description and its models, one for each fold. Any thread.
@@ -2766,6 +2829,18 @@ PLANRT_WARN_UNUSED
 struct planrt_error *planrt_segmentation_get_progress(const struct planrt_segmentation *segmentation,
                                                       int64_t *done_out,
                                                       int64_t *count_out);
+
+/**
+ * How much of the scan has a label, in millilitres: its voxels times their size. 0 for a label that no voxel has. Any thread.
+ *
+ * Errors: the segmentation's own, if it failed; `PLANRT_ERROR_IN_USE` while it is not answered.
+ *
+ * Requires: `segmentation` is alive, `volume_ml_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmentation_get_label_volume(const struct planrt_segmentation *segmentation,
+                                                          int32_t label,
+                                                          double *volume_ml_out);
 
 /**
  * Gives the segmentation up: it is answered with `PLANRT_ERROR_CANCELLED` as soon as the tiles that run have ended. One that is

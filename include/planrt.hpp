@@ -1757,6 +1757,46 @@ struct LabelMap {
     }
 };
 
+/// Host memory for what labels are decided by, a value for each channel and voxel of the scan, which it does not own. A value.
+struct ScoreMap {
+    void* data = nullptr;
+    size_t size_bytes = 0;
+    ElementType element_type = ElementType::float32;  ///< or float16
+    std::array<int64_t, 4> strides_bytes{};           ///< of channels, z, y and x; all 0 where values lie without gaps
+    size_t first_voxel_bytes = 0;                     ///< not 0 where a stride is negative
+    MemoryKind memory_kind = MemoryKind::host;
+    bool probabilities = false;  ///< and not what the network gives, before any activation
+
+    /// Values without gaps, x fastest and channels slowest, in a container that outlives the segmentation.
+    template <class Container, detail::IfWritable<Container> = 0>
+    [[nodiscard]] static ScoreMap of(Container&& values, bool probabilities = false) {
+        using Element = detail::ElementOf<Container>;
+        ScoreMap map;
+        map.data = std::data(values);
+        map.size_bytes = std::size(values) * sizeof(Element);
+        map.element_type = element_type_of<Element>;
+        map.probabilities = probabilities;
+        return map;
+    }
+    /// A temporary container's values would be seen by nobody.
+    template <class Container, detail::IfTemporary<Container> = 0>
+    static ScoreMap of(Container&& values, bool probabilities = false) = delete;
+
+    /// For calls of planrt.h.
+    [[nodiscard]] planrt_score_map get() const noexcept {
+        planrt_score_map map{};
+        map.struct_size = sizeof map;
+        map.data = data;
+        map.size_bytes = size_bytes;
+        map.first_voxel_bytes = first_voxel_bytes;
+        map.element_type = static_cast<planrt_element_type>(element_type);
+        map.memory_kind = static_cast<planrt_memory_kind>(memory_kind);
+        std::copy(strides_bytes.begin(), strides_bytes.end(), map.strides_bytes);
+        map.probabilities = probabilities ? 1 : 0;
+        return map;
+    }
+};
+
 /// How many tiles of a volume are done, and how many there are; false cancels the segmentation, as does what it throws. It must
 /// not destroy its Segmentation.
 using SegmentationProgress = std::function<bool(int64_t done, int64_t count)>;
@@ -1769,6 +1809,7 @@ struct SegmentationOptions {
     bool nan_allowed = false;            ///< whether the network may give what is no number
     bool any_direction_allowed = false;  ///< whether the volume's directions need not be orthonormal
     std::optional<size_t> memory_budget_bytes;  ///< of host memory that planrt takes beside the application's own
+    std::optional<ScoreMap> scores;             ///< for what the labels are decided by, too
     SegmentationProgress progress;
     RequestCallback callback;       ///< for submit(): as a Request's
     std::function<void()> release;  ///< for submit(): as a Request's
@@ -1851,6 +1892,13 @@ public:
         return progress;
     }
 
+    /// How much of the scan has a label, in millilitres, once it is answered.
+    [[nodiscard]] double label_volume_ml(int32_t label) const {
+        double volume_ml = 0;
+        detail::check(planrt_segmentation_get_label_volume(get(), label, &volume_ml));
+        return volume_ml;
+    }
+
     /// Gives it up. It is answered all the same, when the tiles that run have ended.
     void cancel() const noexcept { planrt_segmentation_cancel(get()); }
 
@@ -1914,6 +1962,10 @@ public:
     Segmenter(const std::vector<const Engine*>& folds, const std::string& recipe_json, const SegmenterOptions& options = {})
         : Handle(detail::Adopt{}, create(folds, recipe_json, options)) {}
 
+    /// Sessions of the application's own, one for each fold, which run its requests beside the tiles.
+    Segmenter(const std::vector<const Session*>& folds, const std::string& recipe_json, const SegmenterOptions& options = {})
+        : Handle(detail::Adopt{}, create(folds, recipe_json, options)) {}
+
     /// Returns when the labels are written; throws what it failed with. Options with a callback or a release are for submit().
     void run(const Volume& volume, const LabelMap& labels, const SegmentationOptions& options = {}) const {
         if (options.callback || options.release) {
@@ -1922,7 +1974,8 @@ public:
         }
         const planrt_volume c_volume = volume.get();
         const planrt_label_map c_labels = labels.get();
-        planrt_segmentation_options c_options = get_options(options);
+        const planrt_score_map c_scores = options.scores.value_or(ScoreMap()).get();
+        planrt_segmentation_options c_options = get_options(options, &c_scores);
         detail::SegmentationCalls calls{options.progress, nullptr};
         if (options.progress) {
             c_options.progress = &detail::SegmentationCalls::forward_progress;
@@ -1946,7 +1999,8 @@ public:
         segmentation.calls_ = make_calls(options);
         const planrt_volume c_volume = volume.get();
         const planrt_label_map c_labels = labels.get();
-        planrt_segmentation_options c_options = get_options(options);
+        const planrt_score_map c_scores = options.scores.value_or(ScoreMap()).get();
+        planrt_segmentation_options c_options = get_options(options, &c_scores);
         auto calls = std::make_unique<detail::SegmentationCalls>();
         calls->progress = std::move(options.progress);
         calls->calls = segmentation.calls_;
@@ -1965,7 +2019,8 @@ public:
     /// The host memory that a volume takes, told before it is segmented; its data may be null.
     [[nodiscard]] SegmentationMemory estimate(const Volume& volume, const SegmentationOptions& options = {}) const {
         const planrt_volume c_volume = volume.get();
-        const planrt_segmentation_options c_options = get_options(options);
+        const planrt_score_map c_scores = options.scores.value_or(ScoreMap()).get();
+        const planrt_segmentation_options c_options = get_options(options, &c_scores);
         SegmentationMemory memory{};
         detail::check(planrt_segmenter_estimate(get(), &c_volume, &c_options, &memory.bytes, &memory.least_bytes));
         return memory;
@@ -1994,6 +2049,18 @@ private:
         return segmenter;
     }
 
+    static planrt_segmenter* create(const std::vector<const Session*>& folds, const std::string& recipe_json,
+                                    const SegmenterOptions& options) {
+        std::vector<const planrt_session*> handles;
+        for (const Session* fold : folds) {
+            handles.push_back(fold != nullptr ? fold->get() : nullptr);
+        }
+        planrt_segmenter* segmenter = nullptr;
+        detail::check(planrt_segmenter_new_over_sessions(handles.data(), handles.size(), detail::c_string(recipe_json),
+                                                         make_options(options).get(), &segmenter));
+        return segmenter;
+    }
+
     static OptionsHandle make_options(const SegmenterOptions& options) {
         planrt_segmenter_options* raw = nullptr;
         detail::check(planrt_segmenter_options_new(&raw));
@@ -2018,7 +2085,9 @@ private:
         return handle;
     }
 
-    static planrt_segmentation_options get_options(const SegmentationOptions& options) noexcept {
+    /// `scores` are those of the options.
+    static planrt_segmentation_options get_options(const SegmentationOptions& options,
+                                                   const planrt_score_map* scores) noexcept {
         planrt_segmentation_options c_options{};
         c_options.struct_size = sizeof c_options;
         c_options.priority = options.priority;
@@ -2030,6 +2099,7 @@ private:
         c_options.nan_allowed = options.nan_allowed ? 1 : 0;
         c_options.any_direction_allowed = options.any_direction_allowed ? 1 : 0;
         c_options.memory_budget_bytes = options.memory_budget_bytes.value_or(0);
+        c_options.scores = options.scores ? scores : nullptr;
         return c_options;
     }
 

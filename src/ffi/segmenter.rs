@@ -6,9 +6,9 @@ use super::error::{lend, planrt_error};
 use super::handle::{Handle, opaque};
 use super::request::{planrt_request_callback, timeout};
 use super::runtime::planrt_runtime;
-use super::session::planrt_session_options;
+use super::session::{planrt_session, planrt_session_options};
 use super::structs::{Extensible, Struct};
-use super::volume::{Labels, Scan, planrt_label_map, planrt_volume};
+use super::volume::{Labels, Scan, ScoresAsked, flag, planrt_label_map, planrt_score_map, planrt_volume};
 use super::{delete, export};
 use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
@@ -68,6 +68,8 @@ pub struct planrt_segmentation_options {
     pub memory_budget_bytes: usize,
     /// 0: a volume whose directions are not orthonormal is refused. 1: the closest that are count instead.
     pub any_direction_allowed: i32,
+    /// Null, or memory for what the labels are decided by; it is the segmentation's as the label map's is.
+    pub scores: *const planrt_score_map,
     /// Null, or what is called as tiles are done.
     pub progress: planrt_segmentation_progress,
     /// Null, or what is called when the segmentation is answered, as for a request.
@@ -78,7 +80,7 @@ pub struct planrt_segmentation_options {
 
 // SAFETY: repr(C), the size first, and no field for which zero is not a value.
 unsafe impl Extensible for planrt_segmentation_options {
-    const FIRST_SIZE: usize = 64;
+    const FIRST_SIZE: usize = 72;
     const NAME: &'static str = "planrt_segmentation_options";
 }
 const _: () = assert!(size_of::<planrt_segmentation_options>() == planrt_segmentation_options::FIRST_SIZE);
@@ -242,6 +244,40 @@ pub unsafe extern "C" fn planrt_segmenter_new(
     })
 }
 
+/// The same over sessions of the application's own, one for each fold, which run single requests beside the tiles: both share
+/// batches, priorities and statistics. A session over several devices runs the tiles on all of them. Sessions are best made
+/// with `PLANRT_WHEN_FULL_BLOCK`: else a volume fails where a queue is full. Where one is deleted, volumes under way end with
+/// `PLANRT_ERROR_SHUT_DOWN`.
+///
+/// Errors: as for `planrt_segmenter_new`.
+///
+/// Requires: `sessions` is readable for `session_count` handles that are alive, `recipe_json` a string, `options` null or alive,
+/// `segmenter_out` writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_new_over_sessions(
+    sessions: *const *const planrt_session,
+    session_count: usize,
+    recipe_json: *const c_char,
+    options: *const planrt_segmenter_options,
+    segmenter_out: *mut *mut planrt_segmenter,
+) -> *mut planrt_error {
+    export!(;
+        sessions[session_count]: Vec<Ref<'_, planrt_session>>,
+        recipe_json: &str,
+        options: Option<Ref<'_, planrt_segmenter_options>>,
+        segmenter_out: Out<_>
+    => {
+        let sessions: Vec<_> = sessions.iter().map(|session| session.get().session().clone()).collect();
+        let recipe = recipe_json::parse(recipe_json, "recipe_json")?;
+        let options = options_or_default(options);
+        let segmenter = with_room(|| Segmenter::over_sessions(&sessions, recipe, &options))?;
+        let logs = sessions.iter().filter_map(|session| session.engine().log());
+        segmenter_out.give(Handle::logging(segmenter, logs));
+        Ok(())
+    })
+}
+
 /// Makes a segmenter of a model's folder: its description and its models, one for each fold. Any thread.
 ///
 /// The description is a `recipe.json`, nnU-Net's `plans.json` and `dataset.json`, or a MONAI bundle's `inference.json`; what is not
@@ -302,15 +338,8 @@ impl User {
 #[derive(Default)]
 struct Treated {
     any_direction: bool,
+    scores: Option<ScoresAsked>,
     treatment: Treatment,
-}
-
-fn flag(given: i32, name: &str) -> Result<bool> {
-    match given {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(Error::new(Code::InvalidArgument, format!("{name} is {other}; it is 0 or 1"))),
-    }
 }
 
 impl<'call> Argument<'call, *const planrt_segmentation_options> for Treated {
@@ -346,7 +375,9 @@ impl<'call> Argument<'call, *const planrt_segmentation_options> for Treated {
                 }) as _
             }),
         };
-        Ok(Self { any_direction, treatment })
+        // SAFETY: null, or readable, as the header asks.
+        let scores = unsafe { Argument::convert(options.scores, "scores", call) }?;
+        Ok(Self { any_direction, scores, treatment })
     }
 }
 
@@ -425,8 +456,10 @@ unsafe fn order(volume: &Scan, labels: &Labels, options: Option<Treated>) -> Res
     let memory = unsafe { volume.lent() }?;
     // SAFETY: as the caller says.
     let labels = unsafe { labels.lent(volume.extents()) }?;
-    let Treated { any_direction, treatment } = options.unwrap_or_default();
-    Ok(Order { memory, volume: volume.volume(any_direction), labels, treatment })
+    let Treated { any_direction, scores, treatment } = options.unwrap_or_default();
+    // SAFETY: as the caller says.
+    let scores = scores.map(|scores| unsafe { scores.lent(volume.extents()) }).transpose()?;
+    Ok(Order { scores, memory, volume: volume.volume(any_direction), labels, treatment })
 }
 
 /// The most bytes of host memory that planrt takes for a volume with these options, beside the application's own and what the
@@ -452,7 +485,7 @@ pub unsafe extern "C" fn planrt_segmenter_estimate(
         bytes_out: Out<_>,
         least_bytes_out: Option<Out<_>>
     => {
-        let Treated { any_direction, treatment } = options.unwrap_or_default();
+        let Treated { any_direction, treatment, .. } = options.unwrap_or_default();
         let (bytes, least) = segmenter.estimate(&volume.volume(any_direction), treatment.memory_budget)?;
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         bytes_out.set(size(bytes));
@@ -524,6 +557,26 @@ pub unsafe extern "C" fn planrt_segmentation_get_progress(
         let (done, count) = segmentation.progress();
         done_out.set(i64::try_from(done).unwrap_or(i64::MAX));
         count_out.set(i64::try_from(count).unwrap_or(i64::MAX));
+        Ok(())
+    })
+}
+
+/// How much of the scan has a label, in millilitres: its voxels times their size. 0 for a label that no voxel has. Any thread.
+///
+/// Errors: the segmentation's own, if it failed; `PLANRT_ERROR_IN_USE` while it is not answered.
+///
+/// Requires: `segmentation` is alive, `volume_ml_out` writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmentation_get_label_volume(
+    segmentation: *const planrt_segmentation,
+    label: i32,
+    volume_ml_out: *mut f64,
+) -> *mut planrt_error {
+    export!(segmentation; volume_ml_out: Out<_> => {
+        let label = u16::try_from(label)
+            .map_err(|_| Error::new(Code::InvalidArgument, format!("{label} is no label; they are 0 to 65535")))?;
+        volume_ml_out.set(segmentation.volume_ml(label)?);
         Ok(())
     })
 }

@@ -54,6 +54,12 @@ opaque!(planrt_session, Open);
 /// back.
 pub(super) struct Open(Arc<Session>);
 
+impl Open {
+    pub(super) fn session(&self) -> &Arc<Session> {
+        &self.0
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.close();

@@ -1,11 +1,11 @@
-//! `planrt_volume` and `planrt_label_map`.
+//! `planrt_volume`, `planrt_label_map` and `planrt_score_map`.
 
 use super::argument::{Argument, Call};
 use super::structs::{Extensible, Struct};
 use super::tensor::{element_type, memory_kind, planrt_element_type, planrt_memory_kind};
 use crate::engine::MemoryKind;
 use crate::error::{Code, Error, Result};
-use crate::segment::{LabelMap, Lent, LentMut, Volume};
+use crate::segment::{LabelMap, Lent, LentMut, ScoreMap, Volume};
 use crate::volume::grid::{Grid, Layout};
 use crate::volume::image::Description;
 use std::ffi::c_void;
@@ -85,6 +85,39 @@ unsafe impl Extensible for planrt_label_map {
 }
 const _: () = assert!(size_of::<planrt_label_map>() == planrt_label_map::FIRST_SIZE);
 
+/// Memory of the application's for what labels are decided by: a value for each channel of the model and each voxel of the scan.
+/// Fill it with zeros first, then set `struct_size` to `sizeof(planrt_score_map)`, `data`, `size_bytes` and `element_type`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_score_map {
+    /// Bytes of this struct, as the caller knows it.
+    pub struct_size: usize,
+    /// Host memory, which need not be aligned.
+    pub data: *mut c_void,
+    /// Bytes behind `data`: all values lie within.
+    pub size_bytes: usize,
+    /// Bytes from `data` to voxel (0, 0, 0) of channel 0: not 0 where a stride is negative.
+    pub first_voxel_bytes: usize,
+    /// `PLANRT_FLOAT32` or `PLANRT_FLOAT16`.
+    pub element_type: planrt_element_type,
+    /// `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+    pub memory_kind: planrt_memory_kind,
+    /// Bytes from one channel, one z, one y and one x to the next; all 0 where values lie without gaps, x fastest and channels
+    /// slowest.
+    pub strides_bytes: [i64; 4],
+    /// 0: what the network gives, blended and resampled, before any activation. 1: probabilities, by the activation that the
+    /// recipe has, or by a softmax where it has none and takes the largest channel.
+    pub probabilities: i32,
+}
+
+// SAFETY: repr(C), the size first, and no field for which zero is not a value.
+unsafe impl Extensible for planrt_score_map {
+    const FIRST_SIZE: usize = 80;
+    const NAME: &'static str = "planrt_score_map";
+}
+const _: () = assert!(size_of::<planrt_score_map>() == planrt_score_map::FIRST_SIZE);
+
 /// A scan as it came over the boundary.
 pub(super) struct Scan {
     data: *const u8,
@@ -134,6 +167,53 @@ impl Labels {
         };
         let [first] = fitting([map.first_voxel_bytes], "the label map's first_voxel_bytes")?;
         LabelMap::new(memory, element_type, Layout { extents, first, strides })
+    }
+}
+
+/// A map of scores as it came over the boundary.
+pub(super) struct ScoresAsked(planrt_score_map);
+
+impl ScoresAsked {
+    /// # Safety
+    /// The memory is left alone until the job that it is given to is answered or refused.
+    pub(super) unsafe fn lent(&self, extents: [usize; 3]) -> Result<ScoreMap> {
+        let Self(map) = self;
+        on_host(map.memory_kind, "the score map")?;
+        let element_type = element_type(map.element_type)?;
+        let size = lendable(map.data.cast_const().cast(), map.size_bytes, "the score map's data")?;
+        // SAFETY: as the caller says.
+        let memory = unsafe { LentMut::new(map.data.cast(), size) };
+        let (channel_stride, [z, y, x]) = match map.strides_bytes {
+            [0, 0, 0, 0] => {
+                let [_, z, y, x] = Description::dense(element_type, 1, extents)?.strides;
+                (None, [z, y, x])
+            }
+            strides => {
+                let [channel, z, y, x] = fitting(strides, "a stride of the score map")?;
+                (Some(channel), [z, y, x])
+            }
+        };
+        let [first] = fitting([map.first_voxel_bytes], "the score map's first_voxel_bytes")?;
+        let layout = Layout { extents, first, strides: [z, y, x] };
+        let probabilities = flag(map.probabilities, "probabilities")?;
+        Ok(ScoreMap { memory, element_type, layout, channel_stride, probabilities })
+    }
+}
+
+impl<'call> Argument<'call, *const planrt_score_map> for ScoresAsked {
+    unsafe fn convert(raw: *const planrt_score_map, name: &str, call: &'call Call) -> Result<Self> {
+        // SAFETY: as the caller says.
+        let Struct(map) = unsafe { Argument::convert(raw, name, call) }?;
+        Ok(Self(map))
+    }
+}
+
+/// 0 or 1.
+pub(super) fn flag(given: i32, name: &str) -> Result<bool> {
+    match given {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(Error::new(Code::InvalidArgument, format!("{name} is {other}; it is 0 or 1"))),
     }
 }
 

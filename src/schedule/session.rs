@@ -96,6 +96,11 @@ impl Session {
         Ok(session)
     }
 
+    /// The engine that runs the requests, or one of them.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.submitter.groups[0].engine
+    }
+
     /// Puts a request into the queue, and hands it out before it can be answered.
     pub fn submit(&self, submission: Submission<'_>, hand_out: impl FnOnce(Request)) -> Result<()> {
         self.enqueue(submission, false, hand_out).map(|_| ())

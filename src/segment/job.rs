@@ -2,6 +2,7 @@
 
 use super::labels::LabelMap;
 use super::lent::Lent;
+use super::scores::ScoreMap;
 use crate::error::{Code, Error, Result};
 use crate::schedule::Request;
 use crate::sync::{Condvar, Mutex, this_thread};
@@ -36,6 +37,7 @@ pub struct Order {
     pub memory: Lent,
     pub volume: Volume,
     pub labels: LabelMap,
+    pub scores: Option<ScoreMap>,
     pub treatment: Treatment,
 }
 
@@ -67,6 +69,8 @@ struct State {
     /// Why it is to end early.
     ending: Option<Code>,
     requests: Vec<Arc<Request>>,
+    /// Of each label.
+    volumes_ml: Vec<f64>,
     /// The job's, from when it begins.
     thread: Option<usize>,
 }
@@ -97,6 +101,16 @@ impl Job {
                     }
                 }
             }
+        }
+    }
+
+    /// Millilitres of the voxels that have a label, once the labels are there.
+    pub fn volume_ml(&self, label: u16) -> Result<f64> {
+        let state = self.0.state.lock();
+        match &state.outcome {
+            Some(Ok(())) => Ok(state.volumes_ml.get(usize::from(label)).copied().unwrap_or(0.0)),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(Error::new(Code::InUse, "the segmentation is not answered yet: wait for it")),
         }
     }
 
@@ -155,6 +169,10 @@ impl Shared {
 
     pub fn unwatch(&self, request: &Arc<Request>) {
         self.state.lock().requests.retain(|watched| !Arc::ptr_eq(watched, request));
+    }
+
+    pub fn set_volumes_ml(&self, volumes_ml: Vec<f64>) {
+        self.state.lock().volumes_ml = volumes_ml;
     }
 
     pub fn set_progress(&self, done: usize, count: usize) {

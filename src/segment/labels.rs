@@ -3,7 +3,9 @@
 use super::lent::LentMut;
 use crate::error::{Code, Error, Result};
 use crate::tensor::ElementType;
+use crate::volume::components::keep_largest;
 use crate::volume::grid::Layout;
+use crate::volume::work::{Work, allocate};
 
 /// Labels in a caller's memory, one for each voxel of the scan.
 pub struct LabelMap {
@@ -32,7 +34,7 @@ impl LabelMap {
             );
             return Err(Error::new(Code::BufferTooSmall, message));
         }
-        if !are_apart(&layout, element_type.size()) {
+        if !are_apart(&[(z, strides[0]), (y, strides[1]), (x, strides[2])], element_type.size()) {
             let message = format!("labels of {element_type} overlap: {z}x{y}x{x} of them with strides {strides:?}");
             return Err(Error::new(Code::InvalidArgument, message));
         }
@@ -67,6 +69,61 @@ impl LabelMap {
         }
     }
 
+    /// Reads a row of its own.
+    fn row(&mut self, z: usize, y: usize, labels: &mut [u16]) {
+        let (mut at, stride) = (self.layout.place([z, y, 0]), self.layout.strides[2]);
+        let memory = self.memory.bytes();
+        for label in labels {
+            let place = at as usize;
+            *label = match self.element_type {
+                ElementType::Uint8 => memory[place].into(),
+                _ => u16::from_ne_bytes([memory[place], memory[place + 1]]),
+            };
+            at += stride;
+        }
+    }
+
+    /// Sets to 0 what is not in the largest connected part of its label.
+    pub fn keep_largest(&mut self, work: &Work) -> Result<()> {
+        if self.element_type == ElementType::Uint8 {
+            let layout = self.layout;
+            return keep_largest(self.memory.bytes(), &layout, work);
+        }
+        let layout = self.layout;
+        let [depth, height, width] = layout.extents;
+        let mut labels = allocate("labels of 16 bits", depth * height * width)?;
+        for (i, row) in labels.chunks_exact_mut(width).enumerate() {
+            self.row(i / height, i % height, row);
+        }
+        keep_largest(&mut labels, &Layout::dense(layout.extents), work)?;
+        for (i, row) in labels.chunks_exact(width).enumerate() {
+            self.set_row(&layout, i / height, i % height, row);
+        }
+        Ok(())
+    }
+
+    /// Bytes that [`keep_largest`](Self::keep_largest) takes at most, beside a list of the labels' runs along x.
+    pub fn keeping_bytes(extents: [usize; 3]) -> u64 {
+        extents.iter().fold(2, |product: u64, extent| product.saturating_mul(*extent as u64))
+    }
+
+    /// How many voxels each label has, up to that one.
+    pub fn count(&mut self, largest: u16) -> Vec<u64> {
+        let mut counts = vec![0; usize::from(largest) + 1];
+        let [depth, height, width] = self.layout.extents;
+        let mut labels = vec![0; width];
+        for (z, y) in (0..depth).flat_map(|z| (0..height).map(move |y| (z, y))) {
+            self.row(z, y, &mut labels);
+            // Neighbours are mostly the same.
+            for run in labels.chunk_by(|a, b| a == b) {
+                if let Some(count) = counts.get_mut(usize::from(run[0])) {
+                    *count += run.len() as u64;
+                }
+            }
+        }
+        counts
+    }
+
     /// Makes all labels 0.
     pub fn clear(&mut self) {
         let layout = self.layout;
@@ -79,10 +136,14 @@ impl LabelMap {
     }
 }
 
-/// Whether no two elements share a byte: each axis steps over all that the smaller steps reach.
-fn are_apart(layout: &Layout, size: usize) -> bool {
-    let strides = layout.strides.map(isize::unsigned_abs);
-    let mut axes: Vec<_> = layout.extents.into_iter().zip(strides).filter(|(extent, _)| *extent > 1).collect();
+/// Whether no two elements of so many along each axis, so many bytes apart, share a byte: each axis steps over all that the smaller
+/// steps reach.
+pub fn are_apart(axes: &[(usize, isize)], size: usize) -> bool {
+    let mut axes: Vec<_> = axes
+        .iter()
+        .filter(|(extent, _)| *extent > 1)
+        .map(|(extent, stride)| (*extent, stride.unsigned_abs()))
+        .collect();
     axes.sort_by_key(|(_, stride)| *stride);
     let mut reached = size;
     axes.into_iter().all(|(extent, stride)| {
@@ -137,6 +198,24 @@ mod tests {
         assert_eq!(code(99, ElementType::Uint8, 0, [6, 2, 1]), Some(Code::InvalidArgument));
         assert_eq!(code(99, ElementType::Uint16, 0, [6, 3, 1]), Some(Code::InvalidArgument));
         assert_eq!(code(99, ElementType::Uint8, 0, [0, 0, 0]), Some(Code::InvalidArgument));
+    }
+
+    #[test]
+    fn the_largest_part_is_kept_and_counted() {
+        let work = Work { threads: 1, cancelled: &|| false, progress: &|_| () };
+        for (element_type, strides) in [(ElementType::Uint8, [-1, 2, 4]), (ElementType::Uint16, [12, 6, 2])] {
+            let mut memory = [0; 24];
+            let first = if strides[0] < 0 { 1 } else { 0 };
+            let mut labels = map(&mut memory, element_type, first, strides).unwrap();
+            set_plane(&mut labels, 0, &[1, 0, 2, 1, 0, 0]);
+            set_plane(&mut labels, 1, &[0, 0, 1, 0, 0, 2]);
+            assert_eq!(labels.count(3), [6, 3, 2, 0]);
+            labels.keep_largest(&work).unwrap();
+            assert_eq!(labels.count(3), [7, 2, 2, 0]);
+            let mut row = [9; 3];
+            labels.row(1, 0, &mut row);
+            assert_eq!(row, [0; 3]);
+        }
     }
 
     #[test]

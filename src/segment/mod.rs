@@ -2,7 +2,7 @@
 //! on its way.
 //!
 //! `description` reads what a folder says. `segmenter` plans a job and runs it on a thread of its own; `stream` gives the tiles to
-//! the sessions (`network`) and takes the results in order; `result` makes labels of them; `lent` and `labels` are the caller's memory.
+//! the sessions (`network`) and takes the results in order; `result` makes labels of them; `lent`, `labels` and `scores` are the caller's memory.
 
 pub mod description;
 mod job;
@@ -16,6 +16,7 @@ mod network;
 mod nnunet;
 pub mod recipe_json;
 mod result;
+mod scores;
 mod segmenter;
 mod stream;
 #[cfg(test)]
@@ -24,4 +25,5 @@ pub mod test_folder;
 pub use job::{Job, Order, Treatment, Volume};
 pub use labels::LabelMap;
 pub use lent::{Lent, LentMut};
+pub use scores::ScoreMap;
 pub use segmenter::{Options, Segmenter};

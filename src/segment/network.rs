@@ -21,7 +21,13 @@ pub struct Network {
 }
 
 impl Network {
-    pub fn new(engine: &Arc<dyn Engine>, session: Arc<Session>, channels: usize, patch: [usize; 3]) -> Result<Self> {
+    /// What can be said without a session is said before one is made.
+    pub fn new(
+        engine: &Arc<dyn Engine>,
+        session: impl FnOnce() -> Result<Arc<Session>>,
+        channels: usize,
+        patch: [usize; 3],
+    ) -> Result<Self> {
         let description = engine.description();
         let mut inputs = description.indexes(Role::Input);
         let (Some(input), None) = (inputs.next(), inputs.next()) else {
@@ -50,6 +56,7 @@ impl Network {
         }
         let name = |tensor: usize| description.tensors[tensor].name().to_owned();
         let channels = usize::try_from(*channels).unwrap_or(0);
+        let session = session()?;
         Ok(Self { session, input: name(input), output: name(result.0), shape, channels })
     }
 

@@ -1,21 +1,24 @@
 //! From planes of what the network gives, on the model's grid, to labels on the scan's.
 
 use super::labels::LabelMap;
+use super::scores::{Scores, Wanted};
 use crate::error::{Code, Error, Result};
 use crate::volume::Back;
 use crate::volume::decide::{activate, decide};
 use crate::volume::grid::Layout;
-use crate::volume::recipe::{Activation, Decision};
+use crate::volume::recipe::{Activation, Decision, Rule};
 use crate::volume::resample::PlaneResampler;
-use crate::volume::work::allocate;
+use crate::volume::work::{Work, allocate};
 
 /// Takes planes in the order of axis 0, and writes labels as soon as they are known.
 pub struct Writer<'a> {
     decision: &'a Decision,
     channels: usize,
     labels: LabelMap,
-    /// Where what was not cut off lies in the label map, in the model's axes.
+    scores: Option<Scores>,
+    /// Where what was not cut off lies in the label map and among the scores, in the model's axes.
     place: Layout,
+    scores_place: Layout,
     /// Of values, or of labels where they are decided before; none where both grids are one.
     resampler: Option<PlaneResampler>,
     nan_allowed: bool,
@@ -32,22 +35,26 @@ impl<'a> Writer<'a> {
         channels: usize,
         back: &Back,
         extents: [usize; 3],
-        mut labels: LabelMap,
+        (mut labels, mut scores): (LabelMap, Option<Scores>),
         cropped: bool,
         nan_allowed: bool,
     ) -> Result<Self> {
         if cropped {
             labels.clear();
+            scores.iter_mut().for_each(Scores::clear);
         }
         let resampled = resampled_channels(decision, channels);
         let resampler = if back.is_same_grid() { None } else { Some(back.resampler(resampled)?) };
         let [_, height, width] = extents;
         let is_labels = resampler.is_some() && decision.before_resampling;
+        let place = back.place(labels.layout());
         Ok(Self {
             decision,
             channels,
-            place: back.place(labels.layout()),
+            scores_place: scores.as_ref().map_or(place, |scores| back.place(scores.layout())),
+            place,
             labels,
+            scores,
             nan_allowed,
             decided: allocate("a plane of labels", (height * width).max(back.extents()[2]))?,
             plane: allocate("a plane of labels", if is_labels { height * width } else { 0 })?,
@@ -80,57 +87,94 @@ impl<'a> Writer<'a> {
             );
             return Err(Error::new(Code::InvalidModel, message));
         }
-        let early = decision.before_resampling || decision.resample_probabilities || self.resampler.is_none();
-        if early {
-            activate_once(values, self.channels, decision);
-        }
-        let Some(resampler) = &mut self.resampler else {
-            let width = self.place.extents[2];
-            let decided = &mut self.decided[..values.len() / self.channels];
-            decide(values, &decision.rule, decided);
-            for (y, row) in decided.chunks_exact(width).enumerate() {
-                self.labels.set_row(&self.place, z, y, row);
-            }
+        let Self { channels, labels, scores, place, scores_place, resampler, decided, plane, row, .. } = self;
+        let channels = *channels;
+        let wanted = scores.as_ref().map(|scores| scores.wanted(decision));
+        let [_, height, width] = place.extents;
+        let Some(resampler) = resampler else {
+            let decided = &mut decided[..height * width];
+            let blended = decision.blend_probabilities;
+            label(decision, values, channels, blended, decided, wanted, |values| {
+                if let Some(scores) = scores {
+                    (0..height).for_each(|y| scores.set_row(scores_place, z, y, &values[y * width..], height * width));
+                }
+            });
+            decided.chunks_exact(width).enumerate().for_each(|(y, row)| labels.set_row(place, z, y, row));
             return Ok(());
         };
         if decision.before_resampling {
-            let decided = &mut self.decided[..values.len() / self.channels];
-            decide(values, &decision.rule, decided);
-            self.plane.iter_mut().zip(&*decided).for_each(|(value, label)| *value = f32::from(*label));
-            resampler.push(&self.plane)?;
+            let decided = &mut decided[..values.len() / channels];
+            label(decision, values, channels, decision.blend_probabilities, decided, None, |_| ());
+            plane.iter_mut().zip(&*decided).for_each(|(value, label)| *value = f32::from(*label));
+            resampler.push(plane)?;
         } else {
+            if decision.resample_probabilities && !decision.blend_probabilities {
+                activate(values, channels, decision.activation);
+            }
             resampler.push(values)?;
         }
-        let [_, height, width] = self.place.extents;
+        let activated = decision.blend_probabilities || decision.resample_probabilities;
         for z in resampler.ready() {
             for y in 0..height {
-                resampler.row(z, y, &mut self.row);
-                let decided = &mut self.decided[..width];
+                resampler.row(z, y, row);
+                let decided = &mut decided[..width];
                 if decision.before_resampling {
-                    decided.iter_mut().zip(&self.row).for_each(|(label, value)| *label = *value as u16);
+                    decided.iter_mut().zip(&*row).for_each(|(label, value)| *label = *value as u16);
                 } else {
-                    if !early {
-                        activate_once(&mut self.row, self.channels, decision);
-                    }
-                    decide(&self.row, &decision.rule, decided);
+                    label(decision, row, channels, activated, decided, wanted, |values| {
+                        if let Some(scores) = scores {
+                            scores.set_row(scores_place, z, y, values, width);
+                        }
+                    });
                 }
-                self.labels.set_row(&self.place, z, y, decided);
+                labels.set_row(place, z, y, decided);
             }
         }
         Ok(())
+    }
+
+    /// When all planes are there: how many voxels each label has.
+    pub fn finish(mut self, work: &Work) -> Result<Vec<u64>> {
+        if self.decision.largest_component {
+            self.labels.keep_largest(work)?;
+        }
+        Ok(self.labels.count(self.decision.largest_label()))
+    }
+}
+
+/// Labels of values, `[channel, voxel]`, whose activation is done already or not; `write` gets what is wanted of them.
+fn label(
+    decision: &Decision,
+    values: &mut [f32],
+    channels: usize,
+    activated: bool,
+    labels: &mut [u16],
+    wanted: Option<Wanted>,
+    write: impl FnOnce(&[f32]),
+) {
+    let mut write = Some(write);
+    let mut pending = if activated { Activation::None } else { decision.activation };
+    if wanted == Some(Wanted::Logits)
+        && let Some(write) = write.take()
+    {
+        write(values);
+    }
+    // The largest value stays the largest: nothing needs to be done to it.
+    if matches!(decision.rule, Rule::Regions { .. }) {
+        activate(values, channels, pending);
+        pending = Activation::None;
+    }
+    decide(values, &decision.rule, labels);
+    if let (Some(Wanted::Probabilities(wanted)), Some(write)) = (wanted, write) {
+        // Those that a recipe without an activation gives are made here.
+        activate(values, channels, if decision.activation == Activation::None { wanted } else { pending });
+        write(values);
     }
 }
 
 /// What goes through the resampler.
 fn resampled_channels(decision: &Decision, channels: usize) -> usize {
     if decision.before_resampling { 1 } else { channels }
-}
-
-/// Tiles whose probabilities are blended come with the activation done.
-fn activate_once(values: &mut [f32], channels: usize, decision: &Decision) {
-    if !decision.blend_probabilities && decision.activation != Activation::None {
-        activate(values, channels, decision.activation);
-    }
 }
 
 pub fn has_nan(values: &[f32]) -> bool {
@@ -143,10 +187,11 @@ mod tests {
     use super::*;
     use crate::segment::lent::LentMut;
     use crate::segment::recipe_json;
+    use crate::segment::scores::ScoreMap;
     use crate::tensor::ElementType;
     use crate::volume::announce;
     use crate::volume::grid::Grid;
-    use crate::volume::recipe::{Interpolation, Recipe, Rule};
+    use crate::volume::recipe::{Interpolation, Recipe};
 
     const CHANNELS: usize = 3;
 
@@ -176,7 +221,7 @@ mod tests {
         let mut labels = vec![9; 4 * 3 * 6];
         let map = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, Layout::dense(grid.extents)).unwrap();
         let back = announced.back;
-        let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, map, false, false).unwrap();
+        let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, (map, None), false, false).unwrap();
         for (z, plane) in values.chunks(size).enumerate() {
             writer.push(z, &mut plane.to_vec()).unwrap();
         }
@@ -271,13 +316,82 @@ mod tests {
         assert_eq!(labels, in_scan_axes(rows));
     }
 
+    /// The scores of a recipe for values on one grid, and on two.
+    fn asked_for(decision: &str, probabilities: bool) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        let recipe = recipe(decision, Interpolation::Linear);
+        let (_, values, extents, back) = written(&recipe);
+        let write = |layout: Layout, back: &Back, extents: [usize; 3]| {
+            let [depth, height, width] = layout.extents;
+            let mut labels = vec![9; depth * height * width];
+            let mut scores = vec![9; 4 * CHANNELS * labels.len()];
+            let bytes = Layout { strides: layout.strides.map(|stride| 4 * stride), ..layout };
+            let map = ScoreMap {
+                memory: LentMut::of(&mut scores),
+                element_type: ElementType::Float32,
+                layout: bytes,
+                channel_stride: None,
+                probabilities,
+            };
+            let map = Scores::new(map, CHANNELS, &recipe.decision, true).unwrap();
+            let labels = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, layout).unwrap();
+            let outputs = (labels, Some(map));
+            let mut writer = Writer::new(&recipe.decision, CHANNELS, back, extents, outputs, false, false).unwrap();
+            for (z, plane) in values.chunks(CHANNELS * extents[1] * extents[2]).enumerate() {
+                writer.push(z, &mut plane.to_vec()).unwrap();
+            }
+            drop(writer);
+            scores.chunks(4).map(|bytes| f32::from_ne_bytes(bytes.try_into().unwrap())).collect::<Vec<_>>()
+        };
+        let json = r#"{"planrt_recipe": 1, "tiling": {"patch": [1, 1, 1]}, "decision": {"labels": [0]}}"#;
+        let grid = Grid {
+            extents,
+            spacing_mm: [1.0; 3],
+            origin_mm: [0.0; 3],
+            direction: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+        };
+        let same = announce(&recipe_json::parse(json, "a test's").unwrap(), &grid, false, 1).unwrap().back;
+        let one = write(Layout::dense(extents), &same, extents);
+        let two = write(Layout::dense([4, 3, 6]), &back, extents);
+        (values, one, two)
+    }
+
+    #[test]
+    fn scores_are_what_was_asked_for() {
+        let rows = |values: &[f32], back: &[f32]| {
+            // The volume's channels lie one after the other, planes' do not; the scan's first axes are exchanged.
+            let at = |channel: usize, z: usize, y: usize, x: usize| back[((channel * 4 + z) * 3 + y) * 6 + x];
+            values
+                .chunks(CHANNELS * 6)
+                .enumerate()
+                .all(|(i, row)| (0..CHANNELS * 6).all(|j| row[j].to_bits() == at(j / 6, i % 4, i / 4, j % 6).to_bits()))
+        };
+        let [extents, planes] = [[3, 8, 5], [3, 40, 1]];
+        let recipe = recipe(ARGMAX, Interpolation::Linear);
+        let back = written(&recipe).3;
+        let on_one = |values: &[f32], one: &[f32]| {
+            values.chunks(CHANNELS * planes[1]).enumerate().all(|(z, plane)| {
+                (0..CHANNELS * 40).all(|j| plane[j].to_bits() == one[(j / 40 * 3 + z) * 40 + j % 40].to_bits())
+            })
+        };
+        for decision in [ARGMAX, REGIONS] {
+            let (values, one, two) = asked_for(decision, false);
+            assert!(on_one(&values, &one) && rows(&resample(&back, CHANNELS, &values, extents), &two), "{decision}");
+            let (mut values, one, two) = asked_for(decision, true);
+            let activation = if decision == ARGMAX { Activation::Softmax } else { Activation::Sigmoid };
+            let mut resampled = resample(&back, CHANNELS, &values, extents);
+            resampled.chunks_mut(CHANNELS * 6).for_each(|row| activate(row, CHANNELS, activation));
+            values.chunks_mut(CHANNELS * 40).for_each(|plane| activate(plane, CHANNELS, activation));
+            assert!(on_one(&values, &one) && rows(&resampled, &two), "{decision}");
+        }
+    }
+
     #[test]
     fn what_is_no_number_names_its_plane() {
         let recipe = recipe(ARGMAX, Interpolation::Linear);
         let (_, _, extents, back) = written(&recipe);
         let mut labels = vec![9; 4 * 3 * 6];
         let map = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, Layout::dense([4, 3, 6])).unwrap();
-        let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, map, true, false).unwrap();
+        let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, (map, None), true, false).unwrap();
         let mut plane = vec![f32::INFINITY; CHANNELS * extents[1] * extents[2]];
         writer.push(0, &mut plane).unwrap();
         plane[7] = f32::NAN;

@@ -2,8 +2,10 @@
 
 use super::description;
 use super::job::{Job, Order, Progress, Shared, Volume};
+use super::labels::LabelMap;
 use super::network::Network;
 use super::result::Writer;
+use super::scores::{ScoreMap, Scores};
 use super::stream::{Source, Stream};
 use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
@@ -64,8 +66,27 @@ struct Jobs {
 const PASSES_BYTES: u64 = 1 << 30;
 
 impl Segmenter {
-    /// One over an engine for each fold.
-    pub fn new(engines: &[Arc<dyn Engine>], mut recipe: Recipe, options: &Options) -> Result<Self> {
+    /// One over an engine for each fold, with sessions of its own.
+    pub fn new(engines: &[Arc<dyn Engine>], recipe: Recipe, options: &Options) -> Result<Self> {
+        let session_options = options.session.clone().unwrap_or_else(|| {
+            let mut session = schedule::Options::default();
+            session.policy.when_full = WhenFull::Block;
+            session
+        });
+        let session = |engine| Ok(Arc::new(Session::new(std::slice::from_ref(engine), &session_options)?));
+        Self::over(engines.iter().map(|engine| (engine, move || session(engine))), recipe, options)
+    }
+
+    /// One over the application's own sessions, one for each fold.
+    pub fn over_sessions(sessions: &[Arc<Session>], recipe: Recipe, options: &Options) -> Result<Self> {
+        Self::over(sessions.iter().map(|session| (session.engine(), || Ok(session.clone()))), recipe, options)
+    }
+
+    fn over<'a>(
+        folds: impl Iterator<Item = (&'a Arc<dyn Engine>, impl FnOnce() -> Result<Arc<Session>>)>,
+        mut recipe: Recipe,
+        options: &Options,
+    ) -> Result<Self> {
         recipe.tiling.overlap = options.overlap.unwrap_or(recipe.tiling.overlap);
         recipe.tiling.mirrored = options.mirrored.unwrap_or(recipe.tiling.mirrored);
         if recipe.decision.before_resampling
@@ -74,29 +95,14 @@ impl Segmenter {
             // There is nothing between two labels.
             resampling.result = Interpolation::Nearest;
         }
-        if recipe.decision.largest_component {
-            return Err(Error::new(
-                Code::Unsupported,
-                "the recipe keeps each label's largest component, which is not done yet",
-            ));
-        }
         let patch = recipe.tiling.patch;
         // Refuses what no volume could be tiled by.
         Tiles::new(patch, &recipe.tiling)?;
         let window = weights(&recipe.tiling.window, patch)?.into();
-        if engines.is_empty() {
-            return Err(Error::new(Code::InvalidArgument, "a segmenter needs at least one engine"));
-        }
-        let session = options.session.clone().unwrap_or_else(|| {
-            let mut session = schedule::Options::default();
-            session.policy.when_full = WhenFull::Block;
-            session
-        });
         let (mut networks, mut batches) = (Vec::<Network>::new(), 0);
-        for engine in engines {
-            let session = Arc::new(Session::new(std::slice::from_ref(engine), &session)?);
-            batches += items_at_once(&session);
+        for (engine, session) in folds {
             let network = Network::new(engine, session, recipe.channels, patch)?;
+            batches += items_at_once(&network.session);
             if networks.first().is_some_and(|first| first.channels != network.channels) {
                 let message = format!(
                     "the folds give {} and {} channels; they are one model",
@@ -106,7 +112,10 @@ impl Segmenter {
             }
             networks.push(network);
         }
-        recipe.decision.check(networks[0].channels)?;
+        let Some(first) = networks.first() else {
+            return Err(Error::new(Code::InvalidArgument, "a segmenter needs at least one engine"));
+        };
+        recipe.decision.check(first.channels)?;
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
             threads => threads,
@@ -123,10 +132,11 @@ impl Segmenter {
 
     /// Takes a volume in, and hands its job out before it can be answered. What cannot be done is refused before anything is
     /// computed.
-    pub fn submit(&self, order: Order, hand_out: impl FnOnce(Job)) -> Result<()> {
+    pub fn submit(&self, mut order: Order, hand_out: impl FnOnce(Job)) -> Result<()> {
         let deadline = order.treatment.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         order.labels.check(self.core.recipe.decision.largest_label())?;
         let plan = self.core.plan(&order.volume, order.treatment.memory_budget)?;
+        let scores = order.scores.take().map(|map| self.core.scores(map)).transpose()?;
         // Before anything begins: all voxels lie within the memory.
         View::new(order.memory.bytes(), &order.volume.scan)?;
         host::require("the segmentation", plan.memory)?;
@@ -143,7 +153,7 @@ impl Segmenter {
             let (core, shared) = (self.core.clone(), shared.clone());
             move || {
                 if begun.recv().is_ok() {
-                    core.work(order, plan, deadline, &shared);
+                    core.work(order, scores, &plan, deadline, &shared);
                 }
             }
         };
@@ -204,7 +214,9 @@ impl Core {
             .data_bytes
             .saturating_add(Sweep::memory(&tiles, network.channels))
             .saturating_add(Writer::memory(decision, network.channels, &announced.back, announced.extents));
-        let with = |limit: usize| fixed.saturating_add(Stream::memory(network, limit)).max(announced.peak_bytes);
+        let kept = if decision.largest_component { LabelMap::keeping_bytes(volume.grid.extents) } else { 0 };
+        let with =
+            |limit: usize| fixed.saturating_add(Stream::memory(network, limit).max(kept)).max(announced.peak_bytes);
         let fits = |limit: &usize| match budget {
             Some(budget) => with(*limit) <= budget,
             None => Stream::memory(network, *limit) <= PASSES_BYTES,
@@ -224,10 +236,10 @@ impl Core {
     }
 
     /// The whole work of a job's thread.
-    fn work(&self, mut order: Order, plan: Plan, deadline: Option<Instant>, job: &Shared) {
+    fn work(&self, mut order: Order, scores: Option<Scores>, plan: &Plan, deadline: Option<Instant>, job: &Shared) {
         job.begin();
         let callback = order.treatment.callback.take();
-        let outcome = catch(|| self.segment(order, &plan, deadline, job)).and_then(|outcome| outcome);
+        let outcome = catch(|| self.segment(order, scores, plan, deadline, job)).and_then(|outcome| outcome);
         job.answer(outcome.clone());
         if let Some(callback) = callback {
             // There is nobody to tell of a panic in it.
@@ -235,19 +247,27 @@ impl Core {
         }
     }
 
-    fn segment(&self, order: Order, plan: &Plan, deadline: Option<Instant>, job: &Shared) -> Result<()> {
-        let Order { memory, volume, labels, treatment } = order;
+    fn segment(
+        &self,
+        order: Order,
+        scores: Option<Scores>,
+        plan: &Plan,
+        deadline: Option<Instant>,
+        job: &Shared,
+    ) -> Result<()> {
+        let Order { memory, volume, labels, treatment, .. } = order;
         let recipe = &self.recipe;
         let work = Work { threads: self.threads, cancelled: &|| job.check(deadline).is_err(), progress: &|_| () };
+        let in_words = |error: Error| match error.code() {
+            Code::Cancelled => job.check(deadline).err().unwrap_or(error),
+            _ => error,
+        };
         let scan = Scan {
             grid: &volume.grid,
             view: View::new(memory.bytes(), &volume.scan)?,
             any_direction: volume.any_direction,
         };
-        let Prepared { data, extents, back } = prepare(recipe, &scan, &work).map_err(|error| match error.code() {
-            Code::Cancelled => job.check(deadline).err().unwrap_or(error),
-            _ => error,
-        })?;
+        let Prepared { data, extents, back } = prepare(recipe, &scan, &work).map_err(in_words)?;
         let tiles = Tiles::new(extents, &recipe.tiling)?;
         let count = tiles.count();
         let mut progress = treatment.progress;
@@ -256,7 +276,7 @@ impl Core {
         let mut sweep = Sweep::new(tiles.clone(), channels, self.window.clone())?;
         let cropped = recipe.crop_to_nonzero;
         let mut writer =
-            Writer::new(&recipe.decision, channels, &back, extents, labels, cropped, treatment.nan_allowed)?;
+            Writer::new(&recipe.decision, channels, &back, extents, (labels, scores), cropped, treatment.nan_allowed)?;
         let source = Source {
             recipe,
             networks: &self.networks,
@@ -276,7 +296,15 @@ impl Core {
             done += 1;
             tell(&mut progress, job, done, count);
             Ok(())
-        })
+        })?;
+        let counts = writer.finish(&work).map_err(in_words)?;
+        let voxel_ml = volume.grid.voxel_ml();
+        job.set_volumes_ml(counts.into_iter().map(|count| count as f64 * voxel_ml).collect());
+        Ok(())
+    }
+
+    fn scores(&self, map: ScoreMap) -> Result<Scores> {
+        Scores::new(map, self.networks[0].channels, &self.recipe.decision, self.recipe.resampling.is_some())
     }
 }
 

@@ -32,6 +32,7 @@ NULLABLE = {
     ("planrt_session_run", 5),  # options
     ("planrt_session_pump", 2),  # the count, not asked for
     ("planrt_segmenter_new", 3),  # options
+    ("planrt_segmenter_new_over_sessions", 3),  # options
     ("planrt_segmenter_load", 2),  # options
     ("planrt_segmenter_run", 3),  # options
     ("planrt_segmenter_submit", 3),  # options
@@ -79,6 +80,7 @@ SPECIMENS = {
     "planrt_tactics": "PLANRT_TACTICS_CUDNN",
     "planrt_instance_normalization": "PLANRT_INSTANCE_NORMALIZATION_DEFAULT",
     "planrt_engine * *": "(const planrt_engine *const *)&engine",
+    "planrt_session * *": "(const planrt_session *const *)&session",
     "planrt_log_callback": "NULL",
     "planrt_release_callback": "NULL",
     "char *": '"image"',

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -28,7 +29,7 @@ static void until(Condition condition) {
 static planrt::Segmenter segmenter(const std::string& model, const std::string& recipe,
                                    const planrt::SegmenterOptions& options = {}) {
     const planrt::Engine engine = load(model);
-    return planrt::Segmenter({&engine}, recipe, options);
+    return planrt::Segmenter(std::vector<const planrt::Engine*>{&engine}, recipe, options);
 }
 
 static const std::string small_recipe = R"({"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1]}})";
@@ -85,7 +86,7 @@ static void ten_lines() {
     std::filesystem::remove_all(folder);
     const planrt::Segmenter empty;
     CHECK(!empty && fails(planrt::ErrorCode::invalid_argument, [&] { return empty.labels(volume); }));
-    CHECK(fails(planrt::ErrorCode::invalid_argument, [] { return planrt::Segmenter({}, small_recipe); }));
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [] { return planrt::Segmenter(std::vector<const planrt::Engine*>(), small_recipe); }));
 }
 
 // What was called for a segmentation.
@@ -306,6 +307,63 @@ static void memory_is_told() {
     CHECK(fails(planrt::ErrorCode::shape, [&] { return segmenter.estimate(volume); }));
 }
 
+// What labels are decided by, and how much of the scan has which; the largest part alone where the recipe says so.
+static void scores_and_volumes() {
+    const planrt::Segmenter segmenter = ::segmenter("small", small_recipe);
+    Scan scan({12, 9, 8});
+    std::vector<float> probabilities(2 * scan.count(), -1.0f), logits(2 * scan.count(), -1.0f);
+    planrt::SegmentationOptions options;
+    options.scores = planrt::ScoreMap::of(logits);
+    planrt::Segmentation segmentation = segmenter.submit(scan.volume(), scan.map(), options);
+    segmentation.wait();
+    std::array<double, 2> voxels{};
+    for (size_t i = 0; i < scan.count(); ++i) {
+        voxels[scan.labels[i]] += 1;
+        CHECK(scan.labels[i] == (logits[scan.count() + i] > logits[i] ? 1 : 0));
+    }
+    for (int32_t label = 0; label < 2; ++label)
+        CHECK(std::abs(segmentation.label_volume_ml(label) - voxels[static_cast<size_t>(label)] / 1000) < 1e-9);
+    CHECK(segmentation.label_volume_ml(7) == 0);
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { return segmentation.label_volume_ml(-1); }));
+    options.scores = planrt::ScoreMap::of(probabilities, true);
+    segmenter.run(scan.volume(), scan.map(), options);
+    for (size_t i = 0; i < scan.count(); ++i) {
+        const float background = std::exp(logits[i]), foreground = std::exp(logits[scan.count() + i]);
+        CHECK(std::abs(probabilities[scan.count() + i] - foreground / (background + foreground)) < 1e-6f);
+    }
+    probabilities.pop_back();
+    options.scores = planrt::ScoreMap::of(probabilities, true);
+    CHECK(fails(planrt::ErrorCode::buffer_too_small, [&] { segmenter.run(scan.volume(), scan.map(), options); }));
+
+    // Two blocks of the same label: the smaller one goes.
+    const planrt::Segmenter largest = ::segmenter("logarithm", R"({"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]},
+        "decision": {"labels": [2, 0], "largest_component": true}})");
+    Scan blocks({8, 8, 8});
+    for (size_t i = 0; i < blocks.count(); ++i) blocks.voxels[i] = i < 64 || i >= 512 - 128 ? 2.0f : 0.5f;
+    segmentation = largest.submit(blocks.volume(), blocks.map());
+    segmentation.wait();
+    for (size_t i = 0; i < blocks.count(); ++i) CHECK(blocks.labels[i] == (i >= 512 - 128 ? 2 : 0));
+    CHECK(std::abs(segmentation.label_volume_ml(2) - 0.128) < 1e-9);
+}
+
+// Tiles and the application's own requests, in one session.
+static void beside_requests() {
+    const planrt::Engine engine = load("small");
+    planrt::SessionOptions options;
+    options.when_full = planrt::WhenFull::block;
+    auto session = std::make_unique<planrt::Session>(engine, options);
+    const planrt::Segmenter segmenter(std::vector<const planrt::Session*>{session.get()}, small_recipe);
+    Scan scan({20, 9, 8});
+    const planrt::Segmentation segmentation = segmenter.submit(scan.volume(), scan.map());
+    SmallWork work;
+    session->run(work.inputs(), work.outputs());
+    segmentation.wait();
+    CHECK(work.is_written() && session->statistics().succeeded == 9);
+    CHECK(::segmenter("small", small_recipe).labels(scan.volume()) == scan.labels);
+    session.reset();
+    CHECK(fails(planrt::ErrorCode::shut_down, [&] { segmenter.run(scan.volume(), scan.map()); }));
+}
+
 int main() {
     ten_lines();
     answers();
@@ -316,5 +374,7 @@ int main() {
     segmenter_goes_first();
     company();
     memory_is_told();
+    scores_and_volumes();
+    beside_requests();
     return 0;
 }
