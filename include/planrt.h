@@ -854,6 +854,23 @@ struct planrt_error *planrt_engine_options_set_cpu_allowed(struct planrt_engine_
                                                            bool allowed);
 
 /**
+ * What `planrt_engine_load_folder` does where none of the folder's plans runs here: it builds one from its ONNX model, as
+ * `build` says, and keeps it in the file `plan_path`, with what it was built from beside it (`.json`). A plan that is there
+ * already is taken, if it is whole, of this model, and runs here; `build` is not compared: name another file for another. Of
+ * several processes and threads one builds, and the others wait for it (`.lock`), hearing of that by the progress that `build`
+ * has, by which they too can be cancelled. The file is there whole or not at all. Where no TensorRT can build it the
+ * ONNX model may run on the CPU, as `planrt_engine_options_set_cpu_allowed` says. Null, the default, for both: none is built.
+ *
+ * `build` is copied; what its progress is called with must be valid while a folder is loaded.
+ *
+ * Requires: `options` is alive, `build` null or alive, `plan_path` null or a string.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_options_set_build(struct planrt_engine_options *options,
+                                                     const struct planrt_build_options *build,
+                                                     const char *plan_path);
+
+/**
  * Loads a model from a file, which is mapped, not copied, and read to the end before the call returns; nobody may
  * shorten it meanwhile. What it is, is told by its content: a TensorRT plan runs on the runtime's CUDA device, an ONNX
  * model on the CPU. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`.
@@ -888,8 +905,8 @@ struct planrt_error *planrt_engine_load_memory(const struct planrt_runtime *runt
  * against its hash first, once a process as long as it stays as it is, by all threads there are.
  *
  * The first plan that runs here is taken, those for a GPU of this one's name before others. Where none runs the error
- * says of each why not; or the ONNX model runs on the CPU, if `planrt_engine_options_set_cpu_allowed` allows that or the
- * folder has no plans. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any
+ * says of each why not; or one is built (`planrt_engine_options_set_build`), or the ONNX model runs on the CPU, if
+ * `planrt_engine_options_set_cpu_allowed` allows that or the folder has no plans and none is to be built. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any
  * thread.
  *
  * Errors: those of `planrt_engine_load_file`; `PLANRT_ERROR_INVALID_MODEL` where a file, or the passport, was changed, or a

@@ -562,6 +562,8 @@ struct BenchSettings {
     std::vector<double> percentiles = {90, 95, 99};
 };
 
+struct BuildOptions;
+
 /// A loaded model. Any thread, several at once. It keeps what it needs of its runtime.
 class Engine : public detail::Handle<Engine, planrt_engine, &planrt_engine_delete> {
 public:
@@ -595,6 +597,12 @@ public:
                                                 make_options(options).get(), &engine));
         return adopt(engine);
     }
+
+    /// The same, and where none of its plans runs here builds one from its ONNX model, kept in the file `plan` by one process
+    /// for all.
+    [[nodiscard]] static Engine from_folder(const Runtime& runtime, const std::filesystem::path& folder,
+                                            const BuildOptions& build, const std::filesystem::path& plan,
+                                            const EngineOptions& options = {});
 
     /// Runs the test vectors of the folder that this engine was loaded from; what was found, as JSON. Throws
     /// ErrorCode::self_test where the model's answers are others: it is not to be used here then.
@@ -812,6 +820,7 @@ public:
     }
 
 private:
+    friend class Engine;
     using OptionsHandle = std::unique_ptr<planrt_build_options, decltype(&planrt_build_options_delete)>;
 
     static bool forward_progress(void* user_data, const char* phase, const char* parent, int32_t done,
@@ -872,6 +881,16 @@ private:
         return handle;
     }
 };
+
+inline Engine Engine::from_folder(const Runtime& runtime, const std::filesystem::path& folder, const BuildOptions& build,
+                                  const std::filesystem::path& plan, const EngineOptions& options) {
+    const auto handle = make_options(options);
+    detail::check(planrt_engine_options_set_build(handle.get(), Plan::make_options(build).get(),
+                                                  detail::c_string(detail::utf8(plan))));
+    planrt_engine* engine = nullptr;
+    detail::check(planrt_engine_load_folder(runtime.get(), detail::c_string(detail::utf8(folder)), handle.get(), &engine));
+    return adopt(engine);
+}
 
 // ------------------------------------------------------------------------------------------------- memory and streams
 

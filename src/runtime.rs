@@ -4,6 +4,7 @@ use crate::backend::{Engine, tensorrt};
 use crate::cuda::{self, Device, DeviceInfo};
 use crate::engine::Description;
 use crate::error::{Error, Result};
+use crate::folder::BuildRequest;
 use crate::log::{Level, Log, Sink};
 use crate::model::{self, Format};
 use crate::process::stack;
@@ -31,11 +32,19 @@ pub struct EngineOptions {
     pub plan: tensorrt::PlanOptions,
     /// Whether a folder none of whose plans runs here may run its ONNX model on the CPU.
     pub cpu_allowed: bool,
+    /// How a plan is built where none of a folder's runs here, if one is to be.
+    pub build: Option<BuildRequest>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cpu_threads: 0, cpu_shape_cache: 4, plan: tensorrt::PlanOptions::default(), cpu_allowed: false }
+        Self {
+            cpu_threads: 0,
+            cpu_shape_cache: 4,
+            plan: tensorrt::PlanOptions::default(),
+            cpu_allowed: false,
+            build: None,
+        }
     }
 }
 

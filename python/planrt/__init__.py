@@ -15,7 +15,7 @@ or by `load_library(path)`.
 
 import os as _os
 
-from ._build import BuildFeatures, HardwareCompatibility, InstanceNormalization, Plan, Precision, Tactics, build
+from ._build import BuildFeatures, BuildOptions, HardwareCompatibility, InstanceNormalization, Plan, Precision, Tactics, build
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
 from ._folder import sha256, write_folder
@@ -26,6 +26,7 @@ from ._tensors import TensorInfo
 
 __all__ = [
     "BuildFeatures",
+    "BuildOptions",
     "Context",
     "DeviceArray",
     "Engine",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from ctypes import byref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from ctypes import byref, c_void_p
+from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Any
 
@@ -98,74 +100,84 @@ class Plan:
         load().planrt_plan_save(self._handle, path_bytes(path))
 
 
-def build(
-    onnx: str | os.PathLike[str] | bytes,
-    runtime: Runtime | None = None,
-    *,
-    profiles: Profile | Sequence[Profile] = (),
-    precision: Precision = Precision.FLOAT32,
-    keep_float32_nodes: Iterable[str] = (),
-    keep_float32_operators: Iterable[str] = (),
-    workspace_limit: int = 0,
-    timing_cache: str | os.PathLike[str] | None = None,
-    optimization_level: int | None = None,
-    use_tactics_too: Tactics = Tactics.NONE,
-    use_tactics_not: Tactics = Tactics.NONE,
-    features: BuildFeatures = BuildFeatures.NONE,
-    hardware: HardwareCompatibility = HardwareCompatibility.SAME,
-    instance_normalization: InstanceNormalization = InstanceNormalization.DEFAULT,
-    weights_folder: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
-) -> Plan:
-    """Builds a plan from an ONNX file, or its bytes, with the TensorRT and for the GPU of the runtime. Minutes may pass.
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a plan is built; what is not said is planrt's default.
 
     A profile maps inputs to a shape, or to the smallest, best and largest one; there may be several. `progress` is called with a
     phase's name, that of the phase it is part of, and how many of its steps are done; False, or an exception, ends the build.
     """
-    library = load()
-    raised: list[BaseException] = []
 
-    @BuildProgress
-    def hear(_user_data: Any, phase: bytes, parent: bytes | None, done: int, steps: int) -> bool:
+    profiles: Profile | Sequence[Profile] = ()
+    precision: Precision = Precision.FLOAT32
+    keep_float32_nodes: Iterable[str] = ()
+    keep_float32_operators: Iterable[str] = ()
+    workspace_limit: int = 0
+    timing_cache: str | os.PathLike[str] | None = None
+    optimization_level: int | None = None
+    use_tactics_too: Tactics = Tactics.NONE
+    use_tactics_not: Tactics = Tactics.NONE
+    features: BuildFeatures = BuildFeatures.NONE
+    hardware: HardwareCompatibility = HardwareCompatibility.SAME
+    instance_normalization: InstanceNormalization = InstanceNormalization.DEFAULT
+    weights_folder: str | os.PathLike[str] | None = None
+    progress: Progress | None = None
+
+    @contextlib.contextmanager
+    def _made(self) -> Iterator[c_void_p]:
+        """The options for C, while something is built with them; what `progress` raises is raised at the end."""
+        library = load()
+        raised: list[BaseException] = []
+
+        @BuildProgress
+        def hear(_user_data: Any, phase: bytes, parent: bytes | None, done: int, steps: int) -> bool:
+            try:
+                assert self.progress is not None
+                return self.progress(phase.decode(), parent.decode() if parent else None, done, steps) is not False
+            except BaseException as error:  # Ctrl-C too
+                raised.append(error)
+                return False
+
+        options = new("planrt_build_options_new")
         try:
-            assert progress is not None
-            return progress(phase.decode(), parent.decode() if parent else None, done, steps) is not False
-        except BaseException as error:  # Ctrl-C too: raised again when the build has ended
-            raised.append(error)
-            return False
+            for number, profile in enumerate([self.profiles] if isinstance(self.profiles, Mapping) else self.profiles):
+                for name, shapes in profile.items():
+                    shape = _profile_shape(name, shapes)
+                    library.planrt_build_options_set_profile_shape(options, number, name.encode(), byref(shape))
+            library.planrt_build_options_set_precision(options, self.precision)
+            for node in self.keep_float32_nodes:
+                library.planrt_build_options_keep_float32_node(options, node.encode())
+            for operator in self.keep_float32_operators:
+                library.planrt_build_options_keep_float32_operator(options, operator.encode())
+            library.planrt_build_options_set_workspace_limit(options, self.workspace_limit)
+            library.planrt_build_options_set_timing_cache(options, path_bytes(self.timing_cache))
+            if self.optimization_level is not None:
+                library.planrt_build_options_set_optimization_level(options, self.optimization_level)
+            library.planrt_build_options_set_tactics(options, self.use_tactics_too, self.use_tactics_not)
+            library.planrt_build_options_set_features(options, self.features)
+            library.planrt_build_options_set_hardware_compatibility(options, self.hardware)
+            library.planrt_build_options_set_instance_normalization(options, self.instance_normalization)
+            library.planrt_build_options_set_weights_folder(options, path_bytes(self.weights_folder))
+            if self.progress is not None:
+                library.planrt_build_options_set_progress(options, hear, None)
+            yield options
+        except Error:
+            if raised:
+                raise raised[0] from None
+            raise
+        finally:
+            library.planrt_build_options_delete(options)
 
-    options = new("planrt_build_options_new")
-    try:
-        for number, profile in enumerate([profiles] if isinstance(profiles, Mapping) else profiles):
-            for name, shapes in profile.items():
-                shape = _profile_shape(name, shapes)
-                library.planrt_build_options_set_profile_shape(options, number, name.encode(), byref(shape))
-        library.planrt_build_options_set_precision(options, precision)
-        for node in keep_float32_nodes:
-            library.planrt_build_options_keep_float32_node(options, node.encode())
-        for operator in keep_float32_operators:
-            library.planrt_build_options_keep_float32_operator(options, operator.encode())
-        library.planrt_build_options_set_workspace_limit(options, workspace_limit)
-        library.planrt_build_options_set_timing_cache(options, path_bytes(timing_cache))
-        if optimization_level is not None:
-            library.planrt_build_options_set_optimization_level(options, optimization_level)
-        library.planrt_build_options_set_tactics(options, use_tactics_too, use_tactics_not)
-        library.planrt_build_options_set_features(options, features)
-        library.planrt_build_options_set_hardware_compatibility(options, hardware)
-        library.planrt_build_options_set_instance_normalization(options, instance_normalization)
-        library.planrt_build_options_set_weights_folder(options, path_bytes(weights_folder))
-        if progress is not None:
-            library.planrt_build_options_set_progress(options, hear, None)
-        handle = (runtime or default_runtime())._handle
+
+def build(
+    onnx: str | os.PathLike[str] | bytes, runtime: Runtime | None = None, options: BuildOptions = BuildOptions()
+) -> Plan:
+    """Builds a plan from an ONNX file, or its bytes, with the TensorRT and for the GPU of the runtime. Minutes may pass."""
+    handle = (runtime or default_runtime())._handle
+    with options._made() as made:
         if isinstance(onnx, bytes):
-            return Plan(new("planrt_build_memory", handle, *address_of(onnx), options))
-        return Plan(new("planrt_build_file", handle, path_bytes(onnx), options))
-    except Error:
-        if raised:
-            raise raised[0] from None
-        raise
-    finally:
-        library.planrt_build_options_delete(options)
+            return Plan(new("planrt_build_memory", handle, *address_of(onnx), made))
+        return Plan(new("planrt_build_file", handle, path_bytes(onnx), made))
 
 
 def _profile_shape(name: str, shapes: Any) -> ProfileShape:

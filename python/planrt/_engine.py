@@ -29,7 +29,7 @@ from ._tensors import (
 )
 
 if TYPE_CHECKING:
-    from ._build import Plan
+    from ._build import BuildOptions, Plan
 
 _INPUT = 1
 _BACKENDS = {1: "TensorRT", 2: "CPU"}
@@ -82,19 +82,30 @@ class Engine:
         folder: str | os.PathLike[str],
         runtime: Runtime | None = None,
         *,
+        build: BuildOptions | None = None,
+        built_plan: str | os.PathLike[str] | None = None,
         allow_cpu: bool = False,
         threads: int = 0,
         shape_cache: int = 0,
     ) -> Engine:
         """Loads a model folder: every file is held against its hash, and the first plan that runs here is taken.
 
-        Where none does, the ONNX model runs on the CPU if `allow_cpu` says so or the folder has no plans.
+        Where none does, one is built from the ONNX model as `build` says, and kept in the file `built_plan`, by one process for all;
+        or the ONNX model runs on the CPU, if `allow_cpu` says so or there is nothing else.
         """
+        if (build is None) != (built_plan is None):
+            raise ValueError("build and built_plan, the file to keep the plan in, go together")
         engine = cls.__new__(cls)
+
+        def opened(options: c_void_p) -> c_void_p:
+            if build is None:
+                return new("planrt_engine_load_folder", engine.runtime._handle, path_bytes(folder), options)
+            with build._made() as made:
+                load().planrt_engine_options_set_build(options, made, path_bytes(built_plan))
+                return new("planrt_engine_load_folder", engine.runtime._handle, path_bytes(folder), options)
+
         engine._open(
-            runtime,
-            lambda options: new("planrt_engine_load_folder", engine.runtime._handle, path_bytes(folder), options),
-            {"cpu_threads": threads, "cpu_shape_cache": shape_cache, "cpu_allowed": allow_cpu},
+            runtime, opened, {"cpu_threads": threads, "cpu_shape_cache": shape_cache, "cpu_allowed": allow_cpu}
         )
         return engine
 

@@ -143,6 +143,7 @@ FALLIBLE: dict[str, list[Any]] = {
     "planrt_engine_options_set_lean_runtime": [_HANDLE, c_char_p],
     "planrt_engine_options_set_weight_streaming_budget": [_HANDLE, c_int64],
     "planrt_engine_options_set_cpu_allowed": [_HANDLE, c_bool],
+    "planrt_engine_options_set_build": [_HANDLE, _HANDLE, c_char_p],
     "planrt_engine_load_folder": [_HANDLE, c_char_p, _HANDLE, _OUT],
     "planrt_engine_self_test": [_HANDLE, c_char_p, _STRING_OUT],
     "planrt_engine_load_file": [_HANDLE, c_char_p, _HANDLE, _OUT],

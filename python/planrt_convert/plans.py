@@ -52,10 +52,12 @@ def build(
         plan = planrt.build(
             model,
             runtime,
-            profiles=[shapes] if shapes else (),
-            precision=PRECISIONS[precision],
-            timing_cache=target.with_suffix(".timing"),
-            progress=hear,
+            planrt.BuildOptions(
+                profiles=[shapes] if shapes else (),
+                precision=PRECISIONS[precision],
+                timing_cache=target.with_suffix(".timing"),
+                progress=hear,
+            ),
         )
         plan.save(target)
     except Error as error:

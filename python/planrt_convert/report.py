@@ -9,7 +9,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; margin: 0 auto; padding: 1rem; max-width: 62rem; }
 h1 { font-size: 1.6rem; margin: .2rem 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; border-bottom: 1px solid #d0d7de; }
 table { border-collapse: collapse; font-size: .9rem; } th, td { text-align: left; padding: .25rem .7rem .25rem 0; vertical-align: top; }
-th { border-bottom: 1px solid #d0d7de; font-weight: 600; } td.n { text-align: right; font-variant-numeric: tabular-nums; }
+th { border-bottom: 1px solid #d0d7de; font-weight: 600; } td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 tr + tr td { border-top: 1px solid #eef1f4; } .wide { overflow-x: auto; } code { font-size: .85em; overflow-wrap: anywhere; }
 .ok { color: #116329; } .bad { color: #a40e26; font-weight: 600; } .verdict { padding: .6rem .9rem; border-radius: .4rem; }
 .verdict.ok { background: #dafbe1; } .verdict.bad { background: #ffebe9; } summary { cursor: pointer; } svg { max-width: 100%; height: auto; }

@@ -5,6 +5,7 @@ DOUBLES is the folder that tensorrt-sys/tests/double/build.sh makes; the driver'
 """
 
 import ctypes
+import subprocess
 import sys
 import tempfile
 import threading
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import planrt
-from planrt import Engine, Error, ErrorCode, Session, Stream, _tensors
+from planrt import BuildOptions, Engine, Error, ErrorCode, Session, Stream, _tensors
 
 LINES = "double-plan\ninput x 0 -1,4 1,4 2,4 8,4\noutput y 0 -1,4\ncopies\n"
+KEPT = ["kept.plan", "kept.plan.json", "kept.plan.lock"]
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
@@ -164,15 +166,17 @@ class Device(unittest.TestCase):
             built = planrt.build(
                 MODEL,
                 runtime,
-                profiles={"x": ((1, 4), (2, 4), (8, 4))},
-                workspace_limit=4096,
-                progress=lambda *step: phases.append(step),
+                BuildOptions(
+                    profiles={"x": ((1, 4), (2, 4), (8, 4))},
+                    workspace_limit=4096,
+                    progress=lambda *step: phases.append(step),
+                ),
             )
             self.assertIn(b"workspace=4096", bytes(built.data))
             self.assertEqual(len(built.data), len(built))
             self.assertTrue(phases)
             self.assertEqual(Engine(built, runtime).profiles(), [{"x": ((1, 4), (2, 4), (8, 4))}])
-            data = planrt.build(MODEL, runtime, profiles=[{"x": (3, 4)}]).data  # the plan lives with its bytes
+            data = planrt.build(MODEL, runtime, BuildOptions(profiles=[{"x": (3, 4)}])).data  # the plan lives with its bytes
             self.assertEqual(Engine(data, runtime).profiles(), [{"x": ((3, 4),) * 3}])
             with tempfile.TemporaryDirectory() as folder:
                 path, saved = Path(folder) / "model.onnx", Path(folder) / "a.plan"
@@ -203,6 +207,61 @@ class Device(unittest.TestCase):
             self.assertEqual(caught.exception.code, ErrorCode.SELF_TEST)
             self.assertIn('output "y": 12 of 12 elements are off', caught.exception.detail)
 
+    def test_of_a_folder_a_plan_is_built_where_none_runs(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            model, folder, kept = (Path(scratch) / name for name in ("model.onnx", "folder", "kept.plan"))
+            model.write_bytes(MODEL)
+            planrt.write_folder(folder, name="copy", onnx=model, tests=[("rows", {"x": ROWS}, {"y": ROWS})])
+            for _, runtime in self.doubles:
+                kept.unlink(missing_ok=True)
+                phases = []
+                options = BuildOptions(
+                    profiles={"x": ((1, 4), (2, 4), (8, 4))}, progress=lambda *step: phases.append(step)
+                )
+
+                def load():
+                    phases.clear()
+                    return Engine.from_folder(folder, runtime, build=options, built_plan=kept)
+
+                self.assertEqual((load().backend, bool(phases)), ("TensorRT", True))
+                self.assertEqual((load().backend, bool(phases)), ("TensorRT", False))  # it is kept
+                kept.write_bytes(kept.read_bytes() + b" ")
+                self.assertEqual((load().backend, bool(phases)), ("TensorRT", True))  # it was changed
+                self.assertEqual(sorted(path.name for path in Path(scratch).glob("kept*")), KEPT)
+            with self.assertRaises(ValueError):
+                Engine.from_folder(folder, runtime, build=options)
+            kept.unlink()
+
+            def interrupt(*_):
+                raise KeyboardInterrupt
+
+            with self.assertRaises(KeyboardInterrupt):
+                Engine.from_folder(folder, runtime, build=BuildOptions(progress=interrupt), built_plan=kept)
+            self.assertEqual(sorted(path.name for path in Path(scratch).glob("kept*")), KEPT[1:])
+            with self.assertRaises(Error) as caught:
+                Engine.from_folder(folder, runtime, build=BuildOptions(), built_plan=Path(scratch) / "no" / "such.plan")
+            self.assertEqual(caught.exception.code, ErrorCode.IO)
+
+    def test_of_several_processes_one_builds(self):
+        with tempfile.TemporaryDirectory() as scratch:
+            model, folder, kept = (Path(scratch) / name for name in ("model.onnx", "folder", "kept.plan"))
+            model.write_bytes(MODEL)
+            planrt.write_folder(folder, name="copy", onnx=model)
+            library = next(file for file in Path(FOLDER).glob("*/lib*.so*") if "parser" not in file.name)
+            program = """if True:
+                import sys, planrt
+                phases = set()
+                options = planrt.BuildOptions(progress=lambda phase, *_: phases.add(phase))
+                runtime = planrt.Runtime(tensorrt=sys.argv[1])
+                engine = planrt.Engine.from_folder(sys.argv[2], runtime, build=options, built_plan=sys.argv[3])
+                assert engine.backend == "TensorRT"
+                print(any("waiting" not in phase for phase in phases))
+            """
+            command = [sys.executable, "-c", program, library, folder, kept]
+            running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+            said = [process.communicate()[0].strip() for process in running]
+            self.assertEqual(sorted(said), ["False"] * 3 + ["True"])
+
     def test_builds_end_when_progress_says_so(self):
         class Interrupted(BaseException):
             pass
@@ -212,14 +271,14 @@ class Device(unittest.TestCase):
 
         for runtime, _ in self.each():
             with self.assertRaises(Interrupted):
-                planrt.build(MODEL, runtime, progress=interrupt)
+                planrt.build(MODEL, runtime, BuildOptions(progress=interrupt))
             with self.assertRaises(Error) as caught:
-                planrt.build(MODEL, runtime, progress=lambda *_: False)
+                planrt.build(MODEL, runtime, BuildOptions(progress=lambda *_: False))
             self.assertEqual(caught.exception.code, ErrorCode.CANCELLED)
             with self.assertRaises(ValueError):
-                planrt.build(MODEL, runtime, profiles={"x": ((1, 4), (2,), (8, 4))})
+                planrt.build(MODEL, runtime, BuildOptions(profiles={"x": ((1, 4), (2,), (8, 4))}))
             with self.assertRaises(Error) as caught:
-                planrt.build(MODEL, runtime, profiles={"z": (1, 4)})
+                planrt.build(MODEL, runtime, BuildOptions(profiles={"z": (1, 4)}))
             self.assertEqual(caught.exception.code, ErrorCode.NOT_FOUND)
 
     def test_threads_share_a_session(self):

@@ -1,6 +1,7 @@
 //! `planrt_engine_options`, `planrt_engine`, and what an engine says of itself.
 
 use super::argument::{Out, Ref};
+use super::build::planrt_build_options;
 use super::error::planrt_error;
 use super::handle::{Handle, opaque};
 use super::runtime::planrt_runtime;
@@ -11,7 +12,7 @@ use crate::backend::Engine;
 use crate::backend::tensorrt::WeightBudget;
 use crate::engine::{Backend, Statistic};
 use crate::error::{Code, Error};
-use crate::folder::Folder;
+use crate::folder::{BuildRequest, Folder};
 use crate::runtime::EngineOptions;
 use crate::sync::Mutex;
 use std::ffi::{c_char, c_void};
@@ -240,6 +241,36 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_allowed(
     })
 }
 
+/// What `planrt_engine_load_folder` does where none of the folder's plans runs here: it builds one from its ONNX model, as
+/// `build` says, and keeps it in the file `plan_path`, with what it was built from beside it (`.json`). A plan that is there
+/// already is taken, if it is whole, of this model, and runs here; `build` is not compared: name another file for another. Of
+/// several processes and threads one builds, and the others wait for it (`.lock`), hearing of that by the progress that `build`
+/// has, by which they too can be cancelled. The file is there whole or not at all. Where no TensorRT can build it the
+/// ONNX model may run on the CPU, as `planrt_engine_options_set_cpu_allowed` says. Null, the default, for both: none is built.
+///
+/// `build` is copied; what its progress is called with must be valid while a folder is loaded.
+///
+/// Requires: `options` is alive, `build` null or alive, `plan_path` null or a string.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_options_set_build(
+    options: *mut planrt_engine_options,
+    build: *const planrt_build_options,
+    plan_path: *const c_char,
+) -> *mut planrt_error {
+    export!(options; build: Option<Ref<'_, planrt_build_options>>, plan_path: Option<&Path> => {
+        options.lock().build = match (build, plan_path) {
+            (Some(build), Some(path)) => {
+                Some(BuildRequest { options: build.lock().clone(), path: path.to_owned() })
+            }
+            (None, None) => None,
+            (None, Some(_)) => return Err(Error::new(Code::InvalidArgument, "build is null, and plan_path is not")),
+            (Some(_), None) => return Err(Error::new(Code::InvalidArgument, "plan_path is null, and build is not")),
+        };
+        Ok(())
+    })
+}
+
 fn options_or_default(options: Option<Ref<'_, planrt_engine_options>>) -> EngineOptions {
     options.map(|options| options.lock().clone()).unwrap_or_default()
 }
@@ -292,8 +323,8 @@ pub unsafe extern "C" fn planrt_engine_load_memory(
 /// against its hash first, once a process as long as it stays as it is, by all threads there are.
 ///
 /// The first plan that runs here is taken, those for a GPU of this one's name before others. Where none runs the error
-/// says of each why not; or the ONNX model runs on the CPU, if `planrt_engine_options_set_cpu_allowed` allows that or the
-/// folder has no plans. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any
+/// says of each why not; or one is built (`planrt_engine_options_set_build`), or the ONNX model runs on the CPU, if
+/// `planrt_engine_options_set_cpu_allowed` allows that or the folder has no plans and none is to be built. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any
 /// thread.
 ///
 /// Errors: those of `planrt_engine_load_file`; `PLANRT_ERROR_INVALID_MODEL` where a file, or the passport, was changed, or a

@@ -1,6 +1,7 @@
 //! Model folders: a model as it is delivered. One folder holds an ONNX model, plans of it for GPUs and TensorRTs, small test vectors,
 //! and a passport that has the hash of each ([`passport`]).
 
+mod built;
 mod hashes;
 mod passport;
 mod self_test;
@@ -15,6 +16,7 @@ use passport::Passport;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use built::Request as BuildRequest;
 pub use self_test::Outcome;
 
 /// A folder whose every file is as its passport says.
@@ -61,7 +63,8 @@ impl Folder {
         runtime.load_memory(self.data(file)?, options).map_err(|error| error.within(shown(&self.root.join(file))))
     }
 
-    /// The first plan that runs here; else, where that is allowed or there is no plan, the ONNX model on the CPU.
+    /// The first plan that runs here; else one that is built here, where that is asked for; else, where that is allowed or there is
+    /// nothing else, the ONNX model on the CPU.
     pub fn load(&self, runtime: &Runtime, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         let mut refused = Vec::new();
         for file in self.plans(runtime) {
@@ -74,12 +77,19 @@ impl Folder {
                 Err(error) => return Err(error),
             }
         }
+        if let (Some(request), Some(onnx)) = (&options.build, self.onnx()) {
+            match self.load_built(runtime, onnx, request, options) {
+                Ok(engine) => return Ok(engine),
+                Err(error) if is_about_the_plan(error.code()) => refused.push(("a plan built here", error)),
+                Err(error) => return Err(error),
+            }
+        }
         let on_cpu = options.cpu_allowed || refused.is_empty();
         match self.onnx() {
             Some(file) if on_cpu => {
                 if !refused.is_empty() {
                     let name = shown(&self.root);
-                    let message = format!("none of the plans of {name} runs here; its ONNX model runs on the CPU");
+                    let message = format!("no plan of {name} runs here; its ONNX model runs on the CPU");
                     runtime.log().write(Level::Warning, &message);
                 }
                 self.load_file(runtime, file, options)
@@ -102,7 +112,7 @@ impl Folder {
         let reasons: Vec<_> = refused.iter().map(|(_, error)| error.to_string()).collect();
         let message = match refused.len() {
             1 => "its plan does not run here".to_owned(),
-            count => format!("none of its {count} plans runs here"),
+            _ => "none of its plans runs here".to_owned(),
         };
         Error::new(code, format!("{}: {message}; {advice}. {}", shown(&self.root), reasons.join("; ")))
     }

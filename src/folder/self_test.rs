@@ -4,6 +4,7 @@ use super::Folder;
 use super::passport::{Test, Tolerance, Vector};
 use crate::backend::Engine;
 use crate::context::{Context, NamedTensor};
+use crate::engine::Backend;
 use crate::error::{Code, Error, Result};
 use crate::model;
 use crate::quote::{quoted, shown};
@@ -63,14 +64,16 @@ impl Folder {
         Ok(outcome)
     }
 
-    /// The tolerance of the model that the engine was loaded from.
+    /// The tolerance of the model that the engine was loaded from. A plan that is not among the folder's may have been built of it
+    /// here.
     fn tolerance(&self, engine: &Arc<dyn Engine>) -> Result<Tolerance> {
         let fingerprint = engine.description().fingerprint;
         let is_this = |file: &str| self.data(file).is_ok_and(|data| model::fingerprint(data) == fingerprint);
         if let Some(plan) = self.passport.plans.iter().find(|plan| is_this(&plan.file)) {
             return Ok(plan.tolerance.unwrap_or(self.passport.tolerance));
         }
-        match self.onnx().is_some_and(is_this) {
+        let is_plan = engine.description().backend == Backend::TensorRt;
+        match is_plan && self.onnx().is_some() || self.onnx().is_some_and(is_this) {
             true => Ok(self.passport.tolerance),
             false => {
                 let message =

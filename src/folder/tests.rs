@@ -161,7 +161,7 @@ fn with_no_plan_that_runs_the_error_says_why_of_each() {
     };
     let error = folder.load(&Runtime::new(options), &EngineOptions::default()).map(|_| ()).unwrap_err();
     assert_eq!(error.code(), Code::IncompatibleModel);
-    for text in ["none of its 2 plans", "plans/a.plan: the plan is cut short", "plans/b.plan: ", "on the CPU"] {
+    for text in ["none of its plans", "plans/a.plan: the plan is cut short", "plans/b.plan: ", "on the CPU"] {
         assert!(error.message().contains(text), "{text}: {error}");
     }
 }

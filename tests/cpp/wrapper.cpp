@@ -95,6 +95,7 @@ static void describes() {
     CHECK(fails(planrt::ErrorCode::not_found, [&] { return planrt::Engine::from_folder(runtime, MODELS, engine_options); }));
     const auto engine = planrt::Engine::from_file(runtime, small, engine_options);
     CHECK(fails(planrt::ErrorCode::not_found, [&] { return engine.self_test(MODELS); }));
+    CHECK(fails(planrt::ErrorCode::not_found, [&] { return planrt::Engine::from_folder(runtime, MODELS, planrt::BuildOptions(), "built.plan"); }));
     CHECK(*lines > 0);
     CHECK(engine.backend() == planrt::Backend::cpu);
     CHECK(engine.tensors().size() == 2 && engine.profile_count() == 0 && engine.device_memory_size() == 0);
