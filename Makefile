@@ -54,14 +54,21 @@ $(DEEPBRAIN): examples/python/deepbrain_to_onnx.py $(BUILD)/venv/examples/python
 	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --dest $(@D) deepbrain==0.1
 	$(PYTHON) $< $(@D)/deepbrain-0.1-py3-none-any.whl $@
 
+# A model's folder: the network and what is done around it.
+$(BUILD)/models/deepbrain/model.onnx: $(DEEPBRAIN) examples/models/deepbrain/recipe.json
+	mkdir -p $(@D)
+	cp examples/models/deepbrain/recipe.json $(@D)
+	cp $(DEEPBRAIN) $@
+
 demo: export PREFIX := $(CURDIR)/build/prefix
-demo: $(DEEPBRAIN) | setup-demo
+demo: $(BUILD)/models/deepbrain/model.onnx | setup-demo
 	$(MAKE) install
-	cmake -S examples/cpp/brain_extraction -B $(BUILD)/brain_extraction -G Ninja \
+	cmake -S examples/cpp/segment_ct -B $(BUILD)/segment_ct -G Ninja \
 	  -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH=$(CURDIR)/$(BUILD)/prefix
-	cmake --build $(BUILD)/brain_extraction
-	$(BUILD)/brain_extraction/brain_extraction --model $(DEEPBRAIN) \
-	  --volume $(MRICRON)/ch2.nii.gz --reference $(MRICRON)/ch2bet.nii.gz --out $(BUILD)/demo
+	cmake --build $(BUILD)/segment_ct
+	mkdir -p $(BUILD)/demo
+	$(BUILD)/segment_ct/segment_ct $(BUILD)/models/deepbrain $(MRICRON)/ch2.nii.gz --reference $(MRICRON)/ch2bet.nii.gz \
+	  --out $(BUILD)/demo/mask.nii.gz --overlay $(BUILD)/demo/brain.png
 
 # What is tested is what is shipped: installed into a prefix, and the prefix moved.
 test: $(DEEPBRAIN) $(BUILD)/venv/tests/python.done | setup-test

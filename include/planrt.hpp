@@ -1816,6 +1816,76 @@ struct ScoreMap {
     }
 };
 
+/// A scan that was read from a NIfTI-1 file. Any thread.
+class Scan : public detail::Handle<Scan, planrt_scan, &planrt_scan_delete> {
+public:
+    using Handle::Handle;
+    Scan() noexcept = default;
+
+    explicit Scan(const std::filesystem::path& file) : Handle(detail::Adopt{}, read(file)) {}
+
+    /// The channels of several scans on one grid, in their order.
+    explicit Scan(const std::vector<const Scan*>& scans) : Handle(detail::Adopt{}, join(scans)) {}
+
+    /// As a segmenter takes it; what it points to lives as long as the scan.
+    [[nodiscard]] Volume volume() const {
+        planrt_volume c_volume{};
+        c_volume.struct_size = sizeof c_volume;
+        detail::check(planrt_scan_get_volume(get(), &c_volume));
+        Volume volume;
+        volume.data = c_volume.data;
+        volume.size_bytes = c_volume.size_bytes;
+        volume.element_type = static_cast<ElementType>(c_volume.element_type);
+        std::copy(std::begin(c_volume.extents), std::end(c_volume.extents), volume.extents.begin());
+        std::copy(std::begin(c_volume.spacing_mm), std::end(c_volume.spacing_mm), volume.spacing_mm.begin());
+        std::copy(std::begin(c_volume.origin_mm), std::end(c_volume.origin_mm), volume.origin_mm.begin());
+        std::copy(std::begin(c_volume.direction), std::end(c_volume.direction), volume.direction.begin());
+        volume.rescale_slope = c_volume.rescale_slope;
+        volume.rescale_intercept = c_volume.rescale_intercept;
+        volume.channels = c_volume.channels;
+        return volume;
+    }
+
+    /// What a person should know of the file beside its content; empty where there is nothing.
+    [[nodiscard]] std::string note() const { return planrt_scan_get_note(get()); }
+
+    /// Writes labels without gaps as a NIfTI-1 file that lies where the scan lies, compressed where it ends in .gz.
+    void write_labels(const std::filesystem::path& file, const LabelMap& labels) const {
+        write(&planrt_scan_write_labels, file, labels);
+    }
+
+    /// Writes a PNG with the scan in grey and labels without gaps over it in colour.
+    void write_overlay(const std::filesystem::path& file, const LabelMap& labels) const {
+        write(&planrt_scan_write_overlay, file, labels);
+    }
+
+private:
+    static planrt_scan* read(const std::filesystem::path& file) {
+        planrt_scan* scan = nullptr;
+        detail::check(planrt_scan_read_file(detail::c_string(detail::utf8(file)), &scan));
+        return scan;
+    }
+
+    static planrt_scan* join(const std::vector<const Scan*>& scans) {
+        std::vector<const planrt_scan*> handles;
+        for (const Scan* one : scans) {
+            handles.push_back(one != nullptr ? one->get() : nullptr);
+        }
+        planrt_scan* scan = nullptr;
+        detail::check(planrt_scan_join(handles.data(), handles.size(), &scan));
+        return scan;
+    }
+
+    template <class Write>
+    void write(Write call, const std::filesystem::path& file, const LabelMap& labels) const {
+        if (labels.strides_bytes != std::array<int64_t, 3>{} || labels.first_voxel_bytes != 0) {
+            throw Error(ErrorCode::unsupported, "labels that are written to a file lie without gaps");
+        }
+        detail::check(call(get(), detail::c_string(detail::utf8(file)), labels.data, labels.size_bytes,
+                            static_cast<planrt_element_type>(labels.element_type)));
+    }
+};
+
 /// How many tiles of a volume are done, and how many there are; false cancels the segmentation, as does what it throws. It must
 /// not destroy its Segmentation.
 using SegmentationProgress = std::function<bool(int64_t done, int64_t count)>;

@@ -23,6 +23,7 @@ static const char usage[] =
     "  --configuration NAME   of an nnU-Net the one that the models are, as 3d_fullres\n"
     "  --overlap SHARE        of a tile with its neighbour, 0 to below 1; less is faster\n"
     "  --mirror AXES          none, or those of z, y and x of the model to average mirrored tiles over; none is fastest\n"
+    "  --any-direction        takes a scan whose axes are not perpendicular as if they were\n"
     "  --allow-nan            goes on where the network gives what is no number\n"
     "  --tensorrt PATH        the TensorRT library, or the folder it is in\n"
     "  --plugin PATH          a library of TensorRT plugins; may be given more than once\n"
@@ -35,7 +36,7 @@ enum { MOST_SCANS = 64, LABELS = 65536 };
 struct arguments {
     const char *model, *scans[MOST_SCANS], *out, *overlay;
     size_t scan_count, budget;
-    bool nan_allowed;
+    bool nan_allowed, any_direction_allowed;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -226,7 +227,8 @@ static int run(const struct arguments *arguments, const planrt_runtime_options *
         planrt_label_map map = {.struct_size = sizeof map, .data = labels, .size_bytes = count * sizeof *labels,
                                 .element_type = PLANRT_UINT16};
         planrt_segmentation_options treatment = {.struct_size = sizeof treatment, .memory_budget_bytes = arguments->budget,
-                                                 .nan_allowed = arguments->nan_allowed};
+                                                 .nan_allowed = arguments->nan_allowed,
+                                                 .any_direction_allowed = arguments->any_direction_allowed};
         const double start = seconds();
         if (labels) error = planrt_segmenter_submit(segmenter, &volume, &map, &treatment, &segmentation);
         if (labels && !error) error = wait_for(segmentation);
@@ -298,6 +300,8 @@ int segment(int count, char **arguments) {
             code = written(USABLE);
         } else if (strcmp(arguments[i], "--allow-nan") == 0) {
             all.nan_allowed = true;
+        } else if (strcmp(arguments[i], "--any-direction") == 0) {
+            all.any_direction_allowed = true;
         } else if (arguments[i][0] != '-') {
             if (!all.model) all.model = arguments[i];
             else if (all.scan_count < MOST_SCANS) all.scans[all.scan_count++] = arguments[i];

@@ -120,6 +120,12 @@ class Segment(unittest.TestCase):
         smaller = self.write("smaller.nii", nifti(self.voxels[1:]))
         self.run_segment(1, self.model, self.scan, smaller, "--out", self.folder / "mask.nii", text="scan 1")
 
+    def test_axes_that_are_not_perpendicular(self):
+        out = ["--out", self.folder / "mask.nii"]
+        skew = self.write("skew.nii", nifti(self.voxels, (0.5, 0.2, 0, 1, 0, 0.75, 0, 2, 0, 0, 2, 3)))
+        self.run_segment(1, self.model, skew, *out, text="perpendicular")
+        self.segmented("mask.nii", "--any-direction", scans=[skew])
+
     def test_wrong_calls(self):
         out = ["--out", self.folder / "mask.nii"]
         self.run_segment(0, "--help", text="usage:")
