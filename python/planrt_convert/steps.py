@@ -32,6 +32,10 @@ class Conversion:
     def __init__(self, arguments: Any, tell: Callable[[str], None]):
         self.arguments, self.tell = arguments, tell
         self.out = Path(arguments.out)
+        if not self.out.name:
+            raise Problem(f"--out {arguments.out}: name a folder")
+        if self.out.exists() and not self.out.is_dir():
+            raise Problem(f"{self.out} is there already, and no folder")
         self.work = self.out.with_name(self.out.name + ".work")
         self.source = Source(arguments.model, arguments.symbolics)
         self.onnx = self.work / "model.onnx"

@@ -155,6 +155,8 @@ class FromOnnx(Case):
                 self.assertIn(text, said)
                 self.assertNotIn("Traceback", said)
         self.assertFalse(self.out.exists())
+        self.out.touch()
+        self.assertIn("no folder", self.convert(small, code=2))
 
     def test_without_tensorrt_plans_are_not_built_and_that_is_said(self):
         self.convert(MODELS / "small.onnx", "--precision", "fp32,best", "--tensorrt", self.scratch)

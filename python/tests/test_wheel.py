@@ -16,6 +16,7 @@ from pathlib import Path
 
 package, library, models = (Path(argument).resolve() for argument in sys.argv[1:])
 here = Path.cwd()
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PLANRT_LIBRARY")}
 
 
@@ -29,9 +30,8 @@ def build(folder, **more):
     for old in ("source", folder):
         shutil.rmtree(here / old, ignore_errors=True)
     shutil.copytree(package, here / "source", ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    run(*pip, "wheel", *options, "--wheel-dir", folder, "./source", **more)
+    run(*PIP, "wheel", *options, "--wheel-dir", folder, "./source", **more)
     (wheel,) = (here / folder).iterdir()
     return wheel
 
@@ -48,8 +48,8 @@ python = here / "environment" / "bin" / "python"
 target = subprocess.run(
     [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, stdout=subprocess.PIPE, text=True
 ).stdout.strip()
-run(sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python, "install", "--quiet", "--no-deps",
-    "--no-index", wheel)
+# This Python's pip, since to bring another takes longer than all else.
+run(*PIP, "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel)
 Path(target, "numpy_of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
 program = """
 import sys, numpy, planrt
@@ -62,5 +62,6 @@ with planrt.Session(engine) as session:
 assert planrt._library.load()._name.startswith(sys.argv[1])
 print(engine, result.shape)
 """
-run(python.with_name("planrt-convert"), "--help")
+assert Path(target, "bin", "planrt-convert").is_file()
+run(python, "-m", "planrt_convert", "--help")
 run(python, "-c", program, target, models / "small.onnx")
