@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-from collections import deque
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import byref, c_double, c_int32, c_int64, c_size_t, c_void_p
 from typing import TYPE_CHECKING, Any, Union
@@ -147,7 +147,9 @@ class Engine:
         self.inputs: dict[str, TensorInfo] = {tensor.name: tensor for tensor in tensors if tensor.is_input}
         self.outputs: dict[str, TensorInfo] = {tensor.name: tensor for tensor in tensors if not tensor.is_input}
         # For `run`; none refers to this object, so that no cycle holds device memory.
-        self._idle: deque[Context] = deque()
+        self._idle: list[Context] = []
+        self._lent = 0
+        self._returned = threading.Condition()
 
     def _tensor(self, index: int) -> TensorInfo:
         library = load()
@@ -170,19 +172,42 @@ class Engine:
         return Context(self)
 
     def run(self, inputs: Mapping[str, Any], outputs: Outputs = None) -> dict[str, Any]:
-        """Runs the model, as `Context.run`, on a context that the engine keeps for it; any thread, several at once."""
+        """Runs the model, as `Context.run`, on a context that the engine keeps for it; any thread, several at once.
+
+        TensorRT 8 gives each optimization profile to one context: where all are taken by other calls of `run` this one waits.
+        """
+        taken = self._take()
+        context: Context | None = taken
         try:
-            context = self._idle.pop()
-        except IndexError:
-            context = self.context()
-        try:
-            results = context.run(inputs, outputs)
+            return taken.run(inputs, outputs)
         except Error as error:
-            if error.code not in (ErrorCode.POISONED, ErrorCode.INTERNAL):
-                self._idle.append(context)
+            if error.code in (ErrorCode.POISONED, ErrorCode.INTERNAL):
+                context = None
             raise
-        self._idle.append(context)
-        return results
+        finally:
+            self._give_back(context)
+
+    def _take(self) -> Context:
+        with self._returned:
+            while not self._idle:
+                try:
+                    context = self.context()
+                except Error as error:
+                    if error.code != ErrorCode.IN_USE or self._lent == 0:
+                        raise
+                    self._returned.wait()
+                else:
+                    self._lent += 1
+                    return context
+            self._lent += 1
+            return self._idle.pop()
+
+    def _give_back(self, context: Context | None) -> None:
+        with self._returned:
+            self._lent -= 1
+            if context is not None:
+                self._idle.append(context)
+            self._returned.notify()
 
     def profiles(self) -> list[dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]]:
         """Each optimization profile: for each input its smallest, best and largest shape. Empty on the CPU."""

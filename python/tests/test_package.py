@@ -258,6 +258,24 @@ class Running(Case):
             for result in pool.map(lambda _: self.engine.run({"image": IMAGE}), range(64)):
                 self.same(result)
 
+    def test_a_run_waits_where_no_profile_is_left(self):
+        engine = Engine(MODELS / "small.onnx", threads=1)
+        make, made = engine.context, []
+
+        def one():
+            if made:
+                raise Error(ErrorCode.IN_USE, "every profile is taken")
+            made.append(make())
+            return made[0]
+
+        engine.context = one
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for result in pool.map(lambda _: engine.run({"image": IMAGE}), range(16)):
+                self.same(result)
+        self.assertEqual(len(made), 1)
+        engine._idle.clear()
+        self.fails(ErrorCode.IN_USE, "taken", engine.run, {"image": IMAGE})
+
     def test_contexts(self):
         context = self.engine.context()
         self.same(context.run({"image": IMAGE}))
