@@ -2733,7 +2733,9 @@ struct planrt_error *planrt_segmenter_new_over_sessions(const struct planrt_sess
  *
  * The description is a `recipe.json`, nnU-Net's `plans.json` and `dataset.json`, or a MONAI bundle's `inference.json`; what is not
  * known in them is an error with its name. Models are `fold_0.onnx` and so on, `fold_0/model.onnx` and so on, or the only one
- * in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU.
+ * in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU. A folder with a passport
+ * (`planrt_engine_load_folder`), of the model or of a fold, is held against it and says itself what runs; its member `recipe` may
+ * be the description.
  *
  * Errors: as for `planrt_segmenter_new`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and files; and those of
  * `planrt_engine_load_file`.

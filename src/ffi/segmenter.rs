@@ -12,6 +12,7 @@ use super::volume::{Labels, Scan, ScoresAsked, flag, planrt_label_map, planrt_sc
 use super::{delete, export};
 use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
+use crate::folder::Folder;
 use crate::process::as_application;
 use crate::process::stack::with_room;
 use crate::runtime::EngineOptions;
@@ -282,7 +283,9 @@ pub unsafe extern "C" fn planrt_segmenter_new_over_sessions(
 ///
 /// The description is a `recipe.json`, nnU-Net's `plans.json` and `dataset.json`, or a MONAI bundle's `inference.json`; what is not
 /// known in them is an error with its name. Models are `fold_0.onnx` and so on, `fold_0/model.onnx` and so on, or the only one
-/// in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU.
+/// in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU. A folder with a passport
+/// (`planrt_engine_load_folder`), of the model or of a fold, is held against it and says itself what runs; its member `recipe` may
+/// be the description.
 ///
 /// Errors: as for `planrt_segmenter_new`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and files; and those of
 /// `planrt_engine_load_file`.
@@ -304,7 +307,10 @@ pub unsafe extern "C" fn planrt_segmenter_load(
         let mut options = options_or_default(options);
         options.description.prefers_plans = runtime.device().is_ok();
         let (recipe, models) = segment::description::read(folder, &options.description)?;
-        let load = |model: &std::path::PathBuf| runtime.load_file(model, &EngineOptions::default());
+        let load = |model: &std::path::PathBuf| match model.is_dir() {
+            true => Folder::open(model)?.load(runtime, &EngineOptions::default()),
+            false => runtime.load_file(model, &EngineOptions::default()),
+        };
         let engines = models.iter().map(load).collect::<Result<Vec<_>>>()?;
         segmenter_out.give(give(&engines, recipe, &options)?);
         Ok(())

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use built::Request as BuildRequest;
+pub use passport::FILE as PASSPORT;
 pub use self_test::Outcome;
 
 /// A folder whose every file is as its passport says.

@@ -3,6 +3,7 @@
 use super::json::{self, Node, invalid};
 use super::{monai, nnunet, recipe_json};
 use crate::error::{Code, Error, Result};
+use crate::folder;
 use crate::quote::{quoted, shown};
 use crate::volume::recipe::Recipe;
 use std::collections::BTreeMap;
@@ -19,10 +20,12 @@ pub struct Options {
     pub mirrored: Option<[bool; 3]>,
 }
 
-/// planrt's own description in a model folder.
+/// planrt's own description in a model folder: a file of this name, or a passport's member.
 const RECIPE: &str = "recipe.json";
+const RECIPE_KEY: &str = "recipe";
 
-/// What is done to a volume, and the files of the models that do it: one a fold.
+/// What is done to a volume, and the models that do it, one a fold: a file, or a folder whose passport says which of its plans runs
+/// where.
 pub fn read(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)> {
     if !folder.is_dir() {
         return Err(Error::new(Code::NotFound, format!("there is no model folder at {}", shown(folder))));
@@ -30,21 +33,40 @@ pub fn read(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)> 
     let own = folder.join(RECIPE);
     let recipe = if own.is_file() {
         let value = json::read(&own)?;
-        let mut recipe = recipe_json::read(&Node::new(&value, &own))?;
-        recipe.tiling.mirrored = options.mirrored.unwrap_or(recipe.tiling.mirrored);
-        recipe
+        mirrored(recipe_json::read(&Node::new(&value, &own))?, options)
+    } else if let Some(recipe) = passports(folder)? {
+        mirrored(recipe, options)
     } else if folder.join(nnunet::PLANS).is_file() {
         nnunet::read(folder, options)?
     } else if let Some(file) = monai::find(folder) {
         monai::read(&file, options)?
     } else {
         return Err(invalid(format!(
-            "{} does not say how a volume is segmented: it has no {RECIPE}, no nnU-Net's {} and no MONAI bundle's configs/inference.json",
+            "{} does not say how a volume is segmented: it has no {RECIPE}, no passport with a \"{RECIPE_KEY}\", no nnU-Net's {} and no MONAI bundle's configs/inference.json",
             shown(folder),
             nnunet::PLANS
         )));
     };
     Ok((recipe, models(folder, options.prefers_plans)?))
+}
+
+fn mirrored(mut recipe: Recipe, options: &Options) -> Recipe {
+    recipe.tiling.mirrored = options.mirrored.unwrap_or(recipe.tiling.mirrored);
+    recipe
+}
+
+fn has_passport(folder: &Path) -> bool {
+    folder.join(folder::PASSPORT).is_file()
+}
+
+/// The recipe in a folder's passport, where there is one.
+fn passports(folder: &Path) -> Result<Option<Recipe>> {
+    if !has_passport(folder) {
+        return Ok(None);
+    }
+    let file = folder.join(folder::PASSPORT);
+    let value = json::read(&file)?;
+    Node::new(&value, &file).find(RECIPE_KEY)?.map(|recipe| recipe_json::read(&recipe)).transpose()
 }
 
 /// Whether a file's name says that it is a model, and if so, whether a plan.
@@ -58,13 +80,18 @@ fn is_plan(path: &Path) -> Option<bool> {
 
 /// The models in the first of the places that has any: `fold_*.onnx` or `fold_*/*.onnx`, in order, else the only one.
 fn models(folder: &Path, prefers_plans: bool) -> Result<Vec<PathBuf>> {
+    if has_passport(folder) {
+        return Ok(vec![folder.to_owned()]);
+    }
     // Bundles have theirs in a folder.
     let places = [folder.to_owned(), folder.join("models")];
     for place in places.iter().filter(|place| place.is_dir()) {
         let mut found = BTreeMap::new();
         for path in entries(place)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if path.is_dir() && name.starts_with("fold_") {
+            if path.is_dir() && name.starts_with("fold_") && has_passport(&path) {
+                found.insert(path.clone(), path);
+            } else if path.is_dir() && name.starts_with("fold_") {
                 let models: Vec<_> = entries(&path)?.into_iter().filter(|path| is_plan(path).is_some()).collect();
                 let mut stems: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
                 for model in models {
@@ -163,6 +190,92 @@ mod tests {
             let error = models(files, true).unwrap_err();
             assert!(error.message().contains("several") && error.message().contains("a.onnx"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_passport_says_what_is_done_and_what_runs() {
+        let folder = TestFolder::new("model");
+        let recipe = std::str::from_utf8(LEAST).unwrap();
+        folder.write(folder::PASSPORT, format!("{{\"planrt_folder\": 1, \"recipe\": {recipe}}}").as_bytes());
+        folder.write("model.onnx", b"");
+        let (recipe, models) = read(folder.path(), &Options::default()).unwrap();
+        assert_eq!((recipe.tiling.patch, &models[..]), ([8, 8, 8], &[folder.path().to_owned()][..]));
+        folder.write(folder::PASSPORT, br#"{"planrt_folder": 1, "recipe": {"planrt_recipe": 1, "colour": 1}}"#);
+        let error = read(folder.path(), &Options::default()).unwrap_err();
+        assert!(error.message().contains("\"recipe\": \"colour\" is not known"), "{error}");
+        // One for each fold.
+        let folder = TestFolder::new("model");
+        folder.write("recipe.json", LEAST);
+        ["fold_0/planrt.json", "fold_1/planrt.json"].iter().for_each(|passport| folder.write(passport, b"{}"));
+        let (_, models) = read(folder.path(), &Options::default()).unwrap();
+        assert_eq!(models, ["fold_0", "fold_1"].map(|fold| folder.path().join(fold)));
+    }
+
+    /// Whatever stands in a description, it is read or refused: nothing panics.
+    #[test]
+    fn anything_may_stand_anywhere() {
+        use serde_json::{Value, json};
+        let examples = [
+            ("recipe.json", vec![("recipe.json", std::str::from_utf8(LEAST).unwrap().to_owned())]),
+            ("plans.json", nnunet_files()),
+            ("dataset.json", nnunet_files()),
+            ("inference.json", vec![("inference.json", example("spleen_ct_segmentation/configs/inference.json"))]),
+        ];
+        let values = [
+            json!(null),
+            json!(-1),
+            json!(1e300),
+            json!("@x"),
+            json!("$"),
+            json!([]),
+            json!({}),
+            json!([[0]]),
+            json!(true),
+        ];
+        for (changed, files) in examples {
+            let folder = TestFolder::new("model");
+            files.iter().for_each(|(name, content)| folder.write(name, content.as_bytes()));
+            folder.write("model.onnx", b"");
+            assert!(read(folder.path(), &Options::default()).is_ok(), "{changed}");
+            let (_, content) = files.iter().find(|(name, _)| *name == changed).unwrap();
+            let whole: Value = serde_json::from_str(content).unwrap();
+            for place in places(&whole, String::new()) {
+                for value in &values {
+                    let mut damaged = whole.clone();
+                    *damaged.pointer_mut(&place).unwrap() = value.clone();
+                    folder.write(changed, damaged.to_string().as_bytes());
+                    if let Err(error) = read(folder.path(), &Options::default()) {
+                        assert!(!error.message().is_empty());
+                    }
+                }
+            }
+        }
+    }
+
+    fn example(path: &str) -> String {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/descriptions/");
+        std::fs::read_to_string(format!("{folder}{path}")).unwrap()
+    }
+
+    fn nnunet_files() -> Vec<(&'static str, String)> {
+        ["plans.json", "dataset.json"]
+            .map(|name| (name, example(&format!("nnUNetTrainer__nnUNetPlans__3d_fullres/{name}"))))
+            .to_vec()
+    }
+
+    /// Pointers to everything in a value.
+    fn places(value: &serde_json::Value, here: String) -> Vec<String> {
+        let below: Vec<_> = match value {
+            serde_json::Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), value)).collect(),
+            serde_json::Value::Array(items) => {
+                items.iter().enumerate().map(|(i, item)| (i.to_string(), item)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let below =
+            below.into_iter().flat_map(|(key, value)| places(value, format!("{here}/{}", key.replace('/', "~1"))));
+        let below: Vec<_> = below.collect();
+        std::iter::once(here).chain(below).collect()
     }
 
     #[test]

@@ -348,3 +348,34 @@ fn files_are_told_by_their_content() {
     folder.write("empty.nii", b"");
     assert!(error(folder.path().join("empty.nii")).message().contains("empty.nii: it ends within its header"));
 }
+
+/// Whatever bytes a header has, it is read or refused: nothing panics, and nothing takes more than it holds.
+#[test]
+fn any_header_is_read_or_refused() {
+    let mut seed = 1u64;
+    let mut random = || {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) as usize
+    };
+    let mut read = 0;
+    for turn in 0..20000 {
+        let mut file = Builder::new([2, 4, 16, 64][turn % 4], turn % 3 == 0);
+        file.short(field::SFORM_CODE, (turn % 2) as i16);
+        let mut bytes = file.shorts();
+        for _ in 0..1 + turn % 5 {
+            let place = 4 + random() % (field::MAGIC - 4);
+            bytes[place] = [0, 1, 0x7f, 0x80, 0xff, random() as u8][random() % 6];
+        }
+        if let Ok(scan) = read_bytes(&bytes) {
+            let voxels = scan.grid.extents.iter().product::<usize>() * scan.channels;
+            assert_eq!(scan.voxels.len(), voxels * scan.element_type.size());
+            assert!(
+                scan.grid.spacing_mm.iter().all(|spacing| spacing.is_finite() && *spacing > 0.0),
+                "{:?}",
+                scan.grid
+            );
+            read += 1;
+        }
+    }
+    assert!(read > 1000, "{read}");
+}
