@@ -167,19 +167,18 @@ fn read_value_info(message: &[u8]) -> Result<(String, Known)> {
     Ok((name, known))
 }
 
-/// Operators whose first output has as many dimensions as the first input that has the most.
-const KEEP_RANK: [&str; 46] = [
+/// Operators whose operands are extended to one another's shape.
+const BROADCAST: [&str; 5] = ["Add", "Div", "Mul", "Pow", "Sub"];
+
+/// Operators whose first output has as many dimensions as their first input.
+const KEEP_RANK: [&str; 38] = [
     "Abs",
-    "Add",
     "AveragePool",
     "BatchNormalization",
-    "Cast",
     "Ceil",
     "Celu",
     "Clip",
     "Concat",
-    "DequantizeLinear",
-    "Div",
     "Dropout",
     "Elu",
     "Erf",
@@ -199,12 +198,9 @@ const KEEP_RANK: [&str; 46] = [
     "LpPool",
     "MaxPool",
     "Mish",
-    "Mul",
     "Neg",
     "PRelu",
     "Pad",
-    "Pow",
-    "QuantizeLinear",
     "Relu",
     "Resize",
     "Selu",
@@ -213,7 +209,6 @@ const KEEP_RANK: [&str; 46] = [
     "Softmax",
     "Softplus",
     "Sqrt",
-    "Sub",
     "Tanh",
 ];
 
@@ -241,17 +236,21 @@ impl Tensors {
             "Constant" => node.value.unwrap_or_default(),
             "Conv" | "ConvTranspose" => Known { rank: first.rank.or(input(1).rank), length: None, ..first },
             "Reshape" => Known { rank: input(1).length, length: None, ..first },
-            "Transpose" => Known { length: None, ..first },
-            "Split" => Known { length: None, ..first },
-            operator if KEEP_RANK.contains(&operator) => {
-                let ranks = node.inputs.iter().filter(|_| !["Pad", "Resize", "Slice", "Clip"].contains(&operator));
-                let most = ranks.filter_map(|name| self.get(name).rank).max();
-                let element_type = if operator == "Cast" { node.to } else { first.element_type };
-                Known { rank: first.rank.max(most), element_type, length: None }
+            "QuantizeLinear" | "DequantizeLinear" => Known { rank: first.rank, ..Known::default() },
+            "Cast" => Known { element_type: node.to, length: None, ..first },
+            "Transpose" | "Split" => Known { length: None, ..first },
+            operator if KEEP_RANK.contains(&operator) => Known { length: None, ..first },
+            operator if BROADCAST.contains(&operator) => {
+                // An operand of which nothing is known may have more than the others.
+                let ranks: Option<Vec<_>> = node.inputs.iter().map(|name| self.get(name).rank).collect();
+                let rank = ranks.and_then(|ranks| ranks.into_iter().max());
+                Known { rank, element_type: first.element_type.or(input(1).element_type), length: None }
             }
             _ => return,
         };
-        for output in &node.outputs {
+        // Others than the first are of another kind: masks, indexes, means.
+        let count = if node.operator == "Split" { node.outputs.len() } else { 1 };
+        for output in node.outputs.iter().take(count) {
             self.add(output.clone(), known);
         }
     }
@@ -631,6 +630,13 @@ mod tests {
         ];
         for graph in known {
             assert!(operators(&decompose(&model(13, FLOAT, graph, "b")).unwrap().0).contains(&"ReduceMean".to_owned()));
+        }
+        // A sum has as many dimensions as the operand of which nothing is known, or more.
+        for operands in [["a", "w"], ["w", "a"]] {
+            let graph = unknown().message(1, node("b", "Add", &operands, "b"));
+            let graph = graph.message(5, weights("w", FLOAT, &[3, 1, 1, 1], &raw(&[0.0; 3], FLOAT)));
+            let error = decompose(&model(13, FLOAT, graph, "b")).err().unwrap();
+            assert!(error.message().contains("how many dimensions"), "{error}");
         }
         let error = decompose(&model(6, FLOAT, Message::default(), "x")).err().unwrap();
         assert!(error.message().contains("opset 6"), "{error}");
