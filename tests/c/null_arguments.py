@@ -20,6 +20,10 @@ NULLABLE = {
     ("planrt_engine_options_set_lean_runtime", 1),  # the default
     ("planrt_engine_load_file", 2),  # options
     ("planrt_engine_load_memory", 3),  # options
+    ("planrt_engine_options_set_build", 1),  # none
+    ("planrt_engine_options_set_build", 2),  # none
+    ("planrt_engine_load_folder", 2),  # options
+    ("planrt_engine_self_test", 2),  # the report, not asked for
     ("planrt_build_options_set_timing_cache", 1),  # none
     ("planrt_build_options_set_weights_folder", 1),  # none
     ("planrt_build_options_set_progress", 2),  # user data
@@ -31,6 +35,7 @@ NULLABLE = {
     ("planrt_session_submit", 5),  # options
     ("planrt_session_run", 5),  # options
     ("planrt_session_pump", 2),  # the count, not asked for
+    ("planrt_segmenter_options_set_configuration", 1),  # none
     ("planrt_segmenter_new", 3),  # options
     ("planrt_segmenter_new_over_sessions", 3),  # options
     ("planrt_segmenter_load", 2),  # options
@@ -71,6 +76,8 @@ SPECIMENS = {
     "planrt_segmentation_options *": "NULL",
     "planrt_volume *": "&volume",
     "planrt_label_map *": "&label_map",
+    "planrt_scan *": "(const planrt_scan *)NULL",
+    "planrt_scan * *": "(const planrt_scan *const *)&scan",
     "planrt_build_options *": "build_options",
     "planrt_plan *": "(const planrt_plan *)NULL",
     "planrt_build_progress": "NULL",
@@ -90,6 +97,7 @@ SPECIMENS = {
     "int32_t": "1",
     "int64_t": "1",
     "size_t": "1",
+    "planrt_element_type": "PLANRT_UINT8",
     "planrt_memory_kind": "PLANRT_MEMORY_HOST",
     "planrt_log_level": "PLANRT_LOG_ERROR",
     "planrt_statistic": "PLANRT_STATISTIC_WEIGHTS_SIZE",
@@ -128,6 +136,7 @@ int main(void) {{
     planrt_segmenter_options *segmenter_options = NULL;
     planrt_segmenter *segmenter = NULL;
     planrt_segmentation *segmentation = NULL;
+    const planrt_scan *scan = NULL;
     static float voxels[IMAGE];
     static unsigned char labels[IMAGE];
     planrt_volume volume = {{.struct_size = sizeof volume, .data = voxels, .size_bytes = sizeof voxels,
