@@ -853,6 +853,8 @@ PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_options_set_cpu_allowed(struct planrt_engine_options *options,
                                                            bool allowed);
 
+struct planrt_build_options;
+
 /**
  * What `planrt_engine_load_folder` does where none of the folder's plans runs here: it builds one from its ONNX model, as
  * `build` says, and keeps it in the file `plan_path`, with what it was built from beside it (`.json`). A plan that is there

@@ -88,7 +88,11 @@ def arranged(raw: str) -> str:
         if not texts:
             sys.exit(f"header.py: src/ffi/{module}.rs declares nothing")
         out.append(f"/* ---- {title} {'-' * (110 - len(title))} */\n")
-        out.extend(text + "\n" for text in texts)
+        for text in texts:
+            # A handle of a later section is said to be a struct before it is used: in a parameter it would be another one.
+            early = [name for name in re.findall(r"struct (planrt_\w+) \*", text) if f"struct {name} {name};" in left.get(name, "")]
+            out.extend(f"struct {name};\n" for name in dict.fromkeys(early))
+            out.append(text + "\n")
     if left:
         sys.exit(f"header.py: no section has {', '.join(left)}")
     return "\n".join(text.rstrip() + "\n" for text in out) + "\n" + closing + tail

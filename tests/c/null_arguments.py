@@ -74,6 +74,9 @@ SPECIMENS = {
     "planrt_segmenter *": "segmenter",
     "planrt_segmentation *": "segmentation",
     "planrt_segmentation_options *": "NULL",
+    "planrt_scan *": "scan",
+    "planrt_scan * *": "(const planrt_scan *const *)&scan",
+    "planrt_element_type": "PLANRT_UINT8",
     "planrt_volume *": "&volume",
     "planrt_label_map *": "&label_map",
     "planrt_scan *": "(const planrt_scan *)NULL",
@@ -113,8 +116,32 @@ static _Alignas(16) unsigned char out[256];
     (memset(out, UNTOUCHED, sizeof out),                     \\
      FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "null", call), CHECK(untouched(out, sizeof out)))
 
+/* A NIfTI-1 file of one voxel. */
+static planrt_scan *new_scan(void) {{
+    static const char path[] = "null_arguments.nii";
+    unsigned char file[356] = {{0}};
+    const int32_t header_size = 348;
+    const int16_t extents[4] = {{3, 1, 1, 1}}, float32 = 16, bits = 32, aligned = 1;
+    const float sizes[4] = {{1, 1, 1, 1}}, offset = 352, rows[12] = {{1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0}};
+    memcpy(file, &header_size, sizeof header_size);
+    memcpy(file + 40, extents, sizeof extents);
+    memcpy(file + 70, &float32, sizeof float32);
+    memcpy(file + 72, &bits, sizeof bits);
+    memcpy(file + 76, sizes, sizeof sizes);
+    memcpy(file + 108, &offset, sizeof offset);
+    memcpy(file + 254, &aligned, sizeof aligned);
+    memcpy(file + 280, rows, sizeof rows);
+    memcpy(file + 344, "n+1", 4);
+    FILE *stream = fopen(path, "wb");
+    CHECK(stream && fwrite(file, sizeof file, 1, stream) == 1 && fclose(stream) == 0);
+    planrt_scan *scan = NULL;
+    OK(planrt_scan_read_file(path, &scan));
+    return scan;
+}}
+
 int main(void) {{
     static _Alignas(64) char bytes[64];
+    planrt_scan *scan = new_scan();
     planrt_error *error = NULL;
     planrt_runtime_options *runtime_options = NULL;
     planrt_engine_options *engine_options = NULL;
@@ -161,6 +188,7 @@ int main(void) {{
 
 {calls}
     planrt_error_delete(error);
+    planrt_scan_delete(scan);
     planrt_segmentation_delete(segmentation);
     planrt_segmenter_delete(segmenter);
     planrt_segmenter_options_delete(segmenter_options);
