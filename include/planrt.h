@@ -332,17 +332,17 @@ typedef int32_t planrt_element_type;
 #define PLANRT_BOOL 8
 
 /**
- * Signed, 16 bits, as CT has it. Of host memory only, no model's: planrt converts it.
+ * Signed, 16 bits, as CT has it. Of host memory, which planrt converts, and of models on the CPU.
  */
 #define PLANRT_INT16 9
 
 /**
- * Unsigned, 16 bits. Of host memory only.
+ * Unsigned, 16 bits. Of host memory and of models on the CPU.
  */
 #define PLANRT_UINT16 10
 
 /**
- * IEEE 754 binary64. Of host memory only.
+ * IEEE 754 binary64. Of host memory and of models on the CPU.
  */
 #define PLANRT_FLOAT64 11
 

@@ -91,7 +91,7 @@ impl Context {
         let mut guard = self.state()?;
         let state = &mut *guard;
         let tensor = self.description().find(name)?;
-        self.description().check_shape(tensor, shape)?;
+        self.description().check_shape_of_run(tensor, shape)?;
         (state.checked, state.ran) = (false, false);
         backend::with_stack(&*self.engine, || state.inner.set_shape(tensor, shape))
     }
@@ -233,7 +233,7 @@ impl Context {
             return Err(missing_input(&description.tensors[missing]));
         }
         for input in &inputs {
-            description.check_shape(input.tensor, &input.shape)?;
+            description.check_shape_of_run(input.tensor, &input.shape)?;
             self.check_size(input, &input.shape)?;
         }
         // All of them are good: only now is anything changed.

@@ -122,7 +122,9 @@ impl Description {
     /// The index of a tensor that a caller gives memory for: it has that role, and the elements convert.
     pub fn find_for(&self, name: &str, role: Role, element_type: ElementType, is_null: bool) -> Result<usize> {
         let invalid = |message: String| Err(Error::new(Code::InvalidArgument, message));
-        let tensor = self.find(name)?;
+        // An output may be an input, under the same name.
+        let own = self.indexes(role).find(|tensor| self.tensors[*tensor].name() == name);
+        let tensor = own.map_or_else(|| self.find(name), Ok)?;
         let info = &self.tensors[tensor];
         let name = quoted(name);
         if info.role != role {
@@ -152,6 +154,15 @@ impl Description {
 
     /// Holds a shape for an input against the model: rank, fixed extents, and that some profile admits it.
     pub fn check_shape(&self, tensor: usize, shape: &Shape) -> Result<()> {
+        self.check_shape_from(1, tensor, shape)
+    }
+
+    /// The same for a context: an ONNX model runs on nothing as well, as a batch of no items.
+    pub fn check_shape_of_run(&self, tensor: usize, shape: &Shape) -> Result<()> {
+        self.check_shape_from(if self.backend == Backend::Cpu { 0 } else { 1 }, tensor, shape)
+    }
+
+    fn check_shape_from(&self, least: i64, tensor: usize, shape: &Shape) -> Result<()> {
         let info = &self.tensors[tensor];
         let name = info.quoted();
         if info.role != Role::Input {
@@ -172,8 +183,8 @@ impl Description {
             ));
         }
         for (axis, (given, model)) in shape.iter().zip(info.shape.iter()).enumerate() {
-            if *given < 1 || (*model >= 0 && given != model) {
-                let wanted = if *model >= 0 { format!("{model}") } else { "at least 1".to_owned() };
+            if *given < least || (*model >= 0 && given != model) {
+                let wanted = if *model >= 0 { format!("{model}") } else { format!("at least {least}") };
                 return Err(Error::new(
                     Code::Shape,
                     format!(

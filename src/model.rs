@@ -46,6 +46,11 @@ pub fn fingerprint(data: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// The fingerprint of two parts together.
+pub fn joined(first: u64, second: u64) -> u64 {
+    fingerprint(&[first.to_le_bytes(), second.to_le_bytes()].concat())
+}
+
 /// Tells a plan from an ONNX model, and both from what is neither.
 pub fn recognize(data: &[u8]) -> Result<Format> {
     let invalid = |message: &str| Err(Error::new(Code::InvalidModel, message));

@@ -113,25 +113,26 @@ impl Runtime {
 
     pub fn load_file(&self, path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         let data = model::map_file(path)?;
-        self.load(&data, options).map_err(|error| error.within(shown(path)))
+        self.load(&data, path.parent(), options).map_err(|error| error.within(shown(path)))
     }
 
     pub fn load_memory(&self, data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
-        self.load(data, options)
+        self.load(data, None, options)
     }
 
-    fn load(&self, data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
-        stack::with_room(|| self.load_here(data, options))
+    /// Loads a model that may have more files in that folder.
+    fn load(&self, data: &[u8], folder: Option<&Path>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        stack::with_room(|| self.load_here(data, folder, options))
     }
 
-    fn load_here(&self, data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+    fn load_here(&self, data: &[u8], folder: Option<&Path>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         let engine = match model::recognize(data)? {
             Format::Plan => {
                 // What the plan says of itself is checked first: a damaged file is one on every machine.
                 let plan = tensorrt::Plan::parse(data)?;
                 tensorrt::Engine::load(self.tensorrt()?, &plan, &options.plan)?
             }
-            Format::Onnx => load_on_cpu(data, options)?,
+            Format::Onnx => load_on_cpu(data, folder, options)?,
         };
         let Description { name, device_name, tensors, .. } = engine.description();
         self.log.write(
@@ -219,12 +220,16 @@ const NO_CPU_ENGINE: &str = "this libplanrt was built without the CPU engine, wh
                              feature \"cpu\", or give it a TensorRT plan";
 
 #[cfg(feature = "cpu")]
-fn load_on_cpu(data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+fn load_on_cpu(data: &[u8], folder: Option<&Path>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
     use crate::backend::cpu::{CpuEngine, CpuOptions};
-    CpuEngine::load(data, CpuOptions { threads: options.cpu_threads, shape_cache: options.cpu_shape_cache })
+    let options = CpuOptions { threads: options.cpu_threads, shape_cache: options.cpu_shape_cache };
+    match folder {
+        Some(folder) => CpuEngine::load_beside(data, folder, options),
+        None => CpuEngine::load(data, options),
+    }
 }
 
 #[cfg(not(feature = "cpu"))]
-fn load_on_cpu(_: &[u8], _: &EngineOptions) -> Result<Arc<dyn Engine>> {
+fn load_on_cpu(_: &[u8], _: Option<&Path>, _: &EngineOptions) -> Result<Arc<dyn Engine>> {
     Err(Error::new(crate::error::Code::Unsupported, NO_CPU_ENGINE))
 }

@@ -36,7 +36,7 @@ pub enum ElementType {
     Int32 = 6,
     Int64 = 7,
     Bool = 8,
-    /// Of callers' memory only, as the two after it.
+    /// Of callers' memory and of models on the CPU only, as the two after it.
     Int16 = 9,
     Uint16 = 10,
     Float64 = 11,

@@ -35,11 +35,11 @@ pub const PLANRT_INT32: planrt_element_type = 6;
 pub const PLANRT_INT64: planrt_element_type = 7;
 /// One byte, 0 or 1.
 pub const PLANRT_BOOL: planrt_element_type = 8;
-/// Signed, 16 bits, as CT has it. Of host memory only, no model's: planrt converts it.
+/// Signed, 16 bits, as CT has it. Of host memory, which planrt converts, and of models on the CPU.
 pub const PLANRT_INT16: planrt_element_type = 9;
-/// Unsigned, 16 bits. Of host memory only.
+/// Unsigned, 16 bits. Of host memory and of models on the CPU.
 pub const PLANRT_UINT16: planrt_element_type = 10;
-/// IEEE 754 binary64. Of host memory only.
+/// IEEE 754 binary64. Of host memory and of models on the CPU.
 pub const PLANRT_FLOAT64: planrt_element_type = 11;
 
 /// Whether a tensor is read or written: `PLANRT_INPUT` or `PLANRT_OUTPUT`.

@@ -84,7 +84,7 @@ static void shapes(planrt_engine *engine) {
     FAILS(PLANRT_ERROR_SHAPE, "image", planrt_context_set_shape(context, "image", shape, 0));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "9", planrt_context_set_shape(context, "image", shape, PLANRT_MAX_RANK + 1));
     FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "-1", planrt_context_set_shape(context, "image", shape, -1));
-    const int64_t wrong[] = {0, -1, INT64_MIN};
+    const int64_t wrong[] = {-1, INT64_MIN};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         shape[0] = wrong[i];
         FAILS(PLANRT_ERROR_SHAPE, "image", planrt_context_set_shape(context, "image", shape, 5));

@@ -306,6 +306,9 @@ impl Walk<'_> {
             return None;
         }
         if BATCH_FIRST.contains(&kind) {
+            if node.int("training_mode").unwrap_or(0) != 0 {
+                return None;
+            }
             return (axis == 0 && rank > 1).then(|| first.clone());
         }
         match kind {

@@ -117,7 +117,20 @@ impl CpuContext {
             }
         }
         let engine = &*self.engine;
-        let plan = engine.plans.get(&engine.model, &work.shapes)?;
+        let outputs_of_none = || work.outputs.iter().copied().collect::<Option<Vec<_>>>();
+        if work.runs == 0
+            && let Some(shapes) = outputs_of_none()
+        {
+            self.results = shapes;
+            return Ok(());
+        }
+        let told = engine.model.told.iter().map(|place| {
+            let view = &inputs[*place];
+            // SAFETY: as below.
+            unsafe { read(view, self.info(view.tensor).element_type, 0, &work.shapes[*place]) }
+        });
+        let told = told.map(|value| value.map(IntoArcTensor::into_arc_tensor)).collect::<Result<_>>()?;
+        let plan = engine.plans.get(&engine.model, &work.shapes, told)?;
         engine.require_memory(&plan, &work.shapes, work.runs)?;
         let mut runs = Vec::with_capacity(work.runs);
         for run in 0..work.runs {
@@ -164,7 +177,10 @@ impl CpuContext {
             return Ok(shape);
         }
         let name = self.engine.model.outputs().nth(output).map_or_else(String::new, |info| info.quoted().to_string());
-        Err(Error::new(Code::Internal, format!("output {name} came out as {shape}, which is not what tract planned")))
+        Err(Error::new(
+            Code::InvalidModel,
+            format!("output {name} came out as {shape}, which is not what the model says or its shapes promise"),
+        ))
     }
 
     /// What is bound to each tensor.
@@ -228,7 +244,7 @@ impl Context for CpuContext {
     }
 
     fn set_shape(&mut self, tensor: usize, shape: &Shape) -> Result<()> {
-        self.engine.model.description.check_shape(tensor, shape)?;
+        self.engine.model.description.check_shape_of_run(tensor, shape)?;
         if self.shapes[tensor].replace(*shape) != Some(*shape) {
             self.arrangement = None;
         }

@@ -47,7 +47,8 @@ impl Admission for CpuAdmission {
         let tensors = &self.engine.model.description.tensors;
         self.engine.model.check_shapes(inputs)?;
         let mut context = CpuContext::new(self.engine.clone());
-        if self.engine.model.batched && self.engine.model.one_batch {
+        let empty = inputs.iter().any(|shape| shape.first() == Some(&0));
+        if self.engine.model.batched && self.engine.model.one_batch && !empty {
             let item: Vec<_> = inputs.iter().map(|shape| shape.with_first(1)).collect();
             if let Some(arrangement) = context.arrange_items(&item)?
                 && let Some(outputs) = arrangement.outputs.into_iter().collect()
@@ -89,9 +90,19 @@ impl Instance for CpuInstance {
     fn run(&mut self, key: &BatchKey, jobs: &mut [&mut Job]) -> std::result::Result<(), Failure> {
         let engine = &*self.engine;
         let model = &engine.model;
-        let plan = engine.plans.get(model, &key.inputs)?;
+        if key.outputs.iter().all(|shape| shape.contains(&0)) {
+            return Ok(());
+        }
         let never = Cancellation::default();
         let items = jobs.iter().map(|job| job.items).sum();
+        // Where there is something to be told, a batch is one job.
+        let told = model.told.iter().filter_map(|place| {
+            let tensor = &jobs.first()?.inputs[*place];
+            // SAFETY: as below.
+            Some(unsafe { read(&tensor.caller.as_host(*place), tensor.element_type, 0, &key.inputs[*place]) })
+        });
+        let told = told.map(|value| value.map(IntoArcTensor::into_arc_tensor)).collect::<Result<_>>()?;
+        let plan = engine.plans.get(model, &key.inputs, told)?;
         engine.require_memory(&plan, &key.inputs, items)?;
         let mut runs = Vec::with_capacity(items);
         for job in &*jobs {

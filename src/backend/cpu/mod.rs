@@ -6,19 +6,24 @@
 mod batch;
 mod context;
 mod convolution;
+mod external;
 mod gate;
 mod hypot;
 mod instance;
 mod model;
+mod native;
 mod node;
 mod numeric;
 mod plan;
 mod resize;
+mod rewrite;
 mod softmax;
 #[cfg(test)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "tests lend memory of their own, which outlives each call")]
 pub(crate) mod tests;
 mod threads;
+mod told;
+mod transposed;
 mod widen;
 
 use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
@@ -33,6 +38,7 @@ use plan::{Plan, Plans};
 use std::collections::TryReserveError;
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use threads::Threads;
 use tract_onnx::prelude::{TractError, TractResult};
@@ -60,18 +66,23 @@ pub struct CpuEngine {
 }
 
 impl CpuEngine {
-    /// Loads the bytes of an ONNX file. They are not needed afterwards.
+    /// Loads the bytes of an ONNX file, which has all of the model. They are not needed afterwards.
     pub fn load(data: &[u8], options: CpuOptions) -> Result<Arc<dyn Engine>> {
-        Ok(Arc::new(Self::new(data, options)?))
+        Ok(Arc::new(Self::new(data, None, options)?))
     }
 
-    fn new(data: &[u8], options: CpuOptions) -> Result<Self> {
+    /// The same for a file in that folder, where its weights may lie in other files.
+    pub fn load_beside(data: &[u8], folder: &Path, options: CpuOptions) -> Result<Arc<dyn Engine>> {
+        Ok(Arc::new(Self::new(data, Some(folder), options)?))
+    }
+
+    fn new(data: &[u8], folder: Option<&Path>, options: CpuOptions) -> Result<Self> {
         let threads = Threads::start(options.threads)?;
         let device = match threads.count() {
             1 => "CPU, 1 thread".to_owned(),
             n => format!("CPU, {n} threads"),
         };
-        let mut model = Model::read(data, device)?;
+        let mut model = Model::read(data, folder, device)?;
         let plans = Plans::new(options.shape_cache);
         if let Some(shapes) = model.only_shapes() {
             // What will be asked for is known, so what tract cannot run is told now and not at the first run.

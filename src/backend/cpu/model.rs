@@ -1,11 +1,12 @@
 //! Reads an ONNX model: what it says of itself, and whether tract can take it.
 
 use super::node::is_standard;
+use super::told::Told;
 use super::widen::widen;
-use super::{batch, gate, guard, numeric, resize};
+use super::{batch, external, gate, guard, native, numeric, resize, rewrite, told, transposed};
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
 use crate::error::{Code, Error, Result};
-use crate::model::fingerprint;
+use crate::model::{fingerprint, joined};
 use crate::process::memory;
 use crate::quote::quoted;
 use crate::tensor::{ElementType, Shape};
@@ -13,12 +14,14 @@ use prost::Message;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
+use std::path::Path;
 use tract_onnx::Onnx;
 use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Extent;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
 /// A model as it was read, before any shape is chosen.
 pub struct Model {
@@ -31,31 +34,38 @@ pub struct Model {
     graph: InferenceModel,
     /// For each input, the name that the model gives to each open extent.
     symbols: Vec<Vec<Option<String>>>,
+    /// The inputs whose values a plan is made for.
+    pub told: Vec<usize>,
     /// Whether the leading extent is a batch: its items can be run one by one.
     pub batched: bool,
-    /// Bytes of the ONNX file: about those of its weights.
+    /// Bytes of the ONNX file and those beside it: about those of its weights.
     pub size: u64,
     /// Whether it is the same in all inputs, by the model's own words.
     pub one_batch: bool,
 }
 
 impl Model {
-    pub fn read(data: &[u8], device: String) -> Result<Self> {
-        let size = data.len() as u64;
+    /// Reads a model and, if it lies in a folder, its weights from files there.
+    pub fn read(data: &[u8], folder: Option<&Path>, device: String) -> Result<Self> {
         // The messages as they are decoded, tract's tensors of them, and copies while the graph is made.
-        memory::require("loading the model", size.saturating_mul(4))?;
+        memory::require("loading the model", (data.len() as u64).saturating_mul(4))?;
         let mut proto = ModelProto::decode(data).map_err(|e| invalid(data).with_detail(e.to_string()))?;
         let Some(mut graph) = proto.graph.take().filter(|_| proto.ir_version > 0 && !proto.opset_import.is_empty())
         else {
             return Err(invalid(data));
         };
+        let beside = external::read(&mut graph, folder)?;
+        let opset = opset(&proto);
+        let layers_json = layers_json(&graph);
+        rewrite::rewrite(&mut graph, &proto.functions, opset)?;
+        proto.functions.clear();
         let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
         resize::register(&mut onnx.op_register);
         numeric::register(&mut onnx.op_register);
-        let opset = opset(&proto);
-        gate::check(&proto, &graph, opset)?;
+        native::register(&mut onnx.op_register);
+        transposed::register(&mut onnx.op_register);
+        gate::check(&graph, opset)?;
         check(&graph)?;
-        let layers_json = layers_json(&graph);
         let metadata = metadata(&proto, &graph);
 
         let initializers: HashSet<_> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
@@ -63,6 +73,9 @@ impl Model {
         let inputs = graph.input.iter().map(|v| Declared::read(v, "input")).collect::<Result<Vec<_>>>()?;
         let outputs = graph.output.iter().map(|v| Declared::read(v, "output")).collect::<Result<Vec<_>>>()?;
         let batched = batched(&graph, &inputs, &outputs, opset);
+        let small = |input: &Declared| input.extents.as_ref().is_some_and(|extents| extents.len() < 2);
+        let small: Vec<_> = inputs.iter().map(|input| (input.name.as_str(), small(input))).collect();
+        let told = told::find(&graph, &small);
         let name = c_string(&graph.name)?;
 
         name_apart(&mut graph);
@@ -86,16 +99,17 @@ impl Model {
                 tensors: Vec::new(),
                 profiles: Vec::new(),
                 device_memory_size: 0,
-                fingerprint: fingerprint(data),
+                fingerprint: beside.prints.iter().fold(fingerprint(data), |all, one| joined(all, *one)),
             },
             layers_json,
             graph,
             metadata,
             dimension_names: inputs.iter().chain(&outputs).map(Declared::dimension_names).collect::<Result<_>>()?,
             symbols: inputs.iter().map(Declared::symbols).collect(),
-            batched: batched.is_ok(),
+            batched: batched.is_ok() && told.is_empty(),
+            told,
             one_batch: one_batch(&inputs),
-            size,
+            size: (data.len() as u64).saturating_add(beside.bytes),
         };
         for input in &inputs {
             let Some(shape) = input.shape()? else {
@@ -108,7 +122,12 @@ impl Model {
         }
         let found = match outputs.iter().all(|output| output.extents.is_some()) {
             true => Vec::new(),
-            false => model.infer_ranks()?,
+            false if model.told.is_empty() => model.infer_ranks()?,
+            false => {
+                let message =
+                    "the ONNX model does not say the shape of an output, which depends on what an input holds";
+                return Err(Error::new(Code::Unsupported, message));
+            }
         };
         for (i, output) in outputs.iter().enumerate() {
             let shape = match output.shape()? {
@@ -136,6 +155,9 @@ impl Model {
 
     /// The inputs' shapes of one item, if the model leaves nothing else open.
     pub fn only_shapes(&self) -> Option<Vec<Shape>> {
+        if !self.told.is_empty() {
+            return None;
+        }
         let one = |input: &TensorInfo| match self.batched {
             true => input.shape.with_first(1),
             false => input.shape,
@@ -171,21 +193,49 @@ impl Model {
         Ok(())
     }
 
-    /// tract's graph for inputs of these shapes: types and extents known, nothing optimized yet.
-    pub fn typed(&self, shapes: &[Shape]) -> TractResult<TypedModel> {
+    /// tract's graph for inputs of these shapes: types and extents known, nothing optimized yet. It has no inputs for those
+    /// whose values it was told.
+    pub fn typed(&self, shapes: &[Shape], told: &Told) -> TractResult<TypedModel> {
         let mut graph = self.graph.clone();
         for (i, (input, shape)) in self.inputs().zip(shapes).enumerate() {
             let extents: TVec<usize> = shape.iter().map(|extent| *extent as usize).collect();
             graph.set_input_fact(i, InferenceFact::dt_shape(datum_type(input.element_type), extents))?;
         }
+        for (value, place) in told.iter().zip(&self.told) {
+            // tract computes shapes in 32 bits in places. The ends of 64 bits are ends of axes.
+            if value.datum_type() == i64::datum_type()
+                && let Some(far) = value.try_as_plain_ram()?.as_slice::<i64>()?.iter().find(|number| {
+                    let ends = [i64::MAX, i64::MIN, i64::MIN + 1, i64::MAX - 1];
+                    i32::try_from(**number).is_err() && !ends.contains(number)
+                })
+            {
+                let name = self.inputs().nth(*place).map_or_else(String::new, |input| input.quoted().to_string());
+                return Err(TractError::msg(format!("input {name} holds {far}, which is no extent")));
+            }
+        }
+        let outlets = graph.input_outlets()?.to_vec();
+        for (value, place) in told.iter().zip(&self.told) {
+            let node = graph.node_mut(outlets[*place].node);
+            node.op = Box::new(Const::new(value.clone())?);
+            node.outputs[0].fact = InferenceFact::try_from(value)?;
+        }
+        let left =
+            outlets.iter().enumerate().filter(|(place, _)| !self.told.contains(place)).map(|(_, outlet)| *outlet);
+        graph.set_input_outlets(&left.collect::<Vec<_>>())?;
         let graph = graph.into_typed()?;
         gate::check_typed(&graph, self.outputs())?;
         Ok(graph)
     }
 
-    /// The outputs' shapes for inputs of these shapes; `None` for one that depends on the data.
+    /// The outputs' shapes for inputs of these shapes; `None` for one that depends on the data, where the model does not
+    /// say it.
     pub fn infer(&self, shapes: &[Shape]) -> Result<Vec<Option<Shape>>> {
-        guard(|| output_shapes(&self.typed(shapes)?), || self.refuses(shapes))
+        let declared = self.outputs().map(|output| Some(output.shape).filter(|shape| !shape.is_dynamic()));
+        if !self.told.is_empty() {
+            return Ok(declared.collect());
+        }
+        let found = guard(|| output_shapes(&self.typed(shapes, &Told::new())?), || self.refuses(shapes))?;
+        Ok(found.into_iter().zip(declared).map(|(found, declared)| found.or(declared)).collect())
     }
 
     /// The ranks of outputs of which the model says nothing, found with extents of a likely size.
@@ -201,7 +251,7 @@ impl Model {
         let shapes = self.inputs().map(|input| likely(&input.shape)).collect::<Result<Vec<_>>>()?;
         guard(
             || {
-                let graph = self.typed(&shapes)?;
+                let graph = self.typed(&shapes, &Told::new())?;
                 let open = |outlet| Ok(Shape::new(&vec![-1; graph.outlet_fact(outlet)?.rank()])?);
                 graph.output_outlets()?.iter().map(|outlet| open(*outlet)).collect()
             },
@@ -326,6 +376,9 @@ impl Declared {
             Ok(DataType::Int32) => ElementType::Int32,
             Ok(DataType::Int64) => ElementType::Int64,
             Ok(DataType::Bool) => ElementType::Bool,
+            Ok(DataType::Int16) => ElementType::Int16,
+            Ok(DataType::Uint16) => ElementType::Uint16,
+            Ok(DataType::Double) => ElementType::Float64,
             _ => {
                 let kind = data_type.map_or(format!("type {}", self.element_type), |t| t.as_str_name().to_lowercase());
                 return Err(Error::new(
@@ -522,12 +575,6 @@ fn check_window(node: &NodeProto, graph: &GraphProto) -> Result<()> {
 
 fn check_tensor(tensor: &TensorProto, name: &str) -> Result<()> {
     let refuse = |why: &str| Err(Error::new(Code::Unsupported, format!("weight {} {why}", quoted(name))));
-    if tensor.data_location == Some(DataLocation::External as i32) {
-        return refuse(
-            "lies in a file beside the ONNX model, which the CPU engine does not read; save the model as one file \
-             (onnx.save_model(model, path, save_as_external_data=False))",
-        );
-    }
     match DataType::try_from(tensor.data_type) {
         Ok(DataType::Undefined | DataType::Complex64 | DataType::Complex128) | Err(_) => {
             refuse("has elements of a type that the CPU engine does not know")

@@ -46,6 +46,16 @@ impl<'a> Constants<'a> {
         }
     }
 
+    /// The one element of a tensor of bool.
+    pub fn truth(&self, name: &str) -> Option<bool> {
+        let tensor = self.tensor(name)?;
+        match (DataType::try_from(tensor.data_type), &tensor.raw_data[..], &tensor.int32_data[..]) {
+            (Ok(DataType::Bool), [byte], []) => Some(*byte != 0),
+            (Ok(DataType::Bool), [], [number]) => Some(*number != 0),
+            _ => None,
+        }
+    }
+
     /// The elements of a tensor of float32.
     pub fn floats(&self, name: &str) -> Option<Vec<f32>> {
         let tensor = self.tensor(name)?;
@@ -145,6 +155,10 @@ impl<'a> Node<'a> {
 
     pub fn int(&self, name: &str) -> Option<i64> {
         self.attribute(name).filter(|a| a.r#type == AttributeType::Int as i32).map(|a| a.i)
+    }
+
+    pub fn float(&self, name: &str) -> Option<f32> {
+        self.attribute(name).filter(|a| a.r#type == AttributeType::Float as i32).map(|a| a.f)
     }
 
     pub fn ints(&self, name: &str) -> Option<&'a [i64]> {

@@ -5,6 +5,7 @@ use super::guard;
 use super::model::{Model, datum_type};
 use super::numeric;
 use super::softmax;
+use super::told::Told;
 use crate::backend::Cancellation;
 use crate::engine::TensorInfo;
 use crate::error::{Code, Error, Result};
@@ -33,8 +34,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn build(model: &Model, shapes: &[Shape]) -> Result<Self> {
-        let graph = guard(|| model.typed(shapes), || model.refuses(shapes))?;
+    fn build(model: &Model, shapes: &[Shape], told: &Told) -> Result<Self> {
+        let graph = guard(|| model.typed(shapes, told), || model.refuses(shapes))?;
         let peak = peak(&graph)?;
         let outputs = output_bytes(&graph);
         memory::require("a run", peak)?;
@@ -68,6 +69,8 @@ impl Plan {
         mut tell: impl FnMut(&str, &str, Duration),
     ) -> Result<Vec<TValue>> {
         let current = Cell::new(0);
+        let inputs = inputs.into_iter().enumerate().filter(|(place, _)| !model.told.contains(place));
+        let inputs: TVec<_> = inputs.map(|(_, value)| value).collect();
         guard(
             || {
                 let outputs = self.graph.spawn()?.run_plan_with_eval(inputs, |context, state, node, inputs| {
@@ -145,6 +148,7 @@ pub struct Plans {
 #[derive(Clone)]
 struct Entry {
     shapes: Vec<Shape>,
+    told: Told,
     /// Empty while a thread builds it; others that want the same plan wait for that one.
     plan: Arc<OnceCell<Arc<Plan>>>,
 }
@@ -154,10 +158,10 @@ impl Plans {
         Self { capacity: capacity.max(1), entries: Mutex::default() }
     }
 
-    /// The plan for inputs of these shapes, built if it is not there.
-    pub fn get(&self, model: &Model, shapes: &[Shape]) -> Result<Arc<Plan>> {
-        let entry = self.entry(shapes);
-        let plan = entry.plan.get_or_try_init(|| Plan::build(model, shapes).map(Arc::new)).cloned();
+    /// The plan for inputs of these shapes and values, built if it is not there.
+    pub fn get(&self, model: &Model, shapes: &[Shape], told: Told) -> Result<Arc<Plan>> {
+        let entry = self.entry(shapes, told);
+        let plan = entry.plan.get_or_try_init(|| Plan::build(model, shapes, &entry.told).map(Arc::new)).cloned();
         let mut entries = self.entries.lock();
         if plan.is_err() {
             entries.retain(|other| !Arc::ptr_eq(&other.plan, &entry.plan) || other.plan.get().is_some());
@@ -170,11 +174,11 @@ impl Plans {
         plan
     }
 
-    fn entry(&self, shapes: &[Shape]) -> Entry {
+    fn entry(&self, shapes: &[Shape], told: Told) -> Entry {
         let mut entries = self.entries.lock();
-        let entry = match entries.iter().position(|entry| entry.shapes == shapes) {
+        let entry = match entries.iter().position(|entry| entry.shapes == shapes && entry.told == told) {
             Some(place) => entries.remove(place),
-            None => Entry { shapes: shapes.to_vec(), plan: Arc::default() },
+            None => Entry { shapes: shapes.to_vec(), told, plan: Arc::default() },
         };
         entries.push(entry.clone());
         entry

@@ -134,7 +134,7 @@ fn options(threads: usize, shape_cache: usize) -> CpuOptions {
 }
 
 fn load(model: &ModelProto) -> Result<Arc<CpuEngine>> {
-    CpuEngine::new(&model.encode_to_vec(), options(2, 2)).map(Arc::new)
+    CpuEngine::new(&model.encode_to_vec(), None, options(2, 2)).map(Arc::new)
 }
 
 #[track_caller]
@@ -201,13 +201,13 @@ fn a_batch_is_its_items_to_the_bit() {
     let extents = [7, 1, 33, 24, 36];
     let input = image(&extents);
     let (one, item) = ([1, 1, 33, 24, 36], input.len() / 7);
-    let single = Arc::new(CpuEngine::new(&network(2).encode_to_vec(), options(1, 1)).unwrap());
+    let single = Arc::new(CpuEngine::new(&network(2).encode_to_vec(), None, options(1, 1)).unwrap());
     let mut context = single.new_context().unwrap();
     let items = input.chunks(item).map(|chunk| segment(&mut *context, &one, chunk.to_vec()).unwrap());
     let items: Vec<_> = items.flatten().collect();
     assert!(floats(&items).iter().all(|p| (0.0..=1.0).contains(p)));
     for threads in [1, 2, 3, 8] {
-        let engine = Arc::new(CpuEngine::new(&network(2).encode_to_vec(), options(threads, 1)).unwrap());
+        let engine = Arc::new(CpuEngine::new(&network(2).encode_to_vec(), None, options(threads, 1)).unwrap());
         let mut context = engine.new_context().unwrap();
         assert!(segment(&mut *context, &extents, input.clone()).unwrap() == items, "{threads} threads");
     }
@@ -232,7 +232,7 @@ fn a_plan_is_built_once() {
     let engine = load(&network(2)).unwrap();
     let shapes = [shape(&[1, 1, 8, 8, 8])];
     let plans: Vec<_> = std::thread::scope(|scope| {
-        let get = || engine.plans.get(&engine.model, &shapes).unwrap();
+        let get = || engine.plans.get(&engine.model, &shapes, Vec::new()).unwrap();
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(get)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -331,7 +331,7 @@ fn shapes_are_checked() {
     let mut context = engine.new_context().unwrap();
     assert_eq!(context.shape(0).unwrap_err().code(), Code::Shape);
     assert_eq!(context.shape(1).unwrap_err().message(), "the shape of input \"image\" (-1, 1, -1, -1, -1) is not set");
-    for wrong in [&[1, 1, 4, 4][..], &[0, 1, 4, 4, 4], &[1, 3, 4, 4, 4], &[1, 1, -1, 4, 4]] {
+    for wrong in [&[1, 1, 4, 4][..], &[1, 0, 4, 4, 4], &[1, 3, 4, 4, 4], &[1, 1, -1, 4, 4]] {
         assert_eq!(context.set_shape(0, &shape(wrong)).unwrap_err().code(), Code::Shape, "{wrong:?}");
         assert_eq!(segment(&mut *context, wrong, vec![0; 4096]).unwrap_err().code(), Code::Shape, "{wrong:?}");
     }
@@ -452,6 +452,9 @@ fn every_element_type_passes_through() {
         (DataType::Int32, ElementType::Int32),
         (DataType::Int64, ElementType::Int64),
         (DataType::Bool, ElementType::Bool),
+        (DataType::Int16, ElementType::Int16),
+        (DataType::Uint16, ElementType::Uint16),
+        (DataType::Double, ElementType::Float64),
     ];
     for (data_type, element_type) in types {
         let nodes = vec![node("Transpose", &["x"], &["y"]).ints("perm", &[0, 2, 1])];
@@ -470,11 +473,11 @@ fn every_element_type_passes_through() {
         unsafe { context.run(&[views.0], &[views.1]) }.unwrap();
         assert_eq!(output, expected, "{element_type}");
     }
-    let inputs = vec![value("x", DataType::Double, &["2"])];
-    let model = model(vec![node("Neg", &["x"], &["y"])], inputs, vec![value("y", DataType::Double, &["2"])], vec![]);
+    let inputs = vec![value("x", DataType::Uint64, &["2"])];
+    let model = model(vec![node("Neg", &["x"], &["y"])], inputs, vec![value("y", DataType::Uint64, &["2"])], vec![]);
     let error = refused(&model);
     assert_eq!(error.code(), Code::Unsupported);
-    assert_eq!(error.message(), "input \"x\" has elements of double, which the CPU engine does not take");
+    assert_eq!(error.message(), "input \"x\" has elements of uint64, which the CPU engine does not take");
 }
 
 #[test]
@@ -596,7 +599,7 @@ fn what_cannot_run_is_refused_with_its_reason() {
         (b"# a text, named .onnx by mistake\n", "these bytes are not an ONNX model"),
         (b"ftrt\0\0\0\0", "these bytes are not an ONNX model"),
     ] {
-        let error = CpuEngine::new(data, CpuOptions::default()).map(|_| ()).unwrap_err();
+        let error = CpuEngine::new(data, None, CpuOptions::default()).map(|_| ()).unwrap_err();
         assert_eq!((error.code(), error.message()), (Code::InvalidModel, message));
     }
 
@@ -616,9 +619,15 @@ fn what_cannot_run_is_refused_with_its_reason() {
     let tensor = &mut external.graph.as_mut().unwrap().initializer[0];
     tensor.raw_data.clear();
     tensor.data_location = Some(1);
+    assert_eq!(
+        refused(&external).message(),
+        "the ONNX model is damaged: weight \"w0\" lies in another file and does not say in which"
+    );
+    let tensor = &mut external.graph.as_mut().unwrap().initializer[0];
+    tensor.external_data.push(StringStringEntryProto { key: "location".to_owned(), value: "w.bin".to_owned() });
     let error = refused(&external);
     assert_eq!(error.code(), Code::Unsupported);
-    assert!(error.message().starts_with("weight \"w0\" lies in a file beside"), "{error}");
+    assert!(error.message().starts_with("weight \"w0\" lies in \"w.bin\", a file beside the ONNX model"), "{error}");
 
     let mut short = network(1);
     short.graph.as_mut().unwrap().initializer[0].raw_data.pop();
@@ -657,7 +666,7 @@ fn what_cannot_run_is_refused_with_its_reason() {
 fn bytes_cut_short_are_errors() {
     let whole = network(2).encode_to_vec();
     for end in 0..whole.len() {
-        let result = CpuEngine::new(&whole[..end], options(1, 1));
+        let result = CpuEngine::new(&whole[..end], None, options(1, 1));
         assert!(result.is_err(), "{end} of {} bytes", whole.len());
     }
 }
@@ -675,7 +684,7 @@ fn flipped_bits_do_no_harm() {
         for bit in [0, 3, 7] {
             let mut data = whole.clone();
             data[byte] ^= 1 << bit;
-            let result = CpuEngine::new(&data, options(1, 1)).and_then(|engine| {
+            let result = CpuEngine::new(&data, None, options(1, 1)).and_then(|engine| {
                 let mut context = Arc::new(engine).new_context()?;
                 segment(&mut *context, &extents, image(&extents))
             });

@@ -1,6 +1,7 @@
 //! What decides about a node beyond its attributes one by one.
 
 use super::table::Refusal;
+use crate::backend::cpu::native::activation;
 use crate::backend::cpu::node::Node;
 use tract_onnx::pb::tensor_proto::DataType;
 
@@ -53,14 +54,35 @@ pub fn conv_integer(node: &Node) -> Checked {
 }
 
 pub fn conv_transpose(node: &Node) -> Checked {
-    if node.ints("output_shape").is_some_and(|shape| !shape.is_empty()) {
-        return advise("attribute output_shape", "give it pads and output_padding in its place");
+    let shaped = node.ints("output_shape").is_some_and(|shape| !shape.is_empty());
+    if shaped && node.ints("output_shape").is_some_and(|shape| shape.iter().any(|extent| *extent < 1)) {
+        return refuse("attribute output_shape with a number below 1");
     }
     let padded = node.ints("output_padding").is_some_and(|padding| padding.iter().any(|n| *n != 0));
     if padded && node.string("auto_pad").starts_with("SAME") {
         return advise("attribute output_padding together with auto_pad", "give it pads in place of auto_pad");
     }
-    window(node)
+    // The pads follow from output_shape, whatever auto_pad and pads say.
+    if shaped { Ok(()) } else { window(node) }
+}
+
+pub fn batch_normalization(node: &Node) -> Checked {
+    let used = (1..node.output_count()).any(|index| node.has_output(index));
+    match used && node.int("training_mode").unwrap_or(0) == 0 {
+        true => refuse("more outputs than one"),
+        false => test_mode(node),
+    }
+}
+
+pub fn celu(node: &Node) -> Checked {
+    match node.float("alpha").unwrap_or(1.0) {
+        alpha if alpha > 0.0 => Ok(()),
+        alpha => refuse(format!("attribute alpha = {alpha}")),
+    }
+}
+
+pub fn max_unpool(node: &Node) -> Checked {
+    if node.has_input(2) { refuse("input output_shape") } else { window(node) }
 }
 
 /// Before operator set 7 training was the default.
@@ -124,34 +146,11 @@ pub fn lrn(node: &Node) -> Checked {
     }
 }
 
-pub fn lstm(node: &Node) -> Checked {
-    recurrent(node, &["Sigmoid", "Tanh", "Tanh"])
-}
-
-pub fn gru(node: &Node) -> Checked {
-    recurrent(node, &["Sigmoid", "Tanh"])
-}
-
-pub fn rnn(node: &Node) -> Checked {
-    recurrent(node, &["Tanh"])
-}
-
-fn recurrent(node: &Node, usual: &[&str]) -> Checked {
-    let sides = if node.string("direction") == "bidirectional" { 2 } else { 1 };
-    if let Some(given) = node.strings("activations").filter(|given| !given.is_empty()) {
-        let usual = || usual.iter().cycle().take(sides * usual.len());
-        if given.len() != usual().count() || !given.iter().zip(usual()).all(|(a, b)| a.eq_ignore_ascii_case(b)) {
-            return refuse(format!("attribute activations = {}", given.join(", ")));
-        }
-    }
-    // tract takes the number of directions from the weights.
-    if node.tensor(1).is_some_and(|weights| weights.dims.first().is_none_or(|count| *count != sides as i64)) {
-        return refuse("weights for another number of directions than attribute direction says");
-    }
-    match node.int("layout").unwrap_or(0) {
-        0 => Ok(()),
-        _ if node.has_input(5) || node.has_input(6) => refuse("attribute layout = 1 together with an initial state"),
-        _ => Ok(()),
+pub fn recurrent(node: &Node) -> Checked {
+    let given = node.strings("activations").unwrap_or_default();
+    match given.iter().find(|name| activation(name).is_none()) {
+        Some(name) => refuse(format!("attribute activations with {name}")),
+        None => Ok(()),
     }
 }
 
@@ -160,14 +159,6 @@ pub fn prelu(node: &Node) -> Checked {
     let one = || node.tensor(1).is_some_and(|slope| slope.dims.iter().product::<i64>() == 1);
     match node.opset < 7 && !one() {
         true => advise("a slope for each channel in this operator set", "convert the model to operator set 7 or later"),
-        false => Ok(()),
-    }
-}
-
-pub fn pad(node: &Node) -> Checked {
-    let given = node.ints("pads").map(<[i64]>::to_vec).or_else(|| node.numbers(1));
-    match given.is_some_and(|pads| pads.iter().any(|pad| *pad < 0)) {
-        true => advise("negative pads", "cut with a Slice"),
         false => Ok(()),
     }
 }

@@ -7,14 +7,14 @@ mod typed;
 
 use super::node::{Constants, Node, cut, is_standard, title};
 use crate::error::{Code, Error, Result};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use table::{Allowed, NEWEST, OPERATORS, Operator, Refusal};
 use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto};
+use tract_onnx::pb::{AttributeProto, GraphProto};
 pub use typed::check as check_typed;
 
 /// An error if the model uses what the CPU engine does not compute, or not for certain.
-pub fn check(model: &ModelProto, graph: &GraphProto, opset: i64) -> Result<()> {
+pub fn check(graph: &GraphProto, opset: i64) -> Result<()> {
     if opset > NEWEST {
         return Err(Error::new(
             Code::Unsupported,
@@ -22,8 +22,7 @@ pub fn check(model: &ModelProto, graph: &GraphProto, opset: i64) -> Result<()> {
         ));
     }
     let mut lacking = BTreeSet::new();
-    let functions = model.functions.iter().map(|f| (standard_name(f.domain()), f.name())).collect();
-    check_graph(graph, &functions, opset, &mut lacking)?;
+    check_graph(graph, opset, &mut lacking)?;
     if lacking.is_empty() {
         return Ok(());
     }
@@ -40,21 +39,10 @@ fn standard_name(domain: &str) -> &str {
     if is_standard(domain) { "" } else { domain }
 }
 
-fn check_graph(
-    graph: &GraphProto,
-    functions: &HashSet<(&str, &str)>,
-    opset: i64,
-    lacking: &mut BTreeSet<String>,
-) -> Result<()> {
+fn check_graph(graph: &GraphProto, opset: i64, lacking: &mut BTreeSet<String>) -> Result<()> {
     let constants = Constants::of(graph);
     for proto in &graph.node {
         let unsupported = |why: &str| Err(Error::new(Code::Unsupported, format!("{}: {why}", title(proto))));
-        if functions.contains(&(standard_name(&proto.domain), proto.op_type.as_str())) {
-            return unsupported(
-                "it is a function that the model defines, which the CPU engine does not take; write the functions out \
-                 (onnx.inliner.inline_local_functions)",
-            );
-        }
         let operator = OPERATORS.iter().find(|operator| operator.name == proto.op_type);
         let Some(operator) = operator.filter(|_| is_standard(&proto.domain)) else {
             lacking.insert(match standard_name(&proto.domain) {
@@ -70,7 +58,7 @@ fn check_graph(
         }
         for attribute in &proto.attribute {
             for graph in attribute.g.iter().chain(&attribute.graphs) {
-                check_graph(graph, functions, opset, lacking)?;
+                check_graph(graph, opset, lacking)?;
             }
         }
     }

@@ -17,6 +17,19 @@ impl Extreme {
         if first || a.is_nan() { a } else { b }
     }
 
+    fn wide(&self, a: &Tensor, b: &Tensor) -> TractResult<TVec<TValue>> {
+        let shape = tract_onnx::tract_hir::tract_core::broadcast::multi_broadcast(&[a.shape(), b.shape()])?;
+        let mut output = a.broadcast_to_shape(&shape)?;
+        let others = b.broadcast_to_shape(&shape)?;
+        let others = others.try_as_plain_ram()?;
+        let others = others.as_slice::<f64>()?;
+        for (value, other) in output.try_as_plain_ram_mut()?.as_slice_mut::<f64>()?.iter_mut().zip(others) {
+            let first = if self.largest { *value >= *other } else { *value <= *other };
+            *value = if first || value.is_nan() { *value } else { *other };
+        }
+        Ok(tvec![output.into_tvalue()])
+    }
+
     /// With one value for all.
     fn with(&self, data: &mut [f32], bound: f32) -> TractResult<()> {
         let all = data.len();
@@ -45,6 +58,9 @@ impl EvalOp for Extreme {
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let (a, b) = args_2!(inputs);
+        if a.datum_type() == f64::datum_type() {
+            return self.wide(&a, &b);
+        }
         let single = |tensor: &TValue| tensor.len() == 1;
         if a.rank() == b.rank() && (single(&a) || single(&b)) {
             let (values, bound) = if single(&b) { (a, b) } else { (b, a) };

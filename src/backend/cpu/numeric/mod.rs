@@ -9,6 +9,8 @@ mod guarded;
 mod operators;
 mod reduction;
 mod repeated;
+mod same;
+mod whole;
 
 use extreme::Extreme;
 use guarded::{Guarded, GuardedMaxPool, WidePool};
@@ -21,14 +23,21 @@ use tract_onnx::tract_hir::internal::TypedOp;
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, SumPool};
 use tract_onnx::tract_hir::tract_core::ops::element_wise::ElementWiseOp;
-use tract_onnx::tract_hir::tract_core::ops::math::{Ln, Max, Min, Square};
+use tract_onnx::tract_hir::tract_core::ops::math::{Ln, Max, Min, Mul, Square};
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
+use whole::WholeSquare;
 
 /// A window of more elements than this is summed in float64.
 const WIDE: usize = 64;
 
 /// Puts these operators in the places of tract's.
 pub fn replace(graph: &mut TypedModel) -> TractResult<()> {
+    for id in graph.eval_order()? {
+        let node = graph.node(id);
+        let Some(operator) = same::spelled_out(graph, node)? else { continue };
+        TypedModelPatch::replace_single_op(graph, node, &node.inputs, operator)?.apply(graph)?;
+    }
+    graph.compact()?;
     for id in graph.eval_order()? {
         let node = graph.node(id);
         let Some((operator, inputs)) = better(graph, node)? else { continue };
@@ -48,8 +57,27 @@ fn better(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Better>> {
     {
         return Ok(Some((Box::new(Reduction { axes: op.axes.clone(), sum }), vec![input])));
     }
+    if let Some(operator) = Repeated::strided(graph, node)? {
+        return Ok(Some((Box::new(operator), node.inputs.clone())));
+    }
+    if (element_type.is_integer() && !element_type.is_quantized())
+        && node.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<Mul>() && op.1.is_none())
+        && node.inputs.iter().all(|other| *other == input)
+    {
+        return Ok(Some((Box::new(WholeSquare), vec![input])));
+    }
+    if element_type == f64::datum_type()
+        && let Some(op) = node.op_as::<TypedBinOp>()
+        && op.1.is_none()
+        && (op.0.is::<Max>() || op.0.is::<Min>())
+    {
+        return Ok(Some((Box::new(Extreme { largest: op.0.is::<Max>() }), node.inputs.clone())));
+    }
     if element_type != f32::datum_type() {
         return Ok(None);
+    }
+    if let Some(operator) = Repeated::with_zero(graph, node)? {
+        return Ok(Some((Box::new(operator), node.inputs.clone())));
     }
     if let Some(operator) = Repeated::of(node) {
         return Ok(Some((Box::new(operator), node.inputs.clone())));

@@ -105,6 +105,10 @@ impl EvalOp for Reduction {
         let values = values.as_slice::<f32>()?;
         let mut plain = output.try_as_plain_ram_mut()?;
         let results = plain.as_slice_mut::<f32>()?;
+        if values.is_empty() {
+            results.fill(self.sum.of(std::iter::empty()));
+            return Ok(tvec![output.into_tvalue()]);
+        }
         par_chunks_mut(results, 1, values.len(), |first, results| {
             let mut column = Vec::new();
             for (index, result) in results.iter_mut().enumerate() {

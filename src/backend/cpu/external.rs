@@ -1,0 +1,180 @@
+//! Weights in files beside the model, as torch writes them: read by mapping, from the model's own folder and no other.
+
+use crate::error::{Code, Error, Result};
+use crate::model::{fingerprint, map_file};
+use crate::process::memory;
+use crate::quote::{quoted, shown};
+use memmap2::Mmap;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::{Component, Path, PathBuf};
+use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+
+/// What was read from files beside the model.
+#[derive(Default)]
+pub struct Beside {
+    pub bytes: u64,
+    /// The fingerprint of each weight.
+    pub prints: Vec<u64>,
+}
+
+/// Puts what lies in other files into the graph's tensors. The files are those of `folder`; there are none for a model that
+/// was given as bytes.
+pub fn read(graph: &mut GraphProto, folder: Option<&Path>) -> Result<Beside> {
+    let mut files = Files { folder, mapped: HashMap::new(), read: Beside::default() };
+    files.read_graph(graph)?;
+    Ok(files.read)
+}
+
+struct Files<'a> {
+    folder: Option<&'a Path>,
+    mapped: HashMap<String, Mmap>,
+    read: Beside,
+}
+
+impl Files<'_> {
+    fn read_graph(&mut self, graph: &mut GraphProto) -> Result<()> {
+        for tensor in &mut graph.initializer {
+            self.read_tensor(tensor)?;
+        }
+        graph.node.iter_mut().try_for_each(|node| self.read_node(node))
+    }
+
+    fn read_node(&mut self, node: &mut NodeProto) -> Result<()> {
+        for attribute in &mut node.attribute {
+            for tensor in attribute.t.iter_mut().chain(&mut attribute.tensors) {
+                self.read_tensor(tensor)?;
+            }
+            for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+                self.read_graph(graph)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_tensor(&mut self, tensor: &mut TensorProto) -> Result<()> {
+        if tensor.data_location != Some(DataLocation::External as i32) {
+            return Ok(());
+        }
+        let name = quoted(&tensor.name).to_string();
+        let place = Place::of(tensor)
+            .map_err(|why| Error::new(Code::InvalidModel, format!("the ONNX model is damaged: weight {name} {why}")))?;
+        let Some(folder) = self.folder else {
+            return Err(Error::new(
+                Code::Unsupported,
+                format!(
+                    "weight {name} lies in {}, a file beside the ONNX model; a model that is given as bytes has none: load \
+                     it from its file, or save it as one file (onnx.save_model(model, path, save_as_external_data=False))",
+                    quoted(&place.location)
+                ),
+            ));
+        };
+        let file = match self.mapped.entry(place.location.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let within = |error: Error| error.within(format_args!("weight {name}"));
+                let path = beside(folder, &place.location).map_err(within)?;
+                entry.insert(map_file(&path).map_err(within)?)
+            }
+        };
+        let end = place.offset.checked_add(place.length);
+        let Some(bytes) = end.and_then(|end| file.get(place.offset..end)) else {
+            return Err(Error::new(
+                Code::InvalidModel,
+                format!(
+                    "weight {name} takes {} bytes from {} of {} on, which has {}: the file is cut short, or of another \
+                     model",
+                    place.length,
+                    place.offset,
+                    quoted(&place.location),
+                    file.len()
+                ),
+            ));
+        };
+        // As for the model's own bytes: what is read here, and tract's tensors of it.
+        memory::require("loading the model's weights", (bytes.len() as u64).saturating_mul(3))?;
+        self.read.bytes += bytes.len() as u64;
+        self.read.prints.push(fingerprint(bytes));
+        tensor.raw_data = bytes.to_vec();
+        tensor.data_location = None;
+        tensor.external_data.clear();
+        Ok(())
+    }
+}
+
+/// Where a tensor says that its elements are.
+struct Place {
+    location: String,
+    offset: usize,
+    length: usize,
+}
+
+impl Place {
+    fn of(tensor: &TensorProto) -> std::result::Result<Self, String> {
+        let entry = |key: &str| tensor.external_data.iter().find(|entry| entry.key == key).map(|entry| &entry.value);
+        let number = |key: &str| {
+            let parse =
+                |text: &String| text.parse::<usize>().map_err(|_| format!("has {} for its {key}", quoted(text)));
+            entry(key).map(parse).transpose()
+        };
+        let location = entry("location").ok_or("lies in another file and does not say in which")?.clone();
+        let takes = bytes(tensor).ok_or("lies in another file and has a type or a shape that cannot be there")?;
+        let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?.unwrap_or(takes));
+        match length == takes {
+            true => Ok(Self { location, offset, length }),
+            false => Err(format!("has {length} bytes in {}, and {takes} by its shape and type", quoted(&location))),
+        }
+    }
+}
+
+/// The bytes of a tensor of that type and shape.
+fn bytes(tensor: &TensorProto) -> Option<usize> {
+    use DataType::{
+        Bfloat16, Bool, Complex64, Complex128, Double, Float, Float8e4m3fn, Float8e4m3fnuz, Float8e5m2, Float8e5m2fnuz,
+        Float16, Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32, Uint64,
+    };
+    let size = match DataType::try_from(tensor.data_type).ok()? {
+        Bool | Int8 | Uint8 | Float8e4m3fn | Float8e4m3fnuz | Float8e5m2 | Float8e5m2fnuz => 1,
+        Float16 | Bfloat16 | Int16 | Uint16 => 2,
+        Float | Int32 | Uint32 => 4,
+        Double | Int64 | Uint64 | Complex64 => 8,
+        Complex128 => 16,
+        _ => return None,
+    };
+    let extents = tensor.dims.iter().map(|extent| usize::try_from(*extent).ok());
+    extents.into_iter().try_fold(size, |product: usize, extent| product.checked_mul(extent?))
+}
+
+/// The path of a file of that folder or one below it, wherever links lead.
+fn beside(folder: &Path, location: &str) -> Result<PathBuf> {
+    let refuse = |why: &str| {
+        Err(Error::new(
+            Code::InvalidModel,
+            format!("the file {} {why}: weights are read from the model's own folder only", quoted(location)),
+        ))
+    };
+    let relative = Path::new(location);
+    if location.is_empty() || location.contains('\0') {
+        return refuse("has no name that a file could have");
+    }
+    if relative.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return refuse("is not below the model");
+    }
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let path = folder.join(relative);
+    let real = |path: &Path| {
+        path.canonicalize().map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::new(
+                Code::NotFound,
+                format!("no file {}; it belongs to the model and is to lie beside it", shown(path)),
+            ),
+            _ => Error::new(Code::Io, format!("{} cannot be read: {error}", shown(path))),
+        })
+    };
+    let path = real(&path)?;
+    match path.starts_with(real(folder)?) {
+        true => Ok(path),
+        false => refuse("is a link that leads out"),
+    }
+}

@@ -1,0 +1,246 @@
+//! Functions of one element.
+
+use super::values::made;
+use super::{Built, Fact, Kernel, Places, node};
+use tract_onnx::model::{OnnxOpRegister, ParsingContext};
+use tract_onnx::pb::NodeProto;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::internal::*;
+use tract_onnx::tract_hir::tract_core::ops::element_wise::ElementWiseOp;
+
+/// A function of an element and of attributes.
+type Function = fn(f64, &[f64]) -> f64;
+
+#[derive(Debug)]
+struct Pointwise {
+    name: &'static str,
+    function: Function,
+    attributes: Vec<f64>,
+}
+
+impl Kernel for Pointwise {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn facts(&self, inputs: &Places<Fact>) -> TractResult<Vec<Fact>> {
+        let input = inputs.need(0)?;
+        ensure!(input.kind.is_float(), "{} takes floating point, not {:?}", self.name, input.kind);
+        Ok(vec![Fact::new(input.kind, input.shape.iter().copied())])
+    }
+
+    fn eval(&self, inputs: &Places<TValue>) -> TractResult<Vec<Tensor>> {
+        let mut tensor = inputs.need(0)?.clone().into_tensor();
+        let one = |value: f64| (self.function)(value, &self.attributes);
+        let kind = tensor.datum_type();
+        let mut plain = tensor.try_as_plain_ram_mut()?;
+        if kind == f32::datum_type() {
+            plain.as_slice_mut::<f32>()?.iter_mut().for_each(|value| *value = one(f64::from(*value)) as f32);
+        } else {
+            plain.as_slice_mut::<f64>()?.iter_mut().for_each(|value| *value = one(*value));
+        }
+        Ok(vec![tensor])
+    }
+}
+
+/// tract's operator for float32, and one of ours for float64, which tract lacks or computes with fewer digits.
+#[derive(Clone, Debug)]
+struct ByType {
+    tracts: Tracts,
+    ours: Box<dyn Expansion>,
+}
+
+#[derive(Clone, Debug)]
+enum Tracts {
+    Expansion(Box<dyn Expansion>),
+    ElementWise(ElementWiseOp),
+}
+
+impl Expansion for ByType {
+    fn name(&self) -> StaticName {
+        self.ours.name()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        check_input_arity(inputs, 1)?;
+        check_output_arity(outputs, 1)?;
+        solver.equals(&inputs[0].datum_type, &outputs[0].datum_type)?;
+        solver.equals(&inputs[0].shape, &outputs[0].shape)
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        if model.outlet_fact(inputs[0])?.datum_type == f64::datum_type() {
+            return self.ours.wire(prefix, model, inputs);
+        }
+        match &self.tracts {
+            Tracts::Expansion(expansion) => expansion.wire(prefix, model, inputs),
+            Tracts::ElementWise(op) => model.wire_node(prefix, op.clone(), inputs),
+        }
+    }
+}
+
+/// tract's operator where it computes float32 right, ours elsewhere.
+fn by_type(
+    context: &ParsingContext,
+    proto: &NodeProto,
+    tracts: fn(&ParsingContext, &NodeProto) -> Built,
+    ours: Pointwise,
+) -> Built {
+    let ours = node(ours, proto);
+    let (operator, outputs) = tracts(context, proto)?;
+    let expansion = |op: &dyn InferenceOp| op.as_op().downcast_ref::<Box<dyn Expansion>>().cloned();
+    let Some(ours) = expansion(&*ours) else { bail!("no expansion") };
+    let element_wise = operator.as_op().downcast_ref::<ElementWiseOp>().cloned().map(Tracts::ElementWise);
+    match expansion(&*operator).map(Tracts::Expansion).or(element_wise) {
+        Some(tracts) => Ok((expand(ByType { tracts, ours }), outputs)),
+        None => Ok((operator, outputs)),
+    }
+}
+
+fn number(proto: &NodeProto, name: &str, default: f32) -> TractResult<f64> {
+    Ok(f64::from(proto.get_attr_opt::<f32>(name)?.unwrap_or(default)))
+}
+
+/// Whether a number is infinite or none, element by element.
+#[derive(Debug)]
+struct Unusual {
+    /// By sign, or no number at all.
+    negative: bool,
+    positive: bool,
+    nan: bool,
+}
+
+impl Kernel for Unusual {
+    fn name(&self) -> &'static str {
+        "Unusual"
+    }
+
+    fn facts(&self, inputs: &Places<Fact>) -> TractResult<Vec<Fact>> {
+        let input = inputs.need(0)?;
+        ensure!(input.kind.is_float(), "it takes floating point, not {:?}", input.kind);
+        Ok(vec![Fact::new(bool::datum_type(), input.shape.iter().copied())])
+    }
+
+    fn eval(&self, inputs: &Places<TValue>) -> TractResult<Vec<Tensor>> {
+        let input = inputs.need(0)?;
+        let one = |value: f64| {
+            value.is_nan() && self.nan
+                || value == f64::INFINITY && self.positive
+                || value == f64::NEG_INFINITY && self.negative
+        };
+        let results: Vec<bool> = super::values::floats(input)?.into_iter().map(one).collect();
+        Ok(vec![made(bool::datum_type(), input.shape(), &results)?])
+    }
+}
+
+fn erf(x: f64) -> f64 {
+    libm::erf(x)
+}
+
+fn softplus(x: f64) -> f64 {
+    if x.is_nan() { x } else { x.max(0.0) + (-x.abs()).exp().ln_1p() }
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// x·f(x), which is 0 where f is, for x without end.
+fn gated(x: f64, gate: f64) -> f64 {
+    if gate == 0.0 && !x.is_nan() { 0.0 } else { x * gate }
+}
+
+/// What tract has of these is kept under these names. No ONNX operator has one.
+const KEPT: &[(&str, &str)] = &[
+    ("Elu", "Elu (tract)"),
+    ("Erf", "Erf (tract)"),
+    ("Gelu", "Gelu (tract)"),
+    ("HardSigmoid", "HardSigmoid (tract)"),
+    ("HardSwish", "HardSwish (tract)"),
+    ("LeakyRelu", "LeakyRelu (tract)"),
+    ("Mish", "Mish (tract)"),
+    ("Round", "Round (tract)"),
+    ("Sigmoid", "Sigmoid (tract)"),
+    ("Softplus", "Softplus (tract)"),
+    ("Softsign", "Softsign (tract)"),
+    ("Tanh", "Tanh (tract)"),
+    ("ThresholdedRelu", "ThresholdedRelu (tract)"),
+];
+
+pub fn register(operators: &mut OnnxOpRegister) {
+    for (name, kept) in KEPT {
+        if let Some(tracts) = operators.0.remove(*name) {
+            operators.0.insert((*kept).to_owned(), tracts);
+            operators.insert(name, twofold);
+        }
+    }
+    operators.insert("Celu", |_, proto| {
+        let function: Function = |x, a| if x < 0.0 { a[0] * (x / a[0]).exp_m1() } else { x };
+        let attributes = vec![number(proto, "alpha", 1.0)?];
+        Ok((node(Pointwise { name: "Celu", function, attributes }, proto), vec![]))
+    });
+    operators.insert("Selu", |_, proto| {
+        let function: Function = |x, a| a[1] * if x <= 0.0 { a[0] * x.exp_m1() } else { x };
+        let attributes = vec![number(proto, "alpha", 1.673_263_2)?, number(proto, "gamma", 1.050_701)?];
+        Ok((node(Pointwise { name: "Selu", function, attributes }, proto), vec![]))
+    });
+    operators.insert("Shrink", |_, proto| {
+        let function: Function = |x, a| match x {
+            _ if x < -a[1] => x + a[0],
+            _ if x > a[1] => x - a[0],
+            _ => 0.0,
+        };
+        let attributes = vec![number(proto, "bias", 0.0)?, number(proto, "lambd", 0.5)?];
+        Ok((node(Pointwise { name: "Shrink", function, attributes }, proto), vec![]))
+    });
+    operators.insert("Swish", |_, proto| {
+        let function: Function = |x, a| gated(x, sigmoid(a[0] * x));
+        let attributes = vec![number(proto, "alpha", 1.0)?];
+        Ok((node(Pointwise { name: "Swish", function, attributes }, proto), vec![]))
+    });
+    operators
+        .insert("IsNaN", |_, proto| Ok((node(Unusual { negative: false, positive: false, nan: true }, proto), vec![])));
+    operators.insert("IsInf", |_, proto| {
+        let wanted = |name| TractResult::Ok(proto.get_attr_opt::<i64>(name)?.unwrap_or(1) != 0);
+        let kernel = Unusual { negative: wanted("detect_negative")?, positive: wanted("detect_positive")?, nan: false };
+        Ok((node(kernel, proto), vec![]))
+    });
+}
+
+/// An operator of which tract's is kept for float32.
+fn twofold(context: &ParsingContext, proto: &NodeProto) -> Built {
+    let Some((name, kept)) = KEPT.iter().find(|(name, _)| *name == proto.op_type) else { bail!("no such operator") };
+    let (function, attributes): (Function, Vec<f64>) = match *name {
+        "Elu" => (|x, a| if x < 0.0 { a[0] * x.exp_m1() } else { x }, vec![number(proto, "alpha", 1.0)?]),
+        "Erf" => (|x, _| erf(x), vec![]),
+        "Gelu" if proto.get_attr_opt::<&str>("approximate")? == Some("tanh") => (
+            |x, _| {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
+                gated(x, 0.5 * (1.0 + inner.tanh()))
+            },
+            vec![],
+        ),
+        "Gelu" => (|x, _| gated(x, 0.5 * (1.0 + erf(x / std::f64::consts::SQRT_2))), vec![]),
+        "HardSigmoid" => (
+            |x, a| if x.is_nan() { x } else { (a[0] * x + a[1]).clamp(0.0, 1.0) },
+            vec![number(proto, "alpha", 0.2)?, number(proto, "beta", 0.5)?],
+        ),
+        "HardSwish" => (|x, _| gated(x, if x.is_nan() { x } else { (x / 6.0 + 0.5).clamp(0.0, 1.0) }), vec![]),
+        "LeakyRelu" => (|x, a| if x < 0.0 { a[0] * x } else { x }, vec![number(proto, "alpha", 0.01)?]),
+        "Mish" => (|x, _| gated(x, softplus(x).tanh()), vec![]),
+        "Round" => (|x, _| x.round_ties_even(), vec![]),
+        "Sigmoid" => (|x, _| sigmoid(x), vec![]),
+        "Softplus" => (|x, _| softplus(x), vec![]),
+        "Softsign" => (|x, _| if x.is_infinite() { x.signum() } else { x / (1.0 + x.abs()) }, vec![]),
+        "Tanh" => (|x, _| x.tanh(), vec![]),
+        "ThresholdedRelu" => (|x, a| if x > a[0] || x.is_nan() { x } else { 0.0 }, vec![number(proto, "alpha", 1.0)?]),
+        _ => bail!("no such operator"),
+    };
+    let tracts = context.framework.op_register.0[*kept];
+    by_type(context, proto, tracts, Pointwise { name, function, attributes })
+}
