@@ -2,6 +2,7 @@
 
 use super::CpuEngine;
 use super::model::{datum_type, run_type};
+use super::told::Told;
 use crate::backend::{Cancellation, Context, LayerTime};
 use crate::cuda::Stream;
 use crate::engine::{Role, TensorInfo};
@@ -124,12 +125,8 @@ impl CpuContext {
             self.results = shapes;
             return Ok(());
         }
-        let told = engine.model.told.iter().map(|place| {
-            let view = &inputs[*place];
-            // SAFETY: as below.
-            unsafe { read(view, self.info(view.tensor).element_type, 0, &work.shapes[*place]) }
-        });
-        let told = told.map(|value| value.map(IntoArcTensor::into_arc_tensor)).collect::<Result<_>>()?;
+        // SAFETY: as below.
+        let told = unsafe { self.told(&work, inputs) }?;
         let plan = engine.plans.get(&engine.model, &work.shapes, told)?;
         engine.require_memory(&plan, &work.shapes, work.runs)?;
         let mut runs = Vec::with_capacity(work.runs);
@@ -163,6 +160,20 @@ impl CpuContext {
         }
         self.results = shapes;
         Ok(())
+    }
+
+    /// What a plan for these inputs is told.
+    ///
+    /// # Safety
+    /// Each view holds the elements of its shape.
+    unsafe fn told(&self, work: &Arrangement, inputs: &[HostTensor]) -> Result<Told> {
+        let value = |place: &usize| {
+            let view = &inputs[*place];
+            // SAFETY: by this function's contract; where there is something to be told, there is one run.
+            let value = unsafe { read(view, self.info(view.tensor).element_type, 0, &work.shapes[*place]) };
+            value.map(IntoArcTensor::into_arc_tensor)
+        };
+        self.engine.model.told.iter().map(value).collect()
     }
 
     /// The shape of one output of all runs together, as it came out.
@@ -291,9 +302,14 @@ impl Context for CpuContext {
         self.cancellation.take()?;
         let work = self.arrange()?;
         let engine = &*self.engine;
-        let plan = engine.plans.get(&engine.model, &work.shapes)?;
-        engine.require_memory(&plan, &work.shapes, 1)?;
         let views = self.bound_views()?;
+        for view in views.iter().take(work.shapes.len()) {
+            self.check_view(view, &view.shape)?;
+        }
+        // SAFETY: what was bound is valid, by this function's contract; its size was held against the shape.
+        let told = unsafe { self.told(&work, &views) }?;
+        let plan = engine.plans.get(&engine.model, &work.shapes, told)?;
+        engine.require_memory(&plan, &work.shapes, 1)?;
         let times = Mutex::new(Vec::new());
         // Item after item, each on all threads: side by side the layers of one would wait for those of another. The first run
         // of all touches memory that is new.

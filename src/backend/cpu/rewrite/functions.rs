@@ -3,7 +3,9 @@
 use super::rename;
 use crate::backend::cpu::node::{is_standard, title};
 use crate::error::{Code, Error, Result};
+use crate::process::memory;
 use crate::quote::quoted;
+use prost::Message;
 use std::collections::HashMap;
 use tract_onnx::pb::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 
@@ -30,7 +32,7 @@ pub fn write_out(graph: &mut GraphProto, functions: &[FunctionProto], opset: i64
             ));
         }
     }
-    let mut work = Writing { functions: known, opset, written: 0 };
+    let mut work = Writing { functions: known, opset, written: 0, bytes: 0 };
     work.graph(graph, 0)
 }
 
@@ -43,6 +45,7 @@ struct Writing<'a> {
     functions: Functions<'a>,
     opset: i64,
     written: usize,
+    bytes: usize,
 }
 
 impl Writing<'_> {
@@ -76,6 +79,8 @@ impl Writing<'_> {
                 ));
             }
             self.written += function.node.len();
+            self.bytes = self.bytes.saturating_add(function.encoded_len());
+            memory::require("the model with its functions written out", (self.bytes as u64).saturating_mul(4))?;
             if self.written > MOST {
                 return refuse(format!("the model's functions come to more than {MOST} nodes"));
             }
