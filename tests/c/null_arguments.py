@@ -79,8 +79,6 @@ SPECIMENS = {
     "planrt_element_type": "PLANRT_UINT8",
     "planrt_volume *": "&volume",
     "planrt_label_map *": "&label_map",
-    "planrt_scan *": "(const planrt_scan *)NULL",
-    "planrt_scan * *": "(const planrt_scan *const *)&scan",
     "planrt_build_options *": "build_options",
     "planrt_plan *": "(const planrt_plan *)NULL",
     "planrt_build_progress": "NULL",
@@ -163,7 +161,6 @@ int main(void) {{
     planrt_segmenter_options *segmenter_options = NULL;
     planrt_segmenter *segmenter = NULL;
     planrt_segmentation *segmentation = NULL;
-    const planrt_scan *scan = NULL;
     static float voxels[IMAGE];
     static unsigned char labels[IMAGE];
     planrt_volume volume = {{.struct_size = sizeof volume, .data = voxels, .size_bytes = sizeof voxels,
