@@ -47,6 +47,7 @@ pub fn fingerprint(data: &[u8]) -> u64 {
 }
 
 /// The fingerprint of two parts together.
+#[cfg(feature = "cpu")] // for models with weights beside them
 pub fn joined(first: u64, second: u64) -> u64 {
     fingerprint(&[first.to_le_bytes(), second.to_le_bytes()].concat())
 }
