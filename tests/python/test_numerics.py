@@ -130,7 +130,7 @@ def errors(folder):
     """What the library says reaches Python, and the model is usable after it."""
     model = Model(Path(folder) / "small.onnx")
     image = np.zeros((1, 1, 8, 8, 8), np.float32)
-    for wrong, code in [(image[0], 10), (image[..., :7], 10), (image[:0], 10)]:
+    for wrong, code in [(image[0], 10), (image[..., :7], 10)]:
         try:
             model.run({"image": wrong})
         except PlanrtError as error:
