@@ -19,8 +19,10 @@ pub mod error;
 #[allow(unsafe_code)] // the C interface
 #[deny(missing_docs)] // they become the header's
 pub mod ffi;
+mod file;
 #[allow(unsafe_code)] // runs contexts over memory of its own
 mod folder;
+mod json;
 #[allow(unsafe_code)] // calls the application's callback
 pub mod log;
 #[allow(unsafe_code)] // runs on memory of its own

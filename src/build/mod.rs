@@ -1,7 +1,6 @@
 //! From an ONNX model to a plan, with whichever TensorRT is found.
 
 mod decompose;
-pub mod file;
 mod network;
 mod onnx;
 mod profiles;
@@ -9,11 +8,11 @@ mod progress;
 mod protobuf;
 mod settings;
 
-pub use file::write as write_file;
 pub use progress::{Callback, Step};
 
 use crate::backend::tensorrt::{BuilderLibrary, failed, gather};
 use crate::error::{Code, Error, Result};
+use crate::file;
 use crate::log::{Level, Log};
 use crate::model::{self, Format};
 use crate::process::stack;

@@ -524,7 +524,7 @@ pub unsafe extern "C" fn planrt_plan_get_size(plan: *const planrt_plan) -> usize
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_plan_save(plan: *const planrt_plan, path: *const c_char) -> *mut planrt_error {
-    export!(plan; path: &Path => build::write_file(path, plan))
+    export!(plan; path: &Path => crate::file::write(path, plan))
 }
 
 /// Frees a plan. Null is accepted.

@@ -129,7 +129,7 @@ pub unsafe extern "C" fn planrt_scan_write_labels(
     export!(scan; path: &Path, labels[labels_bytes]: &[u8] => {
         let is_compressed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
         let content = nifti::labels_file(&scan.scan, labels, element_type(label_type)?, is_compressed)?;
-        crate::build::file::write(path, &content)
+        crate::file::write(path, &content)
     })
 }
 
@@ -150,7 +150,7 @@ pub unsafe extern "C" fn planrt_scan_write_overlay(
 ) -> *mut planrt_error {
     export!(scan; path: &Path, labels[labels_bytes]: &[u8] => {
         let picture = overlay::png(&scan.scan, labels, element_type(label_type)?)?;
-        crate::build::file::write(path, &picture)
+        crate::file::write(path, &picture)
     })
 }
 

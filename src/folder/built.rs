@@ -5,11 +5,12 @@ use super::passport::hex;
 use crate::backend::Engine;
 use crate::build::{self, Step};
 use crate::error::{Code, Error, Result};
+use crate::file;
+use crate::json::{self, Node};
 use crate::log::Level;
 use crate::model;
 use crate::quote::shown;
 use crate::runtime::{EngineOptions, Runtime};
-use crate::segment::json::{self, Node};
 use memmap2::Mmap;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -29,7 +30,7 @@ pub struct Request {
 
 const VERSION: u64 = 1;
 /// How often a process that waits for another one's build looks.
-const PATIENCE: Duration = Duration::from_millis(50);
+const LOCK_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Folder {
     /// The plan that was built here before, if it is of this model and runs; else a new one.
@@ -41,8 +42,8 @@ impl Folder {
         options: &EngineOptions,
     ) -> Result<Arc<dyn Engine>> {
         let path = &request.path;
-        let model = self.data(onnx)?;
-        let hash = hex(&Sha256::digest(model).into());
+        let (entry, model) = self.entry(onnx)?;
+        let hash = hex(&entry.hash);
         if let Some(engine) = kept(runtime, path, &hash, options) {
             return Ok(engine);
         }
@@ -57,10 +58,10 @@ impl Folder {
         let mut settings = request.options.clone();
         settings.weights_folder = Some(self.root.clone());
         let plan = build::from_memory(runtime, model, &settings)?;
-        build::write_file(path, &plan)?;
+        file::write(path, &plan)?;
         let about =
             json!({ "planrt_built": VERSION, "onnx_sha256": hash, "plan_sha256": hex(&Sha256::digest(&plan).into()) });
-        build::write_file(&beside(path, ".json"), about.to_string().as_bytes())?;
+        file::write(&beside(path, ".json"), about.to_string().as_bytes())?;
         runtime.load_memory(&plan, options).map_err(|error| error.within(shown(path)))
     }
 }
@@ -115,6 +116,6 @@ fn lock(path: &Path, request: &Request) -> Result<File> {
         if request.options.progress.as_ref().is_some_and(|hear| !hear(&waiting)) {
             return Err(Error::new(Code::Cancelled, "the build was cancelled while another process built the plan"));
         }
-        std::thread::sleep(PATIENCE);
+        std::thread::sleep(LOCK_CHECK_INTERVAL);
     }
 }

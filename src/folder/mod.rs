@@ -119,8 +119,13 @@ impl Folder {
     }
 
     fn data(&self, file: &str) -> Result<&Mmap> {
-        let place = self.passport.files.iter().position(|entry| entry.path == file);
-        place.and_then(|place| self.maps.get(place)).ok_or_else(|| {
+        self.entry(file).map(|(_, data)| data)
+    }
+
+    /// What the passport says of a file, and what the file holds.
+    fn entry(&self, file: &str) -> Result<(&passport::File, &Mmap)> {
+        let mut entries = self.passport.files.iter().zip(&self.maps);
+        entries.find(|(entry, _)| entry.path == file).ok_or_else(|| {
             Error::new(Code::NotFound, format!("the passport of {} has no file {}", shown(&self.root), quoted(file)))
         })
     }

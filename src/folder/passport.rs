@@ -1,8 +1,8 @@
 //! The passport of a model folder, `planrt.json`: docs/folder.md describes it.
 
 use crate::error::{Code, Error, Result};
+use crate::json::{self, Node};
 use crate::quote::{quoted, shown};
-use crate::segment::json::{self, Node};
 use crate::tensor::{ElementType, Shape};
 use sha2::{Digest, Sha256};
 use std::path::{Component, Path};

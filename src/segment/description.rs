@@ -1,9 +1,9 @@
 //! Which kind of description a model folder has, and where its models are.
 
-use super::json::{self, Node, invalid};
 use super::{monai, nnunet, recipe_json};
 use crate::error::{Code, Error, Result};
 use crate::folder;
+use crate::json::{self, Node, invalid};
 use crate::quote::{quoted, shown};
 use crate::volume::recipe::Recipe;
 use std::collections::BTreeMap;

@@ -6,7 +6,6 @@
 
 pub mod description;
 mod job;
-pub(crate) mod json;
 mod labels;
 #[allow(unsafe_code)] // memory that callers lend
 mod lent;

@@ -4,9 +4,9 @@
 //! References (`@key`, `@key#member`) are followed. Expressions (`$…`) are Python: taken are references, True, False and None.
 
 use super::description::Options;
-use super::json::{self, Node};
 use super::recipe_json::{MOST_CHANNELS, orientation, overlap, patch};
 use crate::error::Result;
+use crate::json::{self, Node};
 use crate::quote::quoted;
 use crate::volume::recipe::{
     Activation, Decision, Direction, Intensity, Interpolation, Padding, Placement, Recipe, Resampling,

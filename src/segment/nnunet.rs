@@ -1,9 +1,9 @@
 //! nnU-Net's description of a trained model (v2): `plans.json` and `dataset.json`.
 
 use super::description::Options;
-use super::json::{self, Node};
 use super::recipe_json::{MOST_CHANNELS, patch, permutation};
 use crate::error::Result;
+use crate::json::{self, Node};
 use crate::quote::quoted;
 use crate::volume::recipe::{
     Activation, Decision, Direction, Intensity, Interpolation, Padding, Placement, Recipe, Resampling,

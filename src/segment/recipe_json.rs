@@ -43,8 +43,8 @@
 //!   channel, of which the largest one's is taken, or `regions`, `[{"channel": 0, "label": 1}, …]`, painted in this order where the channel is
 //!   above `threshold` (0.5); `before_resampling` (false); `largest_component` (false).
 
-use super::json::{Node, invalid};
 use crate::error::Result;
+use crate::json::{Node, invalid};
 use crate::volume::recipe::{
     Activation, Decision, Direction, Intensity, Interpolation, Padding, Placement, Recipe, Resampling,
     ResamplingGeometry, Rule, Tiling, Window, ZScore,

@@ -2,7 +2,8 @@
 //! it. So memory grows with the patch and not with the volume.
 
 use super::tiles::Tiles;
-use crate::error::{Code, Error, Result};
+use super::work::allocate;
+use crate::error::Result;
 use std::sync::Arc;
 
 pub struct Sweep {
@@ -23,16 +24,8 @@ impl Sweep {
     /// `window` has one weight for each voxel of the patch.
     pub fn new(tiles: Tiles, channels: usize, window: Arc<[f32]>) -> Result<Self> {
         let planes = tiles.patch[0].min(tiles.extents[0]);
-        let mut ring = Vec::new();
-        let bytes = Self::memory(&tiles, channels);
-        let elements = usize::try_from(bytes / size_of::<f32>() as u64).unwrap_or(usize::MAX);
-        ring.try_reserve_exact(elements).map_err(|_| {
-            Error::new(
-                Code::OutOfMemory,
-                format!("the host has no memory for {planes} planes of {channels} channels, {bytes} bytes"),
-            )
-        })?;
-        ring.resize(elements, 0.0);
+        let elements = usize::try_from(Self::memory(&tiles, channels) / size_of::<f32>() as u64).unwrap_or(usize::MAX);
+        let ring = allocate(&format!("{planes} planes of {channels} channels"), elements)?;
         Ok(Self { tiles, channels, window, ring, planes, next: 0, given: 0 })
     }
 
@@ -129,6 +122,7 @@ pub fn mirrorings(axes: [bool; 3]) -> Vec<[bool; 3]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{Code, Error};
     use crate::volume::recipe::{Padding, Placement, Tiling, Window};
     use crate::volume::window::weights;
 

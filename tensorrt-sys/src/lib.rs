@@ -50,6 +50,7 @@ mod enums;
 mod error;
 mod host_memory;
 mod inspector;
+mod interface;
 mod library;
 mod logger;
 mod method;

@@ -4,6 +4,7 @@
 //! table is `log` and the destructors; from 11 (and in TensorRT-RTX) it begins with the versioned
 //! interface's two methods.
 
+use crate::interface::{InterfaceInfo, VirtualTable, api_language, keep};
 use crate::{Generation, Severity};
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,14 +33,6 @@ struct Face<T: 'static> {
     ear: &'static Ear,
 }
 
-/// A virtual table as the Itanium ABI lays it out; an object points to `methods`.
-#[repr(C)]
-struct VirtualTable<T> {
-    offset_to_top: isize,
-    type_info: usize,
-    methods: T,
-}
-
 /// The methods of `ILogger` up to TensorRT 10.
 #[repr(C)]
 struct Plain {
@@ -56,38 +49,10 @@ struct Versioned {
     log: unsafe extern "C" fn(*mut Face<Versioned>, i32, *const c_char),
 }
 
-/// `nvinfer1::InterfaceInfo`: returned in two registers.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct InterfaceInfo {
-    kind: *const c_char,
-    major: i32,
-    minor: i32,
-}
+static PLAIN: VirtualTable<Plain> = VirtualTable::new(Plain { log, destructors: [keep, keep] });
 
-impl InterfaceInfo {
-    /// The first version of an interface.
-    pub(crate) fn new(kind: &'static CStr) -> Self {
-        Self { kind: kind.as_ptr(), major: 1, minor: 0 }
-    }
-}
-
-static PLAIN: VirtualTable<Plain> =
-    VirtualTable { offset_to_top: 0, type_info: 0, methods: Plain { log, destructors: [keep, keep] } };
-
-static VERSIONED: VirtualTable<Versioned> = VirtualTable {
-    offset_to_top: 0,
-    type_info: 0,
-    methods: Versioned { api_language, interface_info, destructors: [keep, keep], log },
-};
-
-/// A logger is never deleted; TensorRT does not try to.
-extern "C" fn keep<T>(_this: *mut Face<T>) {}
-
-extern "C" fn api_language(_this: *const Face<Versioned>) -> i32 {
-    const CPP: i32 = 0;
-    CPP
-}
+static VERSIONED: VirtualTable<Versioned> =
+    VirtualTable::new(Versioned { api_language, interface_info, destructors: [keep, keep], log });
 
 extern "C" fn interface_info(_this: *const Face<Versioned>) -> InterfaceInfo {
     InterfaceInfo::new(c"ILogger")
@@ -174,8 +139,6 @@ mod tests {
             let row = tables::INTERFACE_INFO.row();
             assert_eq!(offset_of!(Versioned, interface_info), slot(row, generation));
         }
-        assert_eq!(offset_of!(VirtualTable<Plain>, methods), 2 * word);
-        assert_eq!(size_of::<InterfaceInfo>(), 16);
     }
 
     /// Calls `log` as TensorRT does: through the object's virtual table.

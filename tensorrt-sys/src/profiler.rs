@@ -4,7 +4,7 @@
 //! methods from 11 on and in TensorRT-RTX.
 
 use crate::Generation;
-use crate::logger::InterfaceInfo;
+use crate::interface::{InterfaceInfo, VirtualTable, api_language, keep};
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,14 +23,6 @@ struct Face<T: 'static> {
     offset: usize,
 }
 
-/// A virtual table as the Itanium ABI lays it out; an object points to `methods`.
-#[repr(C)]
-struct VirtualTable<T> {
-    offset_to_top: isize,
-    type_info: usize,
-    methods: T,
-}
-
 /// The methods of `IProfiler` up to TensorRT 10.
 #[repr(C)]
 struct Plain {
@@ -47,22 +39,10 @@ struct Versioned {
     report_layer_time: unsafe extern "C" fn(*const Face<Versioned>, *const c_char, f32),
 }
 
-static PLAIN: VirtualTable<Plain> =
-    VirtualTable { offset_to_top: 0, type_info: 0, methods: Plain { report_layer_time, destructors: [keep, keep] } };
+static PLAIN: VirtualTable<Plain> = VirtualTable::new(Plain { report_layer_time, destructors: [keep, keep] });
 
-static VERSIONED: VirtualTable<Versioned> = VirtualTable {
-    offset_to_top: 0,
-    type_info: 0,
-    methods: Versioned { api_language, interface_info, destructors: [keep, keep], report_layer_time },
-};
-
-/// It is Rust's to free; TensorRT does not try to.
-extern "C" fn keep<T>(_this: *mut Face<T>) {}
-
-extern "C" fn api_language(_this: *const Face<Versioned>) -> i32 {
-    const CPP: i32 = 0;
-    CPP
-}
+static VERSIONED: VirtualTable<Versioned> =
+    VirtualTable::new(Versioned { api_language, interface_info, destructors: [keep, keep], report_layer_time });
 
 extern "C" fn interface_info(_this: *const Face<Versioned>) -> InterfaceInfo {
     InterfaceInfo::new(c"IProfiler")

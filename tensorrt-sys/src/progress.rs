@@ -1,6 +1,6 @@
 //! `IProgressMonitor`: TensorRT's reports on a build, received in Rust.
 
-use crate::logger::InterfaceInfo;
+use crate::interface::{InterfaceInfo, VirtualTable, api_language, keep};
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -33,38 +33,18 @@ struct Methods {
     phase_finish: unsafe extern "C" fn(*const ProgressMonitor, *const c_char),
 }
 
-/// A virtual table as the Itanium ABI lays it out; an object points to `methods`.
-#[repr(C)]
-struct VirtualTable {
-    offset_to_top: isize,
-    type_info: usize,
-    methods: Methods,
-}
-
-static TABLE: VirtualTable = VirtualTable {
-    offset_to_top: 0,
-    type_info: 0,
-    methods: Methods {
-        api_language,
-        interface_info,
-        destructors: [keep, keep],
-        phase_start,
-        step_complete,
-        phase_finish,
-    },
-};
-
-extern "C" fn api_language(_this: *const ProgressMonitor) -> i32 {
-    const CPP: i32 = 0;
-    CPP
-}
+static TABLE: VirtualTable<Methods> = VirtualTable::new(Methods {
+    api_language,
+    interface_info,
+    destructors: [keep, keep],
+    phase_start,
+    step_complete,
+    phase_finish,
+});
 
 extern "C" fn interface_info(_this: *const ProgressMonitor) -> InterfaceInfo {
     InterfaceInfo::new(c"IProgressMonitor")
 }
-
-/// It is Rust's to free; TensorRT does not try to.
-extern "C" fn keep(_this: *mut ProgressMonitor) {}
 
 /// # Safety
 /// As for [`crate::object::text`].
@@ -139,7 +119,6 @@ mod tests {
                 assert_eq!(*offset, slot(row), "{}", row.declaration);
             }
         }
-        assert_eq!(offset_of!(VirtualTable, methods), 2 * size_of::<usize>());
         assert_eq!(offset_of!(ProgressMonitor, methods), 0);
     }
 }

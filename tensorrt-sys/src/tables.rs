@@ -11,7 +11,7 @@
 //! tests hold every entry against `vtables.tsv`.
 
 use crate::dims::{Dims32, RawDims};
-use crate::logger::InterfaceInfo;
+use crate::interface::InterfaceInfo;
 use crate::method::{Method, Optional, Row, Slot, This};
 use crate::{Event, Stream};
 use std::ffi::{c_char, c_void};

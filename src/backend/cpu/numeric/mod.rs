@@ -15,7 +15,7 @@ mod whole;
 use extreme::Extreme;
 use guarded::{Guarded, GuardedMaxPool, WidePool};
 pub use operators::register;
-pub(super) use operators::{ROUND, ROUND_TO};
+pub(super) use operators::{ROUND, ROUND_TO, alike};
 use reduction::{Reduction, Sum};
 use repeated::Repeated;
 use tract_onnx::prelude::*;

@@ -52,7 +52,7 @@ fn mean_variance(_: &ParsingContext, node: &NodeProto) -> Built {
 }
 
 /// Rules of an operator that gives what it takes: shape and type.
-fn alike<'r, 'p: 'r>(
+pub fn alike<'r, 'p: 'r>(
     solver: &mut Solver<'r>,
     inputs: &'p [TensorProxy],
     outputs: &'p [TensorProxy],
