@@ -4,7 +4,7 @@ use crate::dims::{Dims, RawDims};
 use crate::method::Absent;
 use crate::object::{Object, call, call_optional, text};
 use crate::profiler::Profiler;
-use crate::version::Version;
+use crate::version::{Generation, Version};
 use crate::{Event, Stream};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_void};
@@ -232,9 +232,13 @@ impl Context {
 
     // ---- Profiling
 
-    /// Lets a profiler hear of the layers' times, from one after each run; `None` for none.
+    /// Lets a profiler hear of the layers' times, from one after each run; `None` for none. TensorRT 8 refuses to have none: there
+    /// the one before goes on hearing, and lives as long as the context.
     pub fn set_profiler(&mut self, profiler: Option<&Arc<Profiler>>) {
         let generation = self.version().generation;
+        if profiler.is_none() && generation == Generation::V8 {
+            return;
+        }
         call!(self.object, SET_PROFILER, profiler.map_or(std::ptr::null_mut(), |profiler| profiler.as_ptr(generation)));
         // The one before lives until TensorRT does not know it any more.
         self.profiler = profiler.cloned();
