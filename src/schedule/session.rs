@@ -101,6 +101,11 @@ impl Session {
         &self.submitter.groups[0].engine
     }
 
+    /// The largest batch that requests are gathered to, of each instance.
+    pub fn optimal_batches(&self) -> impl Iterator<Item = usize> {
+        self.submitter.groups.iter().flat_map(|group| &group.choices.instances).map(|instance| instance.optimal)
+    }
+
     /// Puts a request into the queue, and hands it out before it can be answered.
     pub fn submit(&self, submission: Submission<'_>, hand_out: impl FnOnce(Request)) -> Result<()> {
         self.enqueue(submission, false, hand_out).map(|_| ())

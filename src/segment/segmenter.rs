@@ -318,11 +318,7 @@ fn tell(progress: &mut Option<Progress>, job: &Shared, done: usize, count: usize
     }
 }
 
-/// How many items all contexts of a session take at once.
+/// How many items all instances of a session take at once.
 fn items_at_once(session: &Session) -> usize {
-    let description = session.describe();
-    let contexts = description["devices"].as_array().into_iter().flatten().flat_map(|device| {
-        device["contexts"].as_array().into_iter().flatten().filter_map(|context| context["optimal_batch"].as_u64())
-    });
-    contexts.map(|batch| usize::try_from(batch).unwrap_or(1).clamp(1, 1024)).sum::<usize>().max(1)
+    session.optimal_batches().map(|batch| batch.clamp(1, 1024)).sum::<usize>().max(1)
 }
