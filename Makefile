@@ -15,7 +15,7 @@ heading = @printf '\n==== %s\n' '$(1)'
 , := ,
 
 .DELETE_ON_ERROR:
-.PHONY: help library install demo test lint fuzz sanitized coverage header notices clean setup-library setup-demo setup-test
+.PHONY: help library install demo test lint fuzz sanitized coverage header kernels notices clean setup-library setup-demo setup-test
 
 help:
 	@echo 'make demo     segment the brain of a real head: builds the library and a C++ program, and runs it'
@@ -26,6 +26,7 @@ help:
 	@echo 'make fuzz     each fuzz target for FUZZ_SECONDS, a minute if not given; sanitized: the library under the sanitizers;'
 	@echo '              coverage: which lines unit tests reach'
 	@echo 'make header   write include/planrt.h anew from src/ffi'
+	@echo 'make kernels  compile src/volume/device/kernels.cu anew, by clang 19'
 	@echo 'make notices  write THIRD-PARTY-NOTICES.txt anew from the crates'
 	@echo 'make clean    remove build/ and target/'
 	@echo
@@ -98,6 +99,7 @@ test: $(DEEPBRAIN) $(BUILD)/venv/tests/python.done | setup-test
 lint: $(CBINDGEN) | setup-test
 	$(call heading,lint)
 	.ci/repository.sh
+	src/volume/device/compile.sh --verify
 	$(WRITE_HEADER) --verify || { echo 'run make header, and commit include/planrt.h'; exit 1; }
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
@@ -130,6 +132,9 @@ $(CBINDGEN): | setup-library
 
 header: $(CBINDGEN)
 	$(WRITE_HEADER)
+
+kernels:
+	src/volume/device/compile.sh
 
 clean:
 	rm -rf $(BUILD)

@@ -5,6 +5,7 @@ use super::{Device, Stream, check, sys};
 use crate::error::Result;
 use crate::tensor::MemoryKind;
 use std::ffi::c_void;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Memory on the device.
@@ -38,10 +39,16 @@ impl DeviceMemory {
 
     /// Fills it with zeros, in the stream's order.
     pub fn clear(&self, stream: &Stream) -> Result<()> {
+        self.clear_part(0..self.size, stream)
+    }
+
+    /// Fills these of its bytes with zeros, in the stream's order.
+    pub fn clear_part(&self, bytes: Range<usize>, stream: &Stream) -> Result<()> {
+        let (start, size) = (bytes.start.min(self.size), bytes.end.min(self.size).saturating_sub(bytes.start));
         let _current = self.device.make_current()?;
         // SAFETY: the memory is this value's; the stream is alive.
-        check(unsafe { sys::cuMemsetD8Async(self.address, 0, self.size, stream.raw()) }, || {
-            format!("clearing {} bytes on the device", self.size)
+        check(unsafe { sys::cuMemsetD8Async(self.address + start as sys::CUdeviceptr, 0, size, stream.raw()) }, || {
+            format!("clearing {size} bytes on the device")
         })
     }
 }

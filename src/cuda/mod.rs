@@ -6,6 +6,7 @@ mod event;
 mod graph;
 mod library;
 mod memory;
+mod module;
 mod pool;
 mod stream;
 mod sys;
@@ -15,6 +16,7 @@ pub use device::{Current, Device, DeviceInfo, devices, driver_gaps, driver_versi
 pub use event::Event;
 pub use graph::Graph;
 pub use memory::{DeviceMemory, Location, PinnedMemory, copy_async, locate};
+pub use module::{Kernel, Module};
 pub use pool::{Block, Blocks, Mark, Marks};
 pub use stream::{Stream, StreamId};
 

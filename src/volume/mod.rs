@@ -4,6 +4,8 @@
 pub mod components;
 pub mod crop;
 pub mod decide;
+#[allow(unsafe_code)] // launches kernels
+pub mod device;
 #[cfg(test)]
 mod goldens;
 pub mod grid;

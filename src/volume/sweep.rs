@@ -43,11 +43,7 @@ impl Sweep {
         let start = self.tiles.start(self.next);
         self.add(tile, start);
         self.next += 1;
-        let depth = self.tiles.extents[0];
-        let end = match self.next < self.tiles.count() {
-            true => usize::try_from(self.tiles.start(self.next)[0]).unwrap_or(0),
-            false => depth,
-        };
+        let end = self.tiles.final_planes(self.next);
         let size = self.tiles.extents[1] * self.tiles.extents[2];
         while self.given < end {
             let slot = self.ring.chunks_exact_mut((self.channels + 1) * size).nth(self.given % self.planes);

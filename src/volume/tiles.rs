@@ -45,6 +45,14 @@ impl Tiles {
         ]
     }
 
+    /// How many of the volume's planes lie before all tiles from that one on.
+    pub fn final_planes(&self, next: usize) -> usize {
+        match next < self.count() {
+            true => usize::try_from(self.start(next)[0]).unwrap_or(0),
+            false => self.extents[0],
+        }
+    }
+
     /// The volume's voxels along an axis that a tile has, and the first of them counted in the tile.
     pub fn covered(&self, axis: usize, start: isize) -> (std::ops::Range<usize>, usize) {
         let first = usize::try_from(start).unwrap_or(0);

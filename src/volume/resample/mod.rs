@@ -63,6 +63,15 @@ impl Way {
         Ok(Self { from, to, kernels, separate, clip: interpolation == Interpolation::Cubic })
     }
 
+    /// Of which two of the old planes a new one is made, and by what part of the second; the planes of a spline are more.
+    pub fn planes(&self, new: usize) -> ([usize; 2], f32) {
+        match &self.kernels[0] {
+            Kernel::Nearest(samples) => ([samples[new]; 2], 0.0),
+            Kernel::Linear(samples) => ([samples[new].at, samples[new].next()], samples[new].part),
+            Kernel::Same | Kernel::Cubic(_) => ([new; 2], 0.0),
+        }
+    }
+
     pub fn is_nowhere(&self) -> bool {
         self.kernels.iter().all(|kernel| matches!(kernel, Kernel::Same))
     }

@@ -45,6 +45,11 @@ impl PlaneResampler {
         matches!(way.kernels[0], Kernel::Linear(_))
     }
 
+    /// Where one of the model's planes is kept.
+    fn slot(&self, plane: usize) -> usize {
+        if Self::keeps_two(&self.way) { plane % 2 } else { 0 }
+    }
+
     /// The model's plane that is to be pushed next.
     pub fn next(&self) -> usize {
         self.taken
@@ -64,22 +69,13 @@ impl PlaneResampler {
                 ),
             ));
         }
-        let slot = if Self::keeps_two(&self.way) { self.taken % 2 } else { 0 };
+        let slot = self.slot(self.taken);
         self.way.kernels[2].along(plane, nx, &mut self.kept[slot], mx, &mut Vec::new())?;
         self.taken += 1;
         let start = self.ready.end;
-        let needs = |new: &usize| self.needs(*new) < self.taken;
+        let needs = |new: &usize| self.way.planes(*new).0[1] < self.taken;
         self.ready = start..(start..self.way.to[0]).take_while(needs).last().map_or(start, |last| last + 1);
         Ok(())
-    }
-
-    /// The last of the model's planes that a plane of the scan's needs.
-    fn needs(&self, new: usize) -> usize {
-        match &self.way.kernels[0] {
-            Kernel::Nearest(samples) => samples[new],
-            Kernel::Linear(samples) => samples[new].next(),
-            _ => new,
-        }
     }
 
     /// The scan's planes that can be given now, after the last push and before the next.
@@ -91,13 +87,8 @@ impl PlaneResampler {
     pub fn row(&self, plane: usize, y: usize, row: &mut [f32]) {
         debug_assert!(self.ready.contains(&plane));
         let Way { from: [_, ny, _], to: [_, _, mx], kernels, .. } = &self.way;
-        let (first, second, part) = match &kernels[0] {
-            Kernel::Linear(samples) => {
-                let sample = samples[plane];
-                (&self.kept[sample.at % 2], &self.kept[sample.next() % 2], sample.part)
-            }
-            _ => (&self.kept[0], &self.kept[0], 0.0),
-        };
+        let (planes, part) = self.way.planes(plane);
+        let [first, second] = planes.map(|plane| &self.kept[self.slot(plane)]);
         let (above, below, share) = match &kernels[1] {
             Kernel::Linear(samples) => (samples[y].at, samples[y].next(), samples[y].part),
             Kernel::Nearest(samples) => (samples[y], samples[y], 0.0),

@@ -1,0 +1,321 @@
+// What src/volume computes, on the device. Each kernel is the twin of a function there, named above it, and gives the same
+// bits, but for the exponential function in probabilities.
+//
+// `make kernels` compiles it into kernels.ptx. Nothing of CUDA's SDK is used. Products are rounded before they are added
+// (-ffp-contract=off), as in a program that does one after the other.
+//
+// Threads of a grid's first axis go over voxels, side by side; the second and third axis are channels, planes or tiles.
+
+#define KERNEL extern "C" __attribute__((global)) void
+#define DEVICE static inline __attribute__((device))
+
+typedef unsigned char uint8;
+typedef unsigned short uint16;
+typedef unsigned int uint32;
+typedef unsigned long long uint64;
+
+struct Extents {
+    uint32 z, y, x;
+};
+
+DEVICE uint32 first_voxel() { return __nvvm_read_ptx_sreg_ctaid_x() * __nvvm_read_ptx_sreg_ntid_x() + __nvvm_read_ptx_sreg_tid_x(); }
+DEVICE uint32 voxel_step() { return __nvvm_read_ptx_sreg_nctaid_x() * __nvvm_read_ptx_sreg_ntid_x(); }
+DEVICE uint32 row() { return __nvvm_read_ptx_sreg_ctaid_y(); }
+DEVICE uint32 layer() { return __nvvm_read_ptx_sreg_ctaid_z(); }
+DEVICE uint32 layers() { return __nvvm_read_ptx_sreg_nctaid_z(); }
+
+// Counts stay below 2^31, so that the step beyond them is a number, too.
+#define EACH_VOXEL(i, count) for (uint32 i = first_voxel(); i < (count); i += voxel_step())
+
+DEVICE uint32 voxels(Extents e) { return e.z * e.y * e.x; }
+DEVICE uint32 bits(float value) { return __builtin_bit_cast(uint32, value); }
+DEVICE bool is_nan(float value) { return value != value; }
+
+// ---- Tiles of a volume ----
+
+enum Padding : uint32 { CONSTANT, EDGE, REFLECT };
+
+struct Tiling {
+    Extents volume, patch;
+    uint32 padding;
+    float constant;
+};
+
+struct Start {
+    int z, y, x;
+};
+
+// tiles::source: the voxel that is taken for the one at `at`, or -1.
+DEVICE int source(int at, int extent, uint32 padding) {
+    if (at >= 0 && at < extent) return at;
+    if (padding == CONSTANT) return -1;
+    if (padding == EDGE) return at < 0 ? 0 : extent - 1;
+    const int period = extent > 1 ? 2 * (extent - 1) : 1;
+    at %= period;
+    if (at < 0) at += period;
+    const int other = period - at;
+    at = at < other ? at : other;
+    return at < extent - 1 ? at : extent - 1;
+}
+
+// The value of voxel (z, y, x) of the tile that begins at `start`.
+DEVICE float value_at(const float *channel, const Tiling &t, Start start, uint32 z, uint32 y, uint32 x) {
+    const int from_z = source(start.z + (int)z, t.volume.z, t.padding);
+    const int from_y = source(start.y + (int)y, t.volume.y, t.padding);
+    const int from_x = source(start.x + (int)x, t.volume.x, t.padding);
+    if (from_z < 0 || from_y < 0 || from_x < 0) return t.constant;
+    return channel[((uint64)from_z * t.volume.y + from_y) * t.volume.x + from_x];
+}
+
+DEVICE const float *channel_of(const float *volume, const Tiling &t, uint32 channel) {
+    return volume + (uint64)channel * t.volume.z * t.volume.y * t.volume.x;
+}
+
+// Tiles::gather. Rows are channels.
+KERNEL planrt_gather(const float *volume, float *tile, Tiling t, Start start, uint32 mirror_z, uint32 mirror_y, uint32 mirror_x) {
+    const float *channel = channel_of(volume, t, row());
+    const uint32 count = voxels(t.patch);
+    EACH_VOXEL(i, count) {
+        uint32 x = i % t.patch.x, y = i / t.patch.x % t.patch.y, z = i / t.patch.x / t.patch.y;
+        if (mirror_x) x = t.patch.x - 1 - x;
+        if (mirror_y) y = t.patch.y - 1 - y;
+        if (mirror_z) z = t.patch.z - 1 - z;
+        tile[(uint64)row() * count + i] = value_at(channel, t, start, z, y, x);
+    }
+}
+
+// tiles::constants, of all tiles at once. Rows are channels, layers tiles: of each tile's channel the first value's bits, and
+// whether any other differs, which is 0 before.
+KERNEL planrt_constants(const float *volume, Tiling t, const Start *starts, uint32 tiles, uint32 channels, uint32 *values,
+                        uint32 *differs) {
+    const float *channel = channel_of(volume, t, row());
+    for (uint32 tile = layer(); tile < tiles; tile += layers()) {
+        const Start start = starts[tile];
+        const uint32 first = bits(value_at(channel, t, start, 0, 0, 0));
+        const uint64 place = (uint64)tile * channels + row();
+        volatile uint32 *differ = differs + place;
+        if (first_voxel() == 0) values[place] = first;
+        EACH_VOXEL(i, voxels(t.patch)) {
+            if (*differ) break;
+            const uint32 x = i % t.patch.x, y = i / t.patch.x % t.patch.y, z = i / t.patch.x / t.patch.y;
+            if (bits(value_at(channel, t, start, z, y, x)) != first) *differ = 1;
+        }
+    }
+}
+
+// sweep::add_mirrored. Rows are channels.
+KERNEL planrt_add_mirrored(const float *tile, float *sum, Extents patch, uint32 mirror_z, uint32 mirror_y, uint32 mirror_x,
+                           uint32 is_first) {
+    const uint32 count = voxels(patch);
+    const uint64 channel = (uint64)row() * count;
+    EACH_VOXEL(i, count) {
+        uint32 x = i % patch.x, y = i / patch.x % patch.y, z = i / patch.x / patch.y;
+        if (mirror_x) x = patch.x - 1 - x;
+        if (mirror_y) y = patch.y - 1 - y;
+        if (mirror_z) z = patch.z - 1 - z;
+        const float value = tile[channel + (z * patch.y + y) * patch.x + x];
+        sum[channel + i] = is_first ? value : sum[channel + i] + value;
+    }
+}
+
+// A mean of a sum. Rows are channels, each of `count` values.
+KERNEL planrt_divide(float *values, uint32 count, float divisor) {
+    values += (uint64)row() * count;
+    EACH_VOXEL(i, count) values[i] = values[i] / divisor;
+}
+
+// Whether any value is no number. Rows are channels; the place is 0 before.
+KERNEL planrt_find_nan(const float *values, uint32 count, uint32 *found) {
+    values += (uint64)row() * count;
+    EACH_VOXEL(i, count) {
+        if (is_nan(values[i])) *found = 1;
+    }
+}
+
+// ---- The ring of planes: for each plane the sums of all channels, and then the sum of the weights ----
+
+struct Blending {
+    Extents patch;
+    // Planes of the ring, and their extents.
+    Extents ring;
+    // What of the tile lies in the volume, where that begins in the tile, and in the volume.
+    Extents covered, in_tile, in_volume;
+};
+
+// Sweep::add. Rows are channels, and one more for the weights.
+KERNEL planrt_blend(const float *tile, const float *window, float *ring, Blending b, uint32 channels) {
+    const uint32 plane = b.ring.y * b.ring.x;
+    EACH_VOXEL(i, voxels(b.covered)) {
+        const uint32 x = i % b.covered.x, y = i / b.covered.x % b.covered.y, z = i / b.covered.x / b.covered.y;
+        const uint32 from = ((b.in_tile.z + z) * b.patch.y + b.in_tile.y + y) * b.patch.x + b.in_tile.x + x;
+        const uint64 slot = (uint64)((b.in_volume.z + z) % b.ring.z) * (channels + 1) + row();
+        float *sum = ring + slot * plane + (b.in_volume.y + y) * b.ring.x + b.in_volume.x + x;
+        const float weight = window[from];
+        const float value = row() < channels ? tile[(uint64)row() * voxels(b.patch) + from] * weight : weight;
+        *sum = *sum + value;
+    }
+}
+
+// What Sweep::blend does before it gives planes out. Rows are planes of the ring.
+KERNEL planrt_weigh(float *ring, uint32 plane, uint32 channels) {
+    float *sums = ring + (uint64)row() * (channels + 1) * plane;
+    EACH_VOXEL(i, plane) {
+        const float weight = sums[(uint64)channels * plane + i];
+        for (uint32 channel = 0; channel < channels; ++channel) {
+            float *sum = sums + (uint64)channel * plane + i;
+            *sum = *sum / weight;
+        }
+    }
+}
+
+// ---- Decisions. Rows are planes (or there is one), `stride` values apart; channels are `count` values apart ----
+
+// e to the power of x, within two units in the last place.
+DEVICE float exponential(float x) {
+    if (!(x < 89.0f)) return is_nan(x) ? x : __builtin_inff();
+    if (x < -104.0f) return 0.0f;
+    // x = k ln 2 + r. What is added and taken away leaves a whole number.
+    const float k = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
+    const float r = __builtin_fmaf(k, -1.42860677e-6f, __builtin_fmaf(k, -0.693145752f, x));
+    float e = 1.98412698e-4f;
+    e = __builtin_fmaf(e, r, 1.38888889e-3f);
+    e = __builtin_fmaf(e, r, 8.33333333e-3f);
+    e = __builtin_fmaf(e, r, 4.16666667e-2f);
+    e = __builtin_fmaf(e, r, 1.66666667e-1f);
+    e = __builtin_fmaf(e, r, 0.5f);
+    e = __builtin_fmaf(e, r, 1.0f);
+    e = __builtin_fmaf(e, r, 1.0f);
+    // 2 to the power of k, in two halves: it may be no number of its own.
+    const int half = (int)k / 2, rest = (int)k - half;
+    return e * __builtin_bit_cast(float, (half + 127) << 23) * __builtin_bit_cast(float, (rest + 127) << 23);
+}
+
+// decide::activate.
+KERNEL planrt_sigmoid(float *values, uint64 stride, uint32 count, uint32 channels) {
+    values += row() * stride;
+    EACH_VOXEL(i, count) {
+        for (uint32 channel = 0; channel < channels; ++channel) {
+            float *value = values + (uint64)channel * count + i;
+            *value = 1.0f / (1.0f + exponential(-*value));
+        }
+    }
+}
+
+KERNEL planrt_softmax(float *values, uint64 stride, uint32 count, uint32 channels) {
+    values += row() * stride;
+    EACH_VOXEL(i, count) {
+        float *const of_voxel = values + i;
+        float largest = -__builtin_inff(), sum = 0.0f;
+        for (uint32 channel = 0; channel < channels; ++channel) {
+            const float value = of_voxel[(uint64)channel * count];
+            // What is no number is passed over here, and found in the sum.
+            largest = value > largest ? value : largest;
+        }
+        for (uint32 channel = 0; channel < channels; ++channel) {
+            float *value = of_voxel + (uint64)channel * count;
+            *value = exponential(*value - largest);
+            sum = sum + *value;
+        }
+        for (uint32 channel = 0; channel < channels; ++channel) {
+            float *value = of_voxel + (uint64)channel * count;
+            *value = *value / sum;
+        }
+    }
+}
+
+// decide::decide, by the largest value. `of_channels` are the channels' labels; those of a plane are `count` apart.
+template <typename Label>
+DEVICE void argmax(const float *values, uint64 stride, uint32 count, uint32 channels, const uint16 *of_channels, Label *labels) {
+    values += row() * stride;
+    labels += (uint64)row() * count;
+    EACH_VOXEL(i, count) {
+        float best = values[i];
+        uint32 chosen = 0;
+        for (uint32 channel = 1; channel < channels; ++channel) {
+            const float value = values[(uint64)channel * count + i];
+            // As everywhere, the first channel that is no number counts as the largest.
+            const bool is_better = value > best || (is_nan(value) && !is_nan(best));
+            best = is_better ? value : best;
+            chosen = is_better ? channel : chosen;
+        }
+        labels[i] = (Label)of_channels[chosen];
+    }
+}
+
+KERNEL planrt_argmax_uint8(const float *values, uint64 stride, uint32 count, uint32 channels, const uint16 *of_channels, uint8 *labels) {
+    argmax(values, stride, count, channels, of_channels, labels);
+}
+
+KERNEL planrt_argmax_uint16(const float *values, uint64 stride, uint32 count, uint32 channels, const uint16 *of_channels, uint16 *labels) {
+    argmax(values, stride, count, channels, of_channels, labels);
+}
+
+struct Region {
+    uint32 channel, label;
+};
+
+// decide::decide, by regions that are painted one over the other.
+template <typename Label>
+DEVICE void paint(const float *values, uint64 stride, uint32 count, const Region *order, uint32 regions, float threshold, Label *labels) {
+    values += row() * stride;
+    labels += (uint64)row() * count;
+    EACH_VOXEL(i, count) {
+        uint32 chosen = 0;
+        for (uint32 region = 0; region < regions; ++region) {
+            if (values[(uint64)order[region].channel * count + i] > threshold) chosen = order[region].label;
+        }
+        labels[i] = (Label)chosen;
+    }
+}
+
+KERNEL planrt_regions_uint8(const float *values, uint64 stride, uint32 count, const Region *order, uint32 regions, float threshold,
+                            uint8 *labels) {
+    paint(values, stride, count, order, regions, threshold, labels);
+}
+
+KERNEL planrt_regions_uint16(const float *values, uint64 stride, uint32 count, const Region *order, uint32 regions, float threshold,
+                             uint16 *labels) {
+    paint(values, stride, count, order, regions, threshold, labels);
+}
+
+// ---- The result on another grid ----
+
+// kernel::Between: sample `at`, and by `part` the next one.
+struct Between {
+    uint32 at;
+    float part;
+};
+
+struct Plane {
+    uint32 y, x;
+};
+
+// Of a row, as Kernel::along does it: always between two samples where it is linear.
+DEVICE float along(const float *line, Between x, uint32 is_linear) {
+    const float a = line[x.at];
+    if (!is_linear) return a;
+    const float b = line[x.part > 0.0f ? x.at + 1 : x.at];
+    return a + (b - a) * x.part;
+}
+
+// PlaneResampler::row, all rows of a plane: of two planes of the model's one of the scan's, by `part` of the second. Rows are
+// channels.
+KERNEL planrt_resample(const float *first, const float *second, float part, Plane from, Plane to, const Between *rows,
+                       const Between *columns, uint32 is_linear, float *target) {
+    const uint64 size = (uint64)from.y * from.x;
+    first += row() * size;
+    second += row() * size;
+    const uint32 count = to.y * to.x;
+    EACH_VOXEL(i, count) {
+        const Between x = columns[i % to.x], y = rows[i / to.x];
+        const uint64 above = (uint64)y.at * from.x, below = above + from.x;
+        float value = along(first + above, x, is_linear);
+        if (y.part > 0.0f) value = value + (along(first + below, x, is_linear) - value) * y.part;
+        if (part > 0.0f) {
+            float far = along(second + above, x, is_linear);
+            if (y.part > 0.0f) far = far + (along(second + below, x, is_linear) - far) * y.part;
+            value = value + (far - value) * part;
+        }
+        target[(uint64)row() * count + i] = value;
+    }
+}

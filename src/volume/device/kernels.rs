@@ -1,0 +1,565 @@
+//! The kernels of kernels.cu, launched with checked arguments.
+
+use super::buffer::{Buffer, Element, View};
+use crate::cuda::{Device, Kernel, Module, Stream, copy_async};
+use crate::error::{Code, Error, Result};
+use crate::volume::recipe::{Activation, Padding, Rule};
+use crate::volume::resample::{Kernel as Resampling, Way};
+use crate::volume::tiles::Tiles;
+use std::ffi::{CStr, c_void};
+use std::ops::Range;
+use std::sync::Arc;
+
+const PTX: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("kernels.ptx"), "\0").as_bytes()) {
+    Ok(text) => text,
+    Err(_) => panic!("PTX is text without zeros"),
+};
+
+/// Threads of a block.
+const THREADS: u32 = 256;
+
+/// The largest grid along its second and third axis.
+const ROWS: usize = 65535;
+
+/// Names the kernels, and finds them.
+macro_rules! functions {
+    ($($name:ident),*) => {
+        struct Functions { $($name: Kernel),* }
+
+        impl Functions {
+            fn find(module: &Module) -> Result<Self> {
+                let name = |name: &'static str| CStr::from_bytes_with_nul(name.as_bytes()).unwrap_or_default();
+                Ok(Self { $($name: module.kernel(name(concat!("planrt_", stringify!($name), "\0")))?),* })
+            }
+        }
+    };
+}
+
+functions!(
+    gather,
+    constants,
+    add_mirrored,
+    divide,
+    find_nan,
+    blend,
+    weigh,
+    sigmoid,
+    softmax,
+    argmax_uint8,
+    argmax_uint16,
+    regions_uint8,
+    regions_uint16,
+    resample
+);
+
+/// The kernels on one device, and the stream on which they work one after the other.
+pub struct Kernels {
+    functions: Functions,
+    module: Module,
+    stream: Arc<Stream>,
+}
+
+/// What kernels.cu has by these names.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Extents([u32; 3]);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Tiling {
+    volume: Extents,
+    patch: Extents,
+    padding: u32,
+    constant: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Start([i32; 3]);
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Blending {
+    patch: Extents,
+    ring: Extents,
+    covered: Extents,
+    in_tile: Extents,
+    in_volume: Extents,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Region {
+    channel: u32,
+    label: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Plane([u32; 2]);
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Between {
+    at: u32,
+    part: f32,
+}
+
+impl Element for Start {}
+impl Element for Region {}
+impl Element for Between {}
+
+/// A type of labels.
+pub trait Label: Element {
+    #[doc(hidden)]
+    const IS_WIDE: bool;
+}
+
+impl Label for u8 {
+    const IS_WIDE: bool = false;
+}
+
+impl Label for u16 {
+    const IS_WIDE: bool = true;
+}
+
+/// Pointers to values, as kernels take them.
+macro_rules! pointers {
+    ($($value:expr),* $(,)?) => { [$((&raw mut $value).cast::<c_void>()),*] };
+}
+
+/// A rule, on the device.
+pub struct DeviceRule(RuleMemory);
+
+enum RuleMemory {
+    Argmax(Buffer<u16>),
+    Regions { threshold: f32, order: Buffer<Region>, count: u32, channels: usize },
+}
+
+/// How planes of a result are resampled along their rows and columns, on the device.
+pub struct Samples {
+    from: [usize; 2],
+    to: [usize; 2],
+    rows: Buffer<Between>,
+    columns: Buffer<Between>,
+    is_linear: bool,
+}
+
+impl Kernels {
+    /// Loads them, which takes the driver a moment.
+    pub fn new(device: &Arc<Device>, stream: Arc<Stream>) -> Result<Self> {
+        let module = Module::load(device, PTX)?;
+        Ok(Self { functions: Functions::find(&module)?, module, stream })
+    }
+
+    /// Where all work is done, in order.
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    pub fn device(&self) -> &Arc<Device> {
+        self.stream.device()
+    }
+
+    pub fn buffer<T: Element>(&self, len: usize) -> Result<Buffer<T>> {
+        Buffer::new(self.device(), len)
+    }
+
+    /// Values in a buffer of their own. Returns when they are there.
+    pub fn upload<T: Element>(&self, values: &[T]) -> Result<Buffer<T>> {
+        let buffer = self.buffer(values.len())?;
+        if !values.is_empty() {
+            // SAFETY: both have room for so many bytes; the copy has ended when this returns.
+            unsafe {
+                copy_async(buffer.view().address(), values.as_ptr().cast(), size_of_val(values), &self.stream)?;
+            }
+            self.stream.synchronize()?;
+        }
+        Ok(buffer)
+    }
+
+    /// Waits for all work before, and copies values to the host.
+    pub fn download<T: Element>(&self, from: View<'_, T>, to: &mut [T]) -> Result<()> {
+        same("values to copy", from.count(), to.len())?;
+        if !to.is_empty() {
+            // SAFETY: as above.
+            unsafe { copy_async(to.as_mut_ptr().cast(), from.address(), size_of_val(to), &self.stream) }?;
+        }
+        self.stream.synchronize()
+    }
+
+    /// [`Tiles::gather`].
+    pub fn gather(
+        &self,
+        tiles: &Tiles,
+        volume: View<'_, f32>,
+        start: [isize; 3],
+        mirrored: [bool; 3],
+        padding: Padding,
+        tile: View<'_, f32>,
+    ) -> Result<()> {
+        let channels = channels_of(tiles, volume)?;
+        same("a tile's values", tile.count(), tiles.elements(channels))?;
+        let mut tiling = tiling(tiles, padding)?;
+        let mut start = small_start(start)?;
+        let [mut z, mut y, mut x] = mirrored.map(u32::from);
+        let (mut from, mut to) = (volume.address(), tile.address());
+        let mut arguments = pointers![from, to, tiling, start, z, y, x];
+        self.launch(self.functions.gather, tiles.elements(1), channels, 1, &mut arguments)
+    }
+
+    /// [`constants`](crate::volume::tiles::constants) of all tiles.
+    pub fn constants(&self, tiles: &Tiles, volume: View<'_, f32>, padding: Padding) -> Result<Vec<Option<Vec<u32>>>> {
+        let channels = channels_of(tiles, volume)?;
+        let starts = (0..tiles.count()).map(|tile| small_start(tiles.start(tile))).collect::<Result<Vec<_>>>()?;
+        let starts = self.upload(&starts)?;
+        let places = tiles.count() * channels;
+        let (values, differs) = (self.buffer::<u32>(places)?, self.buffer::<u32>(places)?);
+        differs.clear(0..places, &self.stream)?;
+        let mut tiling = tiling(tiles, padding)?;
+        let (mut count, mut number) = (small("tiles", tiles.count())?, small("channels", channels)?);
+        let (mut from, mut at) = (volume.address(), starts.view().address());
+        let (mut value, mut differ) = (values.view().address(), differs.view().address());
+        let mut arguments = pointers![from, tiling, at, count, number, value, differ];
+        // A few blocks for each: nearly all tiles differ at once, and the others are soon read.
+        let voxels = tiles.elements(1).min(16 * THREADS as usize);
+        self.launch(self.functions.constants, voxels, channels, tiles.count().min(ROWS), &mut arguments)?;
+        let (mut of_tiles, mut do_differ) = (vec![0; places], vec![0; places]);
+        self.download(values.view(), &mut of_tiles)?;
+        self.download(differs.view(), &mut do_differ)?;
+        let is_one = |differs: &[u32]| differs.iter().all(|differs| *differs == 0);
+        let both = of_tiles.chunks(channels).zip(do_differ.chunks(channels));
+        Ok(both.map(|(values, differs)| is_one(differs).then(|| values.to_vec())).collect())
+    }
+
+    /// [`add_mirrored`](crate::volume::sweep::add_mirrored).
+    pub fn add_mirrored(
+        &self,
+        tile: View<'_, f32>,
+        patch: [usize; 3],
+        mirrored: [bool; 3],
+        first: bool,
+        sum: View<'_, f32>,
+    ) -> Result<()> {
+        same("a sum's values", sum.count(), tile.count())?;
+        let voxels: usize = patch.iter().product();
+        let channels = tile.count() / voxels.max(1);
+        same("a tile's values", tile.count(), channels * voxels)?;
+        let mut extents = extents(patch)?;
+        let [mut z, mut y, mut x] = mirrored.map(u32::from);
+        let (mut from, mut to, mut is_first) = (tile.address(), sum.address(), u32::from(first));
+        let mut arguments = pointers![from, to, extents, z, y, x, is_first];
+        self.launch(self.functions.add_mirrored, voxels, channels, 1, &mut arguments)
+    }
+
+    /// Divides all values by one.
+    pub fn divide(&self, values: View<'_, f32>, mut divisor: f32) -> Result<()> {
+        let mut at = values.address();
+        for length in portions(values.count()) {
+            let mut count = small("values", length)?;
+            let mut arguments = pointers![at, count, divisor];
+            self.launch(self.functions.divide, length, 1, 1, &mut arguments)?;
+            at = at.wrapping_byte_add(length * size_of::<f32>());
+        }
+        Ok(())
+    }
+
+    /// Sets a place that is 0 to 1 if any of the values is no number.
+    pub fn find_nan(&self, values: View<'_, f32>, found: View<'_, u32>) -> Result<()> {
+        same("places for what is found", found.count(), 1)?;
+        let (mut at, mut place) = (values.address(), found.address());
+        for length in portions(values.count()) {
+            let mut count = small("values", length)?;
+            let mut arguments = pointers![at, count, place];
+            self.launch(self.functions.find_nan, length, 1, 1, &mut arguments)?;
+            at = at.wrapping_byte_add(length * size_of::<f32>());
+        }
+        Ok(())
+    }
+
+    /// Adds a tile to a ring of so many planes, as `Sweep::add` does.
+    pub fn blend(
+        &self,
+        tiles: &Tiles,
+        channels: usize,
+        start: [isize; 3],
+        (tile, window): (View<'_, f32>, View<'_, f32>),
+        (ring, planes): (View<'_, f32>, usize),
+    ) -> Result<()> {
+        let [_, height, width] = tiles.extents;
+        same("a tile's values", tile.count(), tiles.elements(channels))?;
+        same("a window's weights", window.count(), tiles.elements(1))?;
+        same("a ring's values", ring.count(), planes * (channels + 1) * height * width)?;
+        let [z, y, x] = [0, 1, 2].map(|axis| tiles.covered(axis, start[axis]));
+        let (covered, first) = ([z.0.len(), y.0.len(), x.0.len()], [z.0.start, y.0.start, x.0.start]);
+        let mut blending = Blending {
+            patch: extents(tiles.patch)?,
+            ring: extents([planes, height, width])?,
+            covered: extents(covered)?,
+            in_tile: Extents([z.1, y.1, x.1].map(|skipped| skipped as u32)),
+            in_volume: Extents(first.map(|first| first as u32)),
+        };
+        let mut number = small("channels", channels)?;
+        let (mut tile, mut window, mut ring) = (tile.address(), window.address(), ring.address());
+        let mut arguments = pointers![tile, window, ring, blending, number];
+        self.launch(self.functions.blend, covered.iter().product(), channels + 1, 1, &mut arguments)
+    }
+
+    /// Divides the sums of planes of a ring by their weights.
+    pub fn weigh(&self, planes: View<'_, f32>, voxels: usize, channels: usize) -> Result<()> {
+        let count = planes.count() / ((channels + 1) * voxels);
+        same("values of planes", planes.count(), count * (channels + 1) * voxels)?;
+        let (mut at, mut plane, mut number) =
+            (planes.address(), small("voxels", voxels)?, small("channels", channels)?);
+        let mut arguments = pointers![at, plane, number];
+        self.launch(self.functions.weigh, voxels, count, 1, &mut arguments)
+    }
+
+    /// [`activate`](crate::volume::decide::activate) for planes of `[channel, voxel]`, `stride` values apart.
+    pub fn activate(
+        &self,
+        planes: View<'_, f32>,
+        stride: usize,
+        voxels: usize,
+        channels: usize,
+        activation: Activation,
+    ) -> Result<()> {
+        let kernel = match activation {
+            Activation::None => return Ok(()),
+            Activation::Sigmoid => self.functions.sigmoid,
+            Activation::Softmax => self.functions.softmax,
+        };
+        let rows = planes_of(planes, stride, voxels, channels)?;
+        let (mut at, mut apart) = (planes.address(), stride as u64);
+        let (mut count, mut number) = (small("voxels", voxels)?, small("channels", channels)?);
+        let mut arguments = pointers![at, apart, count, number];
+        self.launch(kernel, voxels, rows, 1, &mut arguments)
+    }
+
+    /// A rule for decisions on the device.
+    pub fn rule(&self, rule: &Rule) -> Result<DeviceRule> {
+        Ok(DeviceRule(match rule {
+            Rule::Argmax { labels } => RuleMemory::Argmax(self.upload(labels)?),
+            Rule::Regions { threshold, order } => {
+                let regions = order
+                    .iter()
+                    .map(|(channel, label)| {
+                        Ok(Region { channel: small("channels", *channel)?, label: u32::from(*label) })
+                    })
+                    .collect::<Result<Vec<_>>>()?;
+                RuleMemory::Regions {
+                    threshold: *threshold,
+                    order: self.upload(&regions)?,
+                    count: small("regions", regions.len())?,
+                    channels: order.iter().map(|(channel, _)| channel + 1).max().unwrap_or(0),
+                }
+            }
+        }))
+    }
+
+    /// [`decide`](crate::volume::decide::decide) for planes of `[channel, voxel]`, `stride` values apart: their labels, side by side.
+    pub fn decide<L: Label>(
+        &self,
+        planes: View<'_, f32>,
+        stride: usize,
+        channels: usize,
+        rule: &DeviceRule,
+        labels: View<'_, L>,
+    ) -> Result<()> {
+        let needed = match &rule.0 {
+            RuleMemory::Argmax(of_channels) => {
+                same("labels of channels", of_channels.view().count(), channels)?;
+                channels
+            }
+            RuleMemory::Regions { channels: needed, .. } => *needed,
+        };
+        if channels < needed || channels == 0 {
+            return Err(wrong(format!("a rule about {needed} channels of {channels}")));
+        }
+        let rows = planes.count() / stride.max(1);
+        let voxels = labels.count() / rows.max(1);
+        same("labels", labels.count(), rows * voxels)?;
+        same("planes", planes_of(planes, stride, voxels, channels)?, rows)?;
+        let (mut at, mut apart, mut count) = (planes.address(), stride as u64, small("voxels", voxels)?);
+        let mut to = labels.address();
+        match &rule.0 {
+            RuleMemory::Argmax(of_channels) => {
+                let kernel = if L::IS_WIDE { self.functions.argmax_uint16 } else { self.functions.argmax_uint8 };
+                let (mut number, mut table) = (small("channels", channels)?, of_channels.view().address());
+                let mut arguments = pointers![at, apart, count, number, table, to];
+                self.launch(kernel, voxels, rows, 1, &mut arguments)
+            }
+            RuleMemory::Regions { threshold, order, count: regions, .. } => {
+                let kernel = if L::IS_WIDE { self.functions.regions_uint16 } else { self.functions.regions_uint8 };
+                let (mut table, mut regions, mut threshold) = (order.view().address(), *regions, *threshold);
+                let mut arguments = pointers![at, apart, count, table, regions, threshold, to];
+                self.launch(kernel, voxels, rows, 1, &mut arguments)
+            }
+        }
+    }
+
+    /// Of a result's way what the device needs for its planes. An error for cubic splines.
+    pub fn samples_of(&self, way: &Way) -> Result<Samples> {
+        let ([_, from @ ..], [_, to @ ..], [_, rows, columns]) = (way.from, way.to, &way.kernels);
+        Ok(Samples {
+            from,
+            to,
+            rows: self.upload(&between(rows, from[0], to[0])?)?,
+            columns: self.upload(&between(columns, from[1], to[1])?)?,
+            is_linear: matches!(columns, Resampling::Linear(_)),
+        })
+    }
+
+    /// A plane of the scan's grid, `[channel, y, x]`, of two of the model's, by `part` of the second:
+    /// [`PlaneResampler::row`](crate::volume::resample::PlaneResampler::row).
+    pub fn resample(
+        &self,
+        samples: &Samples,
+        [first, second]: [View<'_, f32>; 2],
+        mut part: f32,
+        target: View<'_, f32>,
+    ) -> Result<()> {
+        let (from, to) = (samples.from[0] * samples.from[1], samples.to[0] * samples.to[1]);
+        let channels = target.count() / to.max(1);
+        same("a resampled plane's values", target.count(), channels * to)?;
+        same("a plane's values", first.count(), channels * from)?;
+        same("a plane's values", second.count(), channels * from)?;
+        let plane = |[y, x]: [usize; 2]| Ok::<_, Error>(Plane([small("voxels", y)?, small("voxels", x)?]));
+        let (mut old, mut new) = (plane(samples.from)?, plane(samples.to)?);
+        let (mut first, mut second, mut target) = (first.address(), second.address(), target.address());
+        let (mut rows, mut columns) = (samples.rows.view().address(), samples.columns.view().address());
+        let mut is_linear = u32::from(samples.is_linear);
+        let mut arguments = pointers![first, second, part, old, new, rows, columns, is_linear, target];
+        self.launch(self.functions.resample, to, channels, 1, &mut arguments)
+    }
+
+    fn launch(
+        &self,
+        kernel: Kernel,
+        voxels: usize,
+        rows: usize,
+        layers: usize,
+        arguments: &mut [*mut c_void],
+    ) -> Result<()> {
+        if voxels == 0 || rows == 0 || layers == 0 {
+            return Ok(());
+        }
+        if voxels > SMALL || rows > ROWS || layers > ROWS {
+            let message = format!("{voxels} voxels of {rows} channels or planes are more than a kernel takes at once");
+            return Err(Error::new(Code::Unsupported, message));
+        }
+        let grid = [(voxels as u32).div_ceil(THREADS), rows as u32, layers as u32];
+        // SAFETY: the arguments are those of the kernel, as its callers above give them, and of sizes that they have held against
+        // each other; buffers are freed when the device's work has ended.
+        unsafe { self.module.launch(kernel, grid, THREADS, arguments, &self.stream) }
+    }
+}
+
+impl Drop for Kernels {
+    fn drop(&mut self) {
+        // The module goes when nothing of it runs.
+        let _ = self.stream.synchronize();
+    }
+}
+
+/// Kernels count voxels to here: a step further is still a number of 32 bits.
+const SMALL: usize = i32::MAX as usize;
+
+fn small(what: &str, count: usize) -> Result<u32> {
+    match u32::try_from(count) {
+        Ok(small) if count <= SMALL => Ok(small),
+        _ => Err(Error::new(Code::Unsupported, format!("{count} {what} are more than a kernel takes at once"))),
+    }
+}
+
+fn wrong(message: String) -> Error {
+    Error::new(Code::Internal, format!("{message}; please report this"))
+}
+
+fn same(what: &str, are: usize, should: usize) -> Result<()> {
+    if are == should { Ok(()) } else { Err(wrong(format!("{are} {what} on the device; they should be {should}"))) }
+}
+
+/// Extents of which the product is small, too.
+fn extents(extents: [usize; 3]) -> Result<Extents> {
+    small("voxels", extents.iter().fold(1, |product: usize, extent| product.saturating_mul(*extent)))?;
+    Ok(Extents(extents.map(|extent| extent as u32)))
+}
+
+fn small_start(start: [isize; 3]) -> Result<Start> {
+    let [Ok(z), Ok(y), Ok(x)] = start.map(i32::try_from) else {
+        return Err(Error::new(
+            Code::Unsupported,
+            format!("a tile from {start:?} on is further than a kernel reaches"),
+        ));
+    };
+    Ok(Start([z, y, x]))
+}
+
+fn tiling(tiles: &Tiles, padding: Padding) -> Result<Tiling> {
+    // A volume may have more voxels than that in all.
+    for extent in tiles.extents.into_iter().chain(tiles.patch) {
+        small("voxels", 2 * extent)?;
+    }
+    let (padding, constant) = match padding {
+        Padding::Constant(value) => (0, value),
+        Padding::Edge => (1, 0.0),
+        Padding::Reflect => (2, 0.0),
+    };
+    Ok(Tiling {
+        volume: Extents(tiles.extents.map(|extent| extent as u32)),
+        patch: extents(tiles.patch)?,
+        padding,
+        constant,
+    })
+}
+
+fn channels_of(tiles: &Tiles, volume: View<'_, f32>) -> Result<usize> {
+    let voxels: usize = tiles.extents.iter().product();
+    let channels = volume.count() / voxels;
+    same("a volume's values", volume.count(), channels * voxels)?;
+    Ok(channels)
+}
+
+/// How many planes there are.
+fn planes_of(planes: View<'_, f32>, stride: usize, voxels: usize, channels: usize) -> Result<usize> {
+    let used = voxels.saturating_mul(channels);
+    if stride == 0 || used > stride {
+        return Err(wrong(format!("planes of {channels} channels of {voxels} voxels, {stride} apart")));
+    }
+    same("values of planes", planes.count() % stride, 0)?;
+    Ok(planes.count() / stride)
+}
+
+/// How many of so many values kernels take one after the other.
+fn portions(count: usize) -> impl Iterator<Item = usize> {
+    (0..count).step_by(SMALL).map(move |start| SMALL.min(count - start))
+}
+
+fn between(kernel: &Resampling, from: usize, to: usize) -> Result<Vec<Between>> {
+    let whole = |at: usize| Between { at: at as u32, part: 0.0 };
+    let samples: Vec<_> = match kernel {
+        Resampling::Same => (0..to).map(whole).collect(),
+        Resampling::Nearest(samples) => samples.iter().copied().map(whole).collect(),
+        Resampling::Linear(samples) => {
+            samples.iter().map(|sample| Between { at: sample.at as u32, part: sample.part }).collect()
+        }
+        Resampling::Cubic(_) => {
+            return Err(Error::new(
+                Code::Unsupported,
+                "what the network gives is resampled linearly or by the nearest voxel, not by cubic splines",
+            ));
+        }
+    };
+    same("samples of an axis", samples.len(), to)?;
+    let last = |sample: &Between| sample.at as usize + usize::from(sample.part > 0.0);
+    match samples.iter().map(last).max() {
+        Some(last) if last >= from => Err(wrong(format!("sample {last} of an axis of {from}"))),
+        _ => Ok(samples),
+    }
+}
+
+/// Planes of a buffer of `[plane, …]`.
+pub(super) fn planes(planes: Range<usize>, size: usize) -> Range<usize> {
+    planes.start * size..planes.end * size
+}
