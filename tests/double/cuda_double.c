@@ -514,11 +514,14 @@ int cuMemsetD8Async(uintptr_t address, unsigned char value, size_t size, void *s
     return SUCCESS;
 }
 
-/* ---- Kernels: one, planrt's own (src/cuda/copy.ptx), whose work is done here while it is launched ---- */
+/* ---- Kernels: planrt's own (src/cuda/copy.ptx, and those of kernels.cpp), whose work is done here while they are launched ---- */
+
+void *cudaDoubleKernel(const char *name);
+bool cudaDoubleRunKernel(void *function, unsigned rows, unsigned layers, void **parameters);
 
 int cuModuleLoadData(void **module, const void *image) {
     BEGIN_IN_CONTEXT;
-    if (strstr(image, ".entry planrt_copy(") == NULL) return INVALID_VALUE;
+    if (strstr(image, ".entry planrt_") == NULL) return INVALID_VALUE;
     *module = malloc(1);
     return add(MODULE, *module, 0, device_of_context());
 }
@@ -534,16 +537,18 @@ int cuModuleUnload(void *module) {
 
 int cuModuleGetFunction(void **function, void *module, const char *name) {
     BEGIN_IN_CONTEXT;
-    if (!is_alive(MODULE, module) || strcmp(name, "planrt_copy") != 0) return INVALID_VALUE;
-    *function = module;
-    return SUCCESS;
+    if (!is_alive(MODULE, module)) return INVALID_VALUE;
+    *function = strcmp(name, "planrt_copy") == 0 ? module : cudaDoubleKernel(name);
+    return *function ? SUCCESS : INVALID_VALUE;
 }
 
 int cuLaunchKernel(void *function, unsigned columns, unsigned rows, unsigned layers, unsigned x, unsigned y, unsigned z,
                    unsigned shared, void *stream, void **parameters, void **extra) {
     BEGIN_IN_CONTEXT;
-    (void)columns, (void)layers, (void)x, (void)y, (void)z, (void)shared, (void)extra;
-    if (!is_alive(MODULE, function) || !is_stream(stream)) return INVALID_HANDLE;
+    (void)columns, (void)x, (void)y, (void)z, (void)shared, (void)extra;
+    if (!is_stream(stream)) return INVALID_HANDLE;
+    if (!captured_by(stream) && cudaDoubleRunKernel(function, rows, layers, parameters)) return SUCCESS;
+    if (!is_alive(MODULE, function)) return INVALID_HANDLE;
     if (captured_by(stream)) {
         struct node *node = add_node(captured_by(stream));
         node->module = function;
