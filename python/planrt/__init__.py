@@ -9,6 +9,9 @@
         requests = [session.submit({"image": image}) for image in images]
         results = [request.result()["prob"] for request in requests]
 
+    segmenter = planrt.Segmenter("model folder")         # whole volumes: tiles, resampling and all
+    labels = segmenter.run(planrt.Volume(voxels, spacing_mm=(1.5, 0.8, 0.8))).labels
+
 The library is found where PLANRT_LIBRARY says, else beside this package, else on the loader's path; it is loaded at the first use,
 or by `load_library(path)`.
 """
@@ -21,6 +24,8 @@ from ._errors import Error, ErrorCode
 from ._folder import sha256, write_folder
 from ._library import load as _load
 from ._runtime import DeviceArray, Runtime, Stream, devices, doctor, version
+from ._scan import Scan, Volume
+from ._segmenter import LabelMap, Segmentation, Segmenter
 from ._session import Request, Session
 from ._tensors import TensorInfo
 
@@ -34,14 +39,19 @@ __all__ = [
     "ErrorCode",
     "HardwareCompatibility",
     "InstanceNormalization",
+    "LabelMap",
     "Plan",
     "Precision",
     "Request",
     "Runtime",
+    "Scan",
+    "Segmentation",
+    "Segmenter",
     "Session",
     "Stream",
     "Tactics",
     "TensorInfo",
+    "Volume",
     "build",
     "devices",
     "doctor",

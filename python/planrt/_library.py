@@ -81,6 +81,7 @@ class BenchSettings(_Sized):
 LogCallback = CFUNCTYPE(None, c_void_p, c_int32, c_char_p)
 ReleaseCallback = CFUNCTYPE(None, c_void_p)
 RequestCallback = CFUNCTYPE(None, c_void_p, c_void_p)
+SegmentationProgress = CFUNCTYPE(c_bool, c_void_p, c_int64, c_int64)
 BuildProgress = CFUNCTYPE(c_bool, c_void_p, c_char_p, c_char_p, c_int32, c_int32)
 
 
@@ -120,10 +121,81 @@ class SessionStatistics(_Sized):
     ]
 
 
+class Volume(_Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("data", c_void_p),
+        ("size_bytes", c_size_t),
+        ("first_voxel_bytes", c_size_t),
+        ("element_type", c_int32),
+        ("memory_kind", c_int32),
+        ("channels", c_int32),
+        ("extents", c_int64 * 3),
+        ("strides_bytes", c_int64 * 4),
+        ("spacing_mm", c_double * 3),
+        ("origin_mm", c_double * 3),
+        ("direction", c_double * 9),
+        ("rescale_slope", c_double),
+        ("rescale_intercept", c_double),
+    ]
+
+
+class LabelMap(_Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("data", c_void_p),
+        ("size_bytes", c_size_t),
+        ("first_voxel_bytes", c_size_t),
+        ("element_type", c_int32),
+        ("memory_kind", c_int32),
+        ("strides_bytes", c_int64 * 3),
+    ]
+
+
+class ScoreMap(_Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("data", c_void_p),
+        ("size_bytes", c_size_t),
+        ("first_voxel_bytes", c_size_t),
+        ("element_type", c_int32),
+        ("memory_kind", c_int32),
+        ("strides_bytes", c_int64 * 4),
+        ("probabilities", c_int32),
+    ]
+
+
+class SegmenterInfo(_Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("channels", c_int32),
+        ("score_channels", c_int32),
+        ("largest_label", c_int32),
+        ("reserved", c_int32),
+        ("patch", c_int64 * 3),
+    ]
+
+
+class SegmentationOptions(_Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("timeout_us", c_int64),
+        ("priority", c_int32),
+        ("nan_allowed", c_int32),
+        ("memory_budget_bytes", c_size_t),
+        ("any_direction_allowed", c_int32),
+        ("scores", POINTER(ScoreMap)),
+        ("progress", SegmentationProgress),
+        ("callback", RequestCallback),
+        ("user_data", c_void_p),
+    ]
+
+
 # The arguments of the functions that return an error, or null. Handles are void pointers.
 _HANDLE, _OUT, _STRING_OUT = c_void_p, POINTER(c_void_p), POINTER(c_void_p)
 _SHAPE_OUT = [POINTER(c_int64), POINTER(c_int32)]
 _TENSORS = [POINTER(Tensor), c_size_t]
+_SEGMENTED = [POINTER(Volume), POINTER(LabelMap)]
 FALLIBLE: dict[str, list[Any]] = {
     "planrt_describe_devices": [_STRING_OUT],
     "planrt_doctor": [_HANDLE, c_char_p, _STRING_OUT, POINTER(c_bool)],
@@ -205,6 +277,31 @@ FALLIBLE: dict[str, list[Any]] = {
     "planrt_session_get_statistics": [_HANDLE, POINTER(SessionStatistics)],
     "planrt_session_get_metrics_text": [_HANDLE, _STRING_OUT],
     "planrt_session_describe": [_HANDLE, _STRING_OUT],
+    "planrt_scan_read_file": [c_char_p, _OUT],
+    "planrt_scan_join": [POINTER(c_void_p), c_size_t, _OUT],
+    "planrt_scan_get_volume": [_HANDLE, POINTER(Volume)],
+    "planrt_scan_write_labels": [_HANDLE, c_char_p, c_void_p, c_size_t, c_int32],
+    "planrt_scan_write_overlay": [_HANDLE, c_char_p, c_void_p, c_size_t, c_int32],
+    "planrt_segmenter_options_new": [_OUT],
+    "planrt_segmenter_options_set_session_options": [_HANDLE, _HANDLE],
+    "planrt_segmenter_options_set_threads": [_HANDLE, c_int32],
+    "planrt_segmenter_options_set_overlap": [_HANDLE, c_double],
+    "planrt_segmenter_options_set_mirrored": [_HANDLE, c_bool, c_bool, c_bool],
+    "planrt_segmenter_options_set_configuration": [_HANDLE, c_char_p],
+    "planrt_segmenter_new": [POINTER(c_void_p), c_size_t, c_char_p, _HANDLE, _OUT],
+    "planrt_segmenter_new_over_sessions": [POINTER(c_void_p), c_size_t, c_char_p, _HANDLE, _OUT],
+    "planrt_segmenter_load": [_HANDLE, c_char_p, _HANDLE, _OUT],
+    "planrt_segmenter_get_info": [_HANDLE, POINTER(SegmenterInfo)],
+    "planrt_segmenter_submit": [_HANDLE, *_SEGMENTED, POINTER(SegmentationOptions), _OUT],
+    "planrt_segmenter_estimate": [
+        _HANDLE,
+        POINTER(Volume),
+        POINTER(SegmentationOptions),
+        POINTER(c_size_t),
+        POINTER(c_size_t),
+    ],
+    "planrt_segmentation_get_progress": [_HANDLE, POINTER(c_int64), POINTER(c_int64)],
+    "planrt_segmentation_get_label_volume": [_HANDLE, c_int32, POINTER(c_double)],
 }
 
 # The others: result and arguments.
@@ -229,6 +326,8 @@ INFALLIBLE: dict[str, tuple[Any, list[Any]]] = {
     "planrt_stream_get_native": (c_void_p, [_HANDLE]),
     "planrt_context_cancel": (None, [_HANDLE]),
     "planrt_request_cancel": (None, [_HANDLE]),
+    "planrt_segmentation_cancel": (None, [_HANDLE]),
+    "planrt_scan_get_note": (c_char_p, [_HANDLE]),
     **{
         f"planrt_{kind}_delete": (None, [_HANDLE])
         for kind in (
@@ -245,6 +344,10 @@ INFALLIBLE: dict[str, tuple[Any, list[Any]]] = {
             "request",
             "session_options",
             "session",
+            "scan",
+            "segmenter_options",
+            "segmenter",
+            "segmentation",
         )
     },
 }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from ctypes import byref, c_int32, c_void_p
 from typing import Any
@@ -85,6 +86,36 @@ class Request(Future):  # type: ignore[type-arg]
         return _library.shape("planrt_request_get_output_shape", self._handle, name)
 
 
+@contextlib.contextmanager
+def session_options(
+    *,
+    largest_batch: int = 0,
+    preferred_batches: Iterable[int] = (),
+    max_delay: float | None = None,
+    queue_capacity: int = 0,
+    block_when_full: bool = False,
+    contexts: int = 0,
+    memory_budget: int = 0,
+    retry: bool = False,
+) -> Iterator[c_void_p]:
+    """The options of `Session` for C, while something is made with them."""
+    library = load()
+    options = new("planrt_session_options_new")
+    try:
+        library.planrt_session_options_set_largest_batch(options, largest_batch)
+        sizes = list(preferred_batches)
+        library.planrt_session_options_set_preferred_batches(options, (c_int32 * len(sizes))(*sizes), len(sizes))
+        delay = -1 if max_delay is None else round(max_delay * 1e6)
+        library.planrt_session_options_set_max_delay(options, delay)
+        library.planrt_session_options_set_queue(options, queue_capacity, _BLOCK if block_when_full else _REFUSE)
+        library.planrt_session_options_set_contexts(options, contexts)
+        library.planrt_session_options_set_memory_budget(options, memory_budget)
+        library.planrt_session_options_set_retry(options, retry)
+        yield options
+    finally:
+        library.planrt_session_options_delete(options)
+
+
 class Session:
     """Runs requests of many threads on a few contexts, those that fit together as one batch. Any thread may use it, several at once.
 
@@ -106,23 +137,19 @@ class Session:
         memory_budget: int = 0,
         retry: bool = False,
     ):
-        library = load()
         self.engines = [engines] if isinstance(engines, Engine) else list(engines)
-        options = new("planrt_session_options_new")
-        try:
-            library.planrt_session_options_set_largest_batch(options, largest_batch)
-            sizes = list(preferred_batches)
-            library.planrt_session_options_set_preferred_batches(options, (c_int32 * len(sizes))(*sizes), len(sizes))
-            delay = -1 if max_delay is None else round(max_delay * 1e6)
-            library.planrt_session_options_set_max_delay(options, delay)
-            library.planrt_session_options_set_queue(options, queue_capacity, _BLOCK if block_when_full else _REFUSE)
-            library.planrt_session_options_set_contexts(options, contexts)
-            library.planrt_session_options_set_memory_budget(options, memory_budget)
-            library.planrt_session_options_set_retry(options, retry)
+        with session_options(
+            largest_batch=largest_batch,
+            preferred_batches=preferred_batches,
+            max_delay=max_delay,
+            queue_capacity=queue_capacity,
+            block_when_full=block_when_full,
+            contexts=contexts,
+            memory_budget=memory_budget,
+            retry=retry,
+        ) as options:
             handles = (c_void_p * len(self.engines))(*[engine._handle for engine in self.engines])
             self._handle: c_void_p | None = new("planrt_session_new", handles, len(self.engines), options)
-        finally:
-            library.planrt_session_options_delete(options)
         self._delete = own(self, "session", self._handle)
         self._lock = threading.Lock()
         self._context: Context | None = None

@@ -55,6 +55,8 @@ class Header(unittest.TestCase):
     # What a C type is here: handles and structs by their kinds.
     KINDS = {
         "int32_t": ctypes.c_int32,
+        "double": ctypes.c_double,
+        "double *": ctypes.POINTER(ctypes.c_double),
         "uint32_t": ctypes.c_uint32,
         "int64_t": ctypes.c_int64,
         "size_t": ctypes.c_size_t,
@@ -69,6 +71,10 @@ class Header(unittest.TestCase):
         "planrt_bench_settings *": ctypes.POINTER(_library.BenchSettings),
         "planrt_request_options *": ctypes.POINTER(_library.RequestOptions),
         "planrt_session_statistics *": ctypes.POINTER(_library.SessionStatistics),
+        "planrt_volume *": ctypes.POINTER(_library.Volume),
+        "planrt_label_map *": ctypes.POINTER(_library.LabelMap),
+        "planrt_segmenter_info *": ctypes.POINTER(_library.SegmenterInfo),
+        "planrt_segmentation_options *": ctypes.POINTER(_library.SegmentationOptions),
         "planrt_log_callback": _library.LogCallback,
         "planrt_release_callback": _library.ReleaseCallback,
         "planrt_build_progress": _library.BuildProgress,
@@ -138,6 +144,11 @@ class Header(unittest.TestCase):
             (_library.BenchSettings, "bench_settings"),
             (_library.RequestOptions, "request_options"),
             (_library.SessionStatistics, "session_statistics"),
+            (_library.Volume, "volume"),
+            (_library.LabelMap, "label_map"),
+            (_library.ScoreMap, "score_map"),
+            (_library.SegmenterInfo, "segmenter_info"),
+            (_library.SegmentationOptions, "segmentation_options"),
         ):
             body = re.search(rf"typedef struct planrt_{name} {{(.*?)}} planrt_{name};", self.text, re.S)[1]
             fields = re.findall(r"(\w+)(?:\[\w+\])?;", body)

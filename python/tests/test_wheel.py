@@ -59,6 +59,10 @@ engine = planrt.Engine(sys.argv[2])
 result = engine.run({"image": image})["prob"]
 with planrt.Session(engine) as session:
     assert numpy.array_equal(session.submit({"image": image}).result()["prob"], result)
+recipe = {"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1]}}
+volume = planrt.Volume(numpy.zeros((9, 10, 11), numpy.int16), spacing_mm=(1.5, 0.8, 0.8))
+with planrt.Segmenter.from_folds(engine, recipe) as segmenter:
+    assert segmenter.run(volume).labels.shape == volume.shape
 assert planrt._library.load()._name.startswith(sys.argv[1])
 print(engine, result.shape)
 """

@@ -7,7 +7,7 @@ use super::handle::{Handle, opaque};
 use super::request::{planrt_request_callback, timeout};
 use super::runtime::planrt_runtime;
 use super::session::{planrt_session, planrt_session_options};
-use super::structs::{Extensible, Struct};
+use super::structs::{Extensible, OutStruct, Struct};
 use super::volume::{Labels, Scan, ScoresAsked, flag, planrt_label_map, planrt_score_map, planrt_volume};
 use super::{delete, export};
 use crate::backend::Engine;
@@ -85,6 +85,32 @@ unsafe impl Extensible for planrt_segmentation_options {
     const NAME: &'static str = "planrt_segmentation_options";
 }
 const _: () = assert!(size_of::<planrt_segmentation_options>() == planrt_segmentation_options::FIRST_SIZE);
+
+/// What a segmenter's model takes and gives. Set `struct_size` to `sizeof(planrt_segmenter_info)`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_segmenter_info {
+    /// Bytes of this struct, as the caller knows it.
+    pub struct_size: usize,
+    /// Channels that a volume has.
+    pub channels: i32,
+    /// Channels of a score map: what the model gives for each voxel.
+    pub score_channels: i32,
+    /// The largest label that there can be: above 255 the label map is of `PLANRT_UINT16`.
+    pub largest_label: i32,
+    /// 0.
+    pub reserved: i32,
+    /// Voxels of a tile along the axes of the model's grid, the slowest first.
+    pub patch: [i64; 3],
+}
+
+// SAFETY: repr(C), the size first, and no field for which zero is not a value.
+unsafe impl Extensible for planrt_segmenter_info {
+    const FIRST_SIZE: usize = 48;
+    const NAME: &'static str = "planrt_segmenter_info";
+}
+const _: () = assert!(size_of::<planrt_segmenter_info>() == planrt_segmenter_info::FIRST_SIZE);
 
 /// Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_segmenter_options_delete`.
 ///
@@ -313,6 +339,30 @@ pub unsafe extern "C" fn planrt_segmenter_load(
         };
         let engines = models.iter().map(load).collect::<Result<Vec<_>>>()?;
         segmenter_out.give(give(&engines, recipe, &options)?);
+        Ok(())
+    })
+}
+
+/// What the segmenter's model takes and gives. Any thread.
+///
+/// Requires: `segmenter` is alive, `info_out` writable, its `struct_size` set.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_get_info(
+    segmenter: *const planrt_segmenter,
+    info_out: *mut planrt_segmenter_info,
+) -> *mut planrt_error {
+    export!(segmenter; info_out: OutStruct<'_, _> => {
+        let segment::Info { channels, score_channels, largest_label, patch } = segmenter.info();
+        let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        info_out.set(planrt_segmenter_info {
+            struct_size: size_of::<planrt_segmenter_info>(),
+            channels: count(channels),
+            score_channels: count(score_channels),
+            largest_label: largest_label.into(),
+            reserved: 0,
+            patch: patch.map(|extent| i64::try_from(extent).unwrap_or(i64::MAX)),
+        });
         Ok(())
     })
 }

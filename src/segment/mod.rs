@@ -25,4 +25,4 @@ pub use job::{Job, Order, Treatment, Volume};
 pub use labels::LabelMap;
 pub use lent::{Lent, LentMut};
 pub use scores::ScoreMap;
-pub use segmenter::{Options, Segmenter};
+pub use segmenter::{Info, Options, Segmenter};

@@ -38,6 +38,18 @@ pub struct Options {
     pub description: description::Options,
 }
 
+/// What a segmenter's model takes and gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Of a volume.
+    pub channels: usize,
+    /// Of a score map.
+    pub score_channels: usize,
+    pub largest_label: u16,
+    /// Voxels of a tile, on the model's grid and its axes.
+    pub patch: [usize; 3],
+}
+
 /// Any thread may use it, several at once.
 pub struct Segmenter {
     core: Arc<Core>,
@@ -122,6 +134,17 @@ impl Segmenter {
         };
         let core = Core { recipe, networks, window, batches, threads };
         Ok(Self { core: Arc::new(core), jobs: Mutex::default() })
+    }
+
+    /// What its model takes and gives.
+    pub fn info(&self) -> Info {
+        let Recipe { channels, tiling, decision, .. } = &self.core.recipe;
+        Info {
+            channels: *channels,
+            score_channels: self.core.networks[0].channels,
+            largest_label: decision.largest_label(),
+            patch: tiling.patch,
+        }
     }
 
     /// The most bytes of host memory that a job takes for a volume within a budget, and the smallest budget.

@@ -72,6 +72,7 @@ SPECIMENS = {
     "planrt_request_options *": "NULL",
     "planrt_segmenter_options *": "segmenter_options",
     "planrt_segmenter *": "segmenter",
+    "planrt_segmenter_info *": "&segmenter_info",
     "planrt_segmentation *": "segmentation",
     "planrt_segmentation_options *": "NULL",
     "planrt_scan *": "scan",
@@ -160,6 +161,7 @@ int main(void) {{
     planrt_session *session = new_session(engine, NULL);
     planrt_segmenter_options *segmenter_options = NULL;
     planrt_segmenter *segmenter = NULL;
+    planrt_segmenter_info segmenter_info = {{.struct_size = sizeof segmenter_info}};
     planrt_segmentation *segmentation = NULL;
     static float voxels[IMAGE];
     static unsigned char labels[IMAGE];

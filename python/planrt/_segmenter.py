@@ -1,0 +1,332 @@
+"""Segmenters: a volume goes in with its spacing, labels on its own grid come out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from ctypes import byref, c_double, c_int64, c_size_t, c_void_p, pointer
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+
+from . import _library
+from ._engine import Engine
+from ._errors import Error, ErrorCode
+from ._library import RequestCallback, SegmentationProgress, error_of, load, new, own
+from ._runtime import Runtime, default_runtime, path_bytes
+from ._scan import Scan, Volume, c_volume, place_of
+from ._session import Session, session_options
+from ._tensors import ELEMENT_TYPES
+
+Progress = Callable[[int, int], "bool | None"]
+Folds = Union[Engine, Session, Sequence[Engine], Sequence[Session]]
+
+_under_way: dict[int, Segmentation] = {}
+_numbers = itertools.count(1)
+
+
+@RequestCallback
+def _answered(number: int, error: int | None) -> None:
+    # A module's global, so that it outlives every segmenter.
+    _under_way.pop(number)._answer(error_of(error) if error else None)
+
+
+@SegmentationProgress
+def _advanced(number: int, done: int, count: int) -> bool:
+    return _under_way[number]._advance(done, count)
+
+
+class LabelMap:
+    """What a segmentation came to, on the grid of its volume."""
+
+    def __init__(self, labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any] | None, handle: c_void_p):
+        self.labels = labels
+        """uint8 or uint16, [z, y, x]."""
+        self.scores = scores
+        """The logits or probabilities that were asked for, [channel, z, y, x]."""
+        self._handle = handle
+        own(self, "segmentation", handle)
+
+    def volume_ml(self, label: int) -> float:
+        """How much of the volume has a label, in millilitres."""
+        value = c_double()
+        load().planrt_segmentation_get_label_volume(self._handle, label, byref(value))
+        return value.value
+
+
+class Segmentation(Future):  # type: ignore[type-arg]
+    """A volume that was submitted: a future whose result is a `LabelMap`.
+
+    As every future of `concurrent.futures` it is waited for with `result`, `wait` or `as_completed`, and in a coroutine with
+    `await asyncio.wrap_future(segmentation)`. Callbacks of `add_done_callback` are called on the segmentation's own thread.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any] | None, keep: Any, progress: Progress | None
+    ):
+        super().__init__()
+        self._handle = c_void_p()
+        self._delete = own(self, "segmentation", self._handle)
+        self._lent: Any = (segmenter, labels, scores, keep)
+        self._progress = progress
+        self._raised: BaseException | None = None
+
+    def cancel(self) -> bool:
+        """Gives it up: it is cancelled when what runs of it has ended; false where it is done."""
+        if self.done():
+            return self.cancelled()
+        load().planrt_segmentation_cancel(self._handle)
+        return True
+
+    def progress(self) -> tuple[int, int]:
+        """How many tiles are done, and how many there are: 0 as long as that is not known."""
+        done, count = c_int64(), c_int64()
+        load().planrt_segmentation_get_progress(self._handle, byref(done), byref(count))
+        return done.value, count.value
+
+    def _advance(self, done: int, count: int) -> bool:
+        try:
+            return self._progress is None or self._progress(done, count) is not False
+        except BaseException as error:
+            self._raised = error
+            return False
+
+    def _answer(self, error: Error | None) -> None:
+        _segmenter, labels, scores, _keep = self._lent
+        self._lent = self._progress = None
+        if error is None:
+            # The result owns the handle from now on, and the future lends it.
+            self._delete.detach()
+            self.set_result(LabelMap(labels, scores, self._handle))
+        elif self._raised is not None:
+            self.set_exception(self._raised)
+        elif error.code == ErrorCode.CANCELLED:
+            super().cancel()
+            self.set_running_or_notify_cancel()
+        else:
+            self.set_exception(error)
+
+
+class Memory(NamedTuple):
+    """The host memory that a volume takes, in bytes, beside the application's own and what engines and sessions have."""
+
+    most: int
+    """With the options that were given."""
+    least: int
+    """The smallest budget that can be kept."""
+
+
+class Segmenter:
+    """Segments whole volumes: a scan goes in with its spacing, labels on its own grid come out. Any thread may use it, several at once.
+
+    `folder` is a model's folder: its description (`recipe.json`, a passport, nnU-Net's `plans.json` or a MONAI bundle's `inference.json`) and
+    its models, one for each fold. What is not said is as the description has it: how much tiles overlap (0 to below 1), the
+    axes (z, y, x) of the model's grid that they are `mirrored` over, which `configuration` of an nnU-Net's the models are. `threads` are for
+    what is not the network; `session` holds arguments of `Session` for the sessions that run the tiles.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        runtime: Runtime | None = None,
+        *,
+        overlap: float | None = None,
+        mirrored: Sequence[bool] | None = None,
+        configuration: str | None = None,
+        threads: int = 0,
+        session: Mapping[str, Any] | None = None,
+    ):
+        runtime = runtime or default_runtime()
+        settings = {"overlap": overlap, "mirrored": mirrored, "configuration": configuration, "threads": threads, "session": session}
+        self._open(lambda options: new("planrt_segmenter_load", runtime._handle, path_bytes(folder), options), settings)
+
+    @classmethod
+    def from_folds(
+        cls,
+        folds: Folds,
+        recipe: Mapping[str, Any] | str,
+        *,
+        overlap: float | None = None,
+        mirrored: Sequence[bool] | None = None,
+        threads: int = 0,
+        session: Mapping[str, Any] | None = None,
+    ) -> Segmenter:
+        """A segmenter over the engines of a model's folds, or over sessions of the application's own, one for each fold.
+
+        `recipe` says what is done around them, as a `recipe.json` in a model's folder.
+        """
+        given: list[Any] = [folds] if isinstance(folds, (Engine, Session)) else list(folds)
+        are_sessions = bool(given) and isinstance(given[0], Session)
+        if not all(isinstance(fold, Session if are_sessions else Engine) for fold in given):
+            raise TypeError("folds are engines, or sessions: all of them the same")
+        function = "planrt_segmenter_new_over_sessions" if are_sessions else "planrt_segmenter_new"
+        text = recipe if isinstance(recipe, str) else json.dumps(recipe)
+        handles = (c_void_p * len(given))(*[fold._handle for fold in given])
+        segmenter = cls.__new__(cls)
+        settings = {"overlap": overlap, "mirrored": mirrored, "threads": threads, "session": session}
+        segmenter._open(lambda options: new(function, handles, len(given), text.encode(), options), settings)
+        return segmenter
+
+    def _open(self, opened: Callable[[c_void_p], c_void_p], settings: dict[str, Any]) -> None:
+        library = load()
+        options = new("planrt_segmenter_options_new")
+        try:
+            if settings["overlap"] is not None:
+                library.planrt_segmenter_options_set_overlap(options, settings["overlap"])
+            if settings["mirrored"] is not None:
+                z, y, x = settings["mirrored"]
+                library.planrt_segmenter_options_set_mirrored(options, bool(z), bool(y), bool(x))
+            if settings.get("configuration") is not None:
+                library.planrt_segmenter_options_set_configuration(options, settings["configuration"].encode())
+            library.planrt_segmenter_options_set_threads(options, settings["threads"])
+            if settings["session"] is not None:
+                # A tile for which the queue has no room waits, unless that is said otherwise.
+                with session_options(**{"block_when_full": True, **settings["session"]}) as made:
+                    library.planrt_segmenter_options_set_session_options(options, made)
+            self._handle: c_void_p | None = opened(options)
+        finally:
+            library.planrt_segmenter_options_delete(options)
+        self._delete = own(self, "segmenter", self._handle)
+        info = _library.SegmenterInfo()
+        library.planrt_segmenter_get_info(self._handle, byref(info))
+        self.channels: int = info.channels
+        """Channels that a volume has."""
+        self.score_channels: int = info.score_channels
+        """Channels of logits and probabilities."""
+        self.largest_label: int = info.largest_label
+        self.patch: tuple[int, ...] = tuple(info.patch)
+        """Voxels of a tile along the axes of the model's grid."""
+
+    def submit(
+        self,
+        volume: Volume | Scan,
+        labels: np.ndarray[Any, Any] | None = None,
+        *,
+        logits: bool | np.ndarray[Any, Any] = False,
+        probabilities: bool | np.ndarray[Any, Any] = False,
+        priority: int = 0,
+        timeout: float | None = None,
+        nan_allowed: bool = False,
+        any_direction: bool = False,
+        memory_budget: int | None = None,
+        progress: Progress | None = None,
+    ) -> Segmentation:
+        """Gives the segmenter a volume and returns: a future for a `LabelMap`. Do not write to the volume until it is done.
+
+        `labels` is an array to write to, uint8 or uint16 in any strides; where there is none it is a new one, of the type that the largest
+        label takes. `logits` or `probabilities`, true or a float32 or float16 array [channel, z, y, x] to write to, asks for what labels are
+        decided by, as `LabelMap.scores`. Tiles of higher priorities go first; after `timeout` seconds it ends with `ErrorCode.DEADLINE`.
+        `nan_allowed` lets the network give what is no number, `any_direction` lets the volume's axes be oblique to each other.
+        `memory_budget` is the most bytes of host memory that planrt takes beside the application's own. `progress` is called with how many
+        tiles are done and how many there are; False, or an exception, which is then the result, ends it.
+        """
+        given, keep = c_volume(volume.volume if isinstance(volume, Scan) else volume)
+        shape = tuple(given.extents)
+        labels = np.empty(shape, np.uint8 if self.largest_label < 256 else np.uint16) if labels is None else labels
+        _check_writable("labels", labels, shape, ("uint8", "uint16"))
+        place = place_of(labels)
+        label_map = _library.LabelMap(
+            data=place.address,
+            size_bytes=place.size_bytes,
+            first_voxel_bytes=place.first_bytes,
+            element_type=ELEMENT_TYPES[labels.dtype.name],
+            strides_bytes=(c_int64 * 3)(*labels.strides),
+        )
+        options = _options(priority, timeout, nan_allowed, any_direction, memory_budget)
+        scores = self._scores(options, shape, logits, probabilities)
+        number = next(_numbers)
+        options.callback, options.user_data = _answered, number
+        if progress is not None:
+            options.progress = _advanced
+        segmentation = Segmentation(self, labels, scores, (keep, volume), progress)
+        _under_way[number] = segmentation
+        try:
+            load().planrt_segmenter_submit(
+                self._handle, byref(given), byref(label_map), byref(options), byref(segmentation._handle)
+            )
+        except BaseException:
+            _under_way.pop(number, None)
+            raise
+        return segmentation
+
+    def run(self, volume: Volume | Scan, labels: np.ndarray[Any, Any] | None = None, **options: Any) -> LabelMap:
+        """Segments a volume: `submit(volume, labels, ...).result()`. An interrupt cancels it."""
+        segmentation = self.submit(volume, labels, **options)
+        try:
+            return segmentation.result()  # type: ignore[no-any-return]
+        except BaseException:
+            segmentation.cancel()
+            raise
+
+    def estimate(self, volume: Volume | Scan, *, any_direction: bool = False, memory_budget: int | None = None) -> Memory:
+        """The host memory that a volume takes, without looking at its voxels."""
+        given, _keep = c_volume(volume.volume if isinstance(volume, Scan) else volume)
+        options = _options(0, None, False, any_direction, memory_budget)
+        most, least = c_size_t(), c_size_t()
+        load().planrt_segmenter_estimate(self._handle, byref(given), byref(options), byref(most), byref(least))
+        return Memory(most.value, least.value)
+
+    def _scores(
+        self, options: _library.SegmentationOptions, shape: tuple[int, ...], logits: Any, probabilities: Any
+    ) -> np.ndarray[Any, Any] | None:
+        """The memory for what is asked for, which the options then point to."""
+        if logits is not False and probabilities is not False:
+            raise ValueError("either logits or probabilities are asked for")
+        asked = logits if probabilities is False else probabilities
+        if asked is False:
+            return None
+        wanted = (self.score_channels, *shape)
+        scores = np.empty(wanted, np.float32) if asked is True else asked
+        _check_writable("logits or probabilities", scores, wanted, ("float32", "float16"))
+        place = place_of(scores)
+        score_map = _library.ScoreMap(
+            data=place.address,
+            size_bytes=place.size_bytes,
+            first_voxel_bytes=place.first_bytes,
+            element_type=ELEMENT_TYPES[scores.dtype.name],
+            strides_bytes=(c_int64 * 4)(*scores.strides),
+            probabilities=probabilities is not False,
+        )
+        options.scores = pointer(score_map)
+        return scores  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Ends the segmenter: volumes under way end with `ErrorCode.SHUT_DOWN`."""
+        self._handle = None  # a call from now on is an error
+        self._delete()
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _check_writable(name: str, array: Any, shape: tuple[int, ...], types: tuple[str, ...]) -> None:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"memory for {name} is a numpy array, not {type(array).__name__}")
+    if array.dtype.name not in types or not array.dtype.isnative:
+        raise TypeError(f"the array for {name} has elements of {array.dtype}; they are {' or '.join(types)}")
+    if array.shape != shape:
+        raise ValueError(f"the array for {name} has the shape {array.shape}, and {shape} is written")
+    if not array.flags.writeable:
+        raise ValueError(f"the array for {name} is read-only")
+
+
+def _options(
+    priority: int, timeout: float | None, nan_allowed: bool, any_direction: bool, memory_budget: int | None
+) -> _library.SegmentationOptions:
+    microseconds = 0
+    if timeout is not None:
+        # 0 would be none at all.
+        microseconds = round(timeout * 1e6) or -1
+    return _library.SegmentationOptions(
+        timeout_us=microseconds,
+        priority=priority,
+        nan_allowed=nan_allowed,
+        any_direction_allowed=any_direction,
+        memory_budget_bytes=memory_budget or 0,
+    )
