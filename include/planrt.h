@@ -2629,6 +2629,36 @@ typedef struct planrt_segmentation_options {
 } planrt_segmentation_options;
 
 /**
+ * What a segmenter's model takes and gives. Set `struct_size` to `sizeof(planrt_segmenter_info)`.
+ */
+typedef struct planrt_segmenter_info {
+  /**
+   * Bytes of this struct, as the caller knows it.
+   */
+  size_t struct_size;
+  /**
+   * Channels that a volume has.
+   */
+  int32_t channels;
+  /**
+   * Channels of a score map: what the model gives for each voxel.
+   */
+  int32_t score_channels;
+  /**
+   * The largest label that there can be: above 255 the label map is of `PLANRT_UINT16`.
+   */
+  int32_t largest_label;
+  /**
+   * 0.
+   */
+  int32_t reserved;
+  /**
+   * Voxels of a tile along the axes of the model's grid, the slowest first.
+   */
+  int64_t patch[3];
+} planrt_segmenter_info;
+
+/**
  * Makes options that hold the defaults. `*options_out` is the caller's, for `planrt_segmenter_options_delete`.
  *
  * Requires: `options_out` is null or writable.
@@ -2749,6 +2779,15 @@ struct planrt_error *planrt_segmenter_load(const struct planrt_runtime *runtime,
                                            const char *folder,
                                            const struct planrt_segmenter_options *options,
                                            struct planrt_segmenter **segmenter_out);
+
+/**
+ * What the segmenter's model takes and gives. Any thread.
+ *
+ * Requires: `segmenter` is alive, `info_out` writable, its `struct_size` set.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_get_info(const struct planrt_segmenter *segmenter,
+                                               struct planrt_segmenter_info *info_out);
 
 /**
  * Ends a segmenter. Volumes under way end with `PLANRT_ERROR_SHUT_DOWN` as soon as what runs of them has ended, callbacks that

@@ -2035,6 +2035,14 @@ struct SegmentationMemory {
     size_t least_bytes;  ///< the smallest budget that can be kept
 };
 
+/// What a segmenter's model takes and gives.
+struct SegmenterInfo {
+    int32_t channels;              ///< that a volume has
+    int32_t score_channels;        ///< of a ScoreMap
+    int32_t largest_label;         ///< above 255 a LabelMap is of uint16_t
+    std::array<int64_t, 3> patch;  ///< voxels of a tile along the axes of the model's grid, the slowest first
+};
+
 /// Segments whole volumes. Any thread, several at once: tiles of all volumes under way share batches. It keeps its engines.
 ///
 /// Destroying it ends what is under way with ErrorCode::shut_down, and makes the callbacks that are due.
@@ -2103,6 +2111,14 @@ public:
         static_cast<void>(calls.release());  // the library's now, until forward_answer
         segmentation.take(handle);
         return segmentation;
+    }
+
+    [[nodiscard]] SegmenterInfo info() const {
+        planrt_segmenter_info c_info{};
+        c_info.struct_size = sizeof c_info;
+        detail::check(planrt_segmenter_get_info(get(), &c_info));
+        return {c_info.channels, c_info.score_channels, c_info.largest_label,
+                {c_info.patch[0], c_info.patch[1], c_info.patch[2]}};
     }
 
     /// The host memory that a volume takes, told before it is segmented; its data may be null.

@@ -68,6 +68,11 @@ class Running(Case):
     def same(self, labels):
         np.testing.assert_array_equal(labels, self.expected)
 
+    def tiles(self, segmenter):
+        segmentation = segmenter.submit(self.volume)
+        segmentation.result()
+        return segmentation.progress()[1]
+
     def test_a_folder(self):
         folder = self.folder()
         shutil.copy(MODELS / "tiny.onnx", folder / "model.onnx")
@@ -79,8 +84,9 @@ class Running(Case):
         session = {"largest_batch": 1, "contexts": 1, "queue_capacity": 1}
         same = Segmenter(folder, threads=1, overlap=0.5, mirrored=(False, False, False), session=session)
         self.same(same.run(self.volume).labels)
-        other = Segmenter(folder, overlap=0.25, mirrored=[True, True, True])
-        self.assertTrue(np.any(other.run(self.volume).labels != self.expected))
+        tiles = lambda **options: self.tiles(Segmenter(folder, **options))
+        self.assertEqual((tiles(), tiles(overlap=0.0), tiles(overlap=0.9)), (2 * 4 * 4, 2 * 3 * 3, 2 * 11 * 13))
+        self.assertEqual(tiles(mirrored=[True, False, True]), 32)
         self.fails(ErrorCode.NOT_FOUND, "none", Segmenter, folder / "none")
         self.fails(ErrorCode.INVALID_ARGUMENT, "overlap", Segmenter, folder, overlap=1.0)
         (folder / "recipe.json").write_text("{}")

@@ -79,6 +79,9 @@ static void ten_lines() {
     const std::vector<uint8_t> labels = segmenter.labels(volume);
 
     CHECK(labels.size() == voxels.size());
+    const planrt::SegmenterInfo info = segmenter.info();
+    CHECK(info.channels == 1 && info.score_channels == 2 && info.largest_label == 1);
+    CHECK((info.patch == std::array<int64_t, 3>{8, 8, 8}));
     CHECK(segmenter.labels<uint16_t>(volume) == std::vector<uint16_t>(labels.begin(), labels.end()));
     std::filesystem::remove(folder / "recipe.json");
     CHECK(fails(planrt::ErrorCode::invalid_model, [&] { return planrt::Segmenter(runtime, folder); }));
