@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnx
 from .numbers import Reference, with_all_values
 from .source import Source
 
+_LARGEST_PROBE = 64
 _PLUMBING = ("Constant", "Identity")
 
 
@@ -18,6 +20,27 @@ def operators(model: onnx.ModelProto) -> list[dict[str, Any]]:
     """How many nodes there are of each operator."""
     counts = collections.Counter(f"{node.domain}::{node.op_type}" if node.domain else node.op_type for node in model.graph.node)
     return [{"operator": name, "count": count} for name, count in counts.most_common()]
+
+
+def probes(
+    model: onnx.ModelProto, inputs: dict[str, np.ndarray[Any, Any]]
+) -> Iterator[tuple[onnx.ModelProto, dict[str, np.ndarray[Any, Any]]]]:
+    """The model with a middle part of the inputs, which is enough to see what each node does and takes less memory, then the whole."""
+    if any(extent > _LARGEST_PROBE for array in inputs.values() for extent in array.shape[2:]):
+        freed = onnx.ModelProto()
+        freed.CopyFrom(model)
+        for value in [*freed.graph.input, *freed.graph.output]:
+            for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+                if axis >= 2:
+                    dim.dim_param = f"{value.name}_{axis}"
+        del freed.graph.value_info[:]
+        cut = {}
+        for name, array in inputs.items():
+            begins = [max(0, extent - _LARGEST_PROBE) // 2 for extent in array.shape[2:]]
+            place = tuple(slice(begin, begin + _LARGEST_PROBE) for begin in begins)
+            cut[name] = np.ascontiguousarray(array[(slice(None), slice(None), *place)] if array.ndim > 2 else array)
+        yield freed, cut
+    yield model, inputs
 
 
 def _values_of(source: Source, example: tuple[Any, ...]) -> list[tuple[str, np.ndarray[Any, Any]]]:
@@ -81,7 +104,7 @@ def mapping(
     taken: set[int] = set()
     rows = []
     for kind, name, difference in matched:
-        row: dict[str, Any] = {"torch": kind, "onnx": [], "largest_difference": difference, "matched": name is not None}
+        row: dict[str, Any] = {"torch": kind, "onnx": [], "nodes": [], "largest_difference": difference, "matched": name is not None}
         waiting, seen = [name] if name else [], set()
         while waiting:
             value_name = waiting.pop()
@@ -93,6 +116,7 @@ def mapping(
                 taken.add(id(node))
                 if node.op_type not in _PLUMBING:
                     row["onnx"].insert(0, node.op_type)
+                    row["nodes"].insert(0, node.name)
             waiting += [below for below in node.input if below not in used]
         rows.append(row)
     summary = collections.Counter((row["torch"], " + ".join(row["onnx"]) if row["matched"] else "?") for row in rows)

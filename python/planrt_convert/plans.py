@@ -1,13 +1,16 @@
-"""Plans, built and tried where there is a TensorRT, and where there is none the reason."""
+"""Plans, built and tried where there is a TensorRT, and where there is none the reason; and which nodes their layers were made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import planrt
-from planrt import Error, ErrorCode, Precision
+from planrt import BuildFeatures, BuildOptions, Error, ErrorCode, InstanceNormalization, Precision, Tactics
 
 from .source import Input
 
@@ -23,43 +26,42 @@ _NOT_HERE = {ErrorCode.NO_CUDA, ErrorCode.NO_TENSORRT}
 
 
 def profile(inputs: list[Input], batches: tuple[int, int, int]) -> dict[str, tuple[Any, Any, Any]]:
-    """The optimization profile: open axes beside the batch have the size that was given."""
-    return {one.name: tuple(one.at(batch) for batch in batches) for one in inputs if one.open_axes}  # type: ignore[misc]
+    """The optimization profile."""
+    return {one.name: one.spans(batches) for one in inputs if one.open_axes}  # type: ignore[misc]
+
+
+def options(
+    precision: str, shapes: dict[str, tuple[Any, Any, Any]], keep_float32: Iterable[str], timing_cache: Path, without_libraries: bool
+) -> BuildOptions:
+    return BuildOptions(
+        profiles=[shapes] if shapes else (),
+        precision=PRECISIONS[precision],
+        keep_float32_nodes=list(keep_float32),
+        timing_cache=timing_cache,
+        features=BuildFeatures.DETAILED_LAYERS,
+        use_tactics_not=Tactics.CUBLAS | Tactics.CUBLAS_LT | Tactics.CUDNN if without_libraries else Tactics.NONE,
+        instance_normalization=InstanceNormalization.DECOMPOSED if without_libraries else InstanceNormalization.DEFAULT,
+    )
 
 
 def build(
-    runtime: planrt.Runtime,
-    model: Path,
-    target: Path,
-    precision: str,
-    inputs: list[Input],
-    batches: tuple[int, int, int],
-    progress: Callable[[str], None],
+    runtime: planrt.Runtime, model: Path, target: Path, precision: str, wanted: BuildOptions, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """Builds one plan: what the passport says of it, or with `built` false why it was not."""
-    shapes = profile(inputs, batches)
     result: dict[str, Any] = {"precision": [precision]}
-    if shapes:
+    if wanted.profiles:
         result["profiles"] = [
-            {name: dict(zip(("min", "opt", "max"), map(list, three))) for name, three in shapes.items()}
+            {name: dict(zip(("min", "opt", "max"), map(list, three))) for name, three in shapes.items()} for shapes in wanted.profiles
         ]
+    if wanted.keep_float32_nodes:
+        result["keep_float32"] = wanted.keep_float32_nodes
 
     def hear(phase: str, parent: str | None, done: int, steps: int) -> None:
         if parent is None:
-            progress(f"{precision}: {phase} {done}/{steps}")
+            progress(f"  {precision}: {phase} {done}/{steps}")
 
     try:
-        plan = planrt.build(
-            model,
-            runtime,
-            planrt.BuildOptions(
-                profiles=[shapes] if shapes else (),
-                precision=PRECISIONS[precision],
-                timing_cache=target.with_suffix(".timing"),
-                progress=hear,
-            ),
-        )
-        plan.save(target)
+        planrt.build(model, runtime, dataclasses.replace(wanted, progress=hear)).save(target)
     except Error as error:
         return {**result, "built": False, "available": error.code not in _NOT_HERE, "why": str(error)}
     result |= {"built": True, "file": str(target), "sha256": planrt.sha256(target), "size_bytes": target.stat().st_size}
@@ -69,23 +71,53 @@ def build(
     return result
 
 
-def load(runtime: planrt.Runtime, plan: dict[str, Any]) -> tuple[planrt.Engine | None, str]:
-    """The engine of a plan that was built, or why it does not run here (TensorRT-RTX builds without a GPU)."""
+def load(runtime: planrt.Runtime, plan: dict[str, Any]) -> tuple[planrt.Engine | None, str, bool]:
+    """The engine of a plan that was built, or why it does not run, and whether that is for what is not here (TensorRT-RTX builds without a
+    GPU)."""
     try:
-        return planrt.Engine(plan["file"], runtime), ""
+        return planrt.Engine(plan["file"], runtime), "", False
     except Error as error:
-        if error.code in _NOT_HERE:
-            return None, str(error)
-        raise
+        return None, str(error), error.code in _NOT_HERE
 
 
-def layers(engine: planrt.Engine) -> list[dict[str, str]]:
-    """The plan's layers with their precision, as far as TensorRT tells."""
+def layers(engine: planrt.Engine, model: onnx.ModelProto) -> list[dict[str, Any]]:
+    """The plan's layers with their kind and precision, and the names of the ONNX nodes that each was made of."""
+    known = named(node.name for node in model.graph.node)
     told = []
-    for layer in engine.layers():
-        if isinstance(layer, dict):
-            kinds = {str(output.get("Format/Datatype", "")) for output in layer.get("Outputs", []) if isinstance(output, dict)}
-            told.append({"name": str(layer.get("Name", "")), "kind": str(layer.get("LayerType", "")), "precision": ", ".join(sorted(kinds))})
-        else:
-            told.append({"name": str(layer), "kind": "", "precision": ""})
+    for layer in engine.inspect()["layers"]:
+        name, details = str(layer["name"]), layer.get("details")
+        metadata = str(details.get("Metadata", "")) if isinstance(details, dict) else ""
+        nodes = re.findall(r"\[ONNX Layer: (.*?)\]", metadata) or nodes_in(name, known)
+        told.append(
+            {"name": name, "kind": layer.get("type") or "", "precision": layer.get("precision") or "", "onnx": list(dict.fromkeys(nodes))}
+        )
     return told
+
+
+def named(nodes: Iterable[str]) -> re.Pattern[str]:
+    """Finds these names, the longest that fits."""
+    return re.compile("|".join(sorted(map(re.escape, set(nodes) - {""}), key=len, reverse=True)) or "(?!)")
+
+
+def nodes_in(layer: str, named: re.Pattern[str]) -> list[str]:
+    """The nodes that a layer's name tells of: TensorRT joins them with signs and spaces, and puts words of its own around them."""
+    if layer.startswith("Reformatting CopyNode"):
+        return []
+    return [
+        found.group()
+        for found in named.finditer(layer)
+        if _ends(layer[: found.start()][-1:]) and (_ends(layer[found.end() :][:1]) or layer[found.end()] == "/")
+    ]
+
+
+def _ends(sign: str) -> bool:
+    return not sign or not (sign.isalnum() or sign in "_/.:")
+
+
+def of_nodes(layers: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """For each ONNX node the layers that it became part of."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for layer in layers:
+        for node in layer["onnx"]:
+            found.setdefault(node, []).append(layer)
+    return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import io
+import itertools
 import os
 import sys
 import tempfile
@@ -46,6 +48,21 @@ class Input:
     def at(self, batch: int) -> tuple[int, ...]:
         """The shape for a batch; an input whose first axis is fixed has its own."""
         return (batch, *self.shape[1:]) if 0 in self.open_axes else tuple(self.shape)
+
+    def other_extents(self) -> list[int]:
+        """The shape with what is open beside the batch at another size, smaller where that is possible: U-Nets want multiples of 16."""
+        other = list(self.shape)
+        for axis in self.open_axes:
+            if axis > 0:
+                extent = self.shape[axis]
+                other[axis] = max(16, extent // 32 * 16) if extent >= 32 else 2 * extent
+        return other
+
+    def spans(self, batches: tuple[int, int, int]) -> tuple[tuple[int, ...], ...]:
+        """The smallest, best and largest shape."""
+        low, best, high = (self.at(batch) for batch in batches)
+        other = (low[0], *self.other_extents()[1:])
+        return tuple(map(min, low, other)), best, tuple(map(max, high, (high[0], *other[1:])))
 
 
 class Source:
@@ -132,6 +149,17 @@ class Source:
         return [tensor.numpy() for tensor in flat(answer)]
 
 
+    def on(self, place: Any, half: bool) -> Any:
+        """A copy of the module on a device."""
+        import torch
+
+        if self.kind == "TorchScript":
+            module = torch.jit.load(str(self.path), map_location=place).eval()
+        else:
+            module = copy.deepcopy(self.module).to(place)  # type: ignore[union-attr]
+        return module.half() if half else module
+
+
 def flat(answer: Any) -> list[Any]:
     """The tensors of what a module gives, in order."""
     if isinstance(answer, dict):
@@ -216,14 +244,16 @@ def export(
             failed = None
     if failed is not None:
         raise Problem(f"the export to ONNX (opset {opset}) failed: {first_line(failed)}") from failed
-    prune(target)
+    model = onnx.load(str(target))
+    prune(model)
+    name_nodes(model)
+    onnx.save(model, str(target))
     told = [line for line in said.getvalue().splitlines() if "Warning" in line]
     return {"exporter": exporter, "opset": opset, "torch": torch.__version__, "warnings": told[:50]}
 
 
-def prune(path: Path) -> None:
+def prune(model: onnx.ModelProto) -> None:
     """Takes out nodes that nothing needs: of scripted models loops are left that only raised exceptions, which no engine runs."""
-    model = onnx.load(str(path))
     needed = {output.name for output in model.graph.output}
     kept = []
     for node in reversed(model.graph.node):
@@ -236,7 +266,16 @@ def prune(path: Path) -> None:
         weights = [weight for weight in model.graph.initializer if weight.name in needed]
         del model.graph.initializer[:]
         model.graph.initializer.extend(weights)
-        onnx.save(model, str(path))
+
+
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Gives each node a name of its own: by it plans tell of what their layers are made, and are told what stays float32."""
+    taken: set[str] = set()
+    for number, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            base = node.name or node.op_type
+            node.name = next(name for n in itertools.count(number) if (name := f"{base}_{n}") not in taken)
+        taken.add(node.name)
 
 
 def _read_by(node: onnx.NodeProto) -> Iterator[str]:
@@ -282,9 +321,14 @@ def shown(extents: list[int]) -> str:
     return "x".join("?" if extent < 0 else str(extent) for extent in extents)
 
 
-def random_array(one: Input, batch: int, seed: int) -> np.ndarray[Any, Any]:
+def random_array(one: Input, batch: int, seed: int, other: bool = False) -> np.ndarray[Any, Any]:
+    """Random numbers for an input, with `other` at other extents than those that were given."""
     random = np.random.default_rng([seed, *one.name.encode()])
-    dtype = np.dtype(one.dtype)
+    dtype, shape = np.dtype(one.dtype), one.at(batch)
+    if other:
+        shape = (shape[0], *one.other_extents()[1:])
+    if dtype == np.float32:
+        return random.standard_normal(shape, np.float32)
     if dtype.kind == "f":
-        return random.standard_normal(one.at(batch)).astype(dtype)
-    return random.integers(0, 2, one.at(batch)).astype(dtype)
+        return random.standard_normal(shape).astype(dtype)
+    return random.integers(0, 2, shape).astype(dtype)

@@ -3,15 +3,16 @@ it was interrupted. A check that fails is noted, and the next ones are made."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import hashlib
 import json
 import os
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,19 @@ import numpy as np
 import onnx
 import planrt
 
-from . import graph, numbers, plans, speed
+from . import graph, numbers, overlay, plans, search, speed
 from .problem import Problem
 from .report import html
-from .source import Input, Source, export, random_array, read_inputs
+from .source import Input, Source, export, first_line, name_nodes, random_array, read_inputs, shown
 
 # Test vectors are small: what is larger stays out of the folder, and the report says so.
 _MOST_VECTOR_BYTES = 256 << 20
+# Reference results are kept for the next plan's checks as far as this goes.
+_MOST_KEPT_BYTES = 2 << 30
+# Plans that are built to find what must stay float32.
+_MOST_SEARCH_BUILDS = 5
+# Plans that are held against the tolerance for what is computed in less than float32.
+_EXACT = ("fp32",)
 
 
 class Conversion:
@@ -41,50 +48,62 @@ class Conversion:
         self.onnx = self.work / "model.onnx"
         self.runtime = planrt.Runtime(tensorrt=arguments.tensorrt, device=arguments.device)
         self.report: dict[str, Any] = {}
+        self.kept: dict[str, tuple[numbers.Arrays, str]] = {}
 
     # What is kept between two runs of the same command.
 
-    def _identity(self) -> str:
-        """What results depend on: another model, other options or other versions begin anew."""
-        keys = ("input", "output", "batch", "opset", "exporter", "symbolics", "precision", "rtol", "atol", "loose", "data", "seed", "tensorrt")
-        files = [self.source.path, self.arguments.data, *self.arguments.symbolics]
-        said = {
-            "model": self.arguments.model,
+    def _identity(self) -> dict[str, Any]:
+        """What all results depend on: another model, or other versions, begin anew."""
+        keys = ("model", "input", "output", "batch", "dynamic", "opset", "exporter", "symbolics")
+        files = [self.source.path, *self.arguments.symbolics]
+        return {
             "files": [planrt.sha256(file) for file in files if file],
             "options": {key: getattr(self.arguments, key) for key in keys},
             "versions": versions(),
         }
-        return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+    def _of_numbers(self) -> dict[str, Any]:
+        """What the result of a check depends on beside."""
+        keys = ("rtol", "atol", "loose", "seed", "tensorrt", "device", "keep_float32", "search", "without_libraries")
+        data = self.arguments.data
+        return {**{key: getattr(self.arguments, key) for key in keys}, "data": data and planrt.sha256(data)}
 
     def _begin(self) -> None:
         self.state_file = self.work / "state.json"
-        identity = self._identity()
+        identity = plain(self._identity())
         self.state: dict[str, Any] = {"identity": identity, "steps": {}}
         # A function's code may be another one, and nobody can tell.
         if self.state_file.is_file() and self.source.path is not None:
             try:
                 found = json.loads(self.state_file.read_text())
-            except ValueError:
+            except (ValueError, OSError):
                 found = {}
-            if found.get("identity") == identity:
+            if isinstance(found, dict) and found.get("identity") == identity and isinstance(found.get("steps"), dict):
                 self.state = found
         if not self.state["steps"]:
             shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True, exist_ok=True)
 
-    def _step(self, name: str, make: Callable[[], Any]) -> Any:
-        if name in self.state["steps"]:
+    def _step(self, name: str, make: Callable[[], Any], depends: Any = None) -> Any:
+        """What a step gives, made now or before, by the same options and with the files that it wrote as they were."""
+        depends, before = plain(depends), self.state["steps"].get(name)
+        if before and before["depends"] == depends and all(_is_as_it_was(file) for file in before["files"].items()):
             self.tell(f"{name}: done before")
-            return self.state["steps"][name]
+            return before["result"]
         self.tell(f"{name} ...")
         start = time.perf_counter()
-        result = make()
-        self.state["steps"][name] = result
+        self.files: dict[str, str] = {}
+        result = plain(make())
+        seconds = time.perf_counter() - start
+        self.state["steps"][name] = {"depends": depends, "files": self.files, "seconds": seconds, "result": result}
         part = self.state_file.with_suffix(".part")
-        part.write_text(json.dumps(plain(self.state), indent=1))
+        part.write_text(json.dumps(self.state))
         os.replace(part, self.state_file)
-        self.tell(f"{name}: {time.perf_counter() - start:.1f} s")
+        self.tell(f"{name}: {seconds:.1f} s")
         return result
+
+    def _wrote(self, file: Path) -> None:
+        self.files[str(file)] = planrt.sha256(file)
 
     # The steps.
 
@@ -101,19 +120,24 @@ class Conversion:
             "tolerance": {"rtol": self.arguments.rtol, "atol": self.arguments.atol},
         }
         self.report["export"] = self._step("export", self._export)
-        model = onnx.load(str(self.onnx))
+        self.model = model = onnx.load(str(self.onnx))
         self.inputs = read_inputs(model, self.arguments.input)
         self.batches = self._batches()
         self.report["model"] = self._model(model)
-        self.report["operators"] = self._step("graph", lambda: self._graph(model))
-        self.report["checks"] = self._step("numbers", self._numbers)
+        of_numbers = self._of_numbers()
+        self.report["operators"] = self._step("graph", lambda: self._graph(model), of_numbers)
+        told = self._step("numbers", self._numbers, of_numbers)
+        checks, overlays = told["checks"], told["overlays"]
         self.report["plans"] = []
         for precision in self.arguments.precision:
-            plan = self._step(f"plan {precision}", lambda: self._plan(precision))
+            plan = self._step(f"plan {precision}", lambda: self._plan(precision), of_numbers)
             self.report["plans"].append(plan)
-            self.report["checks"] = self.report["checks"] + plan.get("checks", [])
-        self.report["throughput"] = self._step("throughput", self._throughput)
-        self.report["passed"] = all(check["passed"] for check in self.report["checks"])
+            checks, overlays = checks + plan.get("checks", []), overlays + plan.get("overlays", [])
+        self.report["checks"], self.report["overlays"] = checks, overlays
+        self.report["not_done"] = []
+        self.report["throughput"] = self._throughput()
+        self.report["seconds"] = {name: step["seconds"] for name, step in self.state["steps"].items()}
+        self.report["passed"] = all(check["passed"] for check in checks)
         self._write()
         return bool(self.report["passed"])
 
@@ -137,7 +161,9 @@ class Conversion:
             except Exception as error:  # protobuf's, and onnx's own
                 raise Problem(f"{self.source.path} is no ONNX model: {str(error).splitlines()[0][:300]}") from error
             # Weights in other files come into the one.
+            name_nodes(model)
             onnx.save(model, str(self.onnx))
+            self._wrote(self.onnx)
             return {"exporter": None, "opset": max((o.version for o in model.opset_import if not o.domain), default=0), "warnings": []}
         if not self.arguments.input:
             raise Problem("say what the model takes: --input INPUT__0=1x1x64x64x64, one for each input, in order")
@@ -150,9 +176,11 @@ class Conversion:
             open_axes[name].append(axis)
         inputs = [Input(name, shape, open_axes[name]) for name, shape in self.arguments.input.items()]
         batch = (self.arguments.batch or (1, 2, 4))[1]
-        return export(
+        told = export(
             self.source, self.onnx, inputs, self.arguments.output, batch, self.arguments.opset, self.arguments.exporter
         )
+        self._wrote(self.onnx)
+        return told
 
     def _model(self, model: onnx.ModelProto) -> dict[str, Any]:
         return {
@@ -166,144 +194,301 @@ class Conversion:
         }
 
     def _graph(self, model: onnx.ModelProto) -> dict[str, Any]:
-        result: dict[str, Any] = {"onnx": graph.operators(model), "mapping": None, "hints": []}
+        nodes = [{"name": node.name, "operator": node.op_type} for node in model.graph.node]
+        result: dict[str, Any] = {"onnx": graph.operators(model), "nodes": nodes, "mapping": None, "hints": []}
         if self.source.module is not None and self.source.kind != "torch.export program":
-            try:
-                mapped = graph.mapping(self.source, model, self._random(self.batches[0], 0), self.arguments.rtol, self.arguments.atol)
-            except Exception as error:  # internals of PyTorch's
-                result["mapping_failed"] = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-            else:
-                result["mapping"] = mapped
-                if mapped["unmatched"]:
-                    result["hints"] = graph.traps(model, {row["torch"] for row in mapped["rows"]})
+            inputs = self._random(self.batches[0], 0)
+            tolerance = (self.arguments.rtol, self.arguments.atol)
+            failed = ""
+            for probe, given in graph.probes(model, inputs):
+                try:
+                    result["mapping"] = graph.mapping(self.source, probe, given, *tolerance)
+                    break
+                except Exception as error:  # internals of PyTorch's; and a model may not take less than its size
+                    failed = first_line(error)
+            if result["mapping"] is None:
+                result["mapping_failed"] = failed
+            elif result["mapping"]["unmatched"]:
+                result["hints"] = graph.traps(model, {row["torch"] for row in result["mapping"]["rows"]})
         return result
 
-    def _random(self, batch: int, seed: int) -> numbers.Arrays:
-        return {one.name: random_array(one, batch, self.arguments.seed + seed) for one in self.inputs}
+    def _random(self, batch: int, seed: int, other: bool = False) -> numbers.Arrays:
+        return {one.name: random_array(one, batch, self.arguments.seed + seed, other) for one in self.inputs}
 
-    def _samples(self) -> list[tuple[str, numbers.Arrays]]:
-        """Random inputs at each batch of the profile, and the user's own."""
+    def _samples(self) -> list[tuple[str, Callable[[], numbers.Arrays]]]:
+        """Random inputs at each batch of the profile, at other extents where axes are open, and the user's own."""
         smallest, best, largest = self.batches
         every = range(smallest, largest + 1) if largest - smallest < 8 else sorted({smallest, best, largest})
-        samples = [(f"random, batch {batch}" if len(every) > 1 else "random", self._random(batch, batch)) for batch in every]
+
+        def random(batch: int, other: bool = False) -> Callable[[], numbers.Arrays]:
+            return lambda: self._random(batch, batch, other)
+
+        samples = [(f"random, batch {batch}" if len(every) > 1 else "random", random(batch)) for batch in every]
+        if any(one.other_extents() != one.shape for one in self.inputs):
+            samples.append(("random, other extents", random(smallest, True)))
         if self.arguments.data:
-            with np.load(self.arguments.data) as data:
-                given = dict(data)
-            missing = {one.name for one in self.inputs} - given.keys()
-            if missing:
-                raise Problem(f"{self.arguments.data} has no array {sorted(missing)[0]!r}")
-            samples.append((Path(self.arguments.data).name, {one.name: given[one.name].astype(one.dtype) for one in self.inputs}))
+            given = self._data()
+            samples.append((Path(self.arguments.data).name, lambda: given))
         return samples
 
-    def _numbers(self) -> list[dict[str, Any]]:
+    def _data(self) -> numbers.Arrays:
+        path = Path(self.arguments.data)
+        try:
+            with np.load(path) as data:
+                given = dict(data)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise Problem(f"{path} is no .npz with an array for each input: {first_line(error)}") from error
+        for one in self.inputs:
+            if one.name not in given:
+                raise Problem(f"{path} has no array {one.name!r}")
+            shape = given[one.name].shape
+            fits = len(shape) == len(one.shape) and all(
+                axis in one.open_axes or extent == own for axis, (extent, own) in enumerate(zip(shape, one.shape))
+            )
+            if not fits:
+                raise Problem(f"{path}: {one.name!r} is {shown(list(shape))}, and the model takes {shown([-1 if axis in one.open_axes else extent for axis, extent in enumerate(one.shape)])}")
+            if 0 in one.open_axes and not self.batches[0] <= shape[0] <= self.batches[2]:
+                raise Problem(f"{path}: {one.name!r} has a batch of {shape[0]}, which --batch {':'.join(map(str, self.batches))} leaves out")
+        return {one.name: given[one.name].astype(one.dtype) for one in self.inputs}
+
+    def _expected(self, name: str, inputs: numbers.Arrays) -> tuple[numbers.Arrays, str]:
+        """What a sample's results are to be, and whose word that is: PyTorch's, where there is a module, or ONNX Runtime's."""
+        if name not in self.kept:
+            session = numbers.Reference(self.onnx)
+            if self.source.module is not None:
+                found = dict(zip(session.outputs, self.source.run(inputs))), "PyTorch"
+            else:
+                found = session.run(inputs), "ONNX Runtime"
+            size = sum(array.nbytes for arrays, _who in [*self.kept.values(), found] for array in arrays.values())
+            if size > _MOST_KEPT_BYTES:
+                return found
+            self.kept[name] = found
+        return self.kept[name]
+
+    def _numbers(self) -> dict[str, Any]:
         """PyTorch, ONNX Runtime and planrt on the CPU against each other."""
-        arguments, checks = self.arguments, []
+        checks: list[dict[str, Any]] = []
+        overlays: list[dict[str, Any]] = []
         runtime_name, planrt_name = "ONNX Runtime", "planrt on the CPU"
         session = numbers.Reference(self.onnx)
         try:
-            engine, refused = planrt.Engine(self.onnx, self.runtime, threads=arguments.threads), ""
+            engine, refused = planrt.Engine(self.onnx, self.runtime, threads=self.arguments.threads), ""
         except planrt.Error as error:
             engine, refused = None, str(error)
         first_off_known = False
-        for name, inputs in self._samples():
-            expected, reference = session.run(inputs), runtime_name
-            if self.source.module is not None:
-                answers = dict(zip(session.outputs, self.source.run(inputs)))
-                checks += self._held("PyTorch", runtime_name, name, answers, expected)
-                expected, reference = answers, "PyTorch"
-            if engine is None:
-                checks.append({"between": [reference, planrt_name], "input": name, "output": "", "passed": False, "why": refused})
-                continue
+        for name, make in self._samples():
+            inputs = make()
             try:
-                found = engine.run(inputs)
-            except planrt.Error as error:
-                checks.append({"between": [reference, planrt_name], "input": name, "output": "", "passed": False, "why": str(error)})
+                expected, reference = self._expected(name, inputs)
+            except Exception as error:  # PyTorch's; of a model that takes this input only as it was traced
+                checks.append(failed("PyTorch", runtime_name, name, f"PyTorch itself fails: {first_line(error)}{self._hint(name)}"))
                 continue
-            held = self._held(reference, planrt_name, name, expected, found)
+            if reference == "PyTorch":
+                checks += self._tried(reference, runtime_name, name, expected, lambda: session.run(inputs))
+            if engine is None:
+                checks.append(failed(reference, planrt_name, name, refused))
+                continue
+            held = self._tried(reference, planrt_name, name, expected, lambda: engine.run(inputs), overlays)
             if not first_off_known and not all(check["passed"] for check in held):
-                held[0]["first_off"] = numbers.first_off(self.onnx, inputs, arguments.rtol, arguments.atol)
+                held[0]["first_off"] = numbers.first_off(self.onnx, inputs, self.arguments.rtol, self.arguments.atol)
                 first_off_known = True
             checks += held
-        return checks
+        return {"checks": checks, "overlays": overlays}
 
-    def _held(
-        self, reference: str, other: str, name: str, expected: numbers.Arrays, found: numbers.Arrays, loose: bool = False
+    def _hint(self, name: str) -> str:
+        if name != "random, other extents":
+            return ""
+        return "; tracing may have fixed its extents: leave --dynamic out, or trace a model that computes them from its input"
+
+    def _tried(
+        self,
+        reference: str,
+        other: str,
+        name: str,
+        expected: numbers.Arrays,
+        run: Callable[[], numbers.Arrays],
+        overlays: list[dict[str, Any]] | None = None,
+        loose: bool = False,
     ) -> list[dict[str, Any]]:
+        """The checks of one sample; one that fails, also by an error, does not keep the others from being made."""
+        try:
+            found = run()
+        except Exception as error:  # planrt's, ONNX Runtime's
+            check = failed(reference, other, name, first_line(error) + self._hint(name))
+            self.tell(f"  {reference} and {other}, {name}: {check['why']}")
+            return [check]
         rtol, atol = self.arguments.loose if loose else (self.arguments.rtol, self.arguments.atol)
         checks = []
         for output, array in expected.items():
             result = numbers.compare(array, found[output], rtol, atol)
             if not result["passed"]:
+                result["why"] += self._hint(name)
                 self.tell(f"  {reference} and {other}, {name}: {output!r} differs: {result['why']}")
             checks.append({"between": [reference, other], "input": name, "output": output, **result})
+            if overlays is not None and self.arguments.data and name == Path(self.arguments.data).name:
+                a, b = overlay.labels_of(array), overlay.labels_of(found[output])
+                if a is not None and b is not None and a.shape == b.shape:
+                    drawn = overlay.picture(self._data()[self.inputs[0].name][0][0], a, b)
+                    between = {"between": [reference, other], "input": name, "output": output}
+                    overlays.append({**between, "labels": overlay.agreement(a, b), "png": drawn})
         return checks
 
+    def _build(self, precision: str, keep_float32: list[str]) -> dict[str, Any]:
+        target, start = self.work / f"{precision}.plan", time.perf_counter()
+        options = plans.options(
+            precision,
+            plans.profile(self.inputs, self.batches),
+            keep_float32,
+            Path(self.arguments.timing_cache or self.work / "timing.cache"),
+            self.arguments.without_libraries,
+        )
+        plan = plans.build(self.runtime, self.onnx, target, precision, options, self.tell)
+        if plan["built"]:
+            self._wrote(target)
+            plan["build_seconds"] = time.perf_counter() - start
+        return plan
+
     def _plan(self, precision: str) -> dict[str, Any]:
-        target = self.work / f"{precision}.plan"
-        plan = plans.build(self.runtime, self.onnx, target, precision, self.inputs, self.batches, self.tell)
+        plan = self._build(precision, self.arguments.keep_float32)
+        name = f"plan {precision}"
         if not plan["built"]:
             self.tell(f"  {precision}: not built: {plan['why'].splitlines()[0]}")
             if plan["available"]:
-                plan["checks"] = [{"between": ["ONNX", f"plan {precision}"], "input": "", "output": "", "passed": False, "why": plan["why"]}]
+                plan["checks"] = [failed("ONNX", name, "", plan["why"])]
             return plan
-        engine, why = plans.load(self.runtime, plan)
+        engine, why, is_absent = plans.load(self.runtime, plan)
         if engine is None:
-            return {**plan, "run": False, "why": why}
-        loose = precision != "fp32"
-        session, checks = numbers.Reference(self.onnx), []
-        for name, inputs in self._samples():
-            if self.source.module is not None:
-                expected, reference = dict(zip(session.outputs, self.source.run(inputs))), "PyTorch"
-            else:
-                expected, reference = session.run(inputs), "ONNX Runtime"
-            checks += self._held(reference, f"plan {precision}", name, expected, engine.run(inputs), loose)
-        metadata = engine.metadata()
+            checks = [] if is_absent else [failed("ONNX", name, "", why)]
+            return {**plan, "run": False, "why": why, "checks": checks}
+        loose = precision not in _EXACT
+        checks, overlays = self._checked(engine, name, loose)
+        if loose and self.arguments.search and not all(check["passed"] for check in checks):
+            engine = None  # its memory is the next one's
+            plan, engine, found = self._searched(precision, plan, checks)
+            if found is not None:
+                checks, overlays = found
+        metadata = engine.metadata() if engine is not None else {}
         rtol, atol = self.arguments.loose if loose else (self.arguments.rtol, self.arguments.atol)
         return {
             **plan,
-            "run": True,
+            "run": engine is not None,
             "tensorrt": metadata.get("builder_version"),
             "builder": metadata.get("builder"),
             "tolerance": {"rtol": rtol, "atol": atol},
-            "layers": plans.layers(engine),
+            "layers": plans.layers(engine, self.model) if engine is not None else [],
             "checks": checks,
+            "overlays": overlays,
         }
 
+    def _checked(
+        self, engine: planrt.Engine, name: str, loose: bool
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """A plan against the reference, with each sample."""
+        checks: list[dict[str, Any]] = []
+        overlays: list[dict[str, Any]] = []
+        for sample, make in self._samples():
+            inputs = make()
+            try:
+                expected, reference = self._expected(sample, inputs)
+            except Exception:  # that check has failed already
+                continue
+            checks += self._tried(reference, name, sample, expected, lambda: engine.run(inputs), overlays, loose)
+        return checks, overlays
+
+    def _searched(self, precision: str, plan: dict[str, Any], checks: list[dict[str, Any]]) -> tuple[dict[str, Any], Any, Any]:
+        """Looks for what must stay float32: the plan with it, its engine and its checks; or the plan as it was, without."""
+        self.tell(f"  {precision}: looking for the layers that must stay float32")
+        worst = max((check.get("largest_difference", 0.0) for check in checks), default=0.0)
+        tries: list[dict[str, Any]] = []
+        told = {"largest_difference_without": worst, "tries": tries, "found": False}
+        for model, inputs in graph.probes(self.model, self._random(self.batches[0], self.batches[0])):
+            try:
+                expected = numbers.Reference(model.SerializeToString()).run(inputs)
+                sets = list(search.candidates(model, inputs, expected, *self.arguments.loose))
+                break
+            except Exception as error:  # a model may not take less than its size, or hold what cannot be rounded
+                sets, told["failed"] = [], first_line(error)
+        for why, keep in sets[:_MOST_SEARCH_BUILDS]:
+            again = self._build(precision, [*self.arguments.keep_float32, *keep])
+            attempt = {"why": why, "keep_float32": keep, "passed": False}
+            tries.append(attempt)
+            if not again["built"]:
+                attempt["failed"] = again["why"]
+                continue
+            engine, failed_to_load, _ = plans.load(self.runtime, again)
+            if engine is None:
+                attempt["failed"] = failed_to_load
+                continue
+            found = self._checked(engine, f"plan {precision}", True)
+            attempt["passed"] = all(check["passed"] for check in found[0])
+            self.tell(f"  {precision}: {len(keep)} in float32: {'passed' if attempt['passed'] else 'not enough'}")
+            if attempt["passed"]:
+                told["found"] = True
+                return {**again, "search": told}, engine, found
+        # As it was, so that the report and the file agree.
+        again = self._build(precision, self.arguments.keep_float32)
+        engine = plans.load(self.runtime, again)[0] if again["built"] else None
+        return {**plan, **again, "search": told}, engine, None
+
     def _throughput(self) -> list[dict[str, Any]]:
-        seconds = self.arguments.seconds
+        """On the GPU where a plan runs, else on the CPU; each engine is a step."""
+        seconds, concurrency, device = self.arguments.seconds, self.arguments.concurrency, self.arguments.device
         if seconds <= 0:
             return []
-        inputs, concurrency = self._random(self.batches[0], 0), self.arguments.concurrency
-        rows = []
+        inputs = self._random(self.batches[0], 0)
+        run = [plan for plan in self.report["plans"] if plan.get("run")]
+        depends = [seconds, concurrency, self.arguments.threads, device, [plan["sha256"] for plan in run]]
+        rows: list[dict[str, Any]] = []
 
-        def add(name: str, results: list[dict[str, Any]]) -> None:
-            rows.extend({"engine": name, **result} for result in results)
+        def add(name: str, make: Callable[[], Iterator[dict[str, Any]]]) -> None:
+            def measured() -> dict[str, Any]:
+                found: list[dict[str, Any]] = []
+                try:
+                    for row in make():
+                        self.tell(f"  {row['engine']}, {row['concurrency']} at once: {row['runs_per_second']:.4g}/s, p50 {row['p50_ms']:.3g} ms")
+                        found.append(row)
+                except Exception as error:  # of PyTorch's, on the GPU; what was measured before stays
+                    return {"rows": found, "failed": first_line(error)}
+                return {"rows": found, "failed": None}
 
+            told = self._step(f"throughput {name}", measured, depends)
+            rows.extend(told["rows"])
+            if told["failed"]:
+                self.report["not_done"].append(f"throughput of {name}: {told['failed']}")
+
+        def of_plan(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+            engine = planrt.Engine(plan["file"], self.runtime)
+            name = f"plan {plan['precision'][0]}"
+            yield from speed.of_plan(name, engine, inputs, self.batches[2], device, concurrency, seconds)
+
+        if not run:
+            engine = None
+            with contextlib.suppress(planrt.Error):  # the checks have said so
+                engine = planrt.Engine(self.onnx, self.runtime, threads=self.arguments.threads)
+            add("the CPU", lambda: speed.on_cpu(self.source, self.onnx, engine, inputs, concurrency, seconds))
+            return rows
         if self.source.module is not None:
-            add("PyTorch on the CPU", [speed.measure(lambda: self.source.run(inputs), threads, seconds) for threads in concurrency])
-        session = numbers.Reference(self.onnx)
-        add("ONNX Runtime on the CPU", [speed.measure(lambda: session.run(inputs), threads, seconds) for threads in concurrency])
-        try:
-            engine = planrt.Engine(self.onnx, self.runtime, threads=self.arguments.threads)
-            add("planrt on the CPU", speed.of_session(engine, inputs, concurrency, seconds))
-        except planrt.Error:
-            pass  # the checks have said so
-        for plan in self.report["plans"]:
-            if plan.get("run"):
-                engine = planrt.Engine(plan["file"], self.runtime)
-                add(f"plan {plan['precision'][0]}", speed.of_session(engine, inputs, concurrency, seconds))
+            if speed.has_torch_gpu():
+                for half in [False, *([True] if any(plan["precision"][0] in ("fp16", "best") for plan in run) else [])]:
+                    name = f"PyTorch, {'float16' if half else 'float32'}"
+                    add(name, lambda: speed.of_torch(self.source, inputs, half, device, concurrency, seconds))
+            else:
+                self.report["not_done"].append("throughput of PyTorch on the GPU: this PyTorch has none")
+        for plan in run:
+            add(f"plan {plan['precision'][0]}", lambda: of_plan(plan))
         return rows
 
     # What comes out.
 
     def _tests(self) -> list[tuple[str, numbers.Arrays, numbers.Arrays]]:
-        session, tests, room = numbers.Reference(self.onnx), [], _MOST_VECTOR_BYTES
+        tests, room = [], _MOST_VECTOR_BYTES
         samples = self._samples()
-        for name, inputs in [samples[0], *(samples[-1:] if self.arguments.data else [])]:
-            outputs = session.run(inputs) if self.source.module is None else dict(zip(session.outputs, self.source.run(inputs)))
+        for name, make in [samples[0], *(samples[-1:] if self.arguments.data else [])]:
+            inputs = make()
+            outputs, _reference = self._expected(name, inputs)
             room -= sum(array.nbytes for array in [*inputs.values(), *outputs.values()])
             if room < 0:
-                self.report["not_done"] = self.report.get("not_done", []) + [f"test vector {name!r} is too large for the folder"]
+                self.report["not_done"].append(f"test vector {name!r} is too large for the folder")
                 break
             tests.append((name, inputs, outputs))
         return tests
@@ -312,12 +497,19 @@ class Conversion:
         """The folder with its passport; with a check that failed only the report, so that nothing is deployed by mistake."""
         report = self.report = plain(self.report)
         skipped = [f"plan {plan['precision'][0]}: {plan['why']}" for plan in report["plans"] if not plan.get("run")]
-        report["not_done"] = report.get("not_done", []) + skipped
-        if not any("concurrency" in row for row in report["throughput"]):
+        report["not_done"] += skipped
+        if not report["throughput"]:
             report["not_done"].append("throughput was not measured")
-        tests = self._tests()
-        report = self.report = plain(self.report)
-        pages = {"report.json": json.dumps(report, indent=1), "report.html": html(report)}
+        elif not any("clocks" in row for row in report["throughput"]):
+            report["not_done"].append("throughput on a GPU was not measured: no plan runs here")
+        if not report["overlays"]:
+            report["not_done"].append("results were not drawn: " + ("they are no labels of its voxels" if self.arguments.data else "give a volume with --data"))
+        tests = self._tests() if report["passed"] else []
+        without_pictures = {**report, "overlays": [{**one, "png": None} for one in report["overlays"]]}
+        for plan in without_pictures["plans"]:
+            plan.pop("overlays", None)
+            plan.pop("checks", None)  # they are among the others
+        pages = {"report.json": json.dumps(without_pictures, indent=1), "report.html": html(report)}
         for name, text in pages.items():
             (self.work / name).write_text(text, encoding="utf-8")
         if not report["passed"]:
@@ -326,7 +518,7 @@ class Conversion:
             for name in pages:
                 shutil.copyfile(self.work / name, self.out / name)
             return
-        keys = ("file", "tensorrt", "builder", "device", "compute_capability", "precision", "profiles", "tolerance")
+        keys = ("file", "tensorrt", "builder", "device", "compute_capability", "precision", "keep_float32", "profiles", "tolerance")
         planrt.write_folder(
             self.out,
             name=report["name"],
@@ -347,6 +539,16 @@ class Conversion:
             raise
         if not self.arguments.keep_work:
             shutil.rmtree(self.work)
+
+
+def failed(reference: str, other: str, name: str, why: str) -> dict[str, Any]:
+    """A check that could not be made for a fault of the model's."""
+    return {"between": [reference, other], "input": name, "output": "", "passed": False, "why": why}
+
+
+def _is_as_it_was(file: tuple[str, str]) -> bool:
+    path, digest = file
+    return os.path.isfile(path) and planrt.sha256(path) == digest
 
 
 def versions() -> dict[str, str]:

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 import planrt
 from onnx import TensorProto, helper
-from planrt_convert import cli, steps
+from planrt_convert import cli, numbers, plans, search, speed, steps
 
 MODELS = Path(os.environ["PLANRT_MODELS"])
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -65,7 +65,7 @@ class FromOnnx(Case):
         page = (self.out / "report.html").read_text()
         self.assertIn("All 4 checks passed", page)
         self.assertIn("viewport", page)
-        self.assertIsNone(re.search(r"<script|<link|<img|https?://", page))  # nothing from elsewhere
+        self.assertIsNone(re.search(r"<script|<link|https?://", page))  # nothing from elsewhere
         passport = json.loads((self.out / "planrt.json").read_text())
         self.assertIn("report.html", {file["path"] for file in passport["files"]})
         self.assertEqual(passport["checks"], report["checks"])
@@ -118,14 +118,18 @@ class FromOnnx(Case):
         self.assertNotIn("done before", self.convert(model))  # it was finished, and begins anew
         with unittest.mock.patch.object(steps.Conversion, "_numbers", side_effect=KeyboardInterrupt):
             self.convert(model, code=cli.INTERRUPTED)
-        self.assertNotIn("done before", self.convert(model, "--seed", "1"))  # other options
+        said = self.convert(model, "--seed", "1")  # other options: what does not depend on them stays
+        self.assertIn("export: done before", said)
+        self.assertNotIn("graph: done before", said)
 
     def test_inputs_of_the_users(self):
         data = self.scratch / "heads.npz"
-        np.savez(data, image=np.ones((2, 1, 8, 8, 8), np.float32))
-        self.convert(MODELS / "small.onnx", "--batch", "1", "--data", data)
+        np.savez(data, image=np.random.default_rng(0).standard_normal((2, 1, 8, 8, 8), np.float32))
+        self.convert(MODELS / "small.onnx", "--data", data)
         passport = json.loads((self.out / "planrt.json").read_text())
-        self.assertEqual([test["name"] for test in passport["tests"]], ["random", "heads.npz"])
+        self.assertEqual([test["name"] for test in passport["tests"]], ["random, batch 1", "heads.npz"])
+        self.assertRegex((self.out / "report.html").read_text(), r'<h2>Results</h2>.*<img alt="[^"]*" src="data:image/png;base64,')
+        self.assertEqual([one["between"] for one in self.report()["overlays"]], [["ONNX Runtime", "planrt on the CPU"]])
         np.savez(data, picture=np.ones(3))
         self.assertIn("no array 'image'", self.convert(MODELS / "small.onnx", "--data", data, code=2))
 
@@ -185,6 +189,134 @@ class FromOnnx(Case):
         path = self.scratch / "model.pt"
         path.write_bytes(b"PK")
         self.assertIn("needs PyTorch", self.convert(path, code=2))
+
+
+class PlanOfNoGpu:
+    """In the place of a plan's engine: the ONNX model on the CPU, for less than float32 with each value rounded as float16 has it."""
+
+    def __init__(self, plan):
+        told = json.loads(Path(plan["file"]).read_text())
+        self.model, keep = onnx.load(told["model"]), set(told["keep"])
+        if told["precision"] != "fp32":
+            self.model = search.rounded(self.model, keep)
+        self.keep, self.nodes = keep, [node for node in onnx.load(told["model"]).graph.node]
+
+    def run(self, inputs):
+        return numbers.Reference(self.model.SerializeToString(), optimized=False).run(inputs)
+
+    def metadata(self):
+        return {"builder": "none", "builder_version": "0"}
+
+    def inspect(self):
+        return {"layers": [{"name": f"{one.name} + something", "type": one.op_type, "precision": "FP32" if one.name in self.keep else "FP16"} for one in self.nodes]}
+
+    def bench(self, shapes, *, concurrency, largest_batch, duration, **_more):
+        runs = 100 * concurrency * largest_batch
+        latency = {"median_ms": 1.0, "percentiles_ms": {"90": 2.0, "99": 3.0}}
+        return {"runs": runs, "seconds": duration, "latency": latency, "mean_batch_items": largest_batch}
+
+
+def built_for_no_gpu(runtime, model, target, precision, wanted, progress):
+    target.write_text(json.dumps({"model": str(model), "precision": precision, "keep": list(wanted.keep_float32_nodes)}))
+    told = {"built": True, "precision": [precision], "file": str(target), "sha256": planrt.sha256(target), "size_bytes": 1}
+    return {**told, **({"keep_float32": list(wanted.keep_float32_nodes)} if wanted.keep_float32_nodes else {})}
+
+
+class WithPlans(Case):
+    """What is done with plans that run, where there is no GPU: they are put in place of TensorRT's."""
+
+    def setUp(self):
+        super().setUp()
+        for name, instead in (("build", built_for_no_gpu), ("load", lambda _runtime, plan: (PlanOfNoGpu(plan), "", False))):
+            patch = unittest.mock.patch.object(plans, name, instead)
+            patch.start()
+            self.addCleanup(patch.stop)
+        patch = unittest.mock.patch.object(speed.planrt, "Engine", self.engine)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    ENGINE = planrt.Engine
+
+    def engine(self, model, *words, **more):
+        return PlanOfNoGpu({"file": model}) if str(model).endswith(".plan") else self.ENGINE(model, *words, **more)
+
+    engine.from_folder = planrt.Engine.from_folder
+
+    def overflowing(self):
+        """A network of which float16 cannot hold one value: the sum of many large numbers, which is divided away again."""
+        weights = np.full((2, 1, 3, 3, 3), 4000, np.float32)
+        nodes = [
+            helper.make_node("Relu", ["image"], ["positive"], name="first"),
+            helper.make_node("Conv", ["positive", "w"], ["large"], name="grows", pads=[1] * 6),
+            helper.make_node("Mul", ["large", "small"], ["back"], name="shrinks"),
+            helper.make_node("Softmax", ["back"], ["prob"], name="last", axis=1),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "overflowing",
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, 8, 8, 8])],
+            [helper.make_tensor_value_info("prob", TensorProto.FLOAT, ["n", 2, 8, 8, 8])],
+            [onnx.numpy_helper.from_array(weights, "w"), onnx.numpy_helper.from_array(np.array([1e-5, 3e-5], np.float32).reshape(1, 2, 1, 1, 1), "small")],
+        )
+        path = self.scratch / "overflowing.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+        return path
+
+    def test_throughput_checks_and_layers_of_plans(self):
+        self.convert(MODELS / "small.onnx", "--precision", "fp32,best", "--batch", "1:2:4", "--seconds", "1", "--concurrency", "1,4,8")
+        report = self.report()
+        self.assertEqual(
+            {check["input"] for check in report["checks"] if check["between"][1] == "plan best"}, {f"random, batch {n}" for n in (1, 2, 3, 4)}
+        )
+        measured = [(row["engine"], row["concurrency"], row["runs_per_second"]) for row in report["throughput"]]
+        self.assertIn(("plan best", 8, 800.0), measured)
+        self.assertIn(("plan best, dynamic batching", 8, 3200.0), measured)
+        self.assertEqual(len(measured), 12)
+        page = (self.out / "report.html").read_text()
+        self.assertIn("From ONNX to the plan best", page)
+        nodes = len(onnx.load(MODELS / "small.onnx").graph.node)
+        self.assertIn(f"{nodes} of {nodes} nodes are in {nodes} layers", page)
+
+    def test_what_must_stay_float32_is_found(self):
+        self.convert(self.overflowing(), "--precision", "fp16")
+        (plan,) = self.report()["plans"]
+        self.assertEqual(plan["keep_float32"], ["grows"])
+        self.assertTrue(plan["search"]["found"])
+        passport = json.loads((self.out / "planrt.json").read_text())
+        self.assertEqual(passport["plans"][0]["keep_float32"], ["grows"])
+        self.assertIn("--keep-float32 grows", (self.out / "report.html").read_text())
+        said = self.convert(self.overflowing(), "--precision", "fp16", "--keep-float32", "grows")
+        self.assertNotIn("looking for", said)
+
+    def test_without_a_search_the_check_fails(self):
+        said = self.convert(self.overflowing(), "--precision", "fp16,fp32", "--no-search", code=1)
+        self.assertIn("failed: ONNX Runtime and plan fp16", said)
+        report = self.report()
+        self.assertTrue([check for check in report["checks"] if check["between"][1] == "plan fp32" and check["passed"]])
+
+    def test_a_plan_that_was_damaged_meanwhile_is_built_again(self):
+        with unittest.mock.patch.object(steps.Conversion, "_write", side_effect=KeyboardInterrupt):
+            self.convert(MODELS / "small.onnx", "--precision", "fp32", code=cli.INTERRUPTED)
+        (self.scratch / "out.work" / "fp32.plan").write_text("{")
+        said = self.convert(MODELS / "small.onnx", "--precision", "fp32,best")
+        self.assertIn("numbers: done before", said)
+        self.assertNotIn("plan fp32: done before", said)
+
+
+class Names(unittest.TestCase):
+    def test_the_nodes_in_a_layers_name(self):
+        named = plans.named(["/down/Conv", "/down/Conv_1", "Conv", "/act/Relu", "/norm"])
+        for layer, nodes in (
+            ("/down/Conv + /act/Relu", ["/down/Conv", "/act/Relu"]),
+            ("/down/Conv_1", ["/down/Conv_1"]),
+            ("PWN(/act/Relu)", ["/act/Relu"]),
+            ("Conv", ["Conv"]),
+            ("/norm/mean", ["/norm"]),
+            ("/normal", []),
+            ("Reformatting CopyNode for Input Tensor 0 to /down/Conv", []),
+        ):
+            with self.subTest(layer):
+                self.assertEqual(plans.nodes_in(layer, named), nodes)
 
 
 @unittest.skipUnless(HAS_TORCH, "no PyTorch")
