@@ -237,6 +237,16 @@ typedef int32_t planrt_error_code;
 #define PLANRT_ERROR_SELF_TEST 24
 
 /**
+ * No OpenVINO was found, or what was found is none that planrt supports, or is damaged.
+ */
+#define PLANRT_ERROR_NO_OPENVINO 25
+
+/**
+ * OpenVINO failed; the detail has what it said.
+ */
+#define PLANRT_ERROR_OPENVINO 26
+
+/**
  * The name of a code as this header has it, "PLANRT_ERROR_SHAPE", for logs; it lives as long as the process. Null for
  * an unknown code, and for 0. Any thread.
  */
@@ -561,6 +571,20 @@ struct planrt_error *planrt_runtime_options_set_tensorrt_path(struct planrt_runt
                                                               const char *path);
 
 /**
+ * The OpenVINO to use where an engine is to run on it (`planrt_engine_options_set_cpu_backend`): the file of its library with
+ * the C interface (`libopenvino_c.so…`), the folder that it is in, the folder of an unpacked archive of OpenVINO, or that of a
+ * Python environment that has the package `openvino`. Without it planrt looks at the environment variable `PLANRT_OPENVINO`
+ * (the same; it is read when OpenVINO is looked for, and no thread may change the environment meanwhile), then beside an
+ * OpenVINO that the process has loaded already, then on the loader's path. Null sets the default again. OpenVINO 2025.1 and
+ * later.
+ *
+ * Requires: `options` is alive, `path` null or a string.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_runtime_options_set_openvino_path(struct planrt_runtime_options *options,
+                                                              const char *path);
+
+/**
  * A library with TensorRT plugins of the application's, loaded before the first plan. May be called more than once.
  *
  * Requires: `options` is alive, `path` a string.
@@ -611,7 +635,7 @@ struct planrt_error *planrt_runtime_options_set_log(struct planrt_runtime_option
                                                     planrt_log_level most_verbose);
 
 /**
- * Makes a runtime. It loads nothing: the CUDA driver and TensorRT are looked for when the first call needs them, so it
+ * Makes a runtime. It loads nothing: the CUDA driver, TensorRT and OpenVINO are looked for when the first call needs them, so it
  * succeeds on every machine. `options` may be null for the defaults and is copied. `*runtime_out` is the caller's, for
  * `planrt_runtime_delete`.
  *
@@ -639,6 +663,16 @@ void planrt_runtime_delete(struct planrt_runtime *runtime);
 PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_load_tensorrt(const struct planrt_runtime *runtime);
 
 /**
+ * Loads OpenVINO now, for an application that wants to know at its start. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_NO_OPENVINO`, with every place that was looked at, or what is wrong with what was found;
+ * `PLANRT_ERROR_UNSUPPORTED` where planrt was built without the CPU engine.
+ *
+ * Requires: `runtime` is alive.
+ */
+PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_load_openvino(const struct planrt_runtime *runtime);
+
+/**
  * What there is and what there is not, with reasons, as JSON: an object with
  *
  * - `planrt`: this library's release, a string;
@@ -646,9 +680,10 @@ PLANRT_WARN_UNUSED struct planrt_error *planrt_runtime_load_tensorrt(const struc
  *   `compute_capability` ("9.0"), strings; if false `reason`, a string for people;
  * - `tensorrt`: `available`; if true `version` ("10.13.3"), `flavor` ("full", "lean", "dispatch" or "RTX") and `path` (the
  *   library's file), strings; if false `reason`;
- * - `cpu`, the CPU engine: `available`; if false `reason`.
+ * - `cpu`, the CPU engine: `available`; if false `reason`;
+ * - `openvino`: `available`; if true `version` ("2026.4.1") and `path` (the library's file), strings; if false `reason`.
  *
- * Fields may be added. It looks for the driver and TensorRT, and loads what it finds. Any thread. `*json_out` is the
+ * Fields may be added. It looks for the driver, TensorRT and OpenVINO, and loads what it finds. Any thread. `*json_out` is the
  * caller's, for `planrt_string_delete`.
  *
  * Requires: `runtime` is alive, `json_out` writable.
@@ -673,6 +708,17 @@ typedef int32_t planrt_backend;
  * The CPU engine inside planrt: runs ONNX models.
  */
 #define PLANRT_BACKEND_CPU 2
+
+/**
+ * OpenVINO, on the CPU: runs ONNX models where the application asks for it.
+ */
+#define PLANRT_BACKEND_OPENVINO 3
+
+/**
+ * For `planrt_engine_options_set_cpu_backend` only: OpenVINO where it is found and takes the model, else the CPU engine. The log
+ * says why OpenVINO is not taken, and `planrt_engine_get_backend` which of them runs.
+ */
+#define PLANRT_BACKEND_FASTEST_CPU 4
 
 /**
  * A number that TensorRT knows of a plan: one of the `PLANRT_STATISTIC_` constants.
@@ -793,6 +839,25 @@ PLANRT_WARN_UNUSED struct planrt_error *planrt_engine_options_new(struct planrt_
 void planrt_engine_options_delete(struct planrt_engine_options *options);
 
 /**
+ * What runs ONNX models, those of model folders too: `PLANRT_BACKEND_CPU` (the default), `PLANRT_BACKEND_OPENVINO` or
+ * `PLANRT_BACKEND_FASTEST_CPU`.
+ *
+ * OpenVINO is faster, and its answers differ from the CPU engine's by what float32 rounds, so it is taken only where the
+ * application says so. planrt has it compute in float32 and hands it the whole model, with the weights that lie in other files,
+ * after the same checks as for the CPU engine; up to 2 GiB. Contexts, sessions, batches of independent items, cancelling and
+ * threads are the same, but: the last bits of an answer may depend on the number of threads, and in a batch on how many items
+ * run beside it; float64 inputs and outputs, and int64 inputs beyond 32 bits, are refused, since OpenVINO computes them in half
+ * their width. OpenVINO has threads of its own, as many as `planrt_engine_options_set_cpu_threads` says. Which OpenVINO it is,
+ * `planrt_runtime_options_set_openvino_path` says. Where there is none, or it does not take the model, loading with
+ * `PLANRT_BACKEND_OPENVINO` fails.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_options_set_cpu_backend(struct planrt_engine_options *options,
+                                                           planrt_backend backend);
+
+/**
  * How many threads the CPU engine may use for a run; 0 (the default) for one a core, at most 1024. With 1 a run works
  * on the thread that calls; with more the engine has that many of its own, which its contexts share and which end with
  * it.
@@ -879,7 +944,7 @@ struct planrt_error *planrt_engine_options_set_build(struct planrt_engine_option
  * Any thread.
  *
  * Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
- * `_NO_TENSORRT`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`.
+ * `_NO_TENSORRT`, `_NO_OPENVINO`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`, `_OPENVINO`.
  *
  * Requires: `runtime` is alive, `path` a string, `options` null or alive, `engine_out` writable.
  */

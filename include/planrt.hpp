@@ -87,6 +87,8 @@ enum class ErrorCode : planrt_error_code {
     forked = PLANRT_ERROR_FORKED,
     device_lost = PLANRT_ERROR_DEVICE_LOST,
     self_test = PLANRT_ERROR_SELF_TEST,
+    no_openvino = PLANRT_ERROR_NO_OPENVINO,
+    openvino = PLANRT_ERROR_OPENVINO,
 };
 
 enum class LogLevel : planrt_log_level {
@@ -99,6 +101,8 @@ enum class LogLevel : planrt_log_level {
 enum class Backend : planrt_backend {
     tensorrt = PLANRT_BACKEND_TENSORRT,
     cpu = PLANRT_BACKEND_CPU,
+    openvino = PLANRT_BACKEND_OPENVINO,
+    fastest_cpu = PLANRT_BACKEND_FASTEST_CPU,  ///< for EngineOptions only: OpenVINO where it is found, else cpu
 };
 
 enum class ElementType : planrt_element_type {
@@ -357,6 +361,7 @@ using LogCallback = std::function<void(LogLevel level, const char* message)>;
 struct RuntimeOptions {
     std::optional<int32_t> device;         ///< ordinal of the GPU
     std::filesystem::path tensorrt_path;   ///< TensorRT's library, or the folder it is in; empty: looked for
+    std::filesystem::path openvino_path;   ///< OpenVINO's library, or a folder that has it; empty: looked for
     std::vector<std::filesystem::path> plugin_libraries;
     std::optional<bool> standard_plugins;  ///< whether libnvinfer_plugin may be loaded when a plan asks for it
     /// Whether plans may bring code that runs on the host, as version-compatible ones do: for trusted plans only.
@@ -391,6 +396,9 @@ inline RuntimeOptionsHandle make_options(const RuntimeOptions& options) {
     }
     if (!options.tensorrt_path.empty()) {
         check(planrt_runtime_options_set_tensorrt_path(raw, c_string(utf8(options.tensorrt_path))));
+    }
+    if (!options.openvino_path.empty()) {
+        check(planrt_runtime_options_set_openvino_path(raw, c_string(utf8(options.openvino_path))));
     }
     for (const std::filesystem::path& library : options.plugin_libraries) {
         check(planrt_runtime_options_add_plugin_library(raw, c_string(utf8(library))));
@@ -435,6 +443,9 @@ public:
 
     /// Loads TensorRT now, and throws with the reason where that cannot be.
     void load_tensorrt() const { detail::check(planrt_runtime_load_tensorrt(get())); }
+
+    /// Loads OpenVINO now, and throws with the reason where that cannot be.
+    void load_openvino() const { detail::check(planrt_runtime_load_openvino(get())); }
 
     /// What was found and what was not, with reasons, as JSON.
     [[nodiscard]] std::string describe() const {
@@ -540,6 +551,7 @@ struct ProfileShape {
 
 /// Options of an Engine. A value; what is not set keeps the library's default.
 struct EngineOptions {
+    std::optional<Backend> cpu_backend;      ///< what runs ONNX models: cpu, openvino or fastest_cpu
     std::optional<int32_t> cpu_threads;      ///< 0: all cores
     std::optional<int32_t> cpu_shape_cache;  ///< shapes for which the CPU backend keeps a prepared model
     std::filesystem::path lean_runtime;  ///< libnvinfer_lean that is to run a version-compatible plan; empty: none
@@ -727,6 +739,9 @@ private:
         planrt_engine_options* raw = nullptr;
         detail::check(planrt_engine_options_new(&raw));
         OptionsHandle handle(raw, &planrt_engine_options_delete);
+        if (options.cpu_backend) {
+            detail::check(planrt_engine_options_set_cpu_backend(raw, static_cast<planrt_backend>(*options.cpu_backend)));
+        }
         if (options.cpu_threads) {
             detail::check(planrt_engine_options_set_cpu_threads(raw, *options.cpu_threads));
         }

@@ -7,7 +7,7 @@ use crate::error::{Code, Result};
 use crate::folder::{Folder, Outcome};
 use crate::model::{self, Format};
 use crate::quote::{printable, quoted, quoted_bytes, shown};
-use crate::runtime::{EngineOptions, Options, Runtime};
+use crate::runtime::{CpuChoice, EngineOptions, Options, Runtime};
 use std::fmt::Write;
 use std::path::Path;
 use tensorrt_sys::Flavor;
@@ -35,6 +35,7 @@ pub fn examine(options: Options, model: Option<&Path>) -> Diagnosis {
     };
     report.line("CPU engine", &[cpu.to_owned()]);
     let runtime = Runtime::new(options);
+    report.line("OpenVINO", &openvino(&runtime));
     let gpu = runtime.tensorrt();
     report.line(
         "plans",
@@ -90,6 +91,14 @@ fn tensorrts(libraries: &[Result<tensorrt::Found>]) -> Vec<String> {
     lines
 }
 
+/// What runs ONNX models where the application asks for it.
+fn openvino(runtime: &Runtime) -> Vec<String> {
+    match runtime.openvino_origin() {
+        Ok(origin) => vec![format!("{origin}; it runs ONNX models where the application chooses it")],
+        Err(error) => error.to_string().lines().map(str::to_owned).collect(),
+    }
+}
+
 #[derive(Default)]
 struct Report(String);
 
@@ -113,11 +122,21 @@ impl Report {
         if let Some(origin) = origin(path) {
             self.line("", &[origin]);
         }
+        let mut is_onnx = false;
         let outcome = runtime.load_file(path, &EngineOptions::default()).and_then(|engine| {
+            is_onnx = engine.description().backend != Backend::TensorRt;
             self.describe(engine.description());
             // A context takes memory that may not be there.
             engine.new_context().map(|_| ())
         });
+        if is_onnx && runtime.openvino_origin().is_ok() {
+            let options = EngineOptions { cpu: CpuChoice::OpenVino, ..EngineOptions::default() };
+            let verdict = match runtime.load_file(path, &options) {
+                Ok(_) => "takes the model, too".to_owned(),
+                Err(error) => format!("does not take it: {error}"),
+            };
+            self.line("OpenVINO", &[verdict]);
+        }
         let verdict = match &outcome {
             Ok(()) => "runs here".to_owned(),
             Err(error) => format!("does not run here: {error}"),
@@ -164,7 +183,7 @@ impl Report {
             Some((file, _, false)) => {
                 (false, format!("not fit for use: {file} is taken, and does not pass its self-test"))
             }
-            Some((file, Backend::Cpu, true)) if !plans.is_empty() => {
+            Some((file, Backend::Cpu | Backend::OpenVino, true)) if !plans.is_empty() => {
                 (true, format!("fit for use on the CPU only, where that is allowed: {file}"))
             }
             Some((file, _, true)) => (true, format!("fit for use: {file}")),
@@ -174,10 +193,7 @@ impl Report {
     }
 
     fn describe(&mut self, description: &Description) {
-        let engine = match description.backend {
-            Backend::TensorRt => "TensorRT",
-            Backend::Cpu => "the CPU engine",
-        };
+        let engine = description.backend.title();
         let memory = match description.device_memory_size {
             0 => String::new(),
             bytes => format!(", {:.1} MiB of device memory a context", bytes as f64 / f64::from(1u32 << 20)),

@@ -21,6 +21,18 @@ pub enum Role {
 pub enum Backend {
     TensorRt = 1,
     Cpu = 2,
+    OpenVino = 3,
+}
+
+impl Backend {
+    /// What people call it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::TensorRt => "TensorRT",
+            Self::Cpu => "the CPU engine",
+            Self::OpenVino => "OpenVINO",
+        }
+    }
 }
 
 /// A number that TensorRT knows of a plan, as the C interface numbers it.
@@ -159,7 +171,7 @@ impl Description {
 
     /// The same for a context: an ONNX model runs on nothing as well, as a batch of no items.
     pub fn check_shape_of_run(&self, tensor: usize, shape: &Shape) -> Result<()> {
-        self.check_shape_from(if self.backend == Backend::Cpu { 0 } else { 1 }, tensor, shape)
+        self.check_shape_from(if self.backend == Backend::TensorRt { 1 } else { 0 }, tensor, shape)
     }
 
     fn check_shape_from(&self, least: i64, tensor: usize, shape: &Shape) -> Result<()> {
@@ -255,10 +267,14 @@ pub fn check_same_model(first: &Description, other: &Description) -> Result<()> 
     if !alike {
         differ("their inputs or outputs")
     } else if first.backend != other.backend {
-        differ("what runs them, TensorRT and the CPU engine, which give slightly different results")
+        differ(&format!(
+            "what runs them, {} and {}, which give slightly different results",
+            first.backend.title(),
+            other.backend.title()
+        ))
     } else if first.fingerprint == other.fingerprint {
         Ok(())
-    } else if first.backend == Backend::Cpu {
+    } else if first.backend != Backend::TensorRt {
         differ("their bytes; load the same ONNX file for each")
     } else if first.device_name == other.device_name {
         differ(&format!("their bytes, for devices of one kind, {}; load the same plan on each", name(first)))

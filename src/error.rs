@@ -32,6 +32,8 @@ pub enum Code {
     Forked = 22,
     DeviceLost = 23,
     SelfTest = 24,
+    NoOpenVino = 25,
+    OpenVino = 26,
 }
 
 /// An error: one sentence of ours, and what the libraries underneath said.

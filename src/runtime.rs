@@ -1,5 +1,7 @@
 //! What was found and loaded for an application: the driver, the device, TensorRT, and the log they share.
 
+#[cfg(feature = "cpu")]
+use crate::backend::openvino::{self, OpenVinoEngine};
 use crate::backend::{Engine, tensorrt};
 use crate::cuda::{self, Device, DeviceInfo};
 use crate::engine::Description;
@@ -11,7 +13,7 @@ use crate::process::stack;
 use crate::quote::{quoted_bytes, shown};
 use once_cell::sync::OnceCell;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[derive(Clone, Default)]
@@ -19,12 +21,31 @@ pub struct Options {
     /// Ordinal of the CUDA device.
     pub device: i32,
     pub tensorrt: tensorrt::Options,
+    pub openvino: OpenVinoOptions,
     pub sink: Option<Sink>,
+}
+
+/// Which OpenVINO is used.
+#[derive(Clone, Debug, Default)]
+pub struct OpenVinoOptions {
+    /// The library's file or a folder that has it; else it is looked for.
+    pub path: Option<PathBuf>,
+}
+
+/// What runs ONNX models on the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CpuChoice {
+    #[default]
+    CpuEngine,
+    OpenVino,
+    /// OpenVINO where it is installed and takes the model, else the CPU engine.
+    Fastest,
 }
 
 /// How one model is loaded.
 #[derive(Clone)]
 pub struct EngineOptions {
+    pub cpu: CpuChoice,
     /// Threads that the CPU engine may use; 0 for as many as there are cores.
     pub cpu_threads: usize,
     /// How many input shapes the CPU engine keeps ready.
@@ -39,6 +60,7 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
+            cpu: CpuChoice::default(),
             cpu_threads: 0,
             cpu_shape_cache: 4,
             plan: tensorrt::PlanOptions::default(),
@@ -55,13 +77,22 @@ pub struct Runtime {
     // A failure is not remembered: what was missing may be installed, or freed, by the next call.
     device: OnceCell<Arc<Device>>,
     tensorrt: OnceCell<Arc<tensorrt::Library>>,
+    #[cfg(feature = "cpu")]
+    openvino: OnceCell<Arc<openvino::Library>>,
 }
 
 impl Runtime {
     pub fn new(mut options: Options) -> Self {
         // The log's alone: it lets go of the sink when it ends.
         let log = Arc::new(Log::new(options.sink.take()));
-        Self { options, log, device: OnceCell::new(), tensorrt: OnceCell::new() }
+        Self {
+            options,
+            log,
+            device: OnceCell::new(),
+            tensorrt: OnceCell::new(),
+            #[cfg(feature = "cpu")]
+            openvino: OnceCell::new(),
+        }
     }
 
     pub fn log(&self) -> &Arc<Log> {
@@ -106,6 +137,36 @@ impl Runtime {
         Ok(tensorrt)
     }
 
+    /// OpenVINO, loaded at the first call.
+    #[cfg(feature = "cpu")]
+    pub fn openvino(&self) -> Result<&Arc<openvino::Library>> {
+        if let Some(openvino) = self.openvino.get() {
+            return Ok(openvino);
+        }
+        let mut is_new = false;
+        let openvino = stack::with_room(|| {
+            self.openvino.get_or_try_init(|| {
+                is_new = true;
+                openvino::Library::load(&self.options.openvino)
+            })
+        })?;
+        if is_new {
+            self.log.write(Level::Info, &openvino.origin());
+        }
+        Ok(openvino)
+    }
+
+    /// Which OpenVINO there is and where it was found, for people.
+    #[cfg(feature = "cpu")]
+    pub fn openvino_origin(&self) -> Result<String> {
+        self.openvino().map(|openvino| openvino.origin())
+    }
+
+    #[cfg(not(feature = "cpu"))]
+    pub fn openvino_origin(&self) -> Result<String> {
+        Err(Error::new(crate::error::Code::Unsupported, NO_CPU_ENGINE))
+    }
+
     /// A TensorRT that builds plans, for one build.
     pub fn builder_library(&self) -> Result<tensorrt::BuilderLibrary> {
         tensorrt::BuilderLibrary::load(&self.options.tensorrt, || self.device(), &self.log)
@@ -132,7 +193,7 @@ impl Runtime {
                 let plan = tensorrt::Plan::parse(data)?;
                 tensorrt::Engine::load(self.tensorrt()?, &plan, &options.plan)?
             }
-            Format::Onnx => load_on_cpu(data, folder, options)?,
+            Format::Onnx => self.load_on_cpu(data, folder, options)?,
         };
         let Description { name, device_name, tensors, .. } = engine.description();
         self.log.write(
@@ -145,6 +206,53 @@ impl Runtime {
             ),
         );
         Ok(engine)
+    }
+
+    #[cfg(feature = "cpu")]
+    fn load_on_cpu(&self, data: &[u8], folder: Option<&Path>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        use crate::backend::cpu::{CpuEngine, CpuOptions};
+        let openvino = || {
+            let library = self.openvino()?;
+            OpenVinoEngine::load(library, data, folder, options.cpu_threads, options.cpu_shape_cache)
+        };
+        match options.cpu {
+            CpuChoice::CpuEngine => {}
+            CpuChoice::OpenVino => return openvino(),
+            CpuChoice::Fastest => match openvino() {
+                Ok(engine) => return Ok(engine),
+                Err(error) => {
+                    let message = format!("OpenVINO, the fastest on the CPU, is not taken: {error}");
+                    self.log.write(Level::Info, &message);
+                }
+            },
+        }
+        let options = CpuOptions { threads: options.cpu_threads, shape_cache: options.cpu_shape_cache };
+        match folder {
+            Some(folder) => CpuEngine::load_beside(data, folder, options),
+            None => CpuEngine::load(data, options),
+        }
+    }
+
+    #[cfg(not(feature = "cpu"))]
+    fn load_on_cpu(&self, _: &[u8], _: Option<&Path>, _: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        Err(Error::new(crate::error::Code::Unsupported, NO_CPU_ENGINE))
+    }
+
+    #[cfg(feature = "cpu")]
+    fn describe_openvino(&self) -> Value {
+        match self.openvino() {
+            Ok(openvino) => json!({
+                "available": true,
+                "version": openvino.version().to_string(),
+                "path": openvino.path().to_string_lossy(),
+            }),
+            Err(error) => unavailable(&error),
+        }
+    }
+
+    #[cfg(not(feature = "cpu"))]
+    fn describe_openvino(&self) -> Value {
+        json!({ "available": false, "reason": NO_CPU_ENGINE })
     }
 
     /// What there is and what there is not, with reasons.
@@ -174,6 +282,7 @@ impl Runtime {
                 true => json!({ "available": true }),
                 false => json!({ "available": false, "reason": NO_CPU_ENGINE }),
             },
+            "openvino": self.describe_openvino(),
         })
     }
 }
@@ -218,18 +327,3 @@ fn unavailable(error: &Error) -> Value {
 
 const NO_CPU_ENGINE: &str = "this libplanrt was built without the CPU engine, which runs ONNX models; build it with the \
                              feature \"cpu\", or give it a TensorRT plan";
-
-#[cfg(feature = "cpu")]
-fn load_on_cpu(data: &[u8], folder: Option<&Path>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
-    use crate::backend::cpu::{CpuEngine, CpuOptions};
-    let options = CpuOptions { threads: options.cpu_threads, shape_cache: options.cpu_shape_cache };
-    match folder {
-        Some(folder) => CpuEngine::load_beside(data, folder, options),
-        None => CpuEngine::load(data, options),
-    }
-}
-
-#[cfg(not(feature = "cpu"))]
-fn load_on_cpu(_: &[u8], _: Option<&Path>, _: &EngineOptions) -> Result<Arc<dyn Engine>> {
-    Err(Error::new(crate::error::Code::Unsupported, NO_CPU_ENGINE))
-}

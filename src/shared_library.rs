@@ -91,6 +91,58 @@ fn is_cut_short(file: &Path) -> bool {
     })
 }
 
+/// The names of the libraries that a 64-bit ELF file needs; none where it cannot be read.
+pub fn needed(file: &Path) -> Vec<String> {
+    File::open(file).ok().and_then(|file| names_needed(&file)).unwrap_or_default()
+}
+
+fn names_needed(file: &File) -> Option<Vec<String>> {
+    const LOAD: u32 = 1;
+    const DYNAMIC: u32 = 2;
+    const NEEDED: u64 = 1;
+    const STRINGS: u64 = 5;
+    const STRINGS_SIZE: u64 = 10;
+    let length = file.metadata().ok()?.len();
+    let read = |offset: u64, bytes: u64| {
+        let end = offset.checked_add(bytes)?;
+        let mut data = vec![0; usize::try_from(bytes).ok().filter(|_| end <= length)?];
+        file.read_exact_at(&mut data, offset).ok()?;
+        Some(data)
+    };
+    let header = read(0, HEADER as u64)?;
+    if !header.starts_with(b"\x7fELF\x02") {
+        return None;
+    }
+    let word = |data: &[u8], at: usize| number(data, at).map(u64::from_ne_bytes);
+    let [size, count] = [54, 56].map(|at| number(&header, at).map_or(0, u16::from_ne_bytes));
+    let table = read(word(&header, 32)?, u64::from(size) * u64::from(count))?;
+    let segments: Vec<_> = table
+        .chunks_exact(usize::from(size).max(1))
+        .filter_map(|entry| {
+            let kind = number(entry, 0).map(u32::from_ne_bytes)?;
+            Some((kind, word(entry, 8)?, word(entry, 16)?, word(entry, 32)?))
+        })
+        .collect();
+    let (_, offset, _, bytes) = *segments.iter().find(|(kind, ..)| *kind == DYNAMIC)?;
+    let dynamic = read(offset, bytes)?;
+    let entries: Vec<_> = dynamic
+        .chunks_exact(16)
+        .map_while(|entry| Some((word(entry, 0)?, word(entry, 8)?)))
+        .take_while(|(tag, _)| *tag != 0)
+        .collect();
+    let value = |wanted: u64| entries.iter().find(|(tag, _)| *tag == wanted).map(|(_, value)| *value);
+    let address = value(STRINGS)?;
+    let (_, offset, start, _) = *segments
+        .iter()
+        .find(|(kind, _, start, bytes)| *kind == LOAD && (*start..start.saturating_add(*bytes)).contains(&address))?;
+    let strings = read(offset.checked_add(address - start)?, value(STRINGS_SIZE)?)?;
+    let name = |at: u64| {
+        let text = strings.get(usize::try_from(at).ok()?..)?.split(|byte| *byte == 0).next()?;
+        Some(String::from_utf8_lossy(text).into_owned())
+    };
+    entries.iter().filter(|(tag, _)| *tag == NEEDED).map(|(_, at)| name(*at)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +164,19 @@ mod tests {
         }
         std::fs::remove_file(&file).unwrap();
         assert!(check("/nowhere/libcuda.so.1").is_ok() && check("libnowhere.so.1").is_ok());
+    }
+
+    #[test]
+    fn what_a_library_needs_is_read_from_it() {
+        let own = std::env::current_exe().unwrap();
+        assert!(needed(&own).iter().any(|name| name == "libc.so.6"), "{:?}", needed(&own));
+        let data = std::fs::read(&own).unwrap();
+        let file = std::env::temp_dir().join(format!("planrt-needed-{}", std::process::id()));
+        for part in [&b""[..], b"a text", &data[..20], &data[..200]] {
+            std::fs::write(&file, part).unwrap();
+            assert!(needed(&file).is_empty());
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert!(needed(Path::new("/nowhere.so")).is_empty());
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tells which lines of src/ and tensorrt-sys/src/ Rust's own tests reach: coverage.sh OUT
+# Tells which lines of src/, openvino-c/src/ and tensorrt-sys/src/ Rust's own tests reach: coverage.sh OUT
 # Only our crates are compiled anew for it. Needs llvm-profdata and llvm-cov of rustc's LLVM (Debian: llvm-22 for Rust 1.95, say);
 # where there are none it says so.
 set -euo pipefail
@@ -23,5 +23,5 @@ RUSTC_WORKSPACE_WRAPPER=$out/rustc LLVM_PROFILE_FILE=$out/%m-%p.profraw \
 mapfile -t programs < <(RUSTC_WORKSPACE_WRAPPER=$out/rustc cargo test --release --workspace --locked --lib --no-run \
   --message-format json 2>/dev/null | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
 "$profdata" merge -sparse "$out"/*.profraw -o "$out/tests.profdata"
-"$cov" report --instr-profile "$out/tests.profdata" "${programs[@]/#/--object=}" --sources src tensorrt-sys/src >"$out/report.txt"
+"$cov" report --instr-profile "$out/tests.profdata" "${programs[@]/#/--object=}" --sources src openvino-c/src tensorrt-sys/src >"$out/report.txt"
 tail -1 "$out/report.txt" | awk '{ print "lines that Rust tests reach: " $10 " of " $8 }'

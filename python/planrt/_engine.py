@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from ._build import BuildOptions, Plan
 
 _INPUT = 1
-_BACKENDS = {1: "TensorRT", 2: "CPU"}
+_BACKENDS = {1: "TensorRT", 2: "CPU", 3: "OpenVINO"}
+_CPU_BACKENDS = {"CPU": 2, "OpenVINO": 3, "fastest": 4}
 _STATISTICS = {
     "weights_size": 1,
     "stripped_weights_size": 2,
@@ -53,10 +54,18 @@ def address_of(data: bytes | bytearray | memoryview) -> tuple[Any, int]:
     return (ctypes.c_char * len(view)).from_buffer(view), len(view)
 
 
+def cpu_backend(name: str) -> int:
+    """The number of what is to run ONNX models."""
+    if name not in _CPU_BACKENDS:
+        raise ValueError(f"cpu is one of {', '.join(_CPU_BACKENDS)}, not {name!r}")
+    return _CPU_BACKENDS[name]
+
+
 class Engine:
     """A loaded model: a TensorRT plan on a GPU, or an ONNX model on the CPU. Any thread may use it, several at once.
 
-    `model` is a file's path, a model's bytes, or a `Plan`.
+    `model` is a file's path, a model's bytes, or a `Plan`. `cpu` is what runs ONNX models: "CPU", planrt's own engine, "OpenVINO",
+    or "fastest", OpenVINO where it is found and takes the model.
     """
 
     def __init__(
@@ -64,12 +73,14 @@ class Engine:
         model: Model,
         runtime: Runtime | None = None,
         *,
+        cpu: str = "CPU",
         threads: int = 0,
         shape_cache: int = 0,
         lean_runtime: str | os.PathLike[str] | None = None,
         weight_streaming_budget: int | None = None,
     ):
         self._open(runtime, lambda options: self._load(model, options), {
+            "cpu_backend": cpu_backend(cpu),
             "cpu_threads": threads,
             "cpu_shape_cache": shape_cache,
             "lean_runtime": path_bytes(lean_runtime),
@@ -85,13 +96,14 @@ class Engine:
         build: BuildOptions | None = None,
         built_plan: str | os.PathLike[str] | None = None,
         allow_cpu: bool = False,
+        cpu: str = "CPU",
         threads: int = 0,
         shape_cache: int = 0,
     ) -> Engine:
         """Loads a model folder: every file is held against its hash, and the first plan that runs here is taken.
 
         Where none does, one is built from the ONNX model as `build` says, and kept in the file `built_plan`, by one process for all;
-        or the ONNX model runs on the CPU, if `allow_cpu` says so or there is nothing else.
+        or the ONNX model runs on the CPU, by `cpu`, if `allow_cpu` says so or there is nothing else.
         """
         if (build is None) != (built_plan is None):
             raise ValueError("build and built_plan, the file to keep the plan in, go together")
@@ -104,9 +116,12 @@ class Engine:
                 load().planrt_engine_options_set_build(options, made, path_bytes(built_plan))
                 return new("planrt_engine_load_folder", engine.runtime._handle, path_bytes(folder), options)
 
-        engine._open(
-            runtime, opened, {"cpu_threads": threads, "cpu_shape_cache": shape_cache, "cpu_allowed": allow_cpu}
-        )
+        engine._open(runtime, opened, {
+            "cpu_backend": cpu_backend(cpu),
+            "cpu_threads": threads,
+            "cpu_shape_cache": shape_cache,
+            "cpu_allowed": allow_cpu,
+        })
         return engine
 
     def self_test(self, folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -32,10 +32,12 @@ class ErrorCode(IntEnum):
     FORKED = 22
     DEVICE_LOST = 23
     SELF_TEST = 24
+    NO_OPENVINO = 25
+    OPENVINO = 26
 
 
 class Error(Exception):
-    """An error of planrt's: its code, its sentence, and what TensorRT (`detail`) and CUDA (`cuda_code`) said."""
+    """An error of planrt's: its code, its sentence, and what TensorRT or OpenVINO (`detail`) and CUDA (`cuda_code`) said."""
 
     code: int
     message: str

@@ -44,6 +44,7 @@ class Runtime:
         *,
         device: int = 0,
         tensorrt: str | os.PathLike[str] | None = None,
+        openvino: str | os.PathLike[str] | None = None,
         plugins: Iterable[str | os.PathLike[str]] = (),
         standard_plugins: bool = True,
         engine_host_code: bool = False,
@@ -58,6 +59,7 @@ class Runtime:
                 library.planrt_runtime_options_set_log(options, _log, None, ReleaseCallback(), level)
             library.planrt_runtime_options_set_device(options, device)
             library.planrt_runtime_options_set_tensorrt_path(options, path_bytes(tensorrt))
+            library.planrt_runtime_options_set_openvino_path(options, path_bytes(openvino))
             for plugin in plugins:
                 library.planrt_runtime_options_add_plugin_library(options, path_bytes(plugin))
             library.planrt_runtime_options_set_standard_plugins(options, standard_plugins)
@@ -71,8 +73,12 @@ class Runtime:
         """Loads the driver and TensorRT now; `Error` with every place that was looked at where one is missing."""
         load().planrt_runtime_load_tensorrt(self._handle)
 
+    def load_openvino(self) -> None:
+        """Loads OpenVINO now; `Error` with every place that was looked at, or what is wrong with what is there."""
+        load().planrt_runtime_load_openvino(self._handle)
+
     def describe(self) -> dict[str, Any]:
-        """What there is and what there is not, with reasons: `device`, `tensorrt`, `cpu`."""
+        """What there is and what there is not, with reasons: `device`, `tensorrt`, `cpu`, `openvino`."""
         return json.loads(_library.text("planrt_runtime_describe", self._handle))  # type: ignore[no-any-return]
 
     def empty(self, shape: Sequence[int], dtype: Any = np.float32) -> DeviceArray:
@@ -193,7 +199,11 @@ class DeviceArray:
 
 
 def doctor(
-    model: str | os.PathLike[str] | None = None, *, tensorrt: str | os.PathLike[str] | None = None, device: int = 0
+    model: str | os.PathLike[str] | None = None,
+    *,
+    tensorrt: str | os.PathLike[str] | None = None,
+    openvino: str | os.PathLike[str] | None = None,
+    device: int = 0,
 ) -> tuple[str, bool]:
     """A report on this machine, and on a model, for people; and whether it will run here."""
     library = load()
@@ -202,6 +212,7 @@ def doctor(
     try:
         library.planrt_runtime_options_set_device(options, device)
         library.planrt_runtime_options_set_tensorrt_path(options, path_bytes(tensorrt))
+        library.planrt_runtime_options_set_openvino_path(options, path_bytes(openvino))
         library.planrt_doctor(options, path_bytes(model), byref(report), byref(usable))
         return ctypes.string_at(report.value or 0).decode(), usable.value
     finally:

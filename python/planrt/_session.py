@@ -251,7 +251,7 @@ class Session:
         info = self._engine.outputs[name]
         if -1 not in info.shape:
             return info.shape
-        if self._engine.backend == "CPU":
+        if self._engine.backend != "TensorRT":
             with self._lock:
                 if self._context is None:
                     self._context = self._engine.context()

@@ -17,6 +17,23 @@ pub struct InstanceGroupOptions {
     pub preferred: Vec<usize>,
 }
 
+#[cfg(feature = "cpu")]
+impl InstanceGroupOptions {
+    /// How many instances an engine on the CPU has: one unless more are asked for, since a batch has all its threads anyway.
+    pub fn host_contexts(&self) -> crate::error::Result<usize> {
+        /// Each may have a thread of the session's.
+        const MOST: usize = 1024;
+        let count = self.contexts.max(1);
+        match count > MOST {
+            false => Ok(count),
+            true => Err(crate::error::Error::new(
+                crate::error::Code::InvalidArgument,
+                format!("a session on the CPU has at most {MOST} contexts, not {count}"),
+            )),
+        }
+    }
+}
+
 /// What a session runs one engine's batches with.
 pub struct InstanceGroup {
     pub choices: Choices,

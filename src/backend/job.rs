@@ -1,6 +1,8 @@
 //! What a request brings to a batch: the caller's memory, tensor by tensor.
 
 use crate::cuda::{self, Block, Device, Location, Mark, Stream};
+#[cfg(feature = "cpu")]
+use crate::error::Code;
 use crate::error::{Error, Result};
 use crate::tensor::{ElementType, HostTensor, MemoryKind, Shape, copy_elements};
 use std::ffi::c_void;
@@ -125,6 +127,18 @@ pub struct Job {
     /// Why this one job failed, where the batch did not.
     pub failure: Option<Error>,
     pub progress: Arc<dyn Progress>,
+}
+
+/// An error for a job with device memory, for engines that work on host memory.
+#[cfg(feature = "cpu")]
+pub fn on_host(job: &Job) -> Result<()> {
+    let mut tensors = job.inputs.iter().chain(job.outputs.iter().flatten());
+    match tensors.any(|tensor| tensor.caller.kind == MemoryKind::Device) {
+        false => Ok(()),
+        true => {
+            Err(Error::new(Code::InvalidArgument, "a tensor is in device memory; the CPU engine works on host memory"))
+        }
+    }
 }
 
 /// How far a request is, between the instance that runs it and those who wait for it.

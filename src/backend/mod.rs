@@ -4,9 +4,13 @@ pub mod admission;
 pub mod batch;
 #[cfg(feature = "cpu")]
 pub mod cpu;
+#[cfg(feature = "cpu")]
+mod host_tensors;
 pub mod instance;
 pub mod instance_group;
 pub mod job;
+#[cfg(feature = "cpu")]
+pub mod openvino;
 pub mod tensorrt;
 
 use crate::cuda::{Device, Stream};
@@ -73,12 +77,12 @@ pub trait Engine: Send + Sync {
     fn instance_group(self: Arc<Self>, options: &InstanceGroupOptions) -> Result<InstanceGroup>;
 }
 
-/// Calls into an engine for a thread of the application's, which may have little stack. tract goes deep, on whichever thread
-/// has room for it. What TensorRT does stays on the calling thread, whose own default stream may be meant.
+/// Calls into an engine for a thread of the application's, which may have little stack. tract and OpenVINO go deep, on whichever
+/// thread has room for it. What TensorRT does stays on the calling thread, whose own default stream may be meant.
 pub fn with_stack<R: Send>(engine: &dyn Engine, call: impl FnOnce() -> Result<R> + Send) -> Result<R> {
     const TENSORRT: usize = 256 << 10;
     match engine.description().backend {
-        Backend::Cpu => stack::with_room(call),
+        Backend::Cpu | Backend::OpenVino => stack::with_room(call),
         Backend::TensorRt => {
             stack::require(TENSORRT)?;
             call()

@@ -13,7 +13,7 @@ use crate::backend::tensorrt::WeightBudget;
 use crate::engine::{Backend, Statistic};
 use crate::error::{Code, Error};
 use crate::folder::{BuildRequest, Folder};
-use crate::runtime::EngineOptions;
+use crate::runtime::{CpuChoice, EngineOptions};
 use crate::sync::Mutex;
 use std::ffi::{c_char, c_void};
 use std::path::Path;
@@ -27,6 +27,12 @@ pub type planrt_backend = i32;
 pub const PLANRT_BACKEND_TENSORRT: planrt_backend = 1;
 /// The CPU engine inside planrt: runs ONNX models.
 pub const PLANRT_BACKEND_CPU: planrt_backend = 2;
+/// OpenVINO, on the CPU: runs ONNX models where the application asks for it.
+pub const PLANRT_BACKEND_OPENVINO: planrt_backend = 3;
+
+/// For `planrt_engine_options_set_cpu_backend` only: OpenVINO where it is found and takes the model, else the CPU engine. The log
+/// says why OpenVINO is not taken, and `planrt_engine_get_backend` which of them runs.
+pub const PLANRT_BACKEND_FASTEST_CPU: planrt_backend = 4;
 
 /// A number that TensorRT knows of a plan: one of the `PLANRT_STATISTIC_` constants.
 #[allow(non_camel_case_types)]
@@ -52,7 +58,11 @@ const _: () = assert!(
         && PLANRT_STATISTIC_AUX_STREAMS == Statistic::AuxStreams as i32
 );
 
-const _: () = assert!(PLANRT_BACKEND_TENSORRT == Backend::TensorRt as i32 && PLANRT_BACKEND_CPU == Backend::Cpu as i32);
+const _: () = assert!(
+    PLANRT_BACKEND_TENSORRT == Backend::TensorRt as i32
+        && PLANRT_BACKEND_CPU == Backend::Cpu as i32
+        && PLANRT_BACKEND_OPENVINO == Backend::OpenVino as i32
+);
 
 /// How a model is to be loaded. One thread at a time. Made by `planrt_engine_options_new`, owned by the caller, free to
 /// be deleted as soon as the engine is loaded.
@@ -134,6 +144,39 @@ pub unsafe extern "C" fn planrt_engine_options_new(options_out: *mut *mut planrt
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_engine_options_delete(options: *mut planrt_engine_options) {
     delete!(options);
+}
+
+/// What runs ONNX models, those of model folders too: `PLANRT_BACKEND_CPU` (the default), `PLANRT_BACKEND_OPENVINO` or
+/// `PLANRT_BACKEND_FASTEST_CPU`.
+///
+/// OpenVINO is faster, and its answers differ from the CPU engine's by what float32 rounds, so it is taken only where the
+/// application says so. planrt has it compute in float32 and hands it the whole model, with the weights that lie in other files,
+/// after the same checks as for the CPU engine; up to 2 GiB. Contexts, sessions, batches of independent items, cancelling and
+/// threads are the same, but: the last bits of an answer may depend on the number of threads, and in a batch on how many items
+/// run beside it; float64 inputs and outputs, and int64 inputs beyond 32 bits, are refused, since OpenVINO computes them in half
+/// their width. OpenVINO has threads of its own, as many as `planrt_engine_options_set_cpu_threads` says. Which OpenVINO it is,
+/// `planrt_runtime_options_set_openvino_path` says. Where there is none, or it does not take the model, loading with
+/// `PLANRT_BACKEND_OPENVINO` fails.
+///
+/// Requires: `options` is alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_options_set_cpu_backend(
+    options: *mut planrt_engine_options,
+    backend: planrt_backend,
+) -> *mut planrt_error {
+    export!(options; => {
+        options.lock().cpu = match backend {
+            PLANRT_BACKEND_CPU => CpuChoice::CpuEngine,
+            PLANRT_BACKEND_OPENVINO => CpuChoice::OpenVino,
+            PLANRT_BACKEND_FASTEST_CPU => CpuChoice::Fastest,
+            _ => {
+                let message = format!("{backend} is no backend for ONNX models on the CPU");
+                return Err(Error::new(Code::InvalidArgument, message));
+            }
+        };
+        Ok(())
+    })
 }
 
 /// How many threads the CPU engine may use for a run; 0 (the default) for one a core, at most 1024. With 1 a run works
@@ -281,7 +324,7 @@ fn options_or_default(options: Option<Ref<'_, planrt_engine_options>>) -> Engine
 /// Any thread.
 ///
 /// Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
-/// `_NO_TENSORRT`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`.
+/// `_NO_TENSORRT`, `_NO_OPENVINO`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`, `_OPENVINO`.
 ///
 /// Requires: `runtime` is alive, `path` a string, `options` null or alive, `engine_out` writable.
 #[must_use]

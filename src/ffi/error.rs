@@ -73,6 +73,10 @@ pub const PLANRT_ERROR_DEVICE_LOST: planrt_error_code = 23;
 /// What the model answers on this machine is not what its folder's test vectors hold; `planrt_error_get_detail` says
 /// where.
 pub const PLANRT_ERROR_SELF_TEST: planrt_error_code = 24;
+/// No OpenVINO was found, or what was found is none that planrt supports, or is damaged.
+pub const PLANRT_ERROR_NO_OPENVINO: planrt_error_code = 25;
+/// OpenVINO failed; the detail has what it said.
+pub const PLANRT_ERROR_OPENVINO: planrt_error_code = 26;
 
 // The header shows the numbers; the library's own list is the one that is used.
 const _: () = assert!(
@@ -100,6 +104,8 @@ const _: () = assert!(
         && PLANRT_ERROR_FORKED == Code::Forked as i32
         && PLANRT_ERROR_DEVICE_LOST == Code::DeviceLost as i32
         && PLANRT_ERROR_SELF_TEST == Code::SelfTest as i32
+        && PLANRT_ERROR_NO_OPENVINO == Code::NoOpenVino as i32
+        && PLANRT_ERROR_OPENVINO == Code::OpenVino as i32
 );
 
 /// The name of a code as this header has it, "PLANRT_ERROR_SHAPE", for logs; it lives as long as the process. Null for
@@ -131,6 +137,8 @@ pub extern "C" fn planrt_error_code_get_name(code: planrt_error_code) -> *const 
         PLANRT_ERROR_FORKED => c"PLANRT_ERROR_FORKED",
         PLANRT_ERROR_DEVICE_LOST => c"PLANRT_ERROR_DEVICE_LOST",
         PLANRT_ERROR_SELF_TEST => c"PLANRT_ERROR_SELF_TEST",
+        PLANRT_ERROR_NO_OPENVINO => c"PLANRT_ERROR_NO_OPENVINO",
+        PLANRT_ERROR_OPENVINO => c"PLANRT_ERROR_OPENVINO",
         _ => return std::ptr::null(),
     };
     name.as_ptr()

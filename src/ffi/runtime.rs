@@ -83,6 +83,26 @@ pub unsafe extern "C" fn planrt_runtime_options_set_tensorrt_path(
     })
 }
 
+/// The OpenVINO to use where an engine is to run on it (`planrt_engine_options_set_cpu_backend`): the file of its library with
+/// the C interface (`libopenvino_c.so…`), the folder that it is in, the folder of an unpacked archive of OpenVINO, or that of a
+/// Python environment that has the package `openvino`. Without it planrt looks at the environment variable `PLANRT_OPENVINO`
+/// (the same; it is read when OpenVINO is looked for, and no thread may change the environment meanwhile), then beside an
+/// OpenVINO that the process has loaded already, then on the loader's path. Null sets the default again. OpenVINO 2025.1 and
+/// later.
+///
+/// Requires: `options` is alive, `path` null or a string.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_options_set_openvino_path(
+    options: *mut planrt_runtime_options,
+    path: *const c_char,
+) -> *mut planrt_error {
+    export!(options; path: Option<&Path> => {
+        options.lock().openvino.path = path.map(Path::to_owned);
+        Ok(())
+    })
+}
+
 /// A library with TensorRT plugins of the application's, loaded before the first plan. May be called more than once.
 ///
 /// Requires: `options` is alive, `path` a string.
@@ -162,7 +182,7 @@ pub unsafe extern "C" fn planrt_runtime_options_set_log(
     })
 }
 
-/// Makes a runtime. It loads nothing: the CUDA driver and TensorRT are looked for when the first call needs them, so it
+/// Makes a runtime. It loads nothing: the CUDA driver, TensorRT and OpenVINO are looked for when the first call needs them, so it
 /// succeeds on every machine. `options` may be null for the defaults and is copied. `*runtime_out` is the caller's, for
 /// `planrt_runtime_delete`.
 ///
@@ -201,6 +221,18 @@ pub unsafe extern "C" fn planrt_runtime_load_tensorrt(runtime: *const planrt_run
     export!(runtime; => runtime.tensorrt().map(|_| ()))
 }
 
+/// Loads OpenVINO now, for an application that wants to know at its start. Any thread.
+///
+/// Errors: `PLANRT_ERROR_NO_OPENVINO`, with every place that was looked at, or what is wrong with what was found;
+/// `PLANRT_ERROR_UNSUPPORTED` where planrt was built without the CPU engine.
+///
+/// Requires: `runtime` is alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_runtime_load_openvino(runtime: *const planrt_runtime) -> *mut planrt_error {
+    export!(runtime; => runtime.openvino_origin().map(|_| ()))
+}
+
 /// What there is and what there is not, with reasons, as JSON: an object with
 ///
 /// - `planrt`: this library's release, a string;
@@ -208,9 +240,10 @@ pub unsafe extern "C" fn planrt_runtime_load_tensorrt(runtime: *const planrt_run
 ///   `compute_capability` ("9.0"), strings; if false `reason`, a string for people;
 /// - `tensorrt`: `available`; if true `version` ("10.13.3"), `flavor` ("full", "lean", "dispatch" or "RTX") and `path` (the
 ///   library's file), strings; if false `reason`;
-/// - `cpu`, the CPU engine: `available`; if false `reason`.
+/// - `cpu`, the CPU engine: `available`; if false `reason`;
+/// - `openvino`: `available`; if true `version` ("2026.4.1") and `path` (the library's file), strings; if false `reason`.
 ///
-/// Fields may be added. It looks for the driver and TensorRT, and loads what it finds. Any thread. `*json_out` is the
+/// Fields may be added. It looks for the driver, TensorRT and OpenVINO, and loads what it finds. Any thread. `*json_out` is the
 /// caller's, for `planrt_string_delete`.
 ///
 /// Requires: `runtime` is alive, `json_out` writable.

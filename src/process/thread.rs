@@ -41,10 +41,10 @@ fn as_ours<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// While it lives the calling thread takes no signals but faults, and threads that it starts never do.
-struct Held(libc::sigset_t);
+pub struct Held(libc::sigset_t);
 
 impl Held {
-    fn signals() -> Self {
+    pub fn signals() -> Self {
         let (mut held, mut before) = (MaybeUninit::uninit(), MaybeUninit::zeroed());
         // SAFETY: the first call fills one set, the last one the other; a set of zeros is the empty one.
         unsafe {

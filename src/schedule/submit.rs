@@ -61,6 +61,7 @@ impl EngineGroup {
             "backend": match description.backend {
                 Backend::TensorRt => "tensorrt",
                 Backend::Cpu => "cpu",
+                Backend::OpenVino => "openvino",
             },
             "ordinal": self.ordinal(),
             "name": description.device_name.to_string_lossy(),

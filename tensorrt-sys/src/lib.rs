@@ -62,7 +62,6 @@ mod plugin_registry;
 mod profiler;
 mod progress;
 mod runtime;
-mod shared_object;
 mod tables;
 mod version;
 

@@ -5,8 +5,8 @@ use crate::logger::Logger;
 use crate::object::Object;
 use crate::plugin_registry::PluginRegistry;
 use crate::runtime::Runtime;
-use crate::shared_object::{self, NotLoaded};
 use crate::version::{Generation, Version};
+use shared_object::NotLoaded;
 use std::ffi::{OsStr, c_void};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -170,7 +170,7 @@ impl Library {
         };
         // It is a TensorRT: from here on it stays, as the type's documentation says.
         std::mem::forget(library);
-        let path = shared_object::file_of(get_version as *const c_void).unwrap_or_else(|| PathBuf::from(name));
+        let path = shared_object::file_of(get_version as usize).unwrap_or_else(|| PathBuf::from(name));
         // SAFETY: no argument, no condition.
         let reported = unsafe { get_version() };
         let Some(version) = Version::decode(reported) else {

@@ -5,7 +5,6 @@ use crate::logger::Logger;
 use crate::method::{Absent, Method, This};
 use crate::network::Network;
 use crate::object::text;
-use crate::shared_object;
 use crate::version::{Generation, Version};
 use crate::{OnnxParserFlag, tables};
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};

@@ -2,7 +2,6 @@
 
 use crate::library::OpenError;
 use crate::logger::Logger;
-use crate::shared_object;
 use crate::version::Generation;
 use std::ffi::{CStr, OsStr, c_char, c_void};
 

@@ -3,34 +3,25 @@
 use super::CpuEngine;
 use super::model::{datum_type, run_type};
 use super::told::Told;
+use crate::backend::host_tensors::{HostTensors, check_profile, check_view, depends_on_data, in_order};
 use crate::backend::{Cancellation, Context, LayerTime};
 use crate::cuda::Stream;
 use crate::engine::{Role, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::sync::Mutex;
-use crate::tensor::{ElementType, HostTensor, Shape, converts, copy_elements};
+use crate::tensor::{ElementType, HostTensor, Shape, copy_elements};
 use std::ffi::c_void;
-use std::ptr::with_exposed_provenance_mut;
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 
 pub struct CpuContext {
     engine: Arc<CpuEngine>,
-    /// For each tensor; always `None` for outputs.
-    shapes: Vec<Option<Shape>>,
-    bindings: Vec<Option<Binding>>,
+    tensors: HostTensors,
     /// Kept until a shape changes.
     arrangement: Option<Arc<Arrangement>>,
     /// The outputs' shapes as the last run gave them.
     results: Vec<Shape>,
     cancellation: Arc<Cancellation>,
-}
-
-/// An address as a number: a context may go from thread to thread.
-#[derive(Clone, Copy)]
-struct Binding {
-    address: usize,
-    bytes: usize,
 }
 
 /// How the inputs' shapes as set are run: by one plan, once or item by item.
@@ -44,11 +35,8 @@ pub(super) struct Arrangement {
 
 impl CpuContext {
     pub fn new(engine: Arc<CpuEngine>) -> Self {
-        let tensors = &engine.model.description.tensors;
-        let fixed = |t: &TensorInfo| (t.role == Role::Input && !t.shape.is_dynamic()).then_some(t.shape);
         Self {
-            shapes: tensors.iter().map(fixed).collect(),
-            bindings: vec![None; tensors.len()],
+            tensors: HostTensors::new(&engine.model.description),
             arrangement: None,
             results: Vec::new(),
             cancellation: Arc::default(),
@@ -66,12 +54,7 @@ impl CpuContext {
             return Ok(arrangement.clone());
         }
         let model = &self.engine.model;
-        let shape = |(info, shape): (&TensorInfo, &Option<Shape>)| {
-            shape.ok_or_else(|| {
-                Error::new(Code::Shape, format!("the shape of input {} {} is not set", info.quoted(), info.shape))
-            })
-        };
-        let shapes = model.inputs().zip(&self.shapes).map(shape).collect::<Result<Vec<_>>>()?;
+        let shapes = self.tensors.input_shapes(&model.description)?;
         model.check_shapes(&shapes)?;
         let arrangement = match self.arrange_items(&shapes)? {
             Some(arrangement) => arrangement,
@@ -194,60 +177,15 @@ impl CpuContext {
         ))
     }
 
-    /// What is bound to each tensor.
-    fn bound_views(&self) -> Result<Vec<HostTensor>> {
-        let mut views = Vec::with_capacity(self.bindings.len());
-        for (tensor, binding) in self.bindings.iter().enumerate() {
-            let info = self.info(tensor);
-            let Some(Binding { address, bytes }) = *binding else {
-                return Err(Error::new(Code::InvalidArgument, format!("no memory is bound to {}", info.quoted())));
-            };
-            let data = with_exposed_provenance_mut(address);
-            let shape = self.shapes[tensor].unwrap_or(info.shape);
-            views.push(HostTensor { tensor, data, size: bytes, element_type: info.element_type, shape });
-        }
-        Ok(views)
-    }
-
     /// Holds a view against the model's tensor with that shape.
     fn check_view(&self, view: &HostTensor, shape: &Shape) -> Result<()> {
-        let info = self.info(view.tensor);
-        if !converts(view.element_type, info.element_type) {
-            return Err(Error::new(
-                Code::InvalidArgument,
-                format!(
-                    "{} is {} and does not convert to or from {}",
-                    info.quoted(),
-                    info.element_type,
-                    view.element_type
-                ),
-            ));
-        }
-        let needed = shape.bytes(view.element_type)?;
-        if view.size < needed {
-            return Err(Error::new(
-                Code::BufferTooSmall,
-                format!(
-                    "{} with shape {shape} of {} needs {needed} bytes, {} were given",
-                    info.quoted(),
-                    view.element_type,
-                    view.size
-                ),
-            ));
-        }
-        Ok(())
+        check_view(self.info(view.tensor), view, shape)
     }
 }
 
 impl Context for CpuContext {
     fn set_profile(&mut self, profile: Option<usize>) -> Result<()> {
-        match profile {
-            None => Ok(()),
-            Some(profile) => Err(Error::new(
-                Code::InvalidArgument,
-                format!("there is no profile {profile}: an ONNX model on the CPU has none and takes any shape"),
-            )),
-        }
+        check_profile(profile)
     }
 
     fn profile(&self) -> Option<usize> {
@@ -255,27 +193,18 @@ impl Context for CpuContext {
     }
 
     fn set_shape(&mut self, tensor: usize, shape: &Shape) -> Result<()> {
-        self.engine.model.description.check_shape_of_run(tensor, shape)?;
-        if self.shapes[tensor].replace(*shape) != Some(*shape) {
+        if self.tensors.set_shape(&self.engine.model.description, tensor, shape)? {
             self.arrangement = None;
         }
         Ok(())
     }
 
     fn shape(&mut self, tensor: usize) -> Result<Shape> {
-        let info = self.info(tensor);
-        if info.role == Role::Input {
-            return self.shapes[tensor]
-                .ok_or_else(|| Error::new(Code::Shape, format!("the shape of input {} is not set", info.quoted())));
+        if self.info(tensor).role == Role::Input {
+            return self.tensors.shape(&self.engine.model.description, tensor);
         }
         let inputs = self.engine.model.inputs().count();
-        self.arrange()?.outputs[tensor - inputs].ok_or_else(|| {
-            let name = self.info(tensor).quoted();
-            Error::new(
-                Code::Unsupported,
-                format!("the shape of output {name} depends on the data, not on shapes alone"),
-            )
-        })
+        self.arrange()?.outputs[tensor - inputs].ok_or_else(|| depends_on_data(self.info(tensor)))
     }
 
     fn result_shape(&mut self, tensor: usize) -> Result<Shape> {
@@ -287,12 +216,12 @@ impl Context for CpuContext {
     }
 
     unsafe fn bind(&mut self, tensor: usize, address: *mut c_void, bytes: usize) -> Result<()> {
-        self.bindings[tensor] = Some(Binding { address: address.expose_provenance(), bytes });
+        self.tensors.bind(tensor, address, bytes);
         Ok(())
     }
 
     unsafe fn enqueue(&mut self, _stream: Option<&Stream>) -> Result<()> {
-        let views = self.bound_views()?;
+        let views = self.tensors.bound_views(&self.engine.model.description)?;
         let (inputs, outputs) = views.split_at(self.engine.model.inputs().count());
         // SAFETY: what was bound is valid, by this function's contract.
         unsafe { self.execute(inputs, outputs) }
@@ -302,7 +231,7 @@ impl Context for CpuContext {
         self.cancellation.take()?;
         let work = self.arrange()?;
         let engine = &*self.engine;
-        let views = self.bound_views()?;
+        let views = self.tensors.bound_views(&self.engine.model.description)?;
         for view in views.iter().take(work.shapes.len()) {
             self.check_view(view, &view.shape)?;
         }
@@ -337,14 +266,7 @@ impl Context for CpuContext {
     }
 
     unsafe fn run(&mut self, inputs: &[HostTensor], outputs: &[HostTensor]) -> Result<()> {
-        let mut ordered = Vec::with_capacity(inputs.len());
-        for tensor in self.engine.model.description.indexes(Role::Input) {
-            let Some(view) = inputs.iter().find(|view| view.tensor == tensor) else {
-                let message = format!("input {} is missing", self.info(tensor).quoted());
-                return Err(Error::new(Code::InvalidArgument, message));
-            };
-            ordered.push(*view);
-        }
+        let ordered = in_order(&self.engine.model.description, inputs)?;
         for view in &ordered {
             self.set_shape(view.tensor, &view.shape)?;
         }

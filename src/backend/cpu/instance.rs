@@ -7,10 +7,9 @@ use crate::backend::admission::{Admission, Dependency};
 use crate::backend::batch::{BatchKey, Capacity};
 use crate::backend::instance::{Failure, Instance};
 use crate::backend::instance_group::{Choices, InstanceChoices, InstanceGroup, InstanceGroupOptions};
-use crate::backend::job::{Job, RequestTensor};
+use crate::backend::job::{Job, RequestTensor, on_host};
 use crate::backend::{Cancellation, Context};
 use crate::cuda::Device;
-use crate::engine::MemoryKind;
 use crate::error::{Code, Error, Result};
 use crate::tensor::Shape;
 use std::sync::Arc;
@@ -18,15 +17,7 @@ use tract_onnx::prelude::*;
 
 /// One instance unless more are asked for: a batch has all threads of the engine anyway.
 pub fn instance_group(engine: &Arc<CpuEngine>, size: &InstanceGroupOptions) -> Result<InstanceGroup> {
-    /// Each may have a thread of the session's.
-    const MOST: usize = 1024;
-    let count = size.contexts.max(1);
-    if count > MOST {
-        return Err(Error::new(
-            Code::InvalidArgument,
-            format!("a session on the CPU has at most {MOST} contexts, not {count}"),
-        ));
-    }
+    let count = size.host_contexts()?;
     let instances = (0..count).map(|_| Box::new(CpuInstance { engine: engine.clone() }) as _).collect();
     let optimal = if engine.model.batched && engine.model.one_batch { engine.threads.count() } else { 1 };
     let choices = InstanceChoices { batch_sizes: Vec::new(), optimal };
@@ -71,14 +62,7 @@ impl Admission for CpuAdmission {
     }
 
     fn admit(&self, job: &mut Job, _: Dependency<'_>) -> Result<()> {
-        let mut tensors = job.inputs.iter().chain(job.outputs.iter().flatten());
-        if tensors.any(|tensor| tensor.caller.kind == MemoryKind::Device) {
-            return Err(Error::new(
-                Code::InvalidArgument,
-                "a tensor is in device memory; the CPU engine works on host memory",
-            ));
-        }
-        Ok(())
+        on_host(job)
     }
 }
 

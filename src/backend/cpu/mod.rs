@@ -7,16 +7,16 @@ mod batch;
 mod context;
 mod convolution;
 mod external;
-mod gate;
+pub(super) mod gate;
 mod hypot;
 mod instance;
-mod model;
+pub(super) mod model;
 mod native;
-mod node;
+pub(super) mod node;
 mod numeric;
 mod plan;
 mod resize;
-mod rewrite;
+pub(super) mod rewrite;
 mod softmax;
 #[cfg(test)]
 #[allow(clippy::undocumented_unsafe_blocks, reason = "tests lend memory of their own, which outlives each call")]
@@ -82,7 +82,7 @@ impl CpuEngine {
             1 => "CPU, 1 thread".to_owned(),
             n => format!("CPU, {n} threads"),
         };
-        let mut model = Model::read(data, folder, device)?;
+        let mut model = Model::read(data, folder, &device)?;
         let plans = Plans::new(options.shape_cache);
         if let Some(shapes) = model.only_shapes() {
             // What will be asked for is known, so what tract cannot run is told now and not at the first run.

@@ -14,24 +14,26 @@ use prost::Message;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use tract_onnx::Onnx;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Extent;
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto};
+use tract_onnx::pb::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, type_proto,
+};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 
-/// A model as it was read, before any shape is chosen.
-pub struct Model {
+/// What an ONNX model says of itself, whoever runs it.
+pub struct Facts {
     pub description: Description,
     pub layers_json: String,
     /// What the file says of itself, as JSON.
     pub metadata: Value,
     /// For each tensor, the name that the model gives to each open extent.
     pub dimension_names: Vec<Vec<Option<CString>>>,
-    graph: InferenceModel,
     /// For each input, the name that the model gives to each open extent.
     symbols: Vec<Vec<Option<String>>>,
     /// The inputs whose values a plan is made for.
@@ -44,9 +46,27 @@ pub struct Model {
     pub one_batch: bool,
 }
 
-impl Model {
-    /// Reads a model and, if it lies in a folder, its weights from files there.
-    pub fn read(data: &[u8], folder: Option<&Path>, device: String) -> Result<Self> {
+/// An ONNX model that was read and checked, with its weights and with its functions written out.
+pub struct Source {
+    /// All of it; the graph has no inputs that are weights as well.
+    pub proto: ModelProto,
+    /// Its tensors are there once they were described.
+    pub facts: Facts,
+    inputs: Vec<Declared>,
+    outputs: Vec<Declared>,
+}
+
+impl Source {
+    /// Reads a model and, if it lies in a folder, its weights from files there. `rewrite` may write its graph anew; `admit`
+    /// says what of it is not run.
+    pub fn read(
+        data: &[u8],
+        folder: Option<&Path>,
+        backend: Backend,
+        device: &str,
+        rewrite: impl FnOnce(&mut GraphProto, &[FunctionProto], i64) -> Result<()>,
+        admit: impl FnOnce(&GraphProto, i64) -> Result<()>,
+    ) -> Result<Self> {
         // The messages as they are decoded, tract's tensors of them, and copies while the graph is made.
         memory::require("loading the model", (data.len() as u64).saturating_mul(4))?;
         let mut proto = ModelProto::decode(data).map_err(|e| invalid(data).with_detail(e.to_string()))?;
@@ -57,14 +77,9 @@ impl Model {
         let beside = external::read(&mut graph, folder)?;
         let opset = opset(&proto);
         let layers_json = layers_json(&graph);
-        rewrite::rewrite(&mut graph, &proto.functions, opset)?;
+        rewrite(&mut graph, &proto.functions, opset)?;
         proto.functions.clear();
-        let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
-        resize::register(&mut onnx.op_register);
-        numeric::register(&mut onnx.op_register);
-        native::register(&mut onnx.op_register);
-        transposed::register(&mut onnx.op_register);
-        gate::check(&graph, opset)?;
+        admit(&graph, opset)?;
         check(&graph)?;
         let metadata = metadata(&proto, &graph);
 
@@ -76,33 +91,17 @@ impl Model {
         let small = |input: &Declared| input.extents.as_ref().is_some_and(|extents| extents.len() < 2);
         let small: Vec<_> = inputs.iter().map(|input| (input.name.as_str(), small(input))).collect();
         let told = told::find(&graph, &small);
-        let name = c_string(&graph.name)?;
-
-        name_apart(&mut graph);
-        spell_out(&mut graph);
-        widen(&mut graph);
-        // Extents are given when a plan is built. tract need not see how the model calls the open ones: it would take
-        // them for unknowns of equations, and fail on some.
-        for input in &mut graph.input {
-            if let Some(type_proto::Value::TensorType(tensor)) = input.r#type.as_mut().and_then(|t| t.value.as_mut()) {
-                tensor.shape = None;
-            }
-        }
-        proto.graph = Some(graph);
-        let graph = parse(&onnx, &proto)?;
-
-        let mut model = Self {
+        let facts = Facts {
             description: Description {
-                backend: Backend::Cpu,
-                name,
-                device_name: c_string(&device)?,
+                backend,
+                name: c_string(&graph.name)?,
+                device_name: c_string(device)?,
                 tensors: Vec::new(),
                 profiles: Vec::new(),
                 device_memory_size: 0,
                 fingerprint: beside.prints.iter().fold(fingerprint(data), |all, one| joined(all, *one)),
             },
             layers_json,
-            graph,
             metadata,
             dimension_names: inputs.iter().chain(&outputs).map(Declared::dimension_names).collect::<Result<_>>()?,
             symbols: inputs.iter().map(Declared::symbols).collect(),
@@ -111,34 +110,46 @@ impl Model {
             one_batch: one_batch(&inputs),
             size: (data.len() as u64).saturating_add(beside.bytes),
         };
-        for input in &inputs {
+        proto.graph = Some(graph);
+        Ok(Self { proto, facts, inputs, outputs })
+    }
+
+    /// Describes the inputs.
+    pub fn describe_inputs(&mut self) -> Result<()> {
+        for input in &self.inputs {
             let Some(shape) = input.shape()? else {
                 return Err(Error::new(
                     Code::Unsupported,
                     format!("input {} has no rank in the ONNX model; the CPU engine needs it", quoted(&input.name)),
                 ));
             };
-            model.describe(&input.name, Role::Input, input.element_type()?, shape)?;
+            self.facts.describe(&input.name, Role::Input, input.element_type()?, shape)?;
         }
-        let found = match outputs.iter().all(|output| output.extents.is_some()) {
-            true => Vec::new(),
-            false if model.told.is_empty() => model.infer_ranks()?,
-            false => {
-                let message =
-                    "the ONNX model does not say the shape of an output, which depends on what an input holds";
-                return Err(Error::new(Code::Unsupported, message));
-            }
-        };
-        for (i, output) in outputs.iter().enumerate() {
-            let shape = match output.shape()? {
-                Some(shape) => shape,
-                None => found[i],
-            };
-            model.describe(&output.name, Role::Output, output.element_type()?, shape)?;
-        }
-        Ok(model)
+        Ok(())
     }
 
+    /// Whether the model says how many axes each output has.
+    pub fn has_ranks(&self) -> bool {
+        self.outputs.iter().all(|output| output.extents.is_some())
+    }
+
+    /// Describes the outputs, those that the model leaves without a rank by the shapes that were found.
+    pub fn describe_outputs(&mut self, found: &[Shape]) -> Result<()> {
+        for (i, output) in self.outputs.iter().enumerate() {
+            let shape = match (output.shape()?, found.get(i)) {
+                (Some(shape), _) | (None, Some(&shape)) => shape,
+                (None, None) => {
+                    let message = format!("the ONNX model does not say the shape of output {}", quoted(&output.name));
+                    return Err(Error::new(Code::Unsupported, message));
+                }
+            };
+            self.facts.describe(&output.name, Role::Output, output.element_type()?, shape)?;
+        }
+        Ok(())
+    }
+}
+
+impl Facts {
     fn describe(&mut self, name: &str, role: Role, element_type: ElementType, shape: Shape) -> Result<()> {
         let name = c_string(name)?;
         self.description.tensors.push(TensorInfo { name, role, element_type, memory_kind: MemoryKind::Host, shape });
@@ -191,6 +202,67 @@ impl Model {
             }
         }
         Ok(())
+    }
+}
+
+/// A model as it was read, before any shape is chosen.
+pub struct Model {
+    source: Source,
+    graph: InferenceModel,
+}
+
+impl Deref for Model {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.source.facts
+    }
+}
+
+impl DerefMut for Model {
+    fn deref_mut(&mut self) -> &mut Facts {
+        &mut self.source.facts
+    }
+}
+
+impl Model {
+    /// Reads a model and, if it lies in a folder, its weights from files there.
+    pub fn read(data: &[u8], folder: Option<&Path>, device: &str) -> Result<Self> {
+        let mut source = Source::read(data, folder, Backend::Cpu, device, rewrite::rewrite, gate::check)?;
+        let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
+        resize::register(&mut onnx.op_register);
+        numeric::register(&mut onnx.op_register);
+        native::register(&mut onnx.op_register);
+        transposed::register(&mut onnx.op_register);
+        if let Some(graph) = &mut source.proto.graph {
+            name_apart(graph);
+            spell_out(graph);
+            widen(graph);
+            // Extents are given when a plan is built. tract need not see how the model calls the open ones: it would take
+            // them for unknowns of equations, and fail on some.
+            for input in &mut graph.input {
+                if let Some(type_proto::Value::TensorType(tensor)) =
+                    input.r#type.as_mut().and_then(|t| t.value.as_mut())
+                {
+                    tensor.shape = None;
+                }
+            }
+        }
+        let graph = parse(&onnx, &source.proto)?;
+        source.proto = ModelProto::default();
+        source.describe_inputs()?;
+        let mut model = Self { source, graph };
+        let found = match model.source.has_ranks() {
+            true => Vec::new(),
+            false if model.told.is_empty() => model.infer_ranks()?,
+            false => {
+                let message =
+                    "the ONNX model does not say the shape of an output, which depends on what an input holds";
+                return Err(Error::new(Code::Unsupported, message));
+            }
+        };
+        model.source.describe_outputs(&found)?;
+        Ok(model)
     }
 
     /// tract's graph for inputs of these shapes: types and extents known, nothing optimized yet. It has no inputs for those

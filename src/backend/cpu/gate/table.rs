@@ -33,7 +33,7 @@ pub struct Operator {
 }
 
 /// The newest operator set that this table was held against.
-pub(super) const NEWEST: i64 = 28;
+pub(in crate::backend) const NEWEST: i64 = 28;
 
 use Allowed::{Any, Float, Int, Text};
 

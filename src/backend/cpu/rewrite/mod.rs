@@ -10,9 +10,15 @@ use tract_onnx::pb::{FunctionProto, GraphProto, NodeProto};
 
 /// Rewrites a model's graph. Nothing is left that calls one of the model's functions.
 pub fn rewrite(graph: &mut GraphProto, functions: &[FunctionProto], opset: i64) -> Result<()> {
+    write_out(graph, functions, opset)?;
+    spelling::renew(graph);
+    Ok(())
+}
+
+/// Writes functions out and folds branches that are always taken, for engines that know ONNX's older spellings.
+pub fn write_out(graph: &mut GraphProto, functions: &[FunctionProto], opset: i64) -> Result<()> {
     functions::write_out(graph, functions, opset)?;
     branches::fold(graph);
-    spelling::renew(graph);
     Ok(())
 }
 

@@ -1,4 +1,6 @@
-//! The dynamic loader.
+//! The dynamic loader, as the crates that call foreign libraries use it. For Linux.
+
+#![warn(missing_docs)]
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::error::Error;
@@ -11,7 +13,7 @@ use std::ptr;
 const RTLD_NOLOAD: c_int = 4;
 
 /// Why [`open`] did not.
-pub(crate) enum NotLoaded {
+pub enum NotLoaded {
     /// There is no such file.
     NotFound,
     /// The dynamic loader refuses the file, and says this.
@@ -22,7 +24,7 @@ pub(crate) enum NotLoaded {
 ///
 /// # Safety
 /// Loading a library runs its code.
-pub(crate) unsafe fn open(name: &OsStr) -> Result<Library, NotLoaded> {
+pub unsafe fn open(name: &OsStr) -> Result<Library, NotLoaded> {
     // SAFETY: by contract.
     unsafe { Library::open(Some(name), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
         // libloading says that dlopen failed, and its source what dlerror said.
@@ -45,7 +47,7 @@ fn is_missing(name: &OsStr, reason: &str) -> bool {
 }
 
 /// Takes a library that is in the process already.
-pub(crate) fn attach(name: &OsStr) -> Option<Library> {
+pub fn attach(name: &OsStr) -> Option<Library> {
     // SAFETY: nothing is loaded, so no code runs.
     unsafe { Library::open(Some(name), RTLD_NOLOAD | RTLD_NOW | RTLD_LOCAL) }.ok()
 }
@@ -55,7 +57,7 @@ pub(crate) fn attach(name: &OsStr) -> Option<Library> {
 ///
 /// # Safety
 /// `F` is the type of the function that has this name.
-pub(crate) unsafe fn symbol<F: Copy>(library: &Library, name: &CStr) -> Option<F> {
+pub unsafe fn symbol<F: Copy>(library: &Library, name: &CStr) -> Option<F> {
     // SAFETY: by contract.
     unsafe { library.get::<F>(name.to_bytes_with_nul()) }.ok().map(|symbol| *symbol)
 }
@@ -70,11 +72,11 @@ struct DlInfo {
 }
 
 unsafe extern "C" {
-    fn dladdr(address: *const c_void, info: *mut DlInfo) -> c_int;
+    fn dladdr(address: usize, info: *mut DlInfo) -> c_int;
 }
 
-/// The file in which a loaded function lies, links resolved.
-pub(crate) fn file_of(function: *const c_void) -> Option<PathBuf> {
+/// The file in which a loaded function lies, by its address; links resolved.
+pub fn file_of(function: usize) -> Option<PathBuf> {
     let mut info = DlInfo {
         file_name: ptr::null(),
         file_base: ptr::null_mut(),
