@@ -1514,6 +1514,44 @@ struct planrt_error *planrt_build_memory(const struct planrt_runtime *runtime,
                                          struct planrt_plan **plan_out);
 
 /**
+ * Puts the weights of an ONNX model into a plan of the same graph, whose layers, shapes and precisions stay as they were
+ * built: in seconds, where a build takes minutes. A plan that was built without its weights
+ * (`PLANRT_BUILD_STRIP_WEIGHTS`) becomes whole so. The plan was built refittable (`PLANRT_BUILD_REFITTABLE`) by this
+ * TensorRT. `*plan_out` is a new plan, the caller's, for `planrt_plan_delete`; the old one is as it was.
+ *
+ * Of `options`, which may be null for the defaults and is copied, InstanceNormalization (as when the plan was built), the
+ * folder of weights and the progress count. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_INCOMPATIBLE_MODEL` for a model of another graph (it names the layer or the weights), or a plan
+ * that does not run here; `_UNSUPPORTED` for a plan that was not built to be refitted, InstanceNormalization as a plugin,
+ * and a TensorRT without a parser; `_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_NO_CUDA`, `_NO_TENSORRT`, `_CANCELLED`,
+ * `_TENSORRT`.
+ *
+ * Requires: `runtime` is alive, the paths are strings, `options` null or alive, `plan_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_refit_file(const struct planrt_runtime *runtime,
+                                       const char *plan_path,
+                                       const char *onnx_path,
+                                       const struct planrt_build_options *options,
+                                       struct planrt_plan **plan_out);
+
+/**
+ * Puts the weights of an ONNX model in memory into a plan in memory: as `planrt_refit_file`. Both are read during the
+ * call only.
+ *
+ * Requires: As for `planrt_refit_file`; `plan` is readable for `plan_bytes` bytes, `onnx` for `onnx_bytes`.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_refit_memory(const struct planrt_runtime *runtime,
+                                         const void *plan,
+                                         size_t plan_bytes,
+                                         const void *onnx,
+                                         size_t onnx_bytes,
+                                         const struct planrt_build_options *options,
+                                         struct planrt_plan **plan_out);
+
+/**
  * A plan's bytes, for `planrt_engine_load_memory`; they live as long as the plan. Null for a bad handle. Any thread.
  *
  * Requires: `plan` is null or alive.

@@ -825,6 +825,26 @@ public:
         return adopt(plan);
     }
 
+    /// A plan with the weights of an ONNX file of the graph that it was built from. It was built with
+    /// BuildFeatures::refittable, or without its weights. Of `options` the InstanceNormalization, which is to be as it was
+    /// built, the folder of weights and the progress count.
+    [[nodiscard]] static Plan refitted(const Runtime& runtime, const std::filesystem::path& plan_path,
+                                       const std::filesystem::path& onnx_path, const BuildOptions& options = {}) {
+        planrt_plan* plan = nullptr;
+        detail::check(planrt_refit_file(runtime.get(), detail::c_string(detail::utf8(plan_path)),
+                                        detail::c_string(detail::utf8(onnx_path)), make_options(options).get(), &plan));
+        return adopt(plan);
+    }
+
+    /// The same from memory, which need not outlive the call.
+    [[nodiscard]] static Plan refitted_memory(const Runtime& runtime, const void* plan_data, size_t plan_bytes,
+                                              const void* onnx, size_t onnx_bytes, const BuildOptions& options = {}) {
+        planrt_plan* plan = nullptr;
+        detail::check(planrt_refit_memory(runtime.get(), plan_data, plan_bytes, onnx, onnx_bytes,
+                                          make_options(options).get(), &plan));
+        return adopt(plan);
+    }
+
     /// The bytes, for Engine::from_memory.
     [[nodiscard]] const void* data() const noexcept { return planrt_plan_get_data(get()); }
     [[nodiscard]] size_t size_bytes() const noexcept { return planrt_plan_get_size(get()); }

@@ -18,7 +18,17 @@ or by `load_library(path)`.
 
 import os as _os
 
-from ._build import BuildFeatures, BuildOptions, HardwareCompatibility, InstanceNormalization, Plan, Precision, Tactics, build
+from ._build import (
+    BuildFeatures,
+    BuildOptions,
+    HardwareCompatibility,
+    InstanceNormalization,
+    Plan,
+    Precision,
+    Tactics,
+    build,
+    refit,
+)
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
 from ._folder import sha256, write_folder
@@ -56,6 +66,7 @@ __all__ = [
     "devices",
     "doctor",
     "load_library",
+    "refit",
     "sha256",
     "version",
     "write_folder",

@@ -180,6 +180,26 @@ def build(
         return Plan(new("planrt_build_file", handle, path_bytes(onnx), made))
 
 
+def refit(
+    plan: str | os.PathLike[str] | bytes,
+    onnx: str | os.PathLike[str] | bytes,
+    runtime: Runtime | None = None,
+    options: BuildOptions = BuildOptions(),
+) -> Plan:
+    """Puts the weights of an ONNX model into a plan of the same graph, which was built refittable or without its weights.
+
+    Both are files, or both are bytes. Of `options` `instance_normalization`, which is to be as it was built,
+    `weights_folder` and `progress` count.
+    """
+    handle = (runtime or default_runtime())._handle
+    if isinstance(plan, bytes) != isinstance(onnx, bytes):
+        raise TypeError("the plan and the ONNX model are both files, or both bytes")
+    with options._made() as made:
+        if isinstance(plan, bytes) and isinstance(onnx, bytes):
+            return Plan(new("planrt_refit_memory", handle, *address_of(plan), *address_of(onnx), made))
+        return Plan(new("planrt_refit_file", handle, path_bytes(plan), path_bytes(onnx), made))  # type: ignore[arg-type]
+
+
 def _profile_shape(name: str, shapes: Any) -> ProfileShape:
     if shapes and isinstance(shapes[0], int):
         shapes = (shapes,) * 3

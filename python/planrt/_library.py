@@ -247,6 +247,8 @@ FALLIBLE: dict[str, list[Any]] = {
     "planrt_build_options_set_progress": [_HANDLE, BuildProgress, c_void_p],
     "planrt_build_file": [_HANDLE, c_char_p, _HANDLE, _OUT],
     "planrt_build_memory": [_HANDLE, c_void_p, c_size_t, _HANDLE, _OUT],
+    "planrt_refit_file": [_HANDLE, c_char_p, c_char_p, _HANDLE, _OUT],
+    "planrt_refit_memory": [_HANDLE, c_void_p, c_size_t, c_void_p, c_size_t, _HANDLE, _OUT],
     "planrt_plan_save": [_HANDLE, c_char_p],
     "planrt_buffer_new": [_HANDLE, c_int32, c_size_t, _OUT],
     "planrt_stream_new": [_HANDLE, c_int32, _OUT],

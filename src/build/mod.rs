@@ -6,9 +6,11 @@ mod onnx;
 mod profiles;
 mod progress;
 mod protobuf;
+mod refit;
 mod settings;
 
 pub use progress::{Callback, Step};
+pub use refit::{refit_file, refit_memory};
 
 use crate::backend::tensorrt::{BuilderLibrary, failed, gather};
 use crate::error::{Code, Error, Result};
@@ -123,6 +125,11 @@ impl Options {
         self.precision & bit != 0
     }
 
+    /// Where a model from memory would lie: the parser takes a model's file, and looks in its folder for others.
+    fn model_path(&self) -> Option<PathBuf> {
+        self.weights_folder.as_ref().map(|folder| folder.join("model.onnx"))
+    }
+
     pub(crate) fn keeps_float32(&self) -> bool {
         !self.float32_nodes.is_empty() || !self.float32_operators.is_empty()
     }
@@ -136,28 +143,16 @@ pub fn from_file(runtime: &Runtime, path: &Path, options: &Options) -> Result<Ve
 
 /// Builds a plan from a model in memory.
 pub fn from_memory(runtime: &Runtime, data: &[u8], options: &Options) -> Result<Vec<u8>> {
-    // The parser takes a model's file, and looks in its folder.
-    let path = options.weights_folder.as_ref().map(|folder| folder.join("model.onnx"));
-    build(runtime, data, path.as_deref(), options)
+    build(runtime, data, options.model_path().as_deref(), options)
 }
 
 fn build(runtime: &Runtime, data: &[u8], path: Option<&Path>, options: &Options) -> Result<Vec<u8>> {
     if model::recognize(data)? == Format::Plan {
         return Err(Error::new(Code::InvalidModel, "this is a plan already; plans are built from ONNX models"));
     }
-    let model = Model::read(data)?;
-    model.check_weights(path)?;
     profiles::check(&options.profiles)?;
+    let Prepared { data, model, decomposition } = prepare(data, path, options)?;
     settings::check(options, &model)?;
-    let is_decomposed = options.instance_normalization == InstanceNormalization::Decomposed;
-    let (data, model, decomposition) = match is_decomposed && model.has("InstanceNormalization") {
-        true => {
-            let (data, decomposition) = decompose::instance_normalization(data, &model)?;
-            let model = Model::read(&data)?;
-            (Cow::Owned(data), model, decomposition)
-        }
-        false => (Cow::Borrowed(data), model, Decomposition::default()),
-    };
     let watch = Arc::new(Watch::new(options.progress.clone()));
     // TensorRT goes deep.
     stack::with_room(|| {
@@ -169,6 +164,24 @@ fn build(runtime: &Runtime, data: &[u8], path: Option<&Path>, options: &Options)
         with_library(&library, runtime.log(), (&data, &model, path), &options, &watch)
     })
     .map_err(|error| if watch.is_cancelled() { cancelled() } else { error })
+}
+
+/// A model as the parser is given it, and what was read off it.
+struct Prepared<'a> {
+    data: Cow<'a, [u8]>,
+    model: Model,
+    decomposition: Decomposition,
+}
+
+fn prepare<'a>(data: &'a [u8], path: Option<&Path>, options: &Options) -> Result<Prepared<'a>> {
+    let model = Model::read(data)?;
+    model.check_weights(path)?;
+    if options.instance_normalization != InstanceNormalization::Decomposed || !model.has("InstanceNormalization") {
+        return Ok(Prepared { data: Cow::Borrowed(data), model, decomposition: Decomposition::default() });
+    }
+    let (data, decomposition) = decompose::instance_normalization(data, &model)?;
+    let model = Model::read(&data)?;
+    Ok(Prepared { data: Cow::Owned(data), model, decomposition })
 }
 
 fn cancelled() -> Error {

@@ -22,9 +22,14 @@ pub fn parse(parser: &mut Parser, data: &[u8], model: &Model, path: Option<&Path
     }
     let errors = parser.errors();
     let about_node = errors.iter().any(|error| error.node.is_some());
-    let told: Vec<_> = errors.iter().take(TOLD).map(|error| tell(error, model)).collect();
     let code = if about_node { Code::Unsupported } else { Code::InvalidModel };
-    Err(failed(code, format!("the ONNX parser of {version} does not take it: {}", told.join("; ")), &said))
+    Err(failed(code, format!("the ONNX parser of {version} does not take it: {}", tell_errors(&errors, model)), &said))
+}
+
+/// The first of the parser's errors, with their nodes.
+pub fn tell_errors(errors: &[ParserError], model: &Model) -> String {
+    let told: Vec<_> = errors.iter().take(TOLD).map(|error| tell(error, model)).collect();
+    told.join("; ")
 }
 
 fn tell(error: &ParserError, model: &Model) -> String {

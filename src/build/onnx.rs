@@ -6,6 +6,9 @@ use crate::error::{Code, Error, Result};
 use crate::quote::shown;
 use std::path::{Component, Path};
 
+/// How many graphs lie within one another at most.
+const DEEPEST: usize = 64;
+
 pub struct Node {
     pub name: String,
     pub operator: String,
@@ -25,9 +28,14 @@ impl Model {
         let mut model = Self::default();
         let mut has_graph = false;
         for field in Fields(data) {
-            if let (7, Field::Bytes(graph)) = field? {
-                has_graph = true;
-                model.read_graph(graph)?;
+            match field? {
+                (7, Field::Bytes(graph)) => {
+                    has_graph = true;
+                    let nodes = model.read_graph(graph, 0)?;
+                    model.nodes.extend(nodes);
+                }
+                (25, Field::Bytes(function)) => model.read_function(function)?,
+                _ => {}
             }
         }
         match has_graph {
@@ -36,11 +44,57 @@ impl Model {
         }
     }
 
-    fn read_graph(&mut self, graph: &[u8]) -> Result<()> {
+    /// A GraphProto's nodes; its weights are noted, and those of the graphs within it.
+    fn read_graph(&mut self, graph: &[u8], depth: usize) -> Result<Vec<Node>> {
+        let mut nodes = Vec::new();
         for field in Fields(graph) {
             match field? {
-                (1, Field::Bytes(node)) => self.nodes.push(Node::read(node)?),
+                (1, Field::Bytes(node)) => {
+                    nodes.push(Node::read(node)?);
+                    self.read_attributes(node, depth)?;
+                }
                 (5, Field::Bytes(tensor)) => self.read_weights(tensor)?,
+                (15, Field::Bytes(sparse)) => self.read_each(sparse, &[1, 2])?,
+                _ => {}
+            }
+        }
+        Ok(nodes)
+    }
+
+    /// A FunctionProto, whose nodes may have weights.
+    fn read_function(&mut self, function: &[u8]) -> Result<()> {
+        for field in Fields(function) {
+            if let (7, Field::Bytes(node)) = field? {
+                self.read_attributes(node, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensors and graphs in a NodeProto's attributes.
+    fn read_attributes(&mut self, node: &[u8], depth: usize) -> Result<()> {
+        if depth > DEEPEST {
+            return Err(Error::new(Code::InvalidModel, "the model's graphs lie too deep in one another"));
+        }
+        for field in Fields(node) {
+            let (5, Field::Bytes(attribute)) = field? else { continue };
+            for field in Fields(attribute) {
+                match field? {
+                    (5 | 10, Field::Bytes(tensor)) => self.read_weights(tensor)?,
+                    (6 | 11, Field::Bytes(graph)) => _ = self.read_graph(graph, depth + 1)?,
+                    (22 | 23, Field::Bytes(sparse)) => self.read_each(sparse, &[1, 2])?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensors in these fields of a message.
+    fn read_each(&mut self, message: &[u8], numbers: &[u64]) -> Result<()> {
+        for field in Fields(message) {
+            match field? {
+                (number, Field::Bytes(tensor)) if numbers.contains(&number) => self.read_weights(tensor)?,
                 _ => {}
             }
         }
@@ -157,6 +211,20 @@ mod tests {
         assert_eq!(model.check_weights(None).unwrap_err().code(), Code::InvalidArgument);
         let error = model.check_weights(Some(Path::new("/no/such/model.onnx"))).unwrap_err();
         assert!(error.code() == Code::NotFound && error.message().contains("weights.bin"), "{error}");
+    }
+
+    #[test]
+    fn weight_files_of_constants_and_branches_are_found() {
+        let entry = [field(1, b"location"), field(2, b"weights.bin")].concat();
+        let tensor = [field(13, &entry), vec![14 << 3, 1]].concat();
+        let constant = [field(2, b"c"), field(4, b"Constant"), field(5, &field(5, &tensor))].concat();
+        let branch = field(6, &field(1, &constant));
+        let choice = [field(2, b"y"), field(4, b"If"), field(5, &branch)].concat();
+        for node in [constant, choice] {
+            let model = Model::read(&field(7, &field(1, &node))).unwrap();
+            assert_eq!(model.nodes.len(), 1);
+            assert_eq!(model.check_weights(None).unwrap_err().code(), Code::InvalidArgument);
+        }
     }
 
     #[test]

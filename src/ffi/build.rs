@@ -499,6 +499,68 @@ pub unsafe extern "C" fn planrt_build_memory(
     })
 }
 
+/// Puts the weights of an ONNX model into a plan of the same graph, whose layers, shapes and precisions stay as they were
+/// built: in seconds, where a build takes minutes. A plan that was built without its weights
+/// (`PLANRT_BUILD_STRIP_WEIGHTS`) becomes whole so. The plan was built refittable (`PLANRT_BUILD_REFITTABLE`) by this
+/// TensorRT. `*plan_out` is a new plan, the caller's, for `planrt_plan_delete`; the old one is as it was.
+///
+/// Of `options`, which may be null for the defaults and is copied, InstanceNormalization (as when the plan was built), the
+/// folder of weights and the progress count. Any thread.
+///
+/// Errors: `PLANRT_ERROR_INCOMPATIBLE_MODEL` for a model of another graph (it names the layer or the weights), or a plan
+/// that does not run here; `_UNSUPPORTED` for a plan that was not built to be refitted, InstanceNormalization as a plugin,
+/// and a TensorRT without a parser; `_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_NO_CUDA`, `_NO_TENSORRT`, `_CANCELLED`,
+/// `_TENSORRT`.
+///
+/// Requires: `runtime` is alive, the paths are strings, `options` null or alive, `plan_out` writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_refit_file(
+    runtime: *const planrt_runtime,
+    plan_path: *const c_char,
+    onnx_path: *const c_char,
+    options: *const planrt_build_options,
+    plan_out: *mut *mut planrt_plan,
+) -> *mut planrt_error {
+    export!(runtime;
+        plan_path: &Path,
+        onnx_path: &Path,
+        options: Option<Ref<'_, planrt_build_options>>,
+        plan_out: Out<_>
+    => {
+        let options = options.map(|options| options.lock().clone()).unwrap_or_default();
+        plan_out.give(Handle::new(build::refit_file(runtime, plan_path, onnx_path, &options)?));
+        Ok(())
+    })
+}
+
+/// Puts the weights of an ONNX model in memory into a plan in memory: as `planrt_refit_file`. Both are read during the
+/// call only.
+///
+/// Requires: As for `planrt_refit_file`; `plan` is readable for `plan_bytes` bytes, `onnx` for `onnx_bytes`.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_refit_memory(
+    runtime: *const planrt_runtime,
+    plan: *const c_void,
+    plan_bytes: usize,
+    onnx: *const c_void,
+    onnx_bytes: usize,
+    options: *const planrt_build_options,
+    plan_out: *mut *mut planrt_plan,
+) -> *mut planrt_error {
+    export!(runtime;
+        plan[plan_bytes]: &[u8],
+        onnx[onnx_bytes]: &[u8],
+        options: Option<Ref<'_, planrt_build_options>>,
+        plan_out: Out<_>
+    => {
+        let options = options.map(|options| options.lock().clone()).unwrap_or_default();
+        plan_out.give(Handle::new(build::refit_memory(runtime, plan, onnx, &options)?));
+        Ok(())
+    })
+}
+
 /// A plan's bytes, for `planrt_engine_load_memory`; they live as long as the plan. Null for a bad handle. Any thread.
 ///
 /// Requires: `plan` is null or alive.

@@ -27,13 +27,20 @@ impl Times {
         self.0.get(rank.clamp(1, self.0.len().max(1)) - 1).copied().unwrap_or(0.0)
     }
 
+    /// The time in the middle; of an even number of them the mean of the two.
+    fn median(&self) -> f64 {
+        let (low, high) = ((self.0.len().max(1) - 1) / 2, self.0.len() / 2);
+        let at = |i: usize| self.0.get(i).copied().unwrap_or(0.0);
+        (at(low) + at(high)) / 2.0
+    }
+
     /// As trtexec prints them.
     pub fn text(&self, percentiles: &[f64]) -> String {
         let [least, most] = [self.percentile(0.0), self.percentile(100.0)];
         let mut text = format!(
             "min = {least:.5} ms, max = {most:.5} ms, mean = {:.5} ms, median = {:.5} ms",
             self.mean(),
-            self.percentile(50.0)
+            self.median()
         );
         for percent in percentiles {
             text += &format!(", percentile({percent}%) = {:.5} ms", self.percentile(*percent));
@@ -48,7 +55,7 @@ impl Times {
             "min_ms": self.percentile(0.0),
             "max_ms": self.percentile(100.0),
             "mean_ms": self.mean(),
-            "median_ms": self.percentile(50.0),
+            "median_ms": self.median(),
             "percentiles_ms": percentiles,
         })
     }
@@ -64,6 +71,7 @@ mod tests {
         assert_eq!([0.0, 50.0, 99.0, 99.9, 100.0].map(|p| times.percentile(p)), [1.0, 100.0, 198.0, 200.0, 200.0]);
         assert_eq!(times.json(&[90.0])["percentiles_ms"]["90"], 180.0);
         assert!(times.text(&[99.5]).ends_with("percentile(99.5%) = 199.00000 ms"));
-        assert_eq!(Times::new([]).percentile(99.0), 0.0);
+        assert_eq!((times.median(), Times::new([1, 2, 9].map(Duration::from_millis)).median()), (100.5, 2.0));
+        assert_eq!((Times::new([]).percentile(99.0), Times::new([]).median()), (0.0, 0.0));
     }
 }

@@ -1,14 +1,9 @@
 /* planrt build: an ONNX model becomes a plan. Options that mean the same as trtexec's are spelled as there. */
 
-#define _POSIX_C_SOURCE 200809L
 #include "program.h"
 
-#include <errno.h>
-#include <libgen.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char usage[] =
     "usage: planrt build --onnx=MODEL --saveEngine=PLAN [OPTION]...\n"
@@ -38,31 +33,80 @@ static const char usage[] =
     "It exits with 0 if the plan is written, with 1 if it is not, with 2 if it was called wrongly, with 130 after Ctrl-C.\n";
 
 /* trtexec's options that do nothing here, and what is so or stands in their place. */
-static const struct {
-    const char *name, *instead;
-    bool is_error;
-} others[] = {
+static const struct replaced others[] = {
     {"--explicitBatch", "batches are always explicit", false},
+    {"--explicitPrecision", "QuantizeLinear and DequantizeLinear nodes always count", false},
     {"--buildOnly", "planrt build only builds", false},
     {"--skipInference", "planrt build only builds", false},
+    {"--separateProfileRun", "planrt build only builds", false},
     {"--precisionConstraints", "layers that are kept in float32 always are", false},
+    {"--noBuilderCache", "without --timingCacheFile no times are kept", false},
+    {"--heuristic", "say --builderOptimizationLevel=N with a small N", true},
+    {"--cpuOnly", "TensorRT-RTX builds without a GPU where there is none", false},
+    {"--nvtxMode", "say --profilingVerbosity", true},
+    {"--nvtxVerbosity", "say --profilingVerbosity", true},
+    {"--minTiming", "TensorRT times a kernel as often as it thinks right", true},
+    {"--avgTiming", "TensorRT times a kernel as often as it thinks right", true},
     {"--calib", "int8 takes its scales from the model: quantize it with QuantizeLinear and DequantizeLinear nodes", true},
+    {"--minShapesCalib", "int8 takes its scales from the model: quantize it with QuantizeLinear and DequantizeLinear nodes", true},
+    {"--optShapesCalib", "int8 takes its scales from the model: quantize it with QuantizeLinear and DequantizeLinear nodes", true},
+    {"--maxShapesCalib", "int8 takes its scales from the model: quantize it with QuantizeLinear and DequantizeLinear nodes", true},
+    {"--calibProfile", "int8 takes its scales from the model: quantize it with QuantizeLinear and DequantizeLinear nodes", true},
     {"--fp8", "have the types in the model, and build it with --stronglyTyped", true},
     {"--int4", "have the types in the model, and build it with --stronglyTyped", true},
     {"--loadEngine", "a plan is run by planrt bench PLAN, and its layers are told by planrt inspect PLAN", true},
     {"--maxBatch", "say --minShapes, --optShapes and --maxShapes", true},
     {"--batch", "say --minShapes, --optShapes and --maxShapes", true},
+    {"--maxBatchSize", "say --minShapes, --optShapes and --maxShapes", true},
+    {"--calibBatchSize", "say --minShapes, --optShapes and --maxShapes", true},
     {"--pluginInstanceNorm", "say --instanceNormalization=plugin", true},
     {"--nativeInstanceNorm", "say --instanceNormalization=native", true},
-    {"--inputIOFormats", "inputs are what the model says, in rows", true},
-    {"--outputIOFormats", "outputs are what the model says, in rows", true},
-    {"--maxBatchSize", "say --minShapes, --optShapes and --maxShapes", true},
-    {"--useRuntime", "say --tensorrt=LIBRARY to planrt bench", true},
+    {"--inputIOFormats", "inputs and outputs are what the model says, in rows", true},
+    {"--outputIOFormats", "inputs and outputs are what the model says, in rows", true},
+    {"--directIO", "inputs and outputs are what the model says, in rows", true},
+    {"--output", "outputs are those of the model: planrt-convert compares what lies between", true},
+    {"--markDebug", "outputs are those of the model: planrt-convert compares what lies between", true},
+    {"--markUnfusedTensorsAsDebugTensors", "outputs are those of the model: planrt-convert compares what lies between", true},
+    {"--saveDebugTensors", "outputs are those of the model: planrt-convert compares what lies between", true},
+    {"--saveAllDebugTensors", "outputs are those of the model: planrt-convert compares what lies between", true},
+    {"--debugTensorFormats", "outputs are those of the model: planrt-convert compares what lies between", true},
+    {"--dumpRawBindingsToFile", "outputs are those of the model: planrt-convert compares what lies between", true},
     {"--uff", "convert the model to ONNX", true},
+    {"--uffInput", "convert the model to ONNX", true},
+    {"--uffNHWC", "convert the model to ONNX", true},
     {"--deploy", "convert the model to ONNX", true},
     {"--model", "convert the model to ONNX", true},
     {"--layerOutputTypes", "a layer that --layerPrecisions keeps in float32 gives float32", true},
     {"--useDLACore", "planrt runs plans on GPUs", true},
+    {"--allowGPUFallback", "planrt runs plans on GPUs", true},
+    {"--layerDeviceTypes", "planrt runs plans on GPUs", true},
+    {"--buildDLAStandalone", "planrt runs plans on GPUs", true},
+    {"--safe", "planrt's plans are for TensorRT's standard runtime", true},
+    {"--consistency", "planrt's plans are for TensorRT's standard runtime", true},
+    {"--restricted", "planrt's plans are for TensorRT's standard runtime", true},
+    {"--staticPlugins", "say --plugins=LIBRARY, also to what runs the plan", true},
+    {"--setPluginsToSerialize", "say --plugins=LIBRARY, also to what runs the plan", true},
+    {"--ignoreParsedPluginLibs", "plugins that a plan needs are loaded where it runs", true},
+    {"--preview", "TensorRT's own default holds", true},
+    {"--maxAuxStreams", "TensorRT's own default holds", true},
+    {"--maxNbTactics", "TensorRT's own default holds", true},
+    {"--maxTactics", "TensorRT's own default holds", true},
+    {"--tilingOptimizationLevel", "TensorRT's own default holds", true},
+    {"--l2LimitForTiling", "TensorRT's own default holds", true},
+    {"--runtimePlatform", "TensorRT's own default holds", true},
+    {"--remoteAutoTuningConfig", "TensorRT's own default holds", true},
+    {"--computeCapabilities", "TensorRT's own default holds", true},
+    {"--distributiveIndependence", "TensorRT's own default holds", true},
+    {"--errorOnTimingCacheMiss", "TensorRT's own default holds", true},
+    {"--noCompilationCache", "TensorRT's own default holds", true},
+    {"--tempdir", "TensorRT's own default holds", true},
+    {"--tempfileControls", "TensorRT's own default holds", true},
+    {"--monitorMemory", "TensorRT's own default holds", true},
+    {"--stripAllWeights", "say --stripWeights", true},
+    {"--getPlanVersionOnly", "planrt doctor PLAN tells what built it", true},
+    {"--useRuntime", "say --tensorrt=LIBRARY to planrt bench", true},
+    {"--leanDLLPath", "it is an option of planrt bench, for the plan that is built", true},
+    {"--weightStreamingBudget", "it is an option of planrt bench, for the plan that is built", true},
     {"--iterations", "it is an option of planrt bench, for the plan that is built", true},
     {"--duration", "it is an option of planrt bench, for the plan that is built", true},
     {"--warmUp", "it is an option of planrt bench, for the plan that is built", true},
@@ -73,9 +117,11 @@ static const struct {
     {"--noDataTransfers", "it is an option of planrt bench, for the plan that is built", true},
     {"--dumpProfile", "planrt inspect tells the layers of the plan that is built, with --runs their times", true},
     {"--exportProfile", "planrt inspect tells the layers of the plan that is built, with --runs their times", true},
-    {"--separateProfileRun", "planrt inspect tells the layers of the plan that is built, with --runs their times", true},
     {"--dumpLayerInfo", "planrt inspect tells the layers of the plan that is built, with --runs their times", true},
     {"--exportLayerInfo", "planrt inspect tells the layers of the plan that is built, with --runs their times", true},
+    {"--dumpOptimizationProfile", "planrt inspect tells the layers of the plan that is built, with --runs their times", true},
+    {"--dumpRefit", "planrt refit puts other weights into the plan that is built", true},
+    {"--timeRefit", "planrt refit puts other weights into the plan that is built", true},
     {"--avgRuns", "planrt build only builds, and measures nothing; planrt bench does", true},
     {"--useSpinWait", "planrt build only builds, and measures nothing; planrt bench does", true},
     {"--threads", "planrt build only builds, and measures nothing; planrt bench does", true},
@@ -86,6 +132,12 @@ static const struct {
     {"--dumpOutput", "planrt build only builds, and measures nothing; planrt bench does", true},
     {"--exportOutput", "planrt build only builds, and measures nothing; planrt bench does", true},
     {"--exportTimes", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--useManagedMemory", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--timeDeserialize", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--persistentCacheRatio", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--useProfile", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--allocationStrategy", "planrt build only builds, and measures nothing; planrt bench does", true},
+    {"--asyncFileReader", "planrt build only builds, and measures nothing; planrt bench does", true},
 };
 
 enum { MIN, OPT, MAX, BOUNDS };
@@ -196,8 +248,9 @@ static bool parse_tactics(const char *list, planrt_tactics *use_too, planrt_tact
 }
 
 /* Takes an option, and says whether with its value; -1 if it is done, else how the program ends. */
-static int take(struct arguments *all, const char *argument, const char *name, const char *value, bool *is_used,
+static int take(struct arguments *all, const char *argument, const struct option *option, bool *is_used,
                 planrt_build_options *options, planrt_runtime_options *runtime) {
+    const char *name = option->name, *value = option->value;
     planrt_error *error = NULL;
     *is_used = false;
     size_t bytes;
@@ -225,11 +278,8 @@ static int take(struct arguments *all, const char *argument, const char *name, c
         if (flags[i].said) *flags[i].said = true;
         return -1;
     }
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        if (strcmp(name, others[i].name) != 0) continue;
-        fprintf(stderr, "planrt: %s %s: %s\n", name, others[i].is_error ? "is not here" : "is not needed", others[i].instead);
-        return others[i].is_error ? USAGE : -1;
-    }
+    int code;
+    if (is_replaced(others, sizeof others / sizeof *others, name, &code)) return code;
     if (!value || !*value) return wrong("unknown option, or one without its value", argument);
     *is_used = true;
     if (strcmp(name, "--onnx") == 0) {
@@ -243,11 +293,11 @@ static int take(struct arguments *all, const char *argument, const char *name, c
         int bound = name[3] == 'i' ? MIN : name[3] == 'a' ? MAX : OPT;
         if (!parse_shapes(all, value, bound)) return wrong("shapes are NAME:1x1x8x8,..., not", value);
     } else if (strcmp(name, "--workspace") == 0) {
-        if (!parse_bytes(value, &bytes)) return wrong("--workspace takes MiB, not", value);
+        if (!parse_bytes(value, MIB, &bytes)) return wrong("--workspace takes MiB, not", value);
         error = planrt_build_options_set_workspace_limit(options, bytes);
     } else if (strcmp(name, "--memPoolSize") == 0) {
         const char *pool = "workspace:";
-        if (strncmp(value, pool, strlen(pool)) != 0 || !parse_bytes(value + strlen(pool), &bytes))
+        if (strncmp(value, pool, strlen(pool)) != 0 || !parse_bytes(value + strlen(pool), MIB, &bytes))
             return wrong("--memPoolSize takes workspace:N, not", value);
         error = planrt_build_options_set_workspace_limit(options, bytes);
     } else if (strcmp(name, "--timingCacheFile") == 0) {
@@ -279,19 +329,12 @@ static int take(struct arguments *all, const char *argument, const char *name, c
         all->keeps_float32 = true;
         error = each(value, options, planrt_build_options_keep_float32_operator);
     } else if (strcmp(name, "--instanceNormalization") == 0) {
-        const char *kinds[] = {"native", "plugin", "decomposed"}; /* numbered from 1 */
-        for (number = 0; number < 3 && strcmp(value, kinds[number]) != 0;) number++;
-        if (number == 3) return wrong("--instanceNormalization takes native, plugin or decomposed, not", value);
-        error = planrt_build_options_set_instance_normalization(options, number + PLANRT_INSTANCE_NORMALIZATION_NATIVE);
-    } else if (strcmp(name, "--plugins") == 0 || strcmp(name, "--dynamicPlugins") == 0) {
-        error = planrt_runtime_options_add_plugin_library(runtime, value);
-    } else if (strcmp(name, "--tensorrt") == 0) {
-        error = planrt_runtime_options_set_tensorrt_path(runtime, value);
-    } else if (strcmp(name, "--device") == 0) {
-        if (!parse_ordinal(value, &number)) return wrong("--device takes a GPU's ordinal, not", value);
-        error = planrt_runtime_options_set_device(runtime, number);
+        planrt_instance_normalization kind;
+        if (!parse_normalization(value, &kind))
+            return wrong("--instanceNormalization takes native, plugin or decomposed, not", value);
+        error = planrt_build_options_set_instance_normalization(options, kind);
     } else {
-        return wrong("unknown option", argument);
+        return take_runtime_option("build", option, argument, runtime);
     }
     return error ? failed(error) : -1;
 }
@@ -315,42 +358,6 @@ static int take_shapes(const struct arguments *all, planrt_build_options *option
     return -1;
 }
 
-static volatile sig_atomic_t interrupted;
-
-/* The next one ends the program: before TensorRT 10 a build cannot be ended while it is under way. */
-static void interrupt(int number) {
-    (void)number;
-    interrupted = 1;
-}
-
-/* A bar on a terminal, a line for each phase elsewhere. */
-static bool progress(void *user_data, const char *phase, const char *parent, int32_t done, int32_t steps) {
-    const bool is_terminal = *(const bool *)user_data;
-    if (!parent && is_terminal) {
-        enum { WIDTH = 30 };
-        const int full = steps > 0 ? (int)((int64_t)done * WIDTH / steps) : 0;
-        fputs("\r[", stderr);
-        for (int i = 0; i < WIDTH; i++) fputc(i < full ? '#' : '.', stderr);
-        fprintf(stderr, "] %d/%d ", (int)done, (int)steps);
-        show(stderr, phase);
-        fputs("\033[K", stderr);
-        if (done >= steps) fputc('\n', stderr);
-    } else if (!parent && (done == 0 || done >= steps)) {
-        fprintf(stderr, "planrt: ");
-        show(stderr, phase);
-        fputs(done == 0 ? "\n" : ": done\n", stderr);
-    }
-    return !interrupted;
-}
-
-bool can_write(const char *path) {
-    if (access(path, F_OK) == 0) return access(path, W_OK) == 0;
-    char *copy = strdup(path);
-    const bool can = copy && access(dirname(copy), W_OK | X_OK) == 0;
-    free(copy);
-    return can;
-}
-
 static int run(struct arguments *all, planrt_build_options *options, planrt_runtime_options *runtime_options) {
     if (!all->onnx || !all->plan) return wrong("--onnx=MODEL and --saveEngine=PLAN are needed", all->onnx ? "no PLAN" : "no MODEL");
     int code = take_shapes(all, options);
@@ -359,38 +366,19 @@ static int run(struct arguments *all, planrt_build_options *options, planrt_runt
     if (all->tf32 || (is_reduced && !all->no_tf32 && !all->keeps_float32)) all->precision |= PLANRT_PRECISION_TF32;
     if (!is_reduced && !all->tf32 && !all->no_tf32)
         fputs("planrt: float32 is computed as such; --tf32 allows what trtexec does unless --noTF32 is said\n", stderr);
-    if (!can_write(all->plan)) {
-        fputs("planrt: ", stderr);
-        show(stderr, all->plan);
-        fprintf(stderr, " cannot be written: %s\n", strerror(errno));
-        return NOT_WRITTEN;
-    }
-    bool is_terminal = isatty(STDERR_FILENO);
+    if (!can_write(all->plan)) return NOT_WRITTEN;
     planrt_runtime *runtime = NULL;
     planrt_plan *plan = NULL;
     planrt_error *error = planrt_build_options_set_precision(options, all->precision);
     if (!error) error = planrt_build_options_set_features(options, all->features);
-    if (!error) error = planrt_build_options_set_progress(options, progress, &is_terminal);
+    if (!error) error = planrt_build_options_set_progress(options, tell_progress, NULL);
     if (!error)
         error = planrt_runtime_options_set_log(runtime_options, log_line, NULL, NULL,
                                                all->verbose ? PLANRT_LOG_DEBUG : PLANRT_LOG_WARNING);
     if (!error) error = planrt_runtime_new(runtime_options, &runtime);
-    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
+    watch_interrupts();
     if (!error) error = planrt_build_file(runtime, all->onnx, options, &plan);
-    if (!error) error = planrt_plan_save(plan, all->plan);
-    if (!error) {
-        fputs("planrt: ", stdout);
-        show(stdout, all->plan);
-        printf(" is written, %zu bytes\n", planrt_plan_get_size(plan));
-        code = written(USABLE);
-    } else {
-        const planrt_error_code kind = planrt_error_get_code(error);
-        if (is_terminal) fputc('\n', stderr);
-        failed(error);
-        code = kind == PLANRT_ERROR_CANCELLED ? INTERRUPTED : NOT_USABLE;
-    }
+    code = keep_plan(error, plan, all->plan);
     planrt_plan_delete(plan);
     planrt_runtime_delete(runtime);
     return code;
@@ -415,7 +403,7 @@ int build(int count, char **arguments) {
             break;
         }
         bool is_used;
-        code = take(&all, arguments[i], option.name, option.value, &is_used, options, runtime_options);
+        code = take(&all, arguments[i], &option, &is_used, options, runtime_options);
         if (option.is_next && is_used) i++;
     }
     if (code < 0) code = run(&all, options, runtime_options);

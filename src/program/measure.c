@@ -29,7 +29,8 @@ static const char common_usage[] =
     "  --shapes=NAME:1x1x8x8,...  the inputs' shapes; of those left out the plan's best ones, or a batch of 1\n"
     "  --json                   JSON, and no table\n"
     "  --cpuThreads=N           how many threads the CPU engine has; as many as there are cores if not given\n"
-    "  --weightStreamingBudget=N  the most MiB of streamed weights that stay on the device, or auto; N may end in B, K, M or G\n"
+    "  --weightStreamingBudget=N  the most bytes of streamed weights that stay on the device; N may end in K, M, G or %, of all\n"
+    "                           that can be streamed; -1 or auto: as TensorRT thinks right; -2: none are streamed\n"
     "  --leanDLLPath=LIBRARY    the lean runtime for a version-compatible plan without its own\n"
     "  --plugins=LIBRARY        a library of TensorRT plugins; may be given more than once\n"
     "  --tensorrt=PATH          the TensorRT library, or the folder it is in\n"
@@ -37,6 +38,73 @@ static const char common_usage[] =
     "  --verbose                TensorRT's own lines, too\n"
     "It exits with 0 if the model was run and told of, with 1 if it was not, with 2 if it was called wrongly, with 3 if the\n"
     "output could not be written.\n";
+
+/* trtexec's options that do nothing here, and what is so or stands in their place. */
+static const struct replaced others[] = {
+    {"--explicitBatch", "a plan's batch is that of its inputs: --shapes", false},
+    {"--skipInference", "a plan's batch is that of its inputs: --shapes", false},
+    {"--useSpinWait", "streams have threads of their own, and each run is timed by events", false},
+    {"--threads", "streams have threads of their own, and each run is timed by events", false},
+    {"--separateProfileRun", "streams have threads of their own, and each run is timed by events", false},
+    {"--exposeDMA", "streams have threads of their own, and each run is timed by events", false},
+    {"--avgRuns", "streams have threads of their own, and each run is timed by events", false},
+    {"--batch", "say --shapes", true},
+    {"--useProfile", "contexts take the profiles in their order", true},
+    {"--dumpProfile", "planrt inspect tells the layers, with --runs their times, with --json as JSON", true},
+    {"--exportProfile", "planrt inspect tells the layers, with --runs their times, with --json as JSON", true},
+    {"--dumpLayerInfo", "planrt inspect tells the layers, with --runs their times, with --json as JSON", true},
+    {"--exportLayerInfo", "planrt inspect tells the layers, with --runs their times, with --json as JSON", true},
+    {"--dumpOptimizationProfile", "planrt inspect tells the layers, with --runs their times, with --json as JSON", true},
+    {"--profilingVerbosity", "planrt inspect tells the layers, with --runs their times, with --json as JSON", true},
+    {"--exportTimes", "with --json the times come as JSON", true},
+    {"--loadInputs", "inputs hold numbers from -1 to 1; planrt doctor FOLDER runs a model folder's test vectors, and compares", true},
+    {"--dumpOutput", "inputs hold numbers from -1 to 1; planrt doctor FOLDER runs a model folder's test vectors, and compares", true},
+    {"--exportOutput", "inputs hold numbers from -1 to 1; planrt doctor FOLDER runs a model folder's test vectors, and compares", true},
+    {"--dumpRawBindingsToFile", "inputs hold numbers from -1 to 1; planrt doctor FOLDER runs a model folder's test vectors, and compares", true},
+    {"--idleTime", "runs come one after the other, in memory that is allocated before", true},
+    {"--sleepTime", "runs come one after the other, in memory that is allocated before", true},
+    {"--useManagedMemory", "runs come one after the other, in memory that is allocated before", true},
+    {"--timeDeserialize", "runs come one after the other, in memory that is allocated before", true},
+    {"--persistentCacheRatio", "runs come one after the other, in memory that is allocated before", true},
+    {"--allocationStrategy", "runs come one after the other, in memory that is allocated before", true},
+    {"--asyncFileReader", "runs come one after the other, in memory that is allocated before", true},
+    {"--monitorMemory", "runs come one after the other, in memory that is allocated before", true},
+    {"--timeRefit", "planrt refit puts other weights into a plan, and says how long that takes", true},
+    {"--dumpRefit", "planrt refit puts other weights into a plan, and says how long that takes", true},
+    {"--useRuntime", "say --tensorrt=LIBRARY", true},
+    {"--getPlanVersionOnly", "planrt doctor PLAN tells what built it", true},
+    {"--useDLACore", "planrt runs plans on GPUs", true},
+    {"--allowGPUFallback", "planrt runs plans on GPUs", true},
+    {"--ignoreParsedPluginLibs", "say --plugins=LIBRARY", true},
+    {"--staticPlugins", "say --plugins=LIBRARY", true},
+    {"--setPluginsToSerialize", "say --plugins=LIBRARY", true},
+    {"--saveEngine", "it is an option of planrt build, which makes the plan", true},
+    {"--fp16", "it is an option of planrt build, which makes the plan", true},
+    {"--bf16", "it is an option of planrt build, which makes the plan", true},
+    {"--int8", "it is an option of planrt build, which makes the plan", true},
+    {"--best", "it is an option of planrt build, which makes the plan", true},
+    {"--noTF32", "it is an option of planrt build, which makes the plan", true},
+    {"--minShapes", "it is an option of planrt build, which makes the plan", true},
+    {"--optShapes", "it is an option of planrt build, which makes the plan", true},
+    {"--maxShapes", "it is an option of planrt build, which makes the plan", true},
+    {"--workspace", "it is an option of planrt build, which makes the plan", true},
+    {"--memPoolSize", "it is an option of planrt build, which makes the plan", true},
+    {"--timingCacheFile", "it is an option of planrt build, which makes the plan", true},
+    {"--stronglyTyped", "it is an option of planrt build, which makes the plan", true},
+    {"--refit", "it is an option of planrt build, which makes the plan", true},
+    {"--stripWeights", "it is an option of planrt build, which makes the plan", true},
+    {"--allowWeightStreaming", "it is an option of planrt build, which makes the plan", true},
+    {"--versionCompatible", "it is an option of planrt build, which makes the plan", true},
+    {"--vc", "it is an option of planrt build, which makes the plan", true},
+    {"--builderOptimizationLevel", "it is an option of planrt build, which makes the plan", true},
+    {"--hardwareCompatibilityLevel", "it is an option of planrt build, which makes the plan", true},
+    {"--tacticSources", "it is an option of planrt build, which makes the plan", true},
+    {"--sparsity", "it is an option of planrt build, which makes the plan", true},
+    {"--layerPrecisions", "it is an option of planrt build, which makes the plan", true},
+    {"--precisionConstraints", "it is an option of planrt build, which makes the plan", true},
+    {"--calib", "it is an option of planrt build, which makes the plan", true},
+    {"--buildOnly", "it is an option of planrt build, which makes the plan", true},
+};
 
 enum { MOST_PERCENTILES = 16 };
 
@@ -47,6 +115,7 @@ struct measurement {
     size_t shape_count;
     bool is_json, is_verbose;
     int32_t runs;
+    double streamed_percent; /* of the weights that can be streamed, as many stay on the device; -1 if that is not said */
     planrt_bench_settings settings;
     double percentiles[MOST_PERCENTILES];
 };
@@ -85,6 +154,29 @@ static bool parse_percentiles(struct measurement *all, const char *value) {
     return true;
 }
 
+/* "50%" */
+static bool parse_percent(const char *value, double *percent) {
+    char *end;
+    const double number = strtod(value, &end);
+    if (end == value || strcmp(end, "%") != 0 || !(number >= 0 && number <= 100)) return false;
+    *percent = number;
+    return true;
+}
+
+/* How many weights can be streamed is known when the plan is loaded, which is done once more then. */
+static planrt_error *set_streamed_part(const struct measurement *all, const planrt_runtime *runtime,
+                                       planrt_engine_options *options) {
+    planrt_engine *engine = NULL;
+    int64_t streamable = 0;
+    planrt_error *error = planrt_engine_load_file(runtime, all->model, options, &engine);
+    if (!error) error = planrt_engine_get_statistic(engine, PLANRT_STATISTIC_STREAMABLE_WEIGHTS_SIZE, &streamable);
+    if (!error)
+        error = planrt_engine_options_set_weight_streaming_budget(
+            options, (int64_t)((double)streamable * all->streamed_percent / 100));
+    planrt_engine_delete(engine);
+    return error;
+}
+
 /* Takes an option, and says whether with its value; -1 if it is done, else how the program ends. */
 static int take(struct measurement *all, const struct option *option, const char *argument, bool *is_used,
                 planrt_engine_options *engine, planrt_runtime_options *runtime) {
@@ -112,6 +204,8 @@ static int take(struct measurement *all, const struct option *option, const char
         else *flags[i].number = 1;
         return -1;
     }
+    int code;
+    if (is_replaced(others, sizeof others / sizeof *others, name, &code)) return code;
     if (!value || !*value) return wrong_option(all->command, "unknown option, or one without its value", argument);
     *is_used = true;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
@@ -135,25 +229,20 @@ static int take(struct measurement *all, const struct option *option, const char
         if (!parse_ordinal(value, &number)) return wrong_option(all->command, "--cpuThreads takes a number, not", value);
         error = planrt_engine_options_set_cpu_threads(engine, number);
     } else if (strcmp(name, "--weightStreamingBudget") == 0) {
+        if (strcmp(value, "-2") == 0) return -1; /* as if nothing were said */
         size_t bytes = 0;
-        const bool is_automatic = strcmp(value, "auto") == 0;
-        if (!is_automatic && strcmp(value, "0") != 0 && !parse_bytes(value, &bytes))
-            return wrong_option(all->command, "--weightStreamingBudget takes auto or a size, not", value);
+        const bool is_automatic = strcmp(value, "auto") == 0 || strcmp(value, "-1") == 0;
+        if (parse_percent(value, &all->streamed_percent)) return -1;
+        if (!is_automatic && strcmp(value, "0") != 0 && !parse_bytes(value, 1, &bytes))
+            return wrong_option(all->command, "--weightStreamingBudget takes a size, a percentage, -1 or -2, not", value);
         error = planrt_engine_options_set_weight_streaming_budget(
             engine, is_automatic ? PLANRT_WEIGHT_STREAMING_AUTOMATIC : (int64_t)bytes);
     } else if (strcmp(name, "--leanDLLPath") == 0) {
         error = planrt_engine_options_set_lean_runtime(engine, value);
     } else if (strcmp(name, "--loadEngine") == 0 || strcmp(name, "--onnx") == 0) {
         all->model = value;
-    } else if (strcmp(name, "--plugins") == 0 || strcmp(name, "--dynamicPlugins") == 0) {
-        error = planrt_runtime_options_add_plugin_library(runtime, value);
-    } else if (strcmp(name, "--tensorrt") == 0) {
-        error = planrt_runtime_options_set_tensorrt_path(runtime, value);
-    } else if (strcmp(name, "--device") == 0) {
-        if (!parse_ordinal(value, &number)) return wrong_option(all->command, "--device takes a GPU's ordinal, not", value);
-        error = planrt_runtime_options_set_device(runtime, number);
     } else {
-        return wrong_option(all->command, "unknown option", argument);
+        return take_runtime_option(all->command, option, argument, runtime);
     }
     return error ? failed(error) : -1;
 }
@@ -166,6 +255,7 @@ static int run(struct measurement *all, planrt_engine_options *engine_options, p
     planrt_error *error = planrt_runtime_options_set_log(runtime_options, log_line, NULL, NULL,
                                                          all->is_verbose ? PLANRT_LOG_DEBUG : PLANRT_LOG_WARNING);
     if (!error) error = planrt_runtime_new(runtime_options, &runtime);
+    if (!error && all->streamed_percent >= 0) error = set_streamed_part(all, runtime, engine_options);
     if (!error) error = planrt_engine_load_file(runtime, all->model, engine_options, &engine);
     if (!error && strcmp(all->command, "bench") == 0)
         error = planrt_bench(engine, all->shapes, all->shape_count, &all->settings, format, &report);
@@ -187,6 +277,7 @@ static int measure(const char *command, const char *usage, int count, char **arg
     static struct measurement all;
     all.command = command;
     all.settings.struct_size = sizeof all.settings;
+    all.streamed_percent = -1;
     planrt_engine_options *engine_options = NULL;
     planrt_runtime_options *runtime_options = NULL;
     planrt_error *error = planrt_engine_options_new(&engine_options);

@@ -24,6 +24,16 @@ int wrong_option(const char *command, const char *problem, const char *argument)
     return USAGE;
 }
 
+bool is_replaced(const struct replaced *others, size_t count, const char *name, int *code) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(name, others[i].name) != 0) continue;
+        fprintf(stderr, "planrt: %s %s: %s\n", name, others[i].is_error ? "is not here" : "is not needed", others[i].instead);
+        *code = others[i].is_error ? USAGE : -1;
+        return true;
+    }
+    return false;
+}
+
 /* "1x1x8x8" */
 static bool parse_extents(const char *text, int32_t *rank, int64_t extents[PLANRT_MAX_RANK]) {
     for (*rank = 0; *rank < PLANRT_MAX_RANK;) {
@@ -53,20 +63,49 @@ bool next_shape(const char **list, char name[NAME], int32_t *rank, int64_t exten
     return parse_extents(colon + 1, rank, extents);
 }
 
-bool parse_bytes(const char *text, size_t *bytes) {
+bool parse_bytes(const char *text, double unit, size_t *bytes) {
     char *end;
     double number = strtod(text, &end);
-    double unit = 1048576;
     switch (*end) {
         case 'B': case 'b': unit = 1, end++; break;
         case 'K': case 'k': unit = 1024, end++; break;
-        case 'M': case 'm': end++; break;
+        case 'M': case 'm': unit = 1048576, end++; break;
         case 'G': case 'g': unit = 1073741824, end++; break;
         default: break;
     }
     if (end == text || *end || !(number > 0) || number * unit > 1e15) return false;
     *bytes = (size_t)(number * unit);
     return true;
+}
+
+bool parse_normalization(const char *text, planrt_instance_normalization *kind) {
+    static const struct { const char *name; planrt_instance_normalization kind; } kinds[] = {
+        {"native", PLANRT_INSTANCE_NORMALIZATION_NATIVE},
+        {"plugin", PLANRT_INSTANCE_NORMALIZATION_PLUGIN},
+        {"decomposed", PLANRT_INSTANCE_NORMALIZATION_DECOMPOSED},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strcmp(text, kinds[i].name) != 0) continue;
+        *kind = kinds[i].kind;
+        return true;
+    }
+    return false;
+}
+
+int take_runtime_option(const char *command, const struct option *option, const char *argument, planrt_runtime_options *runtime) {
+    planrt_error *error = NULL;
+    int32_t number;
+    if (strcmp(option->name, "--plugins") == 0 || strcmp(option->name, "--dynamicPlugins") == 0) {
+        error = planrt_runtime_options_add_plugin_library(runtime, option->value);
+    } else if (strcmp(option->name, "--tensorrt") == 0) {
+        error = planrt_runtime_options_set_tensorrt_path(runtime, option->value);
+    } else if (strcmp(option->name, "--device") == 0) {
+        if (!parse_ordinal(option->value, &number)) return wrong_option(command, "--device takes a GPU's ordinal, not", option->value);
+        error = planrt_runtime_options_set_device(runtime, number);
+    } else {
+        return wrong_option(command, "unknown option", argument);
+    }
+    return error ? failed(error) : -1;
 }
 
 void log_line(void *user_data, planrt_log_level level, const char *message) {

@@ -1,5 +1,5 @@
-/* planrt: what the library finds on this machine, and whether a model will run here; plans are built in build.c, models measured
- * in measure.c, scans segmented in segment.c. */
+/* planrt: what the library finds on this machine, and whether a model will run here; plans are built in build.c and refitted
+ * in refit.c, models measured in measure.c, scans segmented in segment.c. */
 
 #include "program.h"
 
@@ -12,6 +12,7 @@
 static const char usage[] =
     "usage: planrt doctor [MODEL] [--tensorrt PATH] [--plugin PATH]... [--device N]\n"
     "       planrt build --onnx=MODEL --saveEngine=PLAN [OPTION]...     (planrt build --help)\n"
+    "       planrt refit PLAN --onnx=MODEL --saveEngine=NEW [OPTION]... (planrt refit --help)\n"
     "       planrt inspect MODEL [OPTION]...                            (planrt inspect --help)\n"
     "       planrt bench MODEL [OPTION]...                              (planrt bench --help)\n"
     "       planrt segment MODEL SCAN... --out MASK [OPTION]...         (planrt segment --help)\n"
@@ -121,6 +122,7 @@ int main(int count, char **arguments) {
         return written(0);
     }
     if (strcmp(command, "build") == 0) return build(count - 2, arguments + 2);
+    if (strcmp(command, "refit") == 0) return refit(count - 2, arguments + 2);
     if (strcmp(command, "inspect") == 0) return inspect(count - 2, arguments + 2);
     if (strcmp(command, "bench") == 0) return bench(count - 2, arguments + 2);
     if (strcmp(command, "segment") == 0) return segment(count - 2, arguments + 2);

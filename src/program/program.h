@@ -27,23 +27,48 @@ struct option {
 /* Of the first of so many arguments; false if it is no option. */
 bool split(int count, char **arguments, struct option *option);
 
+/* An option of trtexec's that is not one here. */
+struct replaced {
+    const char *name, *instead;
+    bool is_error;
+};
+
+/* Says what stands in the place of one of these; how the program ends, -1 if it goes on. */
+bool is_replaced(const struct replaced *others, size_t count, const char *name, int *code);
+
 /* An option of that command is wrong; how the program ends. */
 int wrong_option(const char *command, const char *problem, const char *argument);
 
 /* The next "name:1x1x8x8" of a list with commas, which is moved behind it; false if it is none. */
 bool next_shape(const char **list, char name[NAME], int32_t *rank, int64_t extents[PLANRT_MAX_RANK]);
 
-/* "4096", "1.5G": MiB unless a letter says otherwise. */
-bool parse_bytes(const char *text, size_t *bytes);
+enum { MIB = 1048576 };
 
-/* Whether a file can be made there, before minutes are spent on what would be in it; errno says why not. */
+/* "4096", "1.5G": in bytes, or so many, unless a letter says otherwise. */
+bool parse_bytes(const char *text, double unit, size_t *bytes);
+
+/* "native", "plugin" or "decomposed". */
+bool parse_normalization(const char *text, planrt_instance_normalization *kind);
+
+/* --plugins, --tensorrt and --device, which all commands have; -1 if it is done, else how the program ends. */
+int take_runtime_option(const char *command, const struct option *option, const char *argument, planrt_runtime_options *runtime);
+
+/* Whether a file can be made there, before minutes are spent on what would be in it; says why not. */
 bool can_write(const char *path);
 
 /* A planrt_log_callback that writes to the standard error. */
 void log_line(void *user_data, planrt_log_level level, const char *message);
 
-/* planrt build, inspect, bench and segment, with the arguments that follow. */
+/* A planrt_build_progress that tells how far it is on the standard error, and ends it after an interrupt. */
+bool tell_progress(void *user_data, const char *phase, const char *parent, int32_t done, int32_t steps);
+void watch_interrupts(void);
+
+/* Writes a plan that was made, or says why there is none; how the program ends. */
+int keep_plan(planrt_error *error, const planrt_plan *plan, const char *path);
+
+/* planrt build, refit, inspect, bench and segment, with the arguments that follow. */
 int build(int count, char **arguments);
+int refit(int count, char **arguments);
 int inspect(int count, char **arguments);
 int bench(int count, char **arguments);
 int segment(int count, char **arguments);

@@ -3,7 +3,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include "program.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -195,13 +194,8 @@ static int write_results(const struct arguments *arguments, const planrt_scan *s
 static int run(const struct arguments *arguments, const planrt_runtime_options *runtime_options,
                const planrt_segmenter_options *options) {
     const char *outs[] = {arguments->out, arguments->overlay};
-    for (size_t i = 0; i < sizeof outs / sizeof *outs; i++) {
-        if (!outs[i] || can_write(outs[i])) continue;
-        fputs("planrt: ", stderr);
-        show(stderr, outs[i]);
-        fprintf(stderr, " cannot be written: %s\n", strerror(errno));
-        return NOT_WRITTEN;
-    }
+    for (size_t i = 0; i < sizeof outs / sizeof *outs; i++)
+        if (outs[i] && !can_write(outs[i])) return NOT_WRITTEN;
     struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
@@ -258,7 +252,7 @@ static int take(struct arguments *all, const char *name, const char *value, plan
     } else if (strcmp(name, "--overlay") == 0) {
         all->overlay = value;
     } else if (strcmp(name, "--budget") == 0) {
-        if (!parse_bytes(value, &all->budget)) return wrong_option("segment", "--budget takes MiB, not", value);
+        if (!parse_bytes(value, MIB, &all->budget)) return wrong_option("segment", "--budget takes MiB, not", value);
     } else if (strcmp(name, "--configuration") == 0) {
         error = planrt_segmenter_options_set_configuration(options, value);
     } else if (strcmp(name, "--overlap") == 0) {

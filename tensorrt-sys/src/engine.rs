@@ -56,6 +56,19 @@ impl Engine {
         unsafe { Object::adopt(raw, self.version(), Some(self.0.clone())) }.map(HostMemory)
     }
 
+    /// Makes a plan of the engine with all of its weights, also if its own plan lacked them; `None` if TensorRT refuses.
+    pub fn serialize_whole(&self) -> Option<HostMemory> {
+        const EXCLUDE_WEIGHTS: i32 = 0;
+        // Where there is no such configuration there is no plan without its weights.
+        let Ok(config) = call_optional!(self.0, CREATE_SERIALIZATION_CONFIG) else { return self.serialize() };
+        // SAFETY: it is new, of this version and nobody else's.
+        let config = unsafe { Object::adopt(config, self.version(), Some(self.0.clone())) }?;
+        call_optional!(config, CLEAR_SERIALIZATION_FLAG, EXCLUDE_WEIGHTS).ok().filter(|is_cleared| *is_cleared)?;
+        let raw = call_optional!(self.0, SERIALIZE_WITH_CONFIG, config.as_ptr()).ok()?;
+        // SAFETY: as above.
+        unsafe { Object::adopt(raw, self.version(), Some(self.0.clone())) }.map(HostMemory)
+    }
+
     // ---- Tensors
 
     /// How many inputs and outputs it has.

@@ -207,6 +207,22 @@ enumerations! {
         NativeInstanceNorm = 0,
     }
 
+    /// What a layer's weights are for.
+    WeightsRole {
+        /// The kernel of a convolution, or the matrix of a fully connected layer.
+        Kernel = 0,
+        /// What is added behind it.
+        Bias = 1,
+        /// What a scale layer adds.
+        Shift = 2,
+        /// What a scale layer multiplies with.
+        Scale = 3,
+        /// A constant.
+        Constant = 4,
+        /// Anything else.
+        Any = 5,
+    }
+
     /// A number that an engine knows about itself.
     EngineStat {
         /// Bytes of all weights.

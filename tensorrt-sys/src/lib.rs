@@ -29,6 +29,7 @@
 //!   objects. Each deletes its TensorRT object when it is dropped and keeps the one that made it,
 //!   so any order of dropping is right.
 //! - [`Builder`], [`BuilderConfig`], [`Network`], [`Parser`]: from an ONNX model to a plan.
+//! - [`Refitter`], [`ParserRefitter`]: other weights for an engine.
 //! - [`Logger`], [`ProgressMonitor`]: what TensorRT calls.
 //! - [`methods`]: the tables.
 //!
@@ -61,6 +62,7 @@ mod plugin_library;
 mod plugin_registry;
 mod profiler;
 mod progress;
+mod refitter;
 mod runtime;
 mod tables;
 mod version;
@@ -73,7 +75,7 @@ pub use engine::Engine;
 pub use enums::{
     DataType, EngineCapability, EngineStat, EngineValidity, ExecutionContextAllocationStrategy,
     HardwareCompatibilityLevel, LayerInformationFormat, MemoryPoolType, OnnxParserFlag, OptProfileSelector,
-    ProfilingVerbosity, Severity, TensorFormat, TensorIoMode, TensorLocation, Unknown,
+    ProfilingVerbosity, Severity, TensorFormat, TensorIoMode, TensorLocation, Unknown, WeightsRole,
 };
 pub use error::Error;
 pub use host_memory::HostMemory;
@@ -82,11 +84,12 @@ pub use library::{CANDIDATES, Flavor, Library, OpenError};
 pub use logger::{Logger, Sink};
 pub use method::{Absent, Row, Slot};
 pub use network::{Layer, Network, Tensor};
-pub use parser::{Parser, ParserError, ParserLibrary};
+pub use parser::{Parser, ParserError, ParserLibrary, ParserRefitter};
 pub use plugin_library::PluginLibrary;
 pub use plugin_registry::{PluginLibraryHandle, PluginRegistry};
 pub use profiler::Profiler;
 pub use progress::{Progress, ProgressMonitor};
+pub use refitter::{LayerWeights, Refitter};
 pub use runtime::Runtime;
 pub use tables::methods;
 pub use version::{Generation, Version};
@@ -111,6 +114,8 @@ const _: () = {
     moved::<Builder>();
     moved::<BuilderConfig>();
     moved::<Parser>();
+    moved::<Refitter>();
+    moved::<ParserRefitter>();
     shared::<Profiler>();
     shared::<ProgressMonitor>();
 };

@@ -1,9 +1,11 @@
 //! Finding and loading a TensorRT.
 
 use crate::builder::Builder;
+use crate::engine::Engine;
 use crate::logger::Logger;
 use crate::object::Object;
 use crate::plugin_registry::PluginRegistry;
+use crate::refitter::Refitter;
 use crate::runtime::Runtime;
 use crate::version::{Generation, Version};
 use shared_object::NotLoaded;
@@ -116,6 +118,7 @@ impl std::error::Error for OpenError {}
 
 type GetInferLibVersion = unsafe extern "C" fn() -> i32;
 type CreateInferRuntime = unsafe extern "C" fn(*mut c_void, i32) -> *mut c_void;
+type CreateInferRefitter = unsafe extern "C" fn(*mut c_void, *mut c_void, i32) -> *mut c_void;
 type GetPluginRegistry = unsafe extern "C" fn() -> *mut c_void;
 
 /// A TensorRT in this process. Clones are the same library.
@@ -130,6 +133,7 @@ pub struct Library {
     create_infer_runtime: CreateInferRuntime,
     /// Of the same form.
     create_infer_builder: Option<CreateInferRuntime>,
+    create_infer_refitter: Option<CreateInferRefitter>,
     get_plugin_registry: Option<GetPluginRegistry>,
 }
 
@@ -158,7 +162,7 @@ impl Library {
         let lacks = |missing| OpenError::NotTensorRt { name: name.into(), missing };
         // SAFETY: in a library that has these symbols they are TensorRT's, with these signatures,
         // which have not changed since 8.
-        let (get_version, create, registry, builder) = unsafe {
+        let (get_version, create, registry, builder, refitter) = unsafe {
             (
                 shared_object::symbol::<GetInferLibVersion>(&library, c"getInferLibVersion")
                     .ok_or_else(|| lacks("getInferLibVersion"))?,
@@ -166,6 +170,7 @@ impl Library {
                     .ok_or_else(|| lacks("createInferRuntime_INTERNAL"))?,
                 shared_object::symbol(&library, c"getPluginRegistry"),
                 shared_object::symbol::<CreateInferRuntime>(&library, c"createInferBuilder_INTERNAL"),
+                shared_object::symbol(&library, c"createInferRefitter_INTERNAL"),
             )
         };
         // It is a TensorRT: from here on it stays, as the type's documentation says.
@@ -182,6 +187,7 @@ impl Library {
             version,
             create_infer_runtime: create,
             create_infer_builder: builder,
+            create_infer_refitter: refitter,
             get_plugin_registry: registry,
         })
     }
@@ -228,6 +234,18 @@ impl Library {
             Object::adopt(raw, self.version, None)
         };
         object.map(|object| Builder(Arc::new(object)))
+    }
+
+    /// What puts other weights into an engine of this library; `None` if TensorRT refuses, as it does where the plan was not
+    /// built to be refitted.
+    pub fn create_refitter(&self, engine: &Engine, logger: &'static Logger) -> Option<Refitter> {
+        let logger = logger.as_ptr(self.version.generation);
+        // SAFETY: as for a runtime; the engine is one of this library's version, alive, and kept by the refitter.
+        let object = unsafe {
+            let raw = self.create_infer_refitter?(engine.as_ptr(), logger, self.version.encode());
+            Object::adopt(raw, self.version, None)
+        };
+        object.map(|object| Refitter::new(object, engine.clone()))
     }
 
     /// The registry of the plugins that all of the library's runtimes find; `None` if the library

@@ -1,11 +1,13 @@
 //! `INetworkDefinition`, and the layers and tensors in it.
 
 use crate::DataType;
+use crate::WeightsRole;
 use crate::dims::Dims;
 use crate::enums::Unknown;
-use crate::method::Absent;
+use crate::method::{Absent, This};
 use crate::object::{Object, Part, call, call_optional, text};
-use crate::version::Version;
+use crate::refitter::LayerWeights;
+use crate::version::{Generation, Version};
 use std::ffi::{CStr, c_void};
 use std::sync::Arc;
 
@@ -100,6 +102,52 @@ impl Layer {
         let said = call_optional!(self.part, LAYER_METADATA)?;
         // SAFETY: as above.
         Ok(unsafe { text(said) })
+    }
+
+    /// The weights that it computes with, under TensorRT 8; later versions find theirs by the names in the model.
+    ///
+    /// # Safety
+    /// What holds the weights, the parser or the application, lives for `'a`.
+    pub(crate) unsafe fn weights<'a>(&self) -> Vec<LayerWeights<'a>> {
+        use crate::tables::{
+            CONSTANT_WEIGHTS, CONVOLUTION_BIAS, CONVOLUTION_KERNEL, DECONVOLUTION_BIAS, DECONVOLUTION_KERNEL,
+            FULLY_CONNECTED_BIAS, FULLY_CONNECTED_KERNEL, SCALE_SCALE, SCALE_SHIFT,
+        };
+        use WeightsRole::{Bias, Constant, Kernel, Scale, Shift};
+        /// What an `ILayer*` points at: the layer as every layer is one, and what it is of its own.
+        #[repr(C)]
+        struct Handle {
+            destructors: *const c_void,
+            layer: This,
+            kind: This,
+        }
+        let version = self.part.version();
+        let Some(name) = self.name().filter(|_| version.generation == Generation::V8) else { return Vec::new() };
+        // SAFETY: a layer is alive as long as its network, and all layers have these three words.
+        let this = unsafe { (*self.part.as_ptr().cast::<Handle>()).kind };
+        let kind = call!(self.part, LAYER_TYPE);
+        // SAFETY: the numbers are LayerType's in 8, and each method is called on a layer of its kind.
+        let found = unsafe {
+            match kind {
+                0 => vec![
+                    (Kernel, CONVOLUTION_KERNEL.of(this, version)(this)),
+                    (Bias, CONVOLUTION_BIAS.of(this, version)(this)),
+                ],
+                1 => [(Kernel, &FULLY_CONNECTED_KERNEL), (Bias, &FULLY_CONNECTED_BIAS)]
+                    .into_iter()
+                    .filter_map(|(role, method)| Some((role, method.of(this, version).ok()?(this))))
+                    .collect(),
+                5 => vec![(Shift, SCALE_SHIFT.of(this, version)(this)), (Scale, SCALE_SCALE.of(this, version)(this))],
+                7 => vec![
+                    (Kernel, DECONVOLUTION_KERNEL.of(this, version)(this)),
+                    (Bias, DECONVOLUTION_BIAS.of(this, version)(this)),
+                ],
+                19 => vec![(Constant, CONSTANT_WEIGHTS.of(this, version)(this))],
+                _ => Vec::new(),
+            }
+        };
+        // SAFETY: by contract.
+        found.into_iter().filter_map(|(role, raw)| unsafe { LayerWeights::new(name, role, raw) }).collect()
     }
 
     /// What it computes.

@@ -1,4 +1,5 @@
-//! The virtual tables, as data: hold this page beside `vtables.tsv` and `vlayer.tsv`, which has `ILayer` in the same form.
+//! The virtual tables, as data: hold this page beside `vtables.tsv` and `vlayer.tsv`, which has `ILayer`, the weights of the kinds of
+//! layers, and `IParserRefitter` in the same form.
 //!
 //! Each method has its declaration as `vtables.tsv` writes it, its Rust name and signature, and
 //! its index in TensorRT 8, TensorRT 10, TensorRT 11 and TensorRT-RTX, in this order. A method of
@@ -13,6 +14,7 @@
 use crate::dims::{Dims32, RawDims};
 use crate::interface::InterfaceInfo;
 use crate::method::{Method, Optional, Row, Slot, This};
+use crate::refitter::RawWeights;
 use crate::{Event, Stream};
 use std::ffi::{c_char, c_void};
 
@@ -38,7 +40,8 @@ pub fn methods() -> impl Iterator<Item = &'static Row> {
         PARSER_ERROR,
         PROGRESS_MONITOR,
     ];
-    run.into_iter().chain(build).flatten()
+    let refit = [REFITTER, LAYER_WEIGHTS, SERIALIZATION_CONFIG, PARSER_REFITTER];
+    run.into_iter().chain(build).chain(refit).flatten()
 }
 
 /// In the virtual table of every release of the generation.
@@ -123,6 +126,10 @@ methods! { ENGINE:
     CREATE_EXECUTION_CONTEXT_WITHOUT_DEVICE_MEMORY: Optional<fn(This) -> Owned> = [at(13), at(6), NONE, NONE];
     "size_t VCudaEngine::getDeviceMemorySize() const"
     DEVICE_MEMORY_SIZE: Optional<fn(This) -> usize> = [at(14), at(7), NONE, NONE];
+    "ISerializationConfig *VCudaEngine::createSerializationConfig()"
+    CREATE_SERIALIZATION_CONFIG: Optional<fn(This) -> Owned> = [NONE, at(39), at(35), at(35)];
+    "IHostMemory *VCudaEngine::serializeWithConfig(ISerializationConfig &) const"
+    SERIALIZE_WITH_CONFIG: Optional<fn(This, Borrowed) -> Owned> = [NONE, at(40), at(36), at(36)];
     "bool VCudaEngine::isRefittable() const"
     IS_REFITTABLE: Method<fn(This) -> bool> = [15, 8, 6, 6];
     "const char *VCudaEngine::getName() const"
@@ -356,6 +363,8 @@ methods! { TENSOR:
 }
 
 methods! { LAYER:
+    "LayerType VLayer::getType() const"
+    LAYER_TYPE: Method<fn(This) -> i32> = [2, 2, 2, 2];
     "const char *VLayer::getName() const"
     LAYER_NAME: Method<fn(This) -> Text> = [4, 4, 4, 4];
     "int32_t VLayer::getNbOutputs() const"
@@ -368,6 +377,28 @@ methods! { LAYER:
     SET_OUTPUT_TYPE: Optional<fn(This, i32, i32)> = [at(14), at(14), NONE, NONE];
     "const char *VLayer::getMetadata() const"
     LAYER_METADATA: Optional<fn(This) -> Text> = [since(19, 6, 0), at(19), at(12), at(12)];
+}
+
+// Each on the object of the layer's own kind, which lies behind that of `VLayer`.
+methods! { LAYER_WEIGHTS:
+    "Weights VConvolutionLayer::getKernelWeights() const"
+    CONVOLUTION_KERNEL: Method<fn(This) -> RawWeights> = [13, 7, 7, 7];
+    "Weights VConvolutionLayer::getBiasWeights() const"
+    CONVOLUTION_BIAS: Method<fn(This) -> RawWeights> = [15, 9, 9, 9];
+    "Weights VFullyConnectedLayer::getKernelWeights() const"
+    FULLY_CONNECTED_KERNEL: Optional<fn(This) -> RawWeights> = [at(5), NONE, NONE, NONE];
+    "Weights VFullyConnectedLayer::getBiasWeights() const"
+    FULLY_CONNECTED_BIAS: Optional<fn(This) -> RawWeights> = [at(7), NONE, NONE, NONE];
+    "Weights VDeconvolutionLayer::getKernelWeights() const"
+    DECONVOLUTION_KERNEL: Method<fn(This) -> RawWeights> = [13, 7, 7, 7];
+    "Weights VDeconvolutionLayer::getBiasWeights() const"
+    DECONVOLUTION_BIAS: Method<fn(This) -> RawWeights> = [15, 9, 9, 9];
+    "Weights VScaleLayer::getShift() const"
+    SCALE_SHIFT: Method<fn(This) -> RawWeights> = [5, 5, 5, 5];
+    "Weights VScaleLayer::getScale() const"
+    SCALE_SCALE: Method<fn(This) -> RawWeights> = [7, 7, 7, 7];
+    "Weights VConstantLayer::getWeights() const"
+    CONSTANT_WEIGHTS: Method<fn(This) -> RawWeights> = [3, 3, 3, 3];
 }
 
 methods! { PROFILE:
@@ -414,6 +445,36 @@ methods! { PARSER_ERROR:
     ERROR_NODE_NAME: Optional<fn(This) -> Text> = [NONE, at(6), at(6), at(6)];
     "const char *IParserError::nodeOperator() const"
     ERROR_NODE_OPERATOR: Optional<fn(This) -> Text> = [NONE, at(7), at(7), at(7)];
+}
+
+methods! { REFITTER:
+    "bool VRefitter::setWeights(const char *, WeightsRole, const Weights)"
+    SET_WEIGHTS: Method<fn(This, Text, i32, RawWeights) -> bool> = [2, 3, 3, 3];
+    "bool VRefitter::refitCudaEngine()"
+    REFIT_CUDA_ENGINE: Method<fn(This) -> bool> = [3, 4, 4, 4];
+    "int32_t VRefitter::getMissing(int32_t, const char **, WeightsRole *)"
+    MISSING: Method<fn(This, i32, *mut Text, *mut i32) -> i32> = [4, 5, 5, 5];
+    "int32_t VRefitter::getAll(int32_t, const char **, WeightsRole *)"
+    ALL: Method<fn(This, i32, *mut Text, *mut i32) -> i32> = [5, 6, 6, 6];
+    "int32_t VRefitter::getMissingWeights(int32_t, const char **)"
+    MISSING_WEIGHTS: Method<fn(This, i32, *mut Text) -> i32> = [13, 14, 10, 10];
+}
+
+methods! { SERIALIZATION_CONFIG:
+    "bool VSerializationConfig::clearFlag(SerializationFlag)"
+    CLEAR_SERIALIZATION_FLAG: Optional<fn(This, i32) -> bool> = [NONE, at(4), at(4), at(4)];
+}
+
+// IParserRefitter is called on the object itself.
+methods! { PARSER_REFITTER:
+    "bool IParserRefitter::refitFromBytes(const void *, size_t, const char *)"
+    REFIT_FROM_BYTES: Optional<fn(This, *const c_void, usize, Text) -> bool> = [NONE, at(0), at(0), at(0)];
+    "int32_t IParserRefitter::getNbErrors() const"
+    REFIT_NB_ERRORS: Optional<fn(This) -> i32> = [NONE, at(2), at(2), at(2)];
+    "const IParserError *IParserRefitter::getError(int32_t) const"
+    REFIT_ERROR_AT: Optional<fn(This, i32) -> Borrowed> = [NONE, at(3), at(3), at(3)];
+    "IParserRefitter::~ (deleting destructor)"
+    DELETE_PARSER_REFITTER: Optional<fn(This)> = [NONE, at(6), at(6), at(6)];
 }
 
 // IProgressMonitor is called by TensorRT and implemented in `progress`; its layout there follows these.

@@ -29,6 +29,8 @@ NULLABLE = {
     ("planrt_build_options_set_progress", 2),  # user data
     ("planrt_build_file", 2),  # options
     ("planrt_build_memory", 3),  # options
+    ("planrt_refit_file", 3),  # options
+    ("planrt_refit_memory", 5),  # options
     ("planrt_context_enqueue", 1),  # no stream: the CPU
     ("planrt_stream_wrap", 1),  # CUDA's default stream
     ("planrt_session_new", 2),  # options

@@ -37,6 +37,18 @@ void refused(planrt_error* error, planrt_error_code code, const std::string& tex
     planrt_error_delete(error);
 }
 
+struct Heard {
+    int calls = 0, last = 1000;
+    std::string phases;
+
+    static bool hear(void* self, const char* phase, const char* parent, int32_t done, int32_t steps) {
+        auto& heard = *static_cast<Heard*>(self);
+        CHECK(done >= 0 && done <= steps && (parent == nullptr || *parent));
+        heard.phases += std::string(phase) + "\n";
+        return ++heard.calls < heard.last;
+    }
+};
+
 struct Options {
     planrt_build_options* raw = nullptr;
     Options() { ok(planrt_build_options_new(&raw)); }
@@ -180,6 +192,84 @@ void decomposed(const Double& tensorrt) {
     refused(planrt_build_options_set_instance_normalization(options.raw, 4), PLANRT_ERROR_INVALID_ARGUMENT, "4 is no");
 }
 
+std::string conv(const std::string& name, const std::string& weights) {
+    return onnx("input x 0 -1,4\nconv " + name + " " + weights + "\noutput y\n", {{name, "Conv"}});
+}
+
+planrt_error* refit(const Double& tensorrt, const std::string& plan, const std::string& model, const Options& options,
+                    std::string* out) {
+    const planrt::Runtime runtime(tensorrt.options());
+    planrt_plan* refitted = nullptr;
+    planrt_error* error =
+        planrt_refit_memory(runtime.get(), plan.data(), plan.size(), model.data(), model.size(), options.raw, &refitted);
+    CHECK((error == nullptr) == (refitted != nullptr));
+    if (refitted == nullptr) return error;
+    *out = std::string(static_cast<const char*>(planrt_plan_get_data(refitted)), planrt_plan_get_size(refitted));
+    planrt_plan_delete(refitted);
+    return error;
+}
+
+void refits(const Double& tensorrt) {
+    Options options;
+    ok(planrt_build_options_set_features(options.raw, PLANRT_BUILD_REFITTABLE));
+    const std::string plan = built(tensorrt, conv("conv_1", "1.5,3"), options);
+    CHECK(holds(plan, "weights conv_1 2 1.5,3\n"));
+    std::string refitted;
+    ok(refit(tensorrt, plan, conv("conv_1", "7,0.25"), options, &refitted));
+    CHECK(holds(refitted, "weights conv_1 2 7,0.25\n") && refitted.size() == plan.size() + 1 && holds(plan, "1.5,3"));
+
+    // Another graph: a layer of another name, one of another size, one more, none.
+    const auto refuses_graph = [&](const std::string& model, const std::string& text) {
+        refused(refit(tensorrt, plan, model, options, &refitted), PLANRT_ERROR_INCOMPATIBLE_MODEL, text);
+    };
+    refuses_graph(conv("conv_2", "7,0.25"), "conv_2");
+    refuses_graph(conv("conv_1", "7,0.25,1"), "conv_1");
+    if (tensorrt.major == 8) refuses_graph(onnx("input x 0 -1,4\nconv conv_1 1,2\nconv conv_2 1,2\noutput y\n"), "conv_2");
+    if (tensorrt.major == 8) refuses_graph(onnx("input x 0 -1,4\nnode conv_1\noutput y\n"), "conv_1");
+
+    const std::string rigid = built(tensorrt, conv("conv_1", "1.5,3"), Options());
+    refused(refit(tensorrt, rigid, conv("conv_1", "1,2"), options, &refitted), PLANRT_ERROR_UNSUPPORTED, "PLANRT_BUILD_REFITTABLE");
+    refused(refit(tensorrt, plan, plan, options, &refitted), PLANRT_ERROR_INVALID_MODEL, "not from a plan");
+    refused(refit(tensorrt, COPY, COPY, options, &refitted), PLANRT_ERROR_INVALID_MODEL, "an ONNX model");
+    ok(planrt_build_options_set_instance_normalization(options.raw, PLANRT_INSTANCE_NORMALIZATION_PLUGIN));
+    refused(refit(tensorrt, plan, COPY, options, &refitted), PLANRT_ERROR_UNSUPPORTED, "cannot be replaced");
+
+    // Wherever it is ended, nothing comes of it.
+    Heard all;
+    Options heard;
+    ok(planrt_build_options_set_progress(heard.raw, Heard::hear, &all));
+    ok(refit(tensorrt, plan, conv("conv_1", "7,0.25"), heard, &refitted));
+    CHECK(all.calls >= 6 && holds(all.phases, "refitting the plan"));
+    for (int last = 1; last <= all.calls; last++) {
+        Heard some;
+        some.last = last;
+        Options ended;
+        ok(planrt_build_options_set_progress(ended.raw, Heard::hear, &some));
+        refused(refit(tensorrt, plan, conv("conv_1", "7,0.25"), ended, &refitted), PLANRT_ERROR_CANCELLED, "cancelled");
+    }
+
+    // The same with files, in C++.
+    const planrt::Runtime runtime(tensorrt.options());
+    std::ofstream("old.plan") << plan;
+    std::ofstream("new.onnx") << conv("conv_1", "2,4");
+    planrt::Plan::refitted(runtime, "old.plan", "new.onnx").save("old.plan");
+    std::ifstream file("old.plan");
+    CHECK(holds(std::string(std::istreambuf_iterator<char>(file), {}), "weights conv_1 2 2,4\n"));
+}
+
+void stripped_plans_are_made_whole(const Double& tensorrt) {
+    if (tensorrt.major == 8) return;  // features() sees it refused
+    Options options;
+    ok(planrt_build_options_set_features(options.raw, PLANRT_BUILD_STRIP_WEIGHTS));
+    const std::string plan = built(tensorrt, conv("conv_1", "1.5,3"), options);
+    CHECK(holds(plan, "weights conv_1 2 -\n"));
+    std::string refitted;
+    refused(refit(tensorrt, plan, onnx("input x 0 -1,4\nnode conv_1\noutput y\n"), options, &refitted),
+            PLANRT_ERROR_INCOMPATIBLE_MODEL, "no weights \"conv_1\"");
+    ok(refit(tensorrt, plan, conv("conv_1", "1.5,3"), options, &refitted));
+    CHECK(holds(refitted, "weights conv_1 2 1.5,3\n"));
+}
+
 void shapes_are_checked(const Double& tensorrt) {
     Options none;
     CHECK(holds(built(tensorrt, COPY, none), "input x 0 -1,4 1,4 1,4 1,4")); // only the batch is open
@@ -225,18 +315,6 @@ void timing_caches_are_kept(const Double& tensorrt) {
     CHECK(cache() == first);
 }
 
-struct Heard {
-    int calls = 0, last = 1000;
-    std::string phases;
-
-    static bool hear(void* self, const char* phase, const char* parent, int32_t done, int32_t steps) {
-        auto& heard = *static_cast<Heard*>(self);
-        CHECK(done >= 0 && done <= steps && (parent == nullptr || *parent));
-        heard.phases += std::string(phase) + "\n";
-        return ++heard.calls < heard.last;
-    }
-};
-
 void progress_is_heard_and_ends_it(const Double& tensorrt) {
     Heard all;
     Options options;
@@ -264,6 +342,8 @@ int main(int argc, char** argv) {
                                   {"features", features},
                                   {"tactics", tactics},
                                   {"decomposed", decomposed},
+                                  {"refits", refits},
+                                  {"stripped plans are made whole", stripped_plans_are_made_whole},
                                   {"shapes are checked", shapes_are_checked},
                                   {"failures are named", failures_are_named},
                                   {"timing caches are kept", timing_caches_are_kept},

@@ -100,6 +100,13 @@ struct Cuda {
 
 // ---- TensorRT 8.5 ----
 
+// The method at an index of an object's vtable.
+template <class R, class... Arguments>
+R call_on(void* object, size_t index, Arguments... arguments) {
+    void** vtable = *static_cast<void***>(object);
+    return reinterpret_cast<R (*)(void*, Arguments...)>(vtable[index])(object, arguments...);
+}
+
 // A handle of TensorRT's: its own vtable (the destructors), and the object that the methods are called on.
 struct Handle {
     void (**destructors)(Handle*);
@@ -107,8 +114,7 @@ struct Handle {
 
     template <class R, class... Arguments>
     R call(size_t index, Arguments... arguments) {
-        void** vtable = *static_cast<void***>(object);
-        return reinterpret_cast<R (*)(void*, Arguments...)>(vtable[index])(object, arguments...);
+        return call_on<R, Arguments...>(object, index, arguments...);
     }
     void destroy() { destructors[1](this); }
 };

@@ -65,6 +65,22 @@ expect 3 "cannot be written" $small --saveEngine=no/such/folder/a.plan
 expect 2 "--saveEngine" $small
 expect 2 "QuantizeLinear" $small --saveEngine=a.plan --calib=table
 expect 2 "planrt bench" $small --saveEngine=a.plan --iterations=10
+# All that trtexec knows is known here, or it is said what takes its place.
+for option in --uff=m --deploy=m --model=m --output=y --uffInput=x --uffNHWC --maxBatch=8 --minShapesCalib=x:1 --inputIOFormats=fp16:chw \
+  --minTiming=2 --avgTiming=4 --directIO --layerOutputTypes=a:fp16 --layerDeviceTypes=a:GPU --safe --consistency --restricted \
+  --preview=+a --nvtxMode=verbose --heuristic --maxAuxStreams=2 --tempdir=/tmp --useRuntime=lean --leanDLLPath=a --fp8 --int4 \
+  --setPluginsToSerialize=a --staticPlugins=a --ignoreParsedPluginLibs --weightStreamingBudget=1 --markDebug=a --stripAllWeights \
+  --getPlanVersionOnly --runtimePlatform=SameAsBuild --tilingOptimizationLevel=1 --batch=4 --loadInputs=a:b --iterations=1 --warmUp=1 \
+  --duration=1 --sleepTime=1 --idleTime=1 --streams=2 --infStreams=2 --exposeDMA --noDataTransfers --useManagedMemory --useSpinWait \
+  --threads --useCudaGraph --timeDeserialize --timeRefit --persistentCacheRatio=1 --avgRuns=1 --percentile=99 --dumpRefit --dumpOutput \
+  --dumpRawBindingsToFile --dumpProfile --dumpLayerInfo --exportTimes=a --exportOutput=a --exportProfile=a --exportLayerInfo=a \
+  --useDLACore=0 --allowGPUFallback --loadEngine=a --useProfile=1 --allocationStrategy=static; do
+  expect 2 "is not here" $small --saveEngine=a.plan $option
+done
+for option in --explicitBatch --explicitPrecision --buildOnly --skipInference --separateProfileRun --precisionConstraints=obey \
+  --noBuilderCache; do
+  expect 1 "a plan already" --onnx="$models/synthetic.plan" --saveEngine=a.plan --tensorrt="$rtx" $option
+done
 expect 2 "--nurse" $small --saveEngine=a.plan --nurse
 nothing
 exit $failed

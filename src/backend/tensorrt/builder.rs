@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::log::{Level, Log};
 use crate::quote::shown;
 use std::sync::Arc;
-use tensorrt_sys::{Builder, Generation, Network, Parser, ParserLibrary, Version};
+use tensorrt_sys::{Builder, Generation, Network, Parser, ParserLibrary, ParserRefitter, Refitter, Version};
 
 /// What is made with it goes before it.
 pub struct BuilderLibrary {
@@ -84,6 +84,23 @@ impl BuilderLibrary {
             let message = format!("the builder of {} does not start; is the driver too old for it?", self.version());
             failed(Code::NoTensorRt, message, &said)
         })
+    }
+
+    /// What takes weights from a model for an engine that this TensorRT made of a plan. From 10.
+    pub fn new_parser_refitter(&self, refitter: Refitter) -> Result<ParserRefitter> {
+        // SAFETY: the parser is that of this TensorRT, which made the refitter.
+        let (parser, said) = gather(|| unsafe { self.parser.create_refitter(refitter, self.lease.logger()) });
+        parser.ok_or_else(|| {
+            let message = format!("the ONNX parser of {} does not start to refit", self.version());
+            failed(Code::NoTensorRt, message, &said)
+        })
+    }
+
+    /// What puts weights into an engine that this TensorRT made of a plan. The device's context is current.
+    pub fn new_refitter(&self, engine: &tensorrt_sys::Engine) -> Result<Refitter> {
+        let (refitter, said) = gather(|| self.found.library.create_refitter(engine, self.lease.logger()));
+        refitter
+            .ok_or_else(|| failed(Code::TensorRt, format!("{} makes no refitter for this plan", self.version()), &said))
     }
 
     pub fn new_parser(&self, network: Network) -> Result<Parser> {

@@ -13,7 +13,7 @@ mod session;
 mod transfer;
 
 pub use builder::BuilderLibrary;
-pub use diagnostics::{failed, gather, withhold};
+pub use diagnostics::{Lines, failed, gather, withhold};
 pub use engine::Engine;
 pub use find::{Found, every_library};
 pub use library::Library;

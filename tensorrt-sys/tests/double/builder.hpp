@@ -1,4 +1,4 @@
-// The part of the double of libnvinfer that builds: a network, which the double of the ONNX parser (parser.cpp) fills
+// The part of the double of libnvinfer that builds and refits: a network, which the double of the ONNX parser (parser.cpp) fills
 // through the official headers, becomes a plan of the double's that copies its first input to its outputs. The plan's
 // line "built" says how it was built. A layer of the name "unbuildable" makes a build fail, and a progress monitor is told
 // of two phases of three steps. A timing cache is text: "double-cache", the version, and a line for each build.
@@ -87,6 +87,16 @@ std::string text(Dims const& dims)
     for (int32_t i = 0; i < dims.nbDims; ++i)
     {
         out << (i ? "," : "") << dims.d[i];
+    }
+    return out.str();
+}
+
+std::string text(std::vector<float> const& weights)
+{
+    std::ostringstream out;
+    for (size_t i = 0; i < weights.size(); ++i)
+    {
+        out << (i ? "," : "") << weights[i];
     }
     return out.str();
 }
@@ -209,7 +219,11 @@ public:
         mOutputType = static_cast<int32_t>(type);
     }
 
-    NEVER(LayerType, getType, () const)
+    LayerType getType() const noexcept
+    {
+        RECORD();
+        return mWeights.empty() ? LayerType::kIDENTITY : LayerType::kCONVOLUTION;
+    }
     NEVER(int32_t, getNbInputs, () const)
     NEVER(ITensor *, getInput, (int32_t) const)
     NEVER(void, setInput, (int32_t, ITensor &))
@@ -227,26 +241,126 @@ public:
     ITensor* mOutput;
     int32_t mPrecision = -1;
     int32_t mOutputType = -1;
+    std::vector<float> mWeights;
 };
 
 class Identity final : public apiv::VIdentityLayer
 {
+public:
+    explicit Identity(NetworkLayer const&) {}
 };
 
-class LayerHandle final : public IIdentityLayer
+// ---- IConvolutionLayer: a layer with weights
+
+class Convolution final : public apiv::VConvolutionLayer
 {
 public:
-    explicit LayerHandle(ITensor* output)
-        : mOwned(output)
+    static constexpr char const* kSELF = "IConvolutionLayer";
+
+    explicit Convolution(NetworkLayer const& layer)
+        : mLayer(layer)
     {
-        mLayer = &mOwned;
-        mImpl = &mIdentity;
     }
 
-    NetworkLayer mOwned;
+    Weights getKernelWeights() const noexcept
+    {
+        RECORD();
+        return {DataType::kFLOAT, mLayer.mWeights.data(), static_cast<int64_t>(mLayer.mWeights.size())};
+    }
+    Weights getBiasWeights() const noexcept
+    {
+        RECORD();
+        return {DataType::kFLOAT, nullptr, 0};
+    }
+
+    NEVER(void, setKernelWeights, (Weights))
+    NEVER(void, setBiasWeights, (Weights))
+    NEVER(Dims, getPrePadding, () const)
+    NEVER(Dims, getPostPadding, () const)
+    NEVER(void, setPaddingMode, (PaddingMode))
+    NEVER(PaddingMode, getPaddingMode, () const)
+    NEVER(Dims, getKernelSizeNd, () const)
+    NEVER(Dims, getStrideNd, () const)
+    NEVER(Dims, getPaddingNd, () const)
+    NEVER(Dims, getDilationNd, () const)
+#if NV_TENSORRT_MAJOR == 8
+    NEVER(void, setKernelSize, (DimsHW))
+    NEVER(DimsHW, getKernelSize, () const)
+    NEVER(void, setNbOutputMaps, (int32_t))
+    NEVER(int32_t, getNbOutputMaps, () const)
+    NEVER(void, setStride, (DimsHW))
+    NEVER(DimsHW, getStride, () const)
+    NEVER(void, setPadding, (DimsHW))
+    NEVER(DimsHW, getPadding, () const)
+    NEVER(void, setNbGroups, (int32_t))
+    NEVER(int32_t, getNbGroups, () const)
+    NEVER(void, setDilation, (DimsHW))
+    NEVER(DimsHW, getDilation, () const)
+    NEVER(void, setPrePadding, (Dims))
+    NEVER(void, setPostPadding, (Dims))
+    NEVER(void, setKernelSizeNd, (Dims))
+    NEVER(void, setStrideNd, (Dims))
+    NEVER(void, setPaddingNd, (Dims))
+    NEVER(void, setDilationNd, (Dims))
+#else
+    NEVER(void, setNbOutputMaps, (int64_t))
+    NEVER(int64_t, getNbOutputMaps, () const)
+    NEVER(void, setNbGroups, (int64_t))
+    NEVER(int64_t, getNbGroups, () const)
+    NEVER(void, setPrePadding, (Dims const&))
+    NEVER(void, setPostPadding, (Dims const&))
+    NEVER(void, setKernelSizeNd, (Dims const&))
+    NEVER(void, setStrideNd, (Dims const&))
+    NEVER(void, setPaddingNd, (Dims const&))
+    NEVER(void, setDilationNd, (Dims const&))
+#endif
 
 private:
-    Identity mIdentity;
+    NetworkLayer const& mLayer;
+};
+
+// ---- What an ILayer* points at
+
+struct AnyLayer
+{
+    explicit AnyLayer(ITensor* output)
+        : mOwned(output)
+    {
+    }
+    virtual ~AnyLayer() = default;
+    virtual ILayer* get() = 0;
+
+    NetworkLayer mOwned;
+};
+
+template <typename Interface, typename Kind>
+struct LayerOf final : AnyLayer
+{
+    class Pointed final : public Interface
+    {
+    public:
+        explicit Pointed(NetworkLayer& layer)
+            : mKind(layer)
+        {
+            this->mLayer = &layer;
+            this->mImpl = &mKind;
+        }
+
+    private:
+        Kind mKind;
+    };
+
+    explicit LayerOf(ITensor* output)
+        : AnyLayer(output)
+        , mPointed(mOwned)
+    {
+    }
+    ILayer* get() override
+    {
+        return &mPointed;
+    }
+
+    Pointed mPointed;
 };
 
 // ---- INetworkDefinition
@@ -282,9 +396,16 @@ public:
     }
     IIdentityLayer* addIdentity(ITensor& input) noexcept
     {
-        ITensor* output = add("of " + std::to_string(mLayers.size()), input.getType(), input.getDimensions());
-        mLayers.push_back(std::make_unique<LayerHandle>(output));
-        return mLayers.back().get();
+        return layer<IIdentityLayer, Identity>(input, {});
+    }
+#if NV_TENSORRT_MAJOR == 8
+    IConvolutionLayer* addConvolutionNd(ITensor& input, int32_t, Dims, Weights kernel, Weights) noexcept
+#else
+    IConvolutionLayer* addConvolutionNd(ITensor& input, int64_t, Dims const&, Weights kernel, Weights) noexcept
+#endif
+    {
+        auto const* first = static_cast<float const*>(kernel.values);
+        return layer<IConvolutionLayer, Convolution>(input, {first, first + kernel.count});
     }
     int32_t getNbLayers() const noexcept
     {
@@ -294,7 +415,7 @@ public:
     ILayer* getLayer(int32_t index) const noexcept
     {
         RECORD(index);
-        return mLayers.at(index).get();
+        return mLayers.at(index)->get();
     }
     int32_t getNbInputs() const noexcept
     {
@@ -355,7 +476,6 @@ public:
     NEVER(bool, markOutputForShapes, (ITensor &))
     NEVER(bool, unmarkOutputForShapes, (ITensor &))
     NEVER(IParametricReLULayer *, addParametricReLU, (ITensor &, ITensor &))
-    NEVER(IConvolutionLayer *, addConvolutionNd, (ITensor &, int32_t, Dims, Weights, Weights))
     NEVER(IPoolingLayer *, addPoolingNd, (ITensor &, PoolingType, Dims))
     NEVER(IDeconvolutionLayer *, addDeconvolutionNd, (ITensor &, int32_t, Dims, Weights, Weights))
     NEVER(IScaleLayer *, addScaleNd, (ITensor &, ScaleMode, Weights, Weights, Weights, int32_t))
@@ -385,7 +505,6 @@ public:
     NEVER(ILRNLayer *, addLRN, (ITensor &, int64_t, float, float, float))
     NEVER(IConstantLayer *, addConstant, (const Dims &, Weights))
     NEVER(ISliceLayer *, addSlice, (ITensor &, const Dims &, const Dims &, const Dims &))
-    NEVER(IConvolutionLayer *, addConvolutionNd, (ITensor &, int64_t, const Dims &, Weights, Weights))
     NEVER(IPoolingLayer *, addPoolingNd, (ITensor &, PoolingType, const Dims &))
     NEVER(IDeconvolutionLayer *, addDeconvolutionNd, (ITensor &, int64_t, const Dims &, Weights, Weights))
     NEVER(IFillLayer *, addFill, (const Dims &, FillOperation))
@@ -428,11 +547,21 @@ public:
     }
 
     NetworkDefinitionCreationFlags mFlags;
-    std::vector<std::unique_ptr<LayerHandle>> mLayers;
+    std::vector<std::unique_ptr<AnyLayer>> mLayers;
     std::vector<ITensor*> mInputs;
     std::vector<ITensor*> mOutputs;
 
 private:
+    template <typename Interface, typename Kind>
+    Interface* layer(ITensor& input, std::vector<float> weights)
+    {
+        ITensor* output = add("of " + std::to_string(mLayers.size()), input.getType(), input.getDimensions());
+        auto made = std::make_unique<LayerOf<Interface, Kind>>(output);
+        made->mOwned.mWeights = std::move(weights);
+        Interface* pointed = &made->mPointed;
+        mLayers.push_back(std::move(made));
+        return pointed;
+    }
     ITensor* add(std::string const& name, DataType type, Dims const& dims)
     {
         mTensors.push_back(std::make_unique<TensorHandle>(name, type, dims));
@@ -867,6 +996,19 @@ private:
                     << " output=" << layer->mOwned.mOutputType << '\n';
             }
         }
+        bool const strips = hasFlag(config, "kSTRIP_PLAN");
+        if (!strips && !hasFlag(config, "kREFIT"))
+        {
+            out << "rigid\n";
+        }
+        for (auto const& layer : network.mLayers)
+        {
+            if (!layer->mOwned.mWeights.empty())
+            {
+                out << "weights " << layer->mOwned.mName << ' ' << layer->mOwned.mWeights.size() << ' '
+                    << (strips ? "-" : text(layer->mOwned.mWeights)) << '\n';
+            }
+        }
         for (ITensor* input : network.mInputs)
         {
             Dims const dims = input->getDimensions();
@@ -885,6 +1027,12 @@ private:
                 << text(output->getDimensions()) << '\n';
         }
         return out.str();
+    }
+
+    static bool hasFlag(Config const& config, std::string const& name)
+    {
+        return std::any_of(config.mFlags.begin(), config.mFlags.end(),
+            [&](BuilderFlag flag) { return flagName(flag) == name; });
     }
 
     IBuilder* mSelf;

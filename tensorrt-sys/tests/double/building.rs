@@ -5,7 +5,7 @@ use crate::double::{Double, doubles};
 use std::sync::{Arc, Mutex};
 use tensorrt_sys::{
     BuilderFlag, DataType, Generation, HardwareCompatibilityLevel, Logger, MemoryPoolType, OnnxParserFlag,
-    OptProfileSelector, Parser, ParserError, ProfilingVerbosity, Progress, ProgressMonitor, TacticSource,
+    OptProfileSelector, Parser, ParserError, ProfilingVerbosity, Progress, ProgressMonitor, TacticSource, WeightsRole,
 };
 
 const MODEL: &[u8] = b"bytes before it\0double-onnx
@@ -237,4 +237,67 @@ fn a_build_is_heard_and_ended() {
             assert_eq!(lines.len(), heard, "{lines:?}");
         }
     }
+}
+
+const CONVOLUTION: &[u8] = b"double-onnx\ninput x 0 -1,4\nconv conv_1 1.5,3\noutput y\n";
+const OTHER: &[u8] = b"double-onnx\ninput x 0 -1,4\nconv conv_1 7,0.25\noutput y\n";
+
+/// An engine gets other weights.
+pub fn refit_methods(double: &Double) {
+    let version = double.library.version();
+    let logger = Logger::new();
+    let mut builder = double.library.create_builder(logger).unwrap();
+    let mut config = builder.create_config().unwrap();
+    config.set_flag(BuilderFlag::Refit, true).unwrap();
+    let parsed = |builder: &tensorrt_sys::Builder, model| {
+        let network = builder.create_network(false).unwrap();
+        // SAFETY: the parser's double is of the same version.
+        let mut parser = unsafe { double.parser.create_parser(network, logger) }.unwrap();
+        assert!(parser.parse(model, None));
+        parser
+    };
+    let mut parser = parsed(&builder, CONVOLUTION);
+    let plan = builder.build_serialized_network(parser.network(), &mut config).unwrap();
+    let runtime = double.library.create_runtime(logger).unwrap();
+    // SAFETY: the double's own plan.
+    let engine = unsafe { runtime.deserialize_cuda_engine(&plan) }.unwrap();
+    double.start();
+    let mut refitter = double.library.create_refitter(&engine, logger).unwrap();
+    let created = format!("::createInferRefitter_INTERNAL({})", version.encode());
+    assert_eq!(double.take(), [created]);
+    assert_eq!(refitter.all(), [(c"conv_1".to_owned(), Some(WeightsRole::Kernel))]);
+    assert_eq!(double.take(), ["IRefitter::getAll(0)", "IRefitter::getAll(1)"]);
+    assert!(refitter.missing().is_empty() && refitter.missing_weights().is_empty());
+    let asked = ["getMissing(0)", "getMissing(0)", "getMissingWeights(0)", "getMissingWeights(0)"];
+    assert_eq!(double.take(), asked.map(|method| format!("IRefitter::{method}")));
+    if version.generation == Generation::V8 {
+        let parser = parsed(&builder, OTHER);
+        let weights = parser.layer_weights();
+        assert_eq!((weights.len(), weights[0].count(), weights[0].role), (1, 2, WeightsRole::Kernel));
+        double.take();
+        assert_eq!(refitter.refit_layers(&weights), Ok(true));
+        assert_eq!(double.take(), ["IRefitter::setWeights(\"conv_1\", 0, 2)", "IRefitter::refitCudaEngine()"]);
+    } else {
+        // Later versions' parser does what is done with these.
+        assert_eq!(refitter.refit_layers(&parsed(&builder, OTHER).layer_weights()), Ok(true));
+        // SAFETY: as above.
+        let mut parser = unsafe { double.parser.create_refitter(refitter, logger) }.unwrap();
+        double.take();
+        assert!(parser.take(OTHER, Some(c"/a/model.onnx")) && parser.errors().is_empty());
+        let lines = double.take();
+        let line = format!("IParserRefitter::refitFromBytes({}, \"/a/model.onnx\")", OTHER.len());
+        assert!(lines.contains(&line) && lines.contains(&"IParserRefitter::getNbErrors()".to_owned()), "{lines:?}");
+        assert!(parser.refit());
+        assert!(!parser.take(b"double-onnx\nconv conv_9 1\n", None));
+        assert_eq!(parser.errors()[0].node_name.as_deref(), Some("conv_9"));
+        double.take();
+        drop(parser);
+        assert_eq!(double.take()[..2], ["IParserRefitter::~()", "IRefitter::~()"]);
+    }
+    let plans = [engine.serialize().unwrap(), engine.serialize_whole().unwrap()];
+    for plan in plans {
+        assert!(String::from_utf8_lossy(&plan).contains("weights conv_1 2 7,0.25"));
+    }
+    double.take();
+    double.stop();
 }

@@ -19,6 +19,9 @@
 //                                     rounded up, "9-" for 9 less it, "9!" for ten of it where it is 9,
 //                                     "@0" for that of axis 0
 //     streamable 1000                 bytes of weights that can be streamed
+//     weights conv_1 2 1.5,3          a layer's name, how many weights it has, and these; "-" where a stripped
+//                                     plan lacks them
+//     rigid                           cannot be refitted
 //     brings-host-code                loads only where that is allowed
 //     wants-lean-runtime              loads only in a runtime of loadRuntime
 //     needs-plugin Foo_TRT            does not load, for the lack of it
@@ -126,6 +129,13 @@ struct Tensor
     Dims bounds[3];
 };
 
+struct PlanWeights
+{
+    std::string name;
+    int64_t count;
+    std::vector<float> values;
+};
+
 struct Plan
 {
     std::string text;
@@ -135,6 +145,9 @@ struct Plan
     int64_t memory = 0;
     std::vector<Tensor> tensors;
     int64_t streamable = 1LL << 40;
+    std::vector<PlanWeights> weights;
+    bool isStripped = false;
+    bool isRigid = false;
     bool bringsHostCode = false;
     bool wantsLeanRuntime = false;
     std::string needsPlugin;
@@ -197,6 +210,23 @@ struct Plan
             }
             else if (word == "built")
             {
+            }
+            else if (word == "rigid")
+            {
+                isRigid = true;
+            }
+            else if (word == "weights")
+            {
+                PlanWeights of;
+                std::string values, value;
+                words >> of.name >> of.count >> values;
+                std::istringstream each(values);
+                while (values != "-" && std::getline(each, value, ','))
+                {
+                    of.values.push_back(std::stof(value));
+                }
+                isStripped = isStripped || values == "-";
+                weights.push_back(of);
             }
             else if (word == "talks")
             {
@@ -907,6 +937,38 @@ public:
     NEVER(IErrorRecorder*, getErrorRecorder, () const)
 };
 
+#if NV_TENSORRT_MAJOR != 8
+// ---- ISerializationConfig
+
+class SerializationConfig final : public apiv::VSerializationConfig
+{
+public:
+    static constexpr char const* kSELF = "ISerializationConfig";
+
+    SerializationConfig(ISerializationConfig*, bool excludesWeights)
+        : mExcludesWeights(excludesWeights)
+    {
+    }
+
+    bool clearFlag(SerializationFlag flag) noexcept
+    {
+        RECORD(flag == SerializationFlag::kEXCLUDE_WEIGHTS);
+        mExcludesWeights = mExcludesWeights && flag != SerializationFlag::kEXCLUDE_WEIGHTS;
+        return true;
+    }
+    bool getFlag(SerializationFlag flag) const noexcept
+    {
+        return flag == SerializationFlag::kEXCLUDE_WEIGHTS && mExcludesWeights;
+    }
+    NEVER(bool, setFlags, (SerializationFlags))
+    NEVER(SerializationFlags, getFlags, () const)
+    NEVER(bool, setFlag, (SerializationFlag))
+
+private:
+    bool mExcludesWeights;
+};
+#endif
+
 // ---- ICudaEngine
 
 class Engine final : public apiv::VCudaEngine
@@ -919,6 +981,10 @@ public:
         , mPlan(std::move(plan))
         , mLogger(logger)
     {
+        {
+            std::lock_guard<std::mutex> lock(gMutex);
+            engines()[self] = this;
+        }
         if (mPlan.chatters)
         {
             mChatter = std::thread([this] {
@@ -933,6 +999,10 @@ public:
 
     ~Engine() override
     {
+        {
+            std::lock_guard<std::mutex> lock(gMutex);
+            engines().erase(mSelf);
+        }
         mEnds = true;
         if (mChatter.joinable())
         {
@@ -957,7 +1027,49 @@ public:
     IHostMemory* serialize() const noexcept
     {
         RECORD();
-        return new Handle<IHostMemory, HostMemory>(mPlan.text);
+        return new Handle<IHostMemory, HostMemory>(text(mPlan.isStripped));
+    }
+#if NV_TENSORRT_MAJOR != 8
+    ISerializationConfig* createSerializationConfig() noexcept
+    {
+        RECORD();
+        return new Handle<ISerializationConfig, SerializationConfig>(mPlan.isStripped);
+    }
+    IHostMemory* serializeWithConfig(ISerializationConfig& config) const noexcept
+    {
+        RECORD();
+        return new Handle<IHostMemory, HostMemory>(text(config.getFlag(SerializationFlag::kEXCLUDE_WEIGHTS)));
+    }
+#else
+    NEVER(ISerializationConfig*, createSerializationConfig, ())
+    NEVER(IHostMemory*, serializeWithConfig, (ISerializationConfig&) const)
+#endif
+    static std::map<ICudaEngine*, Engine*>& engines()
+    {
+        static std::map<ICudaEngine*, Engine*> all;
+        return all;
+    }
+    // The plan with the weights that it has now.
+    std::string text(bool excludesWeights) const
+    {
+        std::string whole = mPlan.text;
+        for (PlanWeights const& of : mPlan.weights)
+        {
+            std::ostringstream line;
+            line << "\nweights " << of.name << ' ' << of.count << ' ';
+            size_t const start = whole.find(line.str());
+            for (size_t i = 0; !excludesWeights && i < of.values.size(); ++i)
+            {
+                line << (i ? "," : "") << of.values[i];
+            }
+            line << (excludesWeights || of.values.empty() ? "-" : "");
+            whole.replace(start, whole.find('\n', start + 1) - start, line.str());
+        }
+        return whole;
+    }
+    Plan& plan()
+    {
+        return mPlan;
     }
     int32_t getNbIOTensors() const noexcept
     {
@@ -1145,7 +1257,7 @@ public:
     bool isRefittable() const noexcept
     {
         RECORD();
-        return true;
+        return !mPlan.isRigid;
     }
     ProfilingVerbosity getProfilingVerbosity() const noexcept
     {
@@ -1208,8 +1320,6 @@ public:
     NEVER(void, setErrorRecorder, (IErrorRecorder*))
     NEVER(IErrorRecorder*, getErrorRecorder, () const)
     NEVER(TacticSources, getTacticSources, () const)
-    NEVER(ISerializationConfig*, createSerializationConfig, ())
-    NEVER(IHostMemory*, serializeWithConfig, (ISerializationConfig&) const)
     NEVER(IRefitter*, createRefitter, (ILogger&))
     NEVER(bool, setWeightStreamingBudget, (int64_t))
     NEVER(int64_t, getWeightStreamingBudget, () const)
@@ -1402,6 +1512,7 @@ private:
 } // namespace
 
 #include "builder.hpp"
+#include "refitter.hpp"
 
 // ---- What libnvinfer exports
 
@@ -1439,6 +1550,13 @@ void* createInferBuilder_INTERNAL(void* logger, int32_t version) noexcept
 {
     Call{"", "createInferBuilder_INTERNAL"}(version);
     return new Handle<IBuilder, Builder>(static_cast<ILogger*>(logger));
+}
+
+void* createInferRefitter_INTERNAL(void* engine, void* logger, int32_t version) noexcept
+{
+    Call{"", "createInferRefitter_INTERNAL"}(version);
+    Engine& refitted = *Engine::engines().at(static_cast<ICudaEngine*>(engine));
+    return new Handle<IRefitter, Refitter>(refitted, static_cast<ILogger*>(logger));
 }
 
 IPluginRegistry* getPluginRegistry() noexcept

@@ -48,6 +48,7 @@ fn every_method_arrives() {
         drop(runtime);
         double.stop();
         building::builder_methods(double);
+        building::refit_methods(double);
         double.finish();
     }
 }

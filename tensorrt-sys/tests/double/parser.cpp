@@ -3,6 +3,7 @@
 // A "model" is lines of text after the word "double-onnx", up to a NUL; bytes before that word are ignored:
 //     input x 0 -1,4          name, DataType, shape
 //     node conv_1             a layer of that name, on the last tensor
+//     conv conv_1 1.5,3       a convolution with these weights
 //     output y                the last tensor is an output of that name
 //     reads weights.bin       a file beside the model
 //     fails 1 bad Bad         an error at the node of that index, name and operator
@@ -13,6 +14,7 @@
 #include "record.hpp"
 
 #include <cstring>
+#include <deque>
 #include <fstream>
 #include <memory>
 #include <vector>
@@ -82,6 +84,20 @@ private:
     std::string mDesc;
 };
 
+// "1.5,3", as the last of a line's words.
+std::vector<float> numbers(std::istringstream& words)
+{
+    std::string list, number;
+    words >> list;
+    std::vector<float> all;
+    std::istringstream each(list);
+    while (std::getline(each, number, ','))
+    {
+        all.push_back(std::stof(number));
+    }
+    return all;
+}
+
 class Parser final : public IParser
 {
 public:
@@ -136,6 +152,14 @@ public:
 #if NV_TENSORRT_MAJOR != 8 || NV_TENSORRT_MINOR >= 6
                 layer->setMetadata(("[ONNX Layer: " + name + "]").c_str());
 #endif
+                last = layer->getOutput(0);
+            }
+            else if (word == "conv")
+            {
+                std::vector<float> const& values = keep(words);
+                Weights const kernel{DataType::kFLOAT, values.data(), static_cast<int64_t>(values.size())};
+                auto* layer = mNetwork->addConvolutionNd(*last, 1, Dims{1, {1}}, kernel, Weights{DataType::kFLOAT, nullptr, 0});
+                layer->setName(name.c_str());
                 last = layer->getOutput(0);
             }
             else if (word == "output")
@@ -212,9 +236,82 @@ private:
         return false;
     }
 
+    // As TensorRT's parser does, it holds the weights.
+    std::vector<float> const& keep(std::istringstream& words)
+    {
+        return mWeights.emplace_back(numbers(words));
+    }
+
     INetworkDefinition* mNetwork;
+    std::deque<std::vector<float>> mWeights;
     std::vector<std::unique_ptr<ParserError>> mErrors;
 };
+
+#if NV_TENSORRT_MAJOR != 8
+class ParserRefitter final : public IParserRefitter
+{
+public:
+    static constexpr char const* kSELF = "IParserRefitter";
+
+    explicit ParserRefitter(IRefitter* refitter)
+        : mRefitter(refitter)
+    {
+    }
+    ~ParserRefitter()
+    {
+        Call{kSELF, "~"}();
+    }
+
+    bool refitFromBytes(void const* model, size_t size, char const* path) noexcept
+    {
+        RECORD(size, path);
+        std::string const bytes(static_cast<char const*>(model), size);
+        size_t const start = bytes.find("double-onnx");
+        std::istringstream lines(start == std::string::npos ? "" : bytes.substr(start, bytes.find('\0', start) - start));
+        bool done = start != std::string::npos;
+        std::string line;
+        while (std::getline(lines, line))
+        {
+            std::istringstream words(line);
+            std::string word, name;
+            words >> word >> name;
+            if (word == "conv")
+            {
+                std::vector<float> const& values = mWeights.emplace_back(numbers(words));
+                Weights const kernel{DataType::kFLOAT, values.data(), static_cast<int64_t>(values.size())};
+                if (!mRefitter->setNamedWeights(name.c_str(), kernel))
+                {
+                    mErrors.push_back(std::make_unique<ParserError>(0, name, "Conv", "Failed to set weights: " + name));
+                    done = false;
+                }
+            }
+        }
+        return done;
+    }
+    int32_t getNbErrors() const noexcept
+    {
+        RECORD();
+        return static_cast<int32_t>(mErrors.size());
+    }
+    IParserError const* getError(int32_t index) const noexcept
+    {
+        RECORD(index);
+        return mErrors.at(index).get();
+    }
+    // Not declared so everywhere.
+    void clearErrors() {}
+    NEVER(bool, refitFromFile, (char const*))
+    NEVER(bool, loadModelProto, (void const*, size_t, char const*))
+    NEVER(bool, loadInitializer, (char const*, void const*, size_t))
+    NEVER(bool, refitModelProto, ())
+    NEVER(void, setRefitObserver, (IRefitterObserver*))
+
+private:
+    IRefitter* mRefitter;
+    std::deque<std::vector<float>> mWeights;
+    std::vector<std::unique_ptr<ParserError>> mErrors;
+};
+#endif
 } // namespace
 
 #pragma GCC visibility push(default)
@@ -230,6 +327,14 @@ void* createNvOnnxParser_INTERNAL(void* network, void*, int version) noexcept
     Call{"", "createNvOnnxParser_INTERNAL"}(version);
     return version == NV_ONNX_PARSER_VERSION ? new Parser(static_cast<INetworkDefinition*>(network)) : nullptr;
 }
+
+#if NV_TENSORRT_MAJOR != 8
+void* createNvOnnxParserRefitter_INTERNAL(void* refitter, void*, int32_t version) noexcept
+{
+    Call{"", "createNvOnnxParserRefitter_INTERNAL"}(version);
+    return version == NV_ONNX_PARSER_VERSION ? new ParserRefitter(static_cast<IRefitter*>(refitter)) : nullptr;
+}
+#endif
 
 // As in double.cpp.
 void parserRecord(bool on)

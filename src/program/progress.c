@@ -1,0 +1,83 @@
+/* How far a build is, on the standard error, and how it is ended. */
+
+#define _POSIX_C_SOURCE 200809L
+#include "program.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t interrupted;
+
+/* The next one ends the program: before TensorRT 10 a build cannot be ended while it is under way. */
+static void interrupt(int number) {
+    (void)number;
+    interrupted = 1;
+}
+
+void watch_interrupts(void) {
+    struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* A bar on a terminal, a line for each phase elsewhere. */
+bool tell_progress(void *user_data, const char *phase, const char *parent, int32_t done, int32_t steps) {
+    (void)user_data;
+    const bool is_terminal = isatty(STDERR_FILENO);
+    if (!parent && is_terminal) {
+        enum { WIDTH = 30 };
+        const int full = steps > 0 ? (int)((int64_t)done * WIDTH / steps) : 0;
+        fputs("\r[", stderr);
+        for (int i = 0; i < WIDTH; i++) fputc(i < full ? '#' : '.', stderr);
+        fprintf(stderr, "] %d/%d ", (int)done, (int)steps);
+        show(stderr, phase);
+        fputs("\033[K", stderr);
+        if (done >= steps) fputc('\n', stderr);
+    } else if (!parent && (done == 0 || done >= steps)) {
+        fprintf(stderr, "planrt: ");
+        show(stderr, phase);
+        fputs(done == 0 ? "\n" : ": done\n", stderr);
+    }
+    return !interrupted;
+}
+
+/* Whether a file can be made there, before minutes are spent on what would be in it; errno says why not. */
+static bool can_write_there(const char *path) {
+    if (access(path, F_OK) == 0) return access(path, W_OK) == 0;
+    char *copy = strdup(path);
+    const bool can = copy && access(dirname(copy), W_OK | X_OK) == 0;
+    free(copy);
+    return can;
+}
+
+bool can_write(const char *path) {
+    if (can_write_there(path)) return true;
+    const int why = errno;
+    fputs("planrt: ", stderr);
+    show(stderr, path);
+    fprintf(stderr, " cannot be written: %s\n", strerror(why));
+    return false;
+}
+
+int keep_plan(planrt_error *error, const planrt_plan *plan, const char *path) {
+    if (!error && interrupted) {
+        fputs("planrt: interrupted; nothing was written\n", stderr);
+        return INTERRUPTED;
+    }
+    if (!error) error = planrt_plan_save(plan, path);
+    if (!error) {
+        fputs("planrt: ", stdout);
+        show(stdout, path);
+        printf(" is written, %zu bytes\n", planrt_plan_get_size(plan));
+        return written(USABLE);
+    }
+    const planrt_error_code kind = planrt_error_get_code(error);
+    if (isatty(STDERR_FILENO)) fputc('\n', stderr);
+    failed(error);
+    return kind == PLANRT_ERROR_CANCELLED ? INTERRUPTED : NOT_USABLE;
+}
