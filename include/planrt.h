@@ -2565,6 +2565,40 @@ typedef struct planrt_score_map {
   int32_t probabilities;
 } planrt_score_map;
 
+/**
+ * A plane of what labels are decided by: a value for each channel of the model and each voxel of the scan in that plane.
+ */
+typedef struct planrt_score_plane {
+  /**
+   * Bytes of this struct, as planrt knows it.
+   */
+  size_t struct_size;
+  /**
+   * The value of channel 0 at the plane's first voxel.
+   */
+  const float *values;
+  /**
+   * Channels of the model.
+   */
+  int32_t channels;
+  /**
+   * 0.
+   */
+  int32_t reserved;
+  /**
+   * The scan's voxel, by its z, y and x, that is the plane's first one.
+   */
+  int64_t start[3];
+  /**
+   * Voxels along the scan's z, y and x: 1 along the axis that planes follow each other on.
+   */
+  int64_t extents[3];
+  /**
+   * Bytes from one channel, one z, one y and one x to the next; negative where the model goes through the scan the other way round.
+   */
+  int64_t strides_bytes[4];
+} planrt_score_plane;
+
 /* ---- Scans in files ------------------------------------------------------------------------------------------------ */
 
 /**
@@ -2681,6 +2715,14 @@ typedef struct planrt_segmentation planrt_segmentation;
 typedef bool (*planrt_segmentation_progress)(void *user_data, int64_t done, int64_t count);
 
 /**
+ * Receives what labels are decided by, plane by plane as planes are done, each once; false ends the segmentation as a cancel does.
+ * Planes of what was cut off, where the model's description cuts to what is not zero, do not come: what is there would be 0.
+ * `plane` and its values are lent for the call. Called by a thread of planrt's, one call at a time. It must not throw; a long one
+ * holds up its own volume.
+ */
+typedef bool (*planrt_score_plane_callback)(void *user_data, const struct planrt_score_plane *plane);
+
+/**
  * How a volume shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
  * `sizeof(planrt_segmentation_options)`.
  */
@@ -2726,9 +2768,29 @@ typedef struct planrt_segmentation_options {
    */
   planrt_request_callback callback;
   /**
-   * Handed to both.
+   * Handed to all of them.
    */
   void *user_data;
+  /**
+   * The first voxel of a region along z, y and x: as if the scan had no more than that. What is outside has the label 0.
+   */
+  int64_t region_start[3];
+  /**
+   * The region's voxels along z, y and x; all 0 for the whole scan.
+   */
+  int64_t region_extents[3];
+  /**
+   * Null, or what receives planes of what labels are decided by; then `scores` is null.
+   */
+  planrt_score_plane_callback score_plane;
+  /**
+   * 0: planes of logits. 1: of probabilities, as `planrt_score_map`'s member of that name.
+   */
+  int32_t score_plane_probabilities;
+  /**
+   * 0.
+   */
+  int32_t reserved;
 } planrt_segmentation_options;
 
 /**
@@ -2817,6 +2879,39 @@ struct planrt_error *planrt_segmenter_options_set_mirrored(struct planrt_segment
                                                            bool x);
 
 /**
+ * The model's output that is segmented by, where it has several, as a network with heads of its own for other sizes; null, the default,
+ * for the one that the model's description names, else the first.
+ *
+ * Requires: `options` is alive, `name` null or a string.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_options_set_output(struct planrt_segmenter_options *options,
+                                                         const char *name);
+
+/**
+ * How much each voxel of a tile counts where tiles overlap, instead of the window in the model's description: one weight above 0 for
+ * each voxel that the network gives for a tile, x fastest. They are copied.
+ *
+ * Requires: `options` is alive, `weights` is readable for `weight_count` numbers.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_options_set_window(struct planrt_segmenter_options *options,
+                                                         const float *weights,
+                                                         size_t weight_count);
+
+/**
+ * A small model that finds where the large one is to look: volumes are first segmented with `coarse`, and then what lies in the box of all
+ * that has a label there, and `margin_mm` around it, as if the scan had no more. What is outside, and everything where nothing is
+ * found, has the label 0. The segmenter keeps what it needs of `coarse`, which may be deleted.
+ *
+ * Requires: `options` and `coarse` are alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_options_set_coarse(struct planrt_segmenter_options *options,
+                                                         const struct planrt_segmenter *coarse,
+                                                         double margin_mm);
+
+/**
  * Of an nnU-Net's configurations the one that the models of its folder are, as "3d_fullres"; null, the default, for the one in the
  * folder's name, else 3d_fullres, else the only one for volumes.
  *
@@ -2862,6 +2957,23 @@ struct planrt_error *planrt_segmenter_new_over_sessions(const struct planrt_sess
                                                         const char *recipe_json,
                                                         const struct planrt_segmenter_options *options,
                                                         struct planrt_segmenter **segmenter_out);
+
+/**
+ * Makes a segmenter that averages the probabilities of several on the scan's grid, as nnU-Net does with its configurations: of models
+ * that give the same channels, decide by them in the same way, and go through a scan along the same axis. Each of them works as it is made; of
+ * `options`, which may be null, only a coarse one counts. It keeps what it needs of the segmenters, which may be deleted.
+ * `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
+ *
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for segmenters that do not go together, `_UNSUPPORTED` for those that decide before they
+ * resample.
+ *
+ * Requires: `segmenters` is readable for `segmenter_count` handles that are alive, `options` null or alive, `segmenter_out` writable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_new_ensemble(const struct planrt_segmenter *const *segmenters,
+                                                   size_t segmenter_count,
+                                                   const struct planrt_segmenter_options *options,
+                                                   struct planrt_segmenter **segmenter_out);
 
 /**
  * Makes a segmenter of a model's folder: its description and its models, one for each fold. Any thread.
@@ -2954,6 +3066,23 @@ struct planrt_error *planrt_segmenter_estimate(const struct planrt_segmenter *se
                                                const struct planrt_segmentation_options *options,
                                                size_t *bytes_out,
                                                size_t *least_bytes_out);
+
+/**
+ * Checks that a volume's labels do not depend on what else runs: segments it by itself, and then `company` times at once with
+ * priorities of their own, and compares the masks to the bit. So it takes `company` + 1 times as long, and a label map for each. Of
+ * `options`, which may be null, the time-out of each segmentation, `nan_allowed`, the budget, `any_direction_allowed` and the region
+ * count. Any thread; what else the segmenter does goes on beside it.
+ *
+ * Errors: `PLANRT_ERROR_SELF_TEST` where a mask differs, with the first voxel where it does; `_INVALID_ARGUMENT` for a company
+ * below 1 or above 64; and those of `planrt_segmenter_run`.
+ *
+ * Requires: `segmenter` is alive, `volume` readable, and its memory for its `size_bytes`; `options` null or readable.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_check_company(const struct planrt_segmenter *segmenter,
+                                                    const struct planrt_volume *volume,
+                                                    const struct planrt_segmentation_options *options,
+                                                    int32_t company);
 
 /**
  * Waits until the segmentation is answered, and returns its error if it failed; so many microseconds at most, or without end

@@ -1925,6 +1925,31 @@ private:
 /// not destroy its Segmentation.
 using SegmentationProgress = std::function<bool(int64_t done, int64_t count)>;
 
+/// A part of a scan: so many of its voxels along z, y and x from there on. A value.
+struct Region {
+    std::array<int64_t, 3> start{};
+    std::array<int64_t, 3> extents{};
+};
+
+/// A plane of what labels are decided by. What it points to is lent for the call that it is handed to.
+struct ScorePlane {
+    const float* values;                   ///< that of channel 0 at the plane's first voxel
+    int32_t channels;                      ///< of the model
+    std::array<int64_t, 3> start;          ///< the scan's voxel, by its z, y and x, that is the first one
+    std::array<int64_t, 3> extents;        ///< along the scan's z, y and x: 1 along the axis that planes follow each other on
+    std::array<int64_t, 4> strides_bytes;  ///< of channels, z, y and x; negative where planes come the other way round
+
+    [[nodiscard]] float at(int32_t channel, int64_t z, int64_t y, int64_t x) const noexcept {
+        const auto [of_channel, of_z, of_y, of_x] = strides_bytes;
+        const int64_t bytes = channel * of_channel + z * of_z + y * of_y + x * of_x;
+        return *(values + bytes / static_cast<int64_t>(sizeof(float)));
+    }
+};
+
+/// Receives planes as they are done, each once; false ends the segmentation, as does what it throws. It must not destroy its
+/// Segmentation.
+using ScorePlaneCallback = std::function<bool(const ScorePlane& plane)>;
+
 /// How a volume is treated. A value.
 struct SegmentationOptions {
     int32_t priority = 0;  ///< tiles of higher ones go first
@@ -1934,6 +1959,9 @@ struct SegmentationOptions {
     bool any_direction_allowed = false;  ///< whether the volume's directions need not be orthonormal
     std::optional<size_t> memory_budget_bytes;  ///< of host memory that planrt takes beside the application's own
     std::optional<ScoreMap> scores;             ///< for what the labels are decided by, too
+    ScorePlaneCallback score_plane;             ///< the same plane by plane; then there are no scores
+    bool score_plane_probabilities = false;     ///< and not what the network gives, before any activation
+    std::optional<Region> region;               ///< all that is segmented, as if the scan had no more
     SegmentationProgress progress;
     RequestCallback callback;       ///< for submit(): as a Request's
     std::function<void()> release;  ///< for submit(): as a Request's
@@ -1944,7 +1972,20 @@ namespace detail {
 /// What a segmentation has to call, as long as it is under way.
 struct SegmentationCalls {
     SegmentationProgress progress;
+    ScorePlaneCallback score_plane;
     std::shared_ptr<RequestCalls> calls;
+
+    static bool forward_plane(void* user_data, const planrt_score_plane* c_plane) noexcept {
+        try {
+            ScorePlane plane{c_plane->values, c_plane->channels, {}, {}, {}};
+            std::copy(std::begin(c_plane->start), std::end(c_plane->start), plane.start.begin());
+            std::copy(std::begin(c_plane->extents), std::end(c_plane->extents), plane.extents.begin());
+            std::copy(std::begin(c_plane->strides_bytes), std::end(c_plane->strides_bytes), plane.strides_bytes.begin());
+            return static_cast<SegmentationCalls*>(user_data)->score_plane(plane);
+        } catch (...) {
+            return false;  // ScorePlaneCallback says so
+        }
+    }
 
     static bool forward_progress(void* user_data, int64_t done, int64_t count) noexcept {
         try {
@@ -2055,6 +2096,8 @@ private:
     std::shared_ptr<detail::RequestCalls> calls_;
 };
 
+class Segmenter;
+
 /// Options of a Segmenter. A value; what is not set keeps what the model's description says, or the library's default.
 struct SegmenterOptions {
     std::optional<double> overlap;                ///< of a tile with its neighbour, 0 to below 1
@@ -2062,6 +2105,10 @@ struct SegmenterOptions {
     std::optional<std::string> configuration;     ///< of an nnU-Net's folder the one that its models are, as "3d_fullres"
     std::optional<int32_t> threads;               ///< for what is not the network; 0: one a core
     std::optional<SessionOptions> session;        ///< of the sessions that run the tiles
+    std::optional<std::string> output;            ///< of a model that has several, the one that is segmented by
+    std::optional<std::vector<float>> window;     ///< a weight for each voxel that the network gives for a tile, x fastest
+    const Segmenter* coarse = nullptr;            ///< finds the box that is segmented; it may go when the segmenter is made
+    double coarse_margin_mm = 0;                  ///< around what the coarse one found
 };
 
 /// The host memory that a volume takes, beside the application's own.
@@ -2098,6 +2145,26 @@ public:
     Segmenter(const std::vector<const Session*>& folds, const std::string& recipe_json, const SegmenterOptions& options = {})
         : Handle(detail::Adopt{}, create(folds, recipe_json, options)) {}
 
+    /// The average of several segmenters' probabilities on the scan's grid, as nnU-Net's ensembles of configurations. They may go when
+    /// it is made; of the options only a coarse one counts.
+    [[nodiscard]] static Segmenter ensemble(const std::vector<const Segmenter*>& segmenters,
+                                            const SegmenterOptions& options = {}) {
+        std::vector<const planrt_segmenter*> handles;
+        for (const Segmenter* one : segmenters) {
+            handles.push_back(one != nullptr ? one->get() : nullptr);
+        }
+        planrt_segmenter* segmenter = nullptr;
+        detail::check(planrt_segmenter_new_ensemble(handles.data(), handles.size(), make_options(options).get(), &segmenter));
+        return Segmenter(detail::Adopt{}, segmenter);
+    }
+
+    /// Segments a volume by itself, and then so many times at once; throws ErrorCode::self_test where a mask is not the same to the bit.
+    void check_company(const Volume& volume, int32_t company = 3, const SegmentationOptions& options = {}) const {
+        const planrt_volume c_volume = volume.get();
+        const planrt_segmentation_options c_options = get_options(options, nullptr);
+        detail::check(planrt_segmenter_check_company(get(), &c_volume, &c_options, company));
+    }
+
     /// Returns when the labels are written; throws what it failed with. Options with a callback or a release are for submit().
     void run(const Volume& volume, const LabelMap& labels, const SegmentationOptions& options = {}) const {
         if (options.callback || options.release) {
@@ -2108,11 +2175,9 @@ public:
         const planrt_label_map c_labels = labels.get();
         const planrt_score_map c_scores = options.scores.value_or(ScoreMap()).get();
         planrt_segmentation_options c_options = get_options(options, &c_scores);
-        detail::SegmentationCalls calls{options.progress, nullptr};
-        if (options.progress) {
-            c_options.progress = &detail::SegmentationCalls::forward_progress;
-            c_options.user_data = &calls;
-        }
+        detail::SegmentationCalls calls{options.progress, options.score_plane, nullptr};
+        c_options.user_data = &calls;
+        set_calls(c_options, calls);
         detail::check(planrt_segmenter_run(get(), &c_volume, &c_labels, &c_options));
     }
 
@@ -2135,10 +2200,9 @@ public:
         planrt_segmentation_options c_options = get_options(options, &c_scores);
         auto calls = std::make_unique<detail::SegmentationCalls>();
         calls->progress = std::move(options.progress);
+        calls->score_plane = std::move(options.score_plane);
         calls->calls = segmentation.calls_;
-        if (calls->progress) {
-            c_options.progress = &detail::SegmentationCalls::forward_progress;
-        }
+        set_calls(c_options, *calls);
         c_options.callback = &detail::SegmentationCalls::forward_answer;
         c_options.user_data = calls.get();
         planrt_segmentation* handle = nullptr;
@@ -2218,6 +2282,15 @@ private:
         if (options.threads) {
             detail::check(planrt_segmenter_options_set_threads(raw, *options.threads));
         }
+        if (options.output) {
+            detail::check(planrt_segmenter_options_set_output(raw, detail::c_string(*options.output)));
+        }
+        if (options.window) {
+            detail::check(planrt_segmenter_options_set_window(raw, options.window->data(), options.window->size()));
+        }
+        if (options.coarse != nullptr) {
+            detail::check(planrt_segmenter_options_set_coarse(raw, options.coarse->get(), options.coarse_margin_mm));
+        }
         if (options.session) {
             detail::check(
                 planrt_segmenter_options_set_session_options(raw, Session::make_options(*options.session).get()));
@@ -2240,7 +2313,21 @@ private:
         c_options.any_direction_allowed = options.any_direction_allowed ? 1 : 0;
         c_options.memory_budget_bytes = options.memory_budget_bytes.value_or(0);
         c_options.scores = options.scores ? scores : nullptr;
+        c_options.score_plane_probabilities = options.score_plane_probabilities ? 1 : 0;
+        if (options.region) {
+            std::copy(options.region->start.begin(), options.region->start.end(), c_options.region_start);
+            std::copy(options.region->extents.begin(), options.region->extents.end(), c_options.region_extents);
+        }
         return c_options;
+    }
+
+    static void set_calls(planrt_segmentation_options& c_options, const detail::SegmentationCalls& calls) noexcept {
+        if (calls.progress) {
+            c_options.progress = &detail::SegmentationCalls::forward_progress;
+        }
+        if (calls.score_plane) {
+            c_options.score_plane = &detail::SegmentationCalls::forward_plane;
+        }
     }
 
     /// Where it cannot be made, the release is called.

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import weakref
-from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_double, c_int32, c_int64, c_size_t, c_uint32, c_uint64
+from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64
 from ctypes import c_void_p
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ class BenchSettings(_Sized):
 LogCallback = CFUNCTYPE(None, c_void_p, c_int32, c_char_p)
 ReleaseCallback = CFUNCTYPE(None, c_void_p)
 RequestCallback = CFUNCTYPE(None, c_void_p, c_void_p)
+ScorePlaneCallback = CFUNCTYPE(c_bool, c_void_p, c_void_p)
 SegmentationProgress = CFUNCTYPE(c_bool, c_void_p, c_int64, c_int64)
 BuildProgress = CFUNCTYPE(c_bool, c_void_p, c_char_p, c_char_p, c_int32, c_int32)
 
@@ -165,6 +166,18 @@ class ScoreMap(_Sized):
     ]
 
 
+class ScorePlane(_Sized):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("values", c_void_p),
+        ("channels", c_int32),
+        ("reserved", c_int32),
+        ("start", c_int64 * 3),
+        ("extents", c_int64 * 3),
+        ("strides_bytes", c_int64 * 4),
+    ]
+
+
 class SegmenterInfo(_Sized):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -188,6 +201,11 @@ class SegmentationOptions(_Sized):
         ("progress", SegmentationProgress),
         ("callback", RequestCallback),
         ("user_data", c_void_p),
+        ("region_start", c_int64 * 3),
+        ("region_extents", c_int64 * 3),
+        ("score_plane", ScorePlaneCallback),
+        ("score_plane_probabilities", c_int32),
+        ("reserved", c_int32),
     ]
 
 
@@ -293,6 +311,11 @@ FALLIBLE: dict[str, list[Any]] = {
     "planrt_segmenter_options_set_overlap": [_HANDLE, c_double],
     "planrt_segmenter_options_set_mirrored": [_HANDLE, c_bool, c_bool, c_bool],
     "planrt_segmenter_options_set_configuration": [_HANDLE, c_char_p],
+    "planrt_segmenter_options_set_output": [_HANDLE, c_char_p],
+    "planrt_segmenter_options_set_window": [_HANDLE, POINTER(c_float), c_size_t],
+    "planrt_segmenter_options_set_coarse": [_HANDLE, _HANDLE, c_double],
+    "planrt_segmenter_new_ensemble": [POINTER(c_void_p), c_size_t, _HANDLE, _OUT],
+    "planrt_segmenter_check_company": [_HANDLE, POINTER(Volume), POINTER(SegmentationOptions), c_int32],
     "planrt_segmenter_new": [POINTER(c_void_p), c_size_t, c_char_p, _HANDLE, _OUT],
     "planrt_segmenter_new_over_sessions": [POINTER(c_void_p), c_size_t, c_char_p, _HANDLE, _OUT],
     "planrt_segmenter_load": [_HANDLE, c_char_p, _HANDLE, _OUT],

@@ -71,6 +71,11 @@ def c_volume(volume: Volume) -> tuple[_library.Volume, Any]:
     elif not array.dtype.isnative or array.dtype.name not in _VOXELS:
         array = array.astype(array.dtype.newbyteorder("=") if array.dtype.name in _VOXELS else np.float32)
     channels = array if array.ndim == 4 else array[np.newaxis]
+    strides = channels.strides
+    if not any(strides):
+        # Zeros say that there are no gaps. One value for all voxels is one channel, whose own step leads nowhere.
+        channels = channels if channels.shape[0] == 1 else np.ascontiguousarray(channels)
+        strides = (array.itemsize, 0, 0, 0) if channels.shape[0] == 1 else channels.strides
     place = place_of(channels)
     direction = np.asarray(volume.direction, dtype=np.float64)
     if direction.size != 9:
@@ -83,7 +88,7 @@ def c_volume(volume: Volume) -> tuple[_library.Volume, Any]:
         channels=channels.shape[0],
         # An extent of 0 is refused, with its name.
         extents=_three("extents", channels.shape[1:], ctypes.c_int64),
-        strides_bytes=(ctypes.c_int64 * 4)(*channels.strides),
+        strides_bytes=(ctypes.c_int64 * 4)(*strides),
         spacing_mm=_three("spacing_mm", volume.spacing_mm),
         origin_mm=_three("origin_mm", volume.origin_mm),
         direction=(ctypes.c_double * 9)(*direction.ravel()),

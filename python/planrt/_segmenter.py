@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from ctypes import byref, c_double, c_int64, c_size_t, c_void_p, pointer
+from ctypes import POINTER, byref, c_double, c_float, c_int64, c_size_t, c_void_p, pointer
 from typing import Any, NamedTuple, Union
 
 import numpy as np
@@ -15,13 +16,16 @@ import numpy as np
 from . import _library
 from ._engine import Engine
 from ._errors import Error, ErrorCode
-from ._library import RequestCallback, SegmentationProgress, error_of, load, new, own
+from ._library import RequestCallback, ScorePlaneCallback, SegmentationProgress, error_of, load, new, own
 from ._runtime import Runtime, default_runtime, path_bytes
 from ._scan import Scan, Volume, c_volume, place_of
 from ._session import Session, session_options
 from ._tensors import ELEMENT_TYPES
 
 Progress = Callable[[int, int], "bool | None"]
+Planes = Callable[["tuple[int, int, int]", "np.ndarray[Any, Any]"], "bool | None"]
+Scores = Union[bool, "np.ndarray[Any, Any]", Planes]
+Region = Sequence[slice]
 Folds = Union[Engine, Session, Sequence[Engine], Sequence[Session]]
 
 _under_way: dict[int, Segmentation] = {}
@@ -37,6 +41,11 @@ def _answered(number: int, error: int | None) -> None:
 @SegmentationProgress
 def _advanced(number: int, done: int, count: int) -> bool:
     return _under_way[number]._advance(done, count)
+
+
+@ScorePlaneCallback
+def _plane_is_done(number: int, address: int) -> bool:
+    return _under_way[number]._take(_library.ScorePlane.from_address(address))
 
 
 class LabelMap:
@@ -65,13 +74,19 @@ class Segmentation(Future):  # type: ignore[type-arg]
     """
 
     def __init__(
-        self, segmenter: Segmenter, labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any] | None, keep: Any, progress: Progress | None
+        self,
+        segmenter: Segmenter,
+        labels: np.ndarray[Any, Any],
+        scores: np.ndarray[Any, Any] | None,
+        keep: Any,
+        progress: Progress | None,
+        planes: Planes | None,
     ):
         super().__init__()
         self._handle = c_void_p()
         self._delete = own(self, "segmentation", self._handle)
         self._lent: Any = (segmenter, labels, scores, keep)
-        self._progress = progress
+        self._progress, self._planes = progress, planes
         self._raised: BaseException | None = None
 
     def cancel(self) -> bool:
@@ -94,9 +109,24 @@ class Segmentation(Future):  # type: ignore[type-arg]
             self._raised = error
             return False
 
+    def _take(self, plane: _library.ScorePlane) -> bool:
+        assert self._planes is not None
+        shape = (plane.channels, *plane.extents)
+        # From the lowest byte on, whichever way its strides go.
+        below = sum(stride * (extent - 1) for stride, extent in zip(plane.strides_bytes, shape) if stride < 0)
+        size = sum(abs(stride) * (extent - 1) for stride, extent in zip(plane.strides_bytes, shape)) + 4
+        memory = np.frombuffer((ctypes.c_char * size).from_address(plane.values + below), np.uint8)
+        values = np.ndarray(shape, np.float32, memory, -below, tuple(plane.strides_bytes))
+        values.flags.writeable = False
+        try:
+            return self._planes(tuple(plane.start), values) is not False
+        except BaseException as error:
+            self._raised = error
+            return False
+
     def _answer(self, error: Error | None) -> None:
         _segmenter, labels, scores, _keep = self._lent
-        self._lent = self._progress = None
+        self._lent = self._progress = self._planes = None
         if error is None:
             # The result owns the handle from now on, and the future lends it.
             self._delete.detach()
@@ -124,8 +154,10 @@ class Segmenter:
 
     `folder` is a model's folder: its description (`recipe.json`, a passport, nnU-Net's `plans.json` or a MONAI bundle's `inference.json`) and
     its models, one for each fold. What is not said is as the description has it: how much tiles overlap (0 to below 1), the
-    axes (z, y, x) of the model's grid that they are `mirrored` over, which `configuration` of an nnU-Net's the models are. `threads` are for
-    what is not the network; `session` holds arguments of `Session` for the sessions that run the tiles.
+    axes (z, y, x) of the model's grid that they are `mirrored` over, which `configuration` of an nnU-Net's the models are, which `output` of a
+    model that has several is the result, and how much each voxel of a tile counts (`window`, an array of the patch's shape). `threads` are for
+    what is not the network; `session` holds arguments of `Session` for the sessions that run the tiles. With `coarse`, another segmenter and
+    a margin in millimetres, volumes are first segmented with that one, and only the box around what it found by this one.
     """
 
     def __init__(
@@ -136,11 +168,23 @@ class Segmenter:
         overlap: float | None = None,
         mirrored: Sequence[bool] | None = None,
         configuration: str | None = None,
+        output: str | None = None,
+        window: Any = None,
         threads: int = 0,
         session: Mapping[str, Any] | None = None,
+        coarse: tuple[Segmenter, float] | None = None,
     ):
         runtime = runtime or default_runtime()
-        settings = {"overlap": overlap, "mirrored": mirrored, "configuration": configuration, "threads": threads, "session": session}
+        settings = {
+            "overlap": overlap,
+            "mirrored": mirrored,
+            "configuration": configuration,
+            "output": output,
+            "window": window,
+            "threads": threads,
+            "session": session,
+            "coarse": coarse,
+        }
         self._open(lambda options: new("planrt_segmenter_load", runtime._handle, path_bytes(folder), options), settings)
 
     @classmethod
@@ -151,8 +195,11 @@ class Segmenter:
         *,
         overlap: float | None = None,
         mirrored: Sequence[bool] | None = None,
+        output: str | None = None,
+        window: Any = None,
         threads: int = 0,
         session: Mapping[str, Any] | None = None,
+        coarse: tuple[Segmenter, float] | None = None,
     ) -> Segmenter:
         """A segmenter over the engines of a model's folds, or over sessions of the application's own, one for each fold.
 
@@ -166,23 +213,50 @@ class Segmenter:
         text = recipe if isinstance(recipe, str) else json.dumps(recipe)
         handles = (c_void_p * len(given))(*[fold._handle for fold in given])
         segmenter = cls.__new__(cls)
-        settings = {"overlap": overlap, "mirrored": mirrored, "threads": threads, "session": session}
+        settings = {
+            "overlap": overlap,
+            "mirrored": mirrored,
+            "output": output,
+            "window": window,
+            "threads": threads,
+            "session": session,
+            "coarse": coarse,
+        }
         segmenter._open(lambda options: new(function, handles, len(given), text.encode(), options), settings)
+        return segmenter
+
+    @classmethod
+    def ensemble(cls, segmenters: Sequence[Segmenter], *, coarse: tuple[Segmenter, float] | None = None) -> Segmenter:
+        """A segmenter that averages the probabilities of several on the volume's grid, as nnU-Net does with its configurations."""
+        handles = (c_void_p * len(segmenters))(*[one._handle for one in segmenters])
+        segmenter = cls.__new__(cls)
+        segmenter._open(
+            lambda options: new("planrt_segmenter_new_ensemble", handles, len(segmenters), options), {"coarse": coarse}
+        )
         return segmenter
 
     def _open(self, opened: Callable[[c_void_p], c_void_p], settings: dict[str, Any]) -> None:
         library = load()
         options = new("planrt_segmenter_options_new")
         try:
-            if settings["overlap"] is not None:
+            if settings.get("overlap") is not None:
                 library.planrt_segmenter_options_set_overlap(options, settings["overlap"])
-            if settings["mirrored"] is not None:
+            if settings.get("mirrored") is not None:
                 z, y, x = settings["mirrored"]
                 library.planrt_segmenter_options_set_mirrored(options, bool(z), bool(y), bool(x))
             if settings.get("configuration") is not None:
                 library.planrt_segmenter_options_set_configuration(options, settings["configuration"].encode())
-            library.planrt_segmenter_options_set_threads(options, settings["threads"])
-            if settings["session"] is not None:
+            if settings.get("output") is not None:
+                library.planrt_segmenter_options_set_output(options, settings["output"].encode())
+            if settings.get("window") is not None:
+                weights = np.ascontiguousarray(settings["window"], np.float32)
+                address = weights.ctypes.data_as(POINTER(c_float))
+                library.planrt_segmenter_options_set_window(options, address, weights.size)
+            if settings.get("coarse") is not None:
+                other, margin_mm = settings["coarse"]
+                library.planrt_segmenter_options_set_coarse(options, other._handle, margin_mm)
+            library.planrt_segmenter_options_set_threads(options, settings.get("threads", 0))
+            if settings.get("session") is not None:
                 # A tile for which the queue has no room waits, unless that is said otherwise.
                 with session_options(**{"block_when_full": True, **settings["session"]}) as made:
                     library.planrt_segmenter_options_set_session_options(options, made)
@@ -205,8 +279,9 @@ class Segmenter:
         volume: Volume | Scan,
         labels: np.ndarray[Any, Any] | None = None,
         *,
-        logits: bool | np.ndarray[Any, Any] = False,
-        probabilities: bool | np.ndarray[Any, Any] = False,
+        logits: Scores = False,
+        probabilities: Scores = False,
+        region: Region | None = None,
         priority: int = 0,
         timeout: float | None = None,
         nan_allowed: bool = False,
@@ -218,7 +293,9 @@ class Segmenter:
 
         `labels` is an array to write to, uint8 or uint16 in any strides; where there is none it is a new one, of the type that the largest
         label takes. `logits` or `probabilities`, true or a float32 or float16 array [channel, z, y, x] to write to, asks for what labels are
-        decided by, as `LabelMap.scores`. Tiles of higher priorities go first; after `timeout` seconds it ends with `ErrorCode.DEADLINE`.
+        decided by, as `LabelMap.scores`; or a function, which is called with planes as they are done: the volume's voxel (z, y, x) that is the
+        first one, and values [channel, z, y, x], read-only and lent for the call. `region`, a slice for each of z, y and x, is what is
+        segmented, as if the volume had no more; what is outside has the label 0. Tiles of higher priorities go first; after `timeout` seconds it ends with `ErrorCode.DEADLINE`.
         `nan_allowed` lets the network give what is no number, `any_direction` lets the volume's axes be oblique to each other.
         `memory_budget` is the most bytes of host memory that planrt takes beside the application's own. `progress` is called with how many
         tiles are done and how many there are; False, or an exception, which is then the result, ends it.
@@ -235,13 +312,14 @@ class Segmenter:
             element_type=ELEMENT_TYPES[labels.dtype.name],
             strides_bytes=(c_int64 * 3)(*labels.strides),
         )
-        options = _options(priority, timeout, nan_allowed, any_direction, memory_budget)
+        options = _options(shape, region, priority, timeout, nan_allowed, any_direction, memory_budget)
+        planes = next((asked for asked in (logits, probabilities) if callable(asked)), None)
         scores = self._scores(options, shape, logits, probabilities)
         number = next(_numbers)
         options.callback, options.user_data = _answered, number
         if progress is not None:
             options.progress = _advanced
-        segmentation = Segmentation(self, labels, scores, (keep, volume), progress)
+        segmentation = Segmentation(self, labels, scores, (keep, volume), progress, planes)
         _under_way[number] = segmentation
         try:
             load().planrt_segmenter_submit(
@@ -261,13 +339,25 @@ class Segmenter:
             segmentation.cancel()
             raise
 
-    def estimate(self, volume: Volume | Scan, *, any_direction: bool = False, memory_budget: int | None = None) -> Memory:
+    def estimate(
+        self,
+        volume: Volume | Scan,
+        *,
+        region: Region | None = None,
+        any_direction: bool = False,
+        memory_budget: int | None = None,
+    ) -> Memory:
         """The host memory that a volume takes, without looking at its voxels."""
         given, _keep = c_volume(volume.volume if isinstance(volume, Scan) else volume)
-        options = _options(0, None, False, any_direction, memory_budget)
+        options = _options(tuple(given.extents), region, 0, None, False, any_direction, memory_budget)
         most, least = c_size_t(), c_size_t()
         load().planrt_segmenter_estimate(self._handle, byref(given), byref(options), byref(most), byref(least))
         return Memory(most.value, least.value)
+
+    def check_company(self, volume: Volume | Scan, company: int = 3) -> None:
+        """Segments a volume by itself, and then so many times at once: `ErrorCode.SELF_TEST` where a mask is not the same to the bit."""
+        given, _keep = c_volume(volume.volume if isinstance(volume, Scan) else volume)
+        load().planrt_segmenter_check_company(self._handle, byref(given), None, company)
 
     def _scores(
         self, options: _library.SegmentationOptions, shape: tuple[int, ...], logits: Any, probabilities: Any
@@ -277,6 +367,10 @@ class Segmenter:
             raise ValueError("either logits or probabilities are asked for")
         asked = logits if probabilities is False else probabilities
         if asked is False:
+            return None
+        if callable(asked):
+            options.score_plane = _plane_is_done
+            options.score_plane_probabilities = probabilities is not False
             return None
         wanted = (self.score_channels, *shape)
         scores = np.empty(wanted, np.float32) if asked is True else asked
@@ -317,8 +411,23 @@ def _check_writable(name: str, array: Any, shape: tuple[int, ...], types: tuple[
 
 
 def _options(
-    priority: int, timeout: float | None, nan_allowed: bool, any_direction: bool, memory_budget: int | None
+    shape: tuple[int, ...],
+    region: Region | None,
+    priority: int,
+    timeout: float | None,
+    nan_allowed: bool,
+    any_direction: bool,
+    memory_budget: int | None,
 ) -> _library.SegmentationOptions:
+    start, extents = (0, 0, 0), (0, 0, 0)
+    if region is not None:
+        if len(region) != 3 or any(part.step not in (None, 1) for part in region):
+            raise ValueError("a region is three slices, along z, y and x, without steps")
+        ends = [part.indices(extent)[:2] for part, extent in zip(region, shape)]
+        if any(first >= last for first, last in ends):
+            raise ValueError(f"the region {region} has no voxels in a volume of {shape}")
+        start = tuple(first for first, _ in ends)
+        extents = tuple(last - first for first, last in ends)
     microseconds = 0
     if timeout is not None:
         # 0 would be none at all.
@@ -329,4 +438,6 @@ def _options(
         nan_allowed=nan_allowed,
         any_direction_allowed=any_direction,
         memory_budget_bytes=memory_budget or 0,
+        region_start=(c_int64 * 3)(*start),
+        region_extents=(c_int64 * 3)(*extents),
     )

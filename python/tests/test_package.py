@@ -56,6 +56,7 @@ class Header(unittest.TestCase):
     KINDS = {
         "int32_t": ctypes.c_int32,
         "double": ctypes.c_double,
+        "float *": ctypes.POINTER(ctypes.c_float),
         "double *": ctypes.POINTER(ctypes.c_double),
         "uint32_t": ctypes.c_uint32,
         "int64_t": ctypes.c_int64,
@@ -147,6 +148,7 @@ class Header(unittest.TestCase):
             (_library.Volume, "volume"),
             (_library.LabelMap, "label_map"),
             (_library.ScoreMap, "score_map"),
+            (_library.ScorePlane, "score_plane"),
             (_library.SegmenterInfo, "segmenter_info"),
             (_library.SegmentationOptions, "segmentation_options"),
         ):

@@ -137,6 +137,8 @@ class Running(Case):
         self.assertIs(result.labels, labels)
         self.same(labels)
         np.testing.assert_array_equal(self.segmenter.run(Volume(VOXELS.T, SPACING)).labels.shape, (20, 18, 9))
+        one = np.broadcast_to(np.float32(0.5), VOXELS.shape)
+        self.assertEqual(len(np.unique(self.segmenter.run(Volume(one, SPACING)).labels)), 1)
         channel = np.stack([VOXELS] * 3)[1:2]
         self.same(self.segmenter.run(Volume(channel, SPACING)).labels)
         for wrong, raised in (

@@ -122,6 +122,7 @@ impl<'call, T: Opaque> Argument<'call, (*const *mut T, usize)> for Vec<Ref<'call
 pub(super) trait Number: Copy {}
 impl Number for i32 {}
 impl Number for i64 {}
+impl Number for f32 {}
 
 impl<'call, T: Number> Argument<'call, (*const T, usize)> for &'call [T] {
     unsafe fn convert((first, count): (*const T, usize), name: &str, _: &'call Call) -> Result<Self> {

@@ -8,7 +8,9 @@ use super::request::{planrt_request_callback, timeout};
 use super::runtime::planrt_runtime;
 use super::session::{planrt_session, planrt_session_options};
 use super::structs::{Extensible, OutStruct, Struct};
-use super::volume::{Labels, Scan, ScoresAsked, flag, planrt_label_map, planrt_score_map, planrt_volume};
+use super::volume::{
+    Labels, Map, Scan, flag, planrt_label_map, planrt_score_map, planrt_score_plane, planrt_volume, region,
+};
 use super::{delete, export};
 use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
@@ -16,8 +18,9 @@ use crate::folder::Folder;
 use crate::process::as_application;
 use crate::process::stack::with_room;
 use crate::runtime::EngineOptions;
-use crate::segment::{self, Job, Options, Order, Segmenter, Treatment, recipe_json};
+use crate::segment::{self, Job, LentMut, Options, Order, ScoresAsked, Segmenter, Target, Treatment, recipe_json};
 use crate::sync::Mutex;
+use crate::volume::grid::Box3;
 use std::ffi::{c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
@@ -47,6 +50,14 @@ opaque!(planrt_segmentation, Job);
 pub type planrt_segmentation_progress =
     Option<unsafe extern "C" fn(user_data: *mut c_void, done: i64, count: i64) -> bool>;
 
+/// Receives what labels are decided by, plane by plane as planes are done, each once; false ends the segmentation as a cancel does.
+/// Planes of what was cut off, where the model's description cuts to what is not zero, do not come: what is there would be 0.
+/// `plane` and its values are lent for the call. Called by a thread of planrt's, one call at a time. It must not throw; a long one
+/// holds up its own volume.
+#[allow(non_camel_case_types)]
+pub type planrt_score_plane_callback =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, plane: *const planrt_score_plane) -> bool>;
+
 /// How a volume shall be treated. Fill it with zeros first, which are the defaults, then set `struct_size` to
 /// `sizeof(planrt_segmentation_options)`.
 #[repr(C)]
@@ -75,13 +86,23 @@ pub struct planrt_segmentation_options {
     pub progress: planrt_segmentation_progress,
     /// Null, or what is called when the segmentation is answered, as for a request.
     pub callback: planrt_request_callback,
-    /// Handed to both.
+    /// Handed to all of them.
     pub user_data: *mut c_void,
+    /// The first voxel of a region along z, y and x: as if the scan had no more than that. What is outside has the label 0.
+    pub region_start: [i64; 3],
+    /// The region's voxels along z, y and x; all 0 for the whole scan.
+    pub region_extents: [i64; 3],
+    /// Null, or what receives planes of what labels are decided by; then `scores` is null.
+    pub score_plane: planrt_score_plane_callback,
+    /// 0: planes of logits. 1: of probabilities, as `planrt_score_map`'s member of that name.
+    pub score_plane_probabilities: i32,
+    /// 0.
+    pub reserved: i32,
 }
 
 // SAFETY: repr(C), the size first, and no field for which zero is not a value.
 unsafe impl Extensible for planrt_segmentation_options {
-    const FIRST_SIZE: usize = 72;
+    const FIRST_SIZE: usize = 136;
     const NAME: &'static str = "planrt_segmentation_options";
 }
 const _: () = assert!(size_of::<planrt_segmentation_options>() == planrt_segmentation_options::FIRST_SIZE);
@@ -209,6 +230,57 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_mirrored(
     })
 }
 
+/// The model's output that is segmented by, where it has several, as a network with heads of its own for other sizes; null, the default,
+/// for the one that the model's description names, else the first.
+///
+/// Requires: `options` is alive, `name` null or a string.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_set_output(
+    options: *mut planrt_segmenter_options,
+    name: *const c_char,
+) -> *mut planrt_error {
+    export!(options; name: Option<&str> => {
+        options.lock().output = name.map(str::to_owned);
+        Ok(())
+    })
+}
+
+/// How much each voxel of a tile counts where tiles overlap, instead of the window in the model's description: one weight above 0 for
+/// each voxel that the network gives for a tile, x fastest. They are copied.
+///
+/// Requires: `options` is alive, `weights` is readable for `weight_count` numbers.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_set_window(
+    options: *mut planrt_segmenter_options,
+    weights: *const f32,
+    weight_count: usize,
+) -> *mut planrt_error {
+    export!(options; weights[weight_count]: &[f32] => {
+        options.lock().window = Some(weights.to_vec());
+        Ok(())
+    })
+}
+
+/// A small model that finds where the large one is to look: volumes are first segmented with `coarse`, and then what lies in the box of all
+/// that has a label there, and `margin_mm` around it, as if the scan had no more. What is outside, and everything where nothing is
+/// found, has the label 0. The segmenter keeps what it needs of `coarse`, which may be deleted.
+///
+/// Requires: `options` and `coarse` are alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_set_coarse(
+    options: *mut planrt_segmenter_options,
+    coarse: *const planrt_segmenter,
+    margin_mm: f64,
+) -> *mut planrt_error {
+    export!(options; coarse: Ref<'_, planrt_segmenter> => {
+        options.lock().coarse = Some(coarse.get().as_coarse(margin_mm)?);
+        Ok(())
+    })
+}
+
 /// Of an nnU-Net's configurations the one that the models of its folder are, as "3d_fullres"; null, the default, for the one in the
 /// folder's name, else 3d_fullres, else the only one for volumes.
 ///
@@ -305,6 +377,34 @@ pub unsafe extern "C" fn planrt_segmenter_new_over_sessions(
     })
 }
 
+/// Makes a segmenter that averages the probabilities of several on the scan's grid, as nnU-Net does with its configurations: of models
+/// that give the same channels, decide by them in the same way, and go through a scan along the same axis. Each of them works as it is made; of
+/// `options`, which may be null, only a coarse one counts. It keeps what it needs of the segmenters, which may be deleted.
+/// `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
+///
+/// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for segmenters that do not go together, `_UNSUPPORTED` for those that decide before they
+/// resample.
+///
+/// Requires: `segmenters` is readable for `segmenter_count` handles that are alive, `options` null or alive, `segmenter_out` writable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_new_ensemble(
+    segmenters: *const *const planrt_segmenter,
+    segmenter_count: usize,
+    options: *const planrt_segmenter_options,
+    segmenter_out: *mut *mut planrt_segmenter,
+) -> *mut planrt_error {
+    export!(;
+        segmenters[segmenter_count]: Vec<Ref<'_, planrt_segmenter>>,
+        options: Option<Ref<'_, planrt_segmenter_options>>,
+        segmenter_out: Out<_>
+    => {
+        let segmenters: Vec<&Segmenter> = segmenters.iter().map(|segmenter| segmenter.get()).collect();
+        segmenter_out.give(Handle::new(Segmenter::ensemble(&segmenters, &options_or_default(options))?));
+        Ok(())
+    })
+}
+
 /// Makes a segmenter of a model's folder: its description and its models, one for each fold. Any thread.
 ///
 /// The description is a `recipe.json`, nnU-Net's `plans.json` and `dataset.json`, or a MONAI bundle's `inference.json`; what is not
@@ -394,8 +494,15 @@ impl User {
 #[derive(Default)]
 struct Treated {
     any_direction: bool,
-    scores: Option<ScoresAsked>,
+    scores: Option<Asked>,
+    region: Option<Box3>,
     treatment: Treatment,
+}
+
+/// What labels are decided by, as it is asked for.
+enum Asked {
+    Map(Map),
+    Planes(ScoresAsked),
 }
 
 impl<'call> Argument<'call, *const planrt_segmentation_options> for Treated {
@@ -432,8 +539,31 @@ impl<'call> Argument<'call, *const planrt_segmentation_options> for Treated {
             }),
         };
         // SAFETY: null, or readable, as the header asks.
-        let scores = unsafe { Argument::convert(options.scores, "scores", call) }?;
-        Ok(Self { any_direction, scores, treatment })
+        let map: Option<Map> = unsafe { Argument::convert(options.scores, "scores", call) }?;
+        let scores = match (map, options.score_plane) {
+            (None, None) => None,
+            (Some(map), None) => Some(Asked::Map(map)),
+            (None, Some(callback)) => {
+                let sink = move |plane: &segment::Plane| {
+                    let plane = planrt_score_plane::of(plane);
+                    // SAFETY: the application's function, called as it was declared.
+                    match as_application(|| unsafe { callback(user.data(), &raw const plane) }) {
+                        true => Ok(()),
+                        false => {
+                            Err(Error::new(Code::Cancelled, "the segmentation was cancelled by what takes its planes"))
+                        }
+                    }
+                };
+                let probabilities = flag(options.score_plane_probabilities, "score_plane_probabilities")?;
+                Some(Asked::Planes(ScoresAsked { probabilities, target: Target::Planes(Box::new(sink)) }))
+            }
+            (Some(_), Some(_)) => {
+                let message = "scores and score_plane are both set: what labels are decided by goes to one of them";
+                return Err(Error::new(Code::InvalidArgument, message));
+            }
+        };
+        let region = region(options.region_start, options.region_extents)?;
+        Ok(Self { any_direction, scores, region, treatment })
     }
 }
 
@@ -512,10 +642,14 @@ unsafe fn order(volume: &Scan, labels: &Labels, options: Option<Treated>) -> Res
     let memory = unsafe { volume.lent() }?;
     // SAFETY: as the caller says.
     let labels = unsafe { labels.lent(volume.extents()) }?;
-    let Treated { any_direction, scores, treatment } = options.unwrap_or_default();
-    // SAFETY: as the caller says.
-    let scores = scores.map(|scores| unsafe { scores.lent(volume.extents()) }).transpose()?;
-    Ok(Order { scores, memory, volume: volume.volume(any_direction), labels, treatment })
+    let Treated { any_direction, scores, region, treatment } = options.unwrap_or_default();
+    let scores = match scores {
+        None => None,
+        // SAFETY: as the caller says.
+        Some(Asked::Map(map)) => Some(unsafe { map.lent(volume.extents()) }?),
+        Some(Asked::Planes(asked)) => Some(asked),
+    };
+    Ok(Order { scores, region, memory, volume: volume.volume(any_direction), labels, treatment })
 }
 
 /// The most bytes of host memory that planrt takes for a volume with these options, beside the application's own and what the
@@ -541,14 +675,56 @@ pub unsafe extern "C" fn planrt_segmenter_estimate(
         bytes_out: Out<_>,
         least_bytes_out: Option<Out<_>>
     => {
-        let Treated { any_direction, treatment, .. } = options.unwrap_or_default();
-        let (bytes, least) = segmenter.estimate(&volume.volume(any_direction), treatment.memory_budget)?;
+        let Treated { any_direction, region, treatment, .. } = options.unwrap_or_default();
+        let volume = volume.volume(any_direction);
+        let (bytes, least) = segmenter.estimate(&volume, region.as_ref(), treatment.memory_budget)?;
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         bytes_out.set(size(bytes));
         if let Some(least_bytes_out) = least_bytes_out {
             least_bytes_out.set(size(least));
         }
         Ok(())
+    })
+}
+
+/// Checks that a volume's labels do not depend on what else runs: segments it by itself, and then `company` times at once with
+/// priorities of their own, and compares the masks to the bit. So it takes `company` + 1 times as long, and a label map for each. Of
+/// `options`, which may be null, the time-out of each segmentation, `nan_allowed`, the budget, `any_direction_allowed` and the region
+/// count. Any thread; what else the segmenter does goes on beside it.
+///
+/// Errors: `PLANRT_ERROR_SELF_TEST` where a mask differs, with the first voxel where it does; `_INVALID_ARGUMENT` for a company
+/// below 1 or above 64; and those of `planrt_segmenter_run`.
+///
+/// Requires: `segmenter` is alive, `volume` readable, and its memory for its `size_bytes`; `options` null or readable.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_check_company(
+    segmenter: *const planrt_segmenter,
+    volume: *const planrt_volume,
+    options: *const planrt_segmentation_options,
+    company: i32,
+) -> *mut planrt_error {
+    export!(segmenter; volume: Scan, options: Option<Treated> => {
+        let company = usize::try_from(company).ok().filter(|company| (1..=64).contains(company)).ok_or_else(|| {
+            Error::new(Code::InvalidArgument, format!("a company of {company}; take 1 to 64"))
+        })?;
+        let Treated { any_direction, region, treatment, .. } = options.unwrap_or_default();
+        let again = || Treatment {
+            timeout: treatment.timeout,
+            nan_allowed: treatment.nan_allowed,
+            memory_budget: treatment.memory_budget,
+            ..Treatment::default()
+        };
+        segmenter.check_company(
+            &volume.volume(any_direction),
+            region,
+            company,
+            // SAFETY: the call waits for all segmentations, and the memory is readable until then, as the header asks.
+            || unsafe { volume.lent() },
+            // SAFETY: the check keeps each mask until its segmentation is answered.
+            |mask| unsafe { LentMut::new(mask.as_mut_ptr(), mask.len()) },
+            again,
+        )
     })
 }
 

@@ -5,8 +5,8 @@ use super::structs::{Extensible, Struct};
 use super::tensor::{element_type, memory_kind, planrt_element_type, planrt_memory_kind};
 use crate::engine::MemoryKind;
 use crate::error::{Code, Error, Result};
-use crate::segment::{LabelMap, Lent, LentMut, ScoreMap, Volume};
-use crate::volume::grid::{Grid, Layout};
+use crate::segment::{LabelMap, Lent, LentMut, Plane, ScoreMap, ScoresAsked, Target, Volume};
+use crate::volume::grid::{Box3, Grid, Layout};
 use crate::volume::image::Description;
 use std::ffi::c_void;
 use std::fmt::Display;
@@ -118,6 +118,45 @@ unsafe impl Extensible for planrt_score_map {
 }
 const _: () = assert!(size_of::<planrt_score_map>() == planrt_score_map::FIRST_SIZE);
 
+/// A plane of what labels are decided by: a value for each channel of the model and each voxel of the scan in that plane.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct planrt_score_plane {
+    /// Bytes of this struct, as planrt knows it.
+    pub struct_size: usize,
+    /// The value of channel 0 at the plane's first voxel.
+    pub values: *const f32,
+    /// Channels of the model.
+    pub channels: i32,
+    /// 0.
+    pub reserved: i32,
+    /// The scan's voxel, by its z, y and x, that is the plane's first one.
+    pub start: [i64; 3],
+    /// Voxels along the scan's z, y and x: 1 along the axis that planes follow each other on.
+    pub extents: [i64; 3],
+    /// Bytes from one channel, one z, one y and one x to the next; negative where the model goes through the scan the other way round.
+    pub strides_bytes: [i64; 4],
+}
+
+impl planrt_score_plane {
+    pub(super) fn of(plane: &Plane) -> Self {
+        let Plane { values, channels, place, layout } = plane;
+        let bytes = |elements: isize| elements as i64 * size_of::<f32>() as i64;
+        let [z, y, x] = layout.strides.map(bytes);
+        let first = usize::try_from(layout.first).unwrap_or(0);
+        Self {
+            struct_size: size_of::<Self>(),
+            values: values.get(first..).unwrap_or_default().as_ptr(),
+            channels: i32::try_from(*channels).unwrap_or(i32::MAX),
+            reserved: 0,
+            start: place.start.map(|start| start as i64),
+            extents: place.extents.map(|extent| extent as i64),
+            strides_bytes: [bytes((values.len() / (*channels).max(1)) as isize), z, y, x],
+        }
+    }
+}
+
 /// A scan as it came over the boundary.
 pub(super) struct Scan {
     data: *const u8,
@@ -171,12 +210,12 @@ impl Labels {
 }
 
 /// A map of scores as it came over the boundary.
-pub(super) struct ScoresAsked(planrt_score_map);
+pub(super) struct Map(planrt_score_map);
 
-impl ScoresAsked {
+impl Map {
     /// # Safety
     /// The memory is left alone until the job that it is given to is answered or refused.
-    pub(super) unsafe fn lent(&self, extents: [usize; 3]) -> Result<ScoreMap> {
+    pub(super) unsafe fn lent(&self, extents: [usize; 3]) -> Result<ScoresAsked> {
         let Self(map) = self;
         on_host(map.memory_kind, "the score map")?;
         let element_type = element_type(map.element_type)?;
@@ -196,16 +235,36 @@ impl ScoresAsked {
         let [first] = fitting([map.first_voxel_bytes], "the score map's first_voxel_bytes")?;
         let layout = Layout { extents, first, strides: [z, y, x] };
         let probabilities = flag(map.probabilities, "probabilities")?;
-        Ok(ScoreMap { memory, element_type, layout, channel_stride, probabilities })
+        let map = ScoreMap { memory, element_type, layout, channel_stride };
+        Ok(ScoresAsked { probabilities, target: Target::Map(map) })
     }
 }
 
-impl<'call> Argument<'call, *const planrt_score_map> for ScoresAsked {
+impl<'call> Argument<'call, *const planrt_score_map> for Map {
     unsafe fn convert(raw: *const planrt_score_map, name: &str, call: &'call Call) -> Result<Self> {
         // SAFETY: as the caller says.
         let Struct(map) = unsafe { Argument::convert(raw, name, call) }?;
         Ok(Self(map))
     }
+}
+
+/// A part of a scan, where one is asked for.
+pub(super) fn region(start: [i64; 3], extents: [i64; 3]) -> Result<Option<Box3>> {
+    if extents == [0; 3] && start == [0; 3] {
+        return Ok(None);
+    }
+    let wrong = || {
+        let message = format!(
+            "a region of {extents:?} voxels from {start:?} on; it begins at 0 or above, and each extent is above 0"
+        );
+        Error::new(Code::InvalidArgument, message)
+    };
+    let mut region = Box3 { start: [0; 3], extents: [0; 3] };
+    for axis in 0..3 {
+        region.start[axis] = usize::try_from(start[axis]).map_err(|_| wrong())?;
+        region.extents[axis] = usize::try_from(extents[axis]).ok().filter(|extent| *extent > 0).ok_or_else(wrong)?;
+    }
+    Ok(Some(region))
 }
 
 /// 0 or 1.

@@ -2,11 +2,11 @@
 
 use super::labels::LabelMap;
 use super::lent::Lent;
-use super::scores::ScoreMap;
+use super::scores::ScoresAsked;
 use crate::error::{Code, Error, Result};
 use crate::schedule::Request;
 use crate::sync::{Condvar, Mutex, this_thread};
-use crate::volume::grid::Grid;
+use crate::volume::grid::{Box3, Grid};
 use crate::volume::image::Description;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +37,9 @@ pub struct Order {
     pub memory: Lent,
     pub volume: Volume,
     pub labels: LabelMap,
-    pub scores: Option<ScoreMap>,
+    pub scores: Option<ScoresAsked>,
+    /// The part of the scan that is worked on; all of it where absent.
+    pub region: Option<Box3>,
     pub treatment: Treatment,
 }
 
@@ -48,6 +50,40 @@ pub struct Volume {
     pub scan: Description,
     /// Whether its directions need not be orthonormal.
     pub any_direction: bool,
+}
+
+impl Volume {
+    /// A part of it, as if the scan had no more.
+    pub fn part(&self, part: &Box3) -> Result<Self> {
+        let outside = || {
+            let message = format!(
+                "no region of {:?} voxels from {:?} on lies within a volume of {:?}",
+                part.extents, part.start, self.grid.extents
+            );
+            Error::new(Code::InvalidArgument, message)
+        };
+        let mut cut = self.clone();
+        let mut first = isize::try_from(self.scan.first).map_err(|_| outside())?;
+        for axis in 0..3 {
+            let (start, extent) = (part.start[axis], part.extents[axis]);
+            if extent == 0 || start.checked_add(extent).is_none_or(|end| end > self.grid.extents[axis]) {
+                return Err(outside());
+            }
+            let reach = isize::try_from(start).ok().and_then(|start| self.scan.strides[axis + 1].checked_mul(start));
+            first = reach.and_then(|reach| first.checked_add(reach)).ok_or_else(outside)?;
+        }
+        cut.scan.first = usize::try_from(first).map_err(|_| outside())?;
+        cut.scan.extents = part.extents;
+        cut.grid.extents = part.extents;
+        // The columns are those of x, y and z.
+        for (row, place) in cut.grid.origin_mm.iter_mut().enumerate() {
+            for axis in 0..3 {
+                let along = part.start[axis] as f64 * self.grid.spacing_mm[axis];
+                *place += self.grid.direction[row][2 - axis] * along;
+            }
+        }
+        Ok(cut)
+    }
 }
 
 /// A volume that was submitted. Any thread may use it, several at once.

@@ -4,7 +4,7 @@ use super::lent::LentMut;
 use crate::error::{Code, Error, Result};
 use crate::tensor::ElementType;
 use crate::volume::components::keep_largest;
-use crate::volume::grid::Layout;
+use crate::volume::grid::{Box3, Layout};
 use crate::volume::work::{Work, allocate};
 
 /// Labels in a caller's memory, one for each voxel of the scan.
@@ -52,6 +52,11 @@ impl LabelMap {
         }
     }
 
+    /// From now on a part of the scan is all of it.
+    pub fn cut(&mut self, part: &Box3) {
+        self.layout = self.layout.part(part);
+    }
+
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -70,7 +75,7 @@ impl LabelMap {
     }
 
     /// Reads a row of its own.
-    fn row(&mut self, z: usize, y: usize, labels: &mut [u16]) {
+    pub fn row(&mut self, z: usize, y: usize, labels: &mut [u16]) {
         let (mut at, stride) = (self.layout.place([z, y, 0]), self.layout.strides[2]);
         let memory = self.memory.bytes();
         for label in labels {

@@ -1,14 +1,20 @@
 //! Segmenting volumes with the models of a folder: a [`Segmenter`] has a session for each fold and a recipe, a [`Job`] is one volume
 //! on its way.
 //!
-//! `description` reads what a folder says. `segmenter` plans a job and runs it on a thread of its own; `stream` gives the tiles to
-//! the sessions (`network`) and takes the results in order; `result` makes labels of them; `lent`, `labels` and `scores` are the caller's memory.
+//! `description` reads what a folder says. `segmenter` plans a job and runs it on a thread of its own: `model` brings the volume through
+//! one model, whose tiles `stream` gives to the sessions (`network`) and takes back in order, and `result` makes labels of them;
+//! `ensemble` averages several models, `coarse` finds the box that is worth a large one, `meter` counts the tiles of all of them.
+//! `lent`, `labels` and `scores` are the caller's memory.
 
+mod coarse;
 pub mod description;
+mod ensemble;
 mod job;
 mod labels;
 #[allow(unsafe_code)] // memory that callers lend
 mod lent;
+mod meter;
+mod model;
 mod monai;
 #[allow(unsafe_code)] // lends tiles to sessions
 mod network;
@@ -24,5 +30,5 @@ pub mod test_folder;
 pub use job::{Job, Order, Treatment, Volume};
 pub use labels::LabelMap;
 pub use lent::{Lent, LentMut};
-pub use scores::ScoreMap;
+pub use scores::{Plane, ScoreMap, ScoresAsked, Target};
 pub use segmenter::{Info, Options, Segmenter};

@@ -41,6 +41,7 @@ pub fn read(file: &Path, options: &Options) -> Result<Recipe> {
     let (decision, result) = bundle.after_network(&before, gives)?;
     Ok(Recipe {
         channels,
+        output: None,
         orientation: before.orientation,
         // MONAI's arrays have x first.
         transpose: [2, 1, 0],
@@ -599,6 +600,7 @@ mod tests {
     fn labels_on_the_scans_grid() {
         let recipe = read(&bundle("spleen_ct_segmentation"), &Options::default()).unwrap();
         let expected = Recipe {
+            output: None,
             channels: 1,
             orientation: RAS,
             transpose: [2, 1, 0],

@@ -5,6 +5,7 @@ use crate::backend::job::CallerMemory;
 use crate::backend::{Engine, with_stack};
 use crate::engine::{Description, Role};
 use crate::error::{Code, Error, Result};
+use crate::quote::quoted;
 use crate::schedule::{Request, Session, Submission, Tensor};
 use crate::tensor::{ElementType, MemoryKind, Shape, converts};
 use std::sync::Arc;
@@ -16,8 +17,11 @@ pub struct Network {
     input: String,
     output: String,
     shape: Shape,
+    result: Shape,
     /// Channels that it gives.
     pub channels: usize,
+    /// How many voxels of a tile on either side it gives nothing for.
+    pub margin: [usize; 3],
 }
 
 impl Network {
@@ -27,6 +31,7 @@ impl Network {
         session: impl FnOnce() -> Result<Arc<Session>>,
         channels: usize,
         patch: [usize; 3],
+        output: Option<&str>,
     ) -> Result<Self> {
         let description = engine.description();
         let mut inputs = description.indexes(Role::Input);
@@ -37,13 +42,8 @@ impl Network {
         };
         let shape = tile_shape(description, input, channels, patch)?;
         description.check_shape(input, &shape)?;
-        let result = first_result(engine, input, &shape)?;
-        let (Some(channels), Some(spatial)) = (result.1.get(1), result.1.get(2..)) else {
-            return Err(not_a_map(description, result.0, &result.1, &shape));
-        };
-        if result.1[0] != 1 || spatial != &shape[2..] || *channels < 1 {
-            return Err(not_a_map(description, result.0, &result.1, &shape));
-        }
+        let result = result_of(engine, input, &shape, output)?;
+        let margin = margin(&result.1, &shape).ok_or_else(|| not_a_map(description, result.0, &result.1, &shape))?;
         for tensor in [input, result.0].map(|tensor| &description.tensors[tensor]) {
             if !converts(ElementType::Float32, tensor.element_type) {
                 let message = format!(
@@ -55,16 +55,16 @@ impl Network {
             }
         }
         let name = |tensor: usize| description.tensors[tensor].name().to_owned();
-        let channels = usize::try_from(*channels).unwrap_or(0);
+        let channels = usize::try_from(result.1[1]).unwrap_or(0);
         let session = session()?;
-        Ok(Self { session, input: name(input), output: name(result.0), shape, channels })
+        Ok(Self { session, input: name(input), output: name(result.0), shape, result: result.1, channels, margin })
     }
 
     /// Elements of a tile that it takes, and of what it gives for it.
     pub fn elements(&self) -> (usize, usize) {
         let count =
             |extents: &[i64]| extents.iter().map(|extent| usize::try_from(*extent).unwrap_or(0)).product::<usize>();
-        (count(&self.shape), self.channels * count(&self.shape[2..]))
+        (count(&self.shape), count(&self.result))
     }
 
     /// Gives the session a tile, which stays its own until the pass is over.
@@ -79,7 +79,6 @@ impl Network {
         if (input.len(), output.len()) != (input_elements, output_elements) {
             return Err(Error::new(Code::Internal, "a tile is not of the network's size; please report this"));
         }
-        let result = self.shape.with_first(1);
         let lend = |data: *mut f32, count: usize, shape| {
             // SAFETY: the pass keeps both vectors, and neither drops nor gives them out before the request is answered.
             unsafe {
@@ -88,7 +87,7 @@ impl Network {
         };
         let inputs =
             vec![Tensor { name: &self.input, memory: lend(input.as_ptr().cast_mut(), input.len(), self.shape) }];
-        let outputs = vec![Tensor { name: &self.output, memory: lend(output.as_mut_ptr(), output.len(), result) }];
+        let outputs = vec![Tensor { name: &self.output, memory: lend(output.as_mut_ptr(), output.len(), self.result) }];
         let mut handed = None;
         let submission = Submission {
             inputs,
@@ -157,13 +156,21 @@ fn tile_shape(description: &Description, input: usize, channels: usize, patch: [
     }
 }
 
-/// The first output, and its shape for tiles of that shape.
-fn first_result(engine: &Arc<dyn Engine>, input: usize, shape: &Shape) -> Result<(usize, Shape)> {
+/// The output that is asked for, else the first one, and its shape for tiles of that shape.
+fn result_of(engine: &Arc<dyn Engine>, input: usize, shape: &Shape, wanted: Option<&str>) -> Result<(usize, Shape)> {
     let description = engine.description();
-    let output = description
-        .indexes(Role::Output)
-        .next()
-        .ok_or_else(|| Error::new(Code::Unsupported, "a segmentation's network has an output; this model has none"))?;
+    let mut outputs = description.indexes(Role::Output);
+    let output = match wanted {
+        None => outputs.next().ok_or_else(|| {
+            Error::new(Code::Unsupported, "a segmentation's network has an output; this model has none")
+        })?,
+        Some(wanted) => outputs.find(|output| description.tensors[*output].name() == wanted).ok_or_else(|| {
+            let names: Vec<_> =
+                description.indexes(Role::Output).map(|output| description.tensors[output].name()).collect();
+            let message = format!("the model has no output {}, only {}", quoted(wanted), quoted(&names.join(", ")));
+            Error::new(Code::NotFound, message)
+        })?,
+    };
     let said = &description.tensors[output].shape;
     if said.iter().skip(1).all(|extent| *extent >= 0) && !said.is_empty() {
         // Whatever the batch is, it is 1 for a tile.
@@ -177,9 +184,27 @@ fn first_result(engine: &Arc<dyn Engine>, input: usize, shape: &Shape) -> Result
     Ok((output, found))
 }
 
+/// How many of a tile's voxels on either side a result has none for: the same number on both, as where a network computes without
+/// padding. Nothing where it is no map of the tile.
+fn margin(result: &[i64], tile: &[i64]) -> Option<[usize; 3]> {
+    let (spatial, around) = (result.get(2..)?, tile.get(2..)?);
+    if result[0] != 1 || result[1] < 1 || spatial.len() != around.len() {
+        return None;
+    }
+    let mut margin = [0; 3];
+    // The last axes are those of planes.
+    for ((place, given), taken) in margin[3 - spatial.len()..].iter_mut().zip(spatial).zip(around) {
+        let less = usize::try_from(taken - given).ok().filter(|less| *given > 0 && less.is_multiple_of(2))?;
+        *place = less / 2;
+    }
+    Some(margin)
+}
+
 fn not_a_map(description: &Description, output: usize, result: &Shape, tile: &Shape) -> Error {
     let name = description.tensors[output].quoted();
-    let message =
-        format!("output {name} of shape {result} has not one value a channel for each voxel of a tile of shape {tile}");
+    let message = format!(
+        "output {name} of shape {result} has not one value a channel for each voxel of a tile of shape {tile}, or of its middle, as far \
+         from either side"
+    );
     Error::new(Code::Unsupported, message)
 }

@@ -1,7 +1,7 @@
 //! nnU-Net's description of a trained model (v2): `plans.json` and `dataset.json`.
 
 use super::description::Options;
-use super::recipe_json::{MOST_CHANNELS, patch, permutation};
+use super::recipe_json::{LARGEST_PATCH, MOST_CHANNELS, patch, permutation};
 use crate::error::Result;
 use crate::json::{self, Node};
 use crate::quote::quoted;
@@ -31,8 +31,18 @@ pub fn read(folder: &Path, options: &Options) -> Result<Recipe> {
     let configuration = configuration.with(&merged);
 
     let patch_node = configuration.get("patch_size")?;
-    if patch_node.items()?.len() == 2 {
-        return Err(patch_node.wrong("the configuration is for planes, and volumes are segmented: take a 3D one"));
+    // A configuration for planes takes one after the other.
+    let is_planes = patch_node.items()?.len() == 2;
+    let patch = match is_planes {
+        true => {
+            let [y, x] = pair(&patch_node, |extent| extent.whole(1, LARGEST_PATCH))?;
+            [1, y as usize, x as usize]
+        }
+        false => patch(&patch_node)?,
+    };
+    let mut mirrored = options.mirrored.unwrap_or(trained.mirrored);
+    if is_planes {
+        mirrored[0] = false;
     }
     if let Some(stage) = configuration.find("previous_stage")? {
         return Err(stage.wrong("cascades, whose second network takes the labels of the first, are not run"));
@@ -56,19 +66,20 @@ pub fn read(folder: &Path, options: &Options) -> Result<Recipe> {
     }
     Ok(Recipe {
         channels: intensities.len(),
+        output: None,
         orientation: orientation(&plans)?,
         transpose,
         crop_to_nonzero: true,
-        resampling: resampling(&configuration)?,
+        resampling: resampling(&configuration, is_planes)?,
         intensities,
         normalize_after_resampling: false,
         tiling: Tiling {
-            patch: patch(&patch_node)?,
+            patch,
             overlap: 0.5,
             placement: Placement::Even,
             padding: Padding::Constant(0.0),
             window: Window::NnUnet,
-            mirrored: options.mirrored.unwrap_or(trained.mirrored),
+            mirrored,
         },
         decision: decision(&dataset)?,
     })
@@ -97,7 +108,8 @@ impl Trained {
     }
 }
 
-/// The configuration that is asked for, else the one in the folder's name, else `3d_fullres`, else the only one for volumes.
+/// The configuration that is asked for, else the one in the folder's name, else `3d_fullres`, else the only one, or the only one
+/// for volumes.
 fn configuration_name(plans: &Node, options: &Options, trained: &Trained) -> Result<String> {
     let configurations = plans.get("configurations")?;
     let names: Vec<_> = configurations.members()?.map(|(name, _)| name).collect();
@@ -110,6 +122,9 @@ fn configuration_name(plans: &Node, options: &Options, trained: &Trained) -> Res
     }
     if let Some(name) = trained.configuration.iter().find(|name| names.contains(&name.as_str())) {
         return Ok(name.clone());
+    }
+    if let [only] = names[..] {
+        return Ok(only.to_owned());
     }
     let mut volumes = names.iter().filter(|name| name.starts_with("3d") && !name.contains("cascade"));
     match (names.contains(&"3d_fullres"), volumes.next(), volumes.next()) {
@@ -209,7 +224,13 @@ enum Function {
     DoesNot,
 }
 
-fn resampling(configuration: &Node) -> Result<Option<Resampling>> {
+/// The two values of what is said of planes.
+fn pair<'a, T>(node: &Node<'a>, read: impl Fn(&Node<'a>) -> Result<T>) -> Result<[T; 2]> {
+    let items = node.items()?.iter().map(read).collect::<Result<Vec<_>>>()?;
+    items.try_into().map_err(|_| node.wrong("two values are expected, as the patch has"))
+}
+
+fn resampling(configuration: &Node, is_planes: bool) -> Result<Option<Resampling>> {
     let data = function(configuration, "resampling_fn_data")?;
     let result = function(configuration, "resampling_fn_probabilities")?;
     let (
@@ -225,8 +246,13 @@ fn resampling(configuration: &Node) -> Result<Option<Resampling>> {
     if separate_above != back {
         return Err(configuration.wrong("images and probabilities treat an axis separately from different ratios on"));
     }
+    let spacing = configuration.get("spacing")?;
     Ok(Some(Resampling {
-        spacing_mm: configuration.get("spacing")?.three(Node::positive)?,
+        // Planes stay where the scan has them.
+        spacing_mm: match is_planes {
+            true => pair(&spacing, Node::positive).map(|[y, x]| [0.0, y, x])?,
+            false => spacing.three(Node::positive)?,
+        },
         geometry: ResamplingGeometry::Edges,
         data: *data,
         result: *result,
@@ -381,6 +407,7 @@ mod tests {
     fn plans_become_a_recipe() {
         let recipe = read_changed(NAME, &Options::default(), |_, _| {}).unwrap();
         let expected = Recipe {
+            output: None,
             channels: 2,
             orientation: None,
             transpose: [0, 1, 2],
@@ -428,6 +455,24 @@ mod tests {
             plans["configurations"]["3d_fullres"]["inherits_from"] = json!("3d_lowres");
         });
         assert!(error.unwrap_err().message().contains("inherits from itself"));
+    }
+
+    #[test]
+    fn planes_are_taken_one_after_the_other() {
+        for name in ["model", "nnUNetTrainer__nnUNetPlans__2d"] {
+            let options = if name == "model" { configuration("2d") } else { Options::default() };
+            let recipe = read_changed(name, &options, |_, _| {}).unwrap();
+            let planes = recipe.resampling.unwrap();
+            assert_eq!(recipe.tiling.patch[0], 1);
+            assert_eq!((planes.spacing_mm[0], recipe.tiling.mirrored), (0.0, [false, true, true]));
+            assert!(planes.spacing_mm[1] > 0.0 && recipe.tiling.patch[1] > 1);
+        }
+        let only = read_changed("model", &Options::default(), |plans, _| {
+            let configurations = plans["configurations"].as_object_mut().unwrap();
+            let planes = configurations.remove("2d").unwrap();
+            *configurations = [("2d".to_owned(), planes)].into_iter().collect();
+        });
+        assert_eq!(only.unwrap().tiling.patch[0], 1);
     }
 
     #[test]
@@ -500,7 +545,9 @@ mod tests {
     fn what_is_not_known_is_named() {
         let kwargs = "/configurations/3d_fullres/resampling_fn_data_kwargs";
         let cases = [
-            ("/configurations/3d_fullres/patch_size", json!([64, 64]), "for planes"),
+            ("/configurations/3d_fullres/patch_size", json!([64, 64]), "spacing"),
+            ("/configurations/3d_fullres/patch_size", json!([64, 64, 64, 64]), "patch_size"),
+            ("/configurations/3d_fullres/patch_size", json!([64]), "patch_size"),
             ("/configurations/3d_fullres/preprocessor_name", json!("Mine"), "preprocessor_name"),
             ("/configurations/3d_fullres/normalization_schemes/1", json!("Mine"), "normalization_schemes[1]"),
             ("/configurations/3d_fullres/normalization_schemes", json!(["CTNormalization"]), "a mask for each channel"),

@@ -6,6 +6,7 @@
 //! {
 //!   "planrt_recipe": 1,
 //!   "channels": 1,
+//!   "output": "logits",
 //!   "orientation": "RAS",
 //!   "transpose": [0, 1, 2],
 //!   "crop_to_nonzero": true,
@@ -27,10 +28,11 @@
 //!
 //! - `planrt_recipe`: 1, the version of this description.
 //! - `channels` (1): those that the model takes.
+//! - `output` (null: the first one): the model's output that is the result.
 //! - `orientation` (null: as the scan has it): where x, y and z grow to, each `R` or `L`, `A` or `P`, `S` or `I`.
 //! - `transpose` (`[0, 1, 2]`): model axis `i` is the oriented scan's axis `transpose[i]`.
 //! - `crop_to_nonzero` (false).
-//! - `resampling` (null: none): `spacing_mm` on the model's axes; `geometry`: `edges` (nnU-Net's) or `centres` (MONAI's); `data`
+//! - `resampling` (null: none): `spacing_mm` on the model's axes, 0 where the scan's stays; `geometry`: `edges` (nnU-Net's) or `centres` (MONAI's); `data`
 //!   (`linear`) and `result` (`linear`): `nearest`, `linear` or `cubic`; `separate_axis_above` (null: never).
 //! - `intensities` (nothing is done): one for all channels or one for each. `kind` is `unchanged`; `ct` with `low`, `high`, `mean` and
 //!   `deviation`; `z_score` with `within` (`whole`): `whole`, `filled_mask`, `monai_whole` or `monai_nonzero`; `zero_to_one`;
@@ -68,6 +70,7 @@ pub fn read(root: &Node) -> Result<Recipe> {
     root.only(&[
         "planrt_recipe",
         "channels",
+        "output",
         "orientation",
         "transpose",
         "crop_to_nonzero",
@@ -81,6 +84,7 @@ pub fn read(root: &Node) -> Result<Recipe> {
     let channels = optional(root, "channels", |node| node.whole(1, MOST_CHANNELS))?.unwrap_or(1) as usize;
     Ok(Recipe {
         channels,
+        output: optional(root, "output", |node| node.text().map(str::to_owned))?,
         orientation: optional(root, "orientation", orientation)?,
         transpose: optional(root, "transpose", permutation)?.unwrap_or([0, 1, 2]),
         crop_to_nonzero: flag(root, "crop_to_nonzero")?,
@@ -138,10 +142,18 @@ fn interpolation(node: &Node) -> Result<Interpolation> {
     ])
 }
 
+/// Millimetres, or 0 where the scan's stay.
+fn spacing(node: &Node) -> Result<f64> {
+    match node.number()? {
+        0.0 => Ok(0.0),
+        _ => node.positive(),
+    }
+}
+
 fn resampling(node: &Node) -> Result<Resampling> {
     node.only(&["spacing_mm", "geometry", "data", "result", "separate_axis_above"])?;
     Ok(Resampling {
-        spacing_mm: node.get("spacing_mm")?.three(Node::positive)?,
+        spacing_mm: node.get("spacing_mm")?.three(spacing)?,
         geometry: node
             .get("geometry")?
             .word(&[("edges", ResamplingGeometry::Edges), ("centres", ResamplingGeometry::Centres)])?,
@@ -318,6 +330,7 @@ mod tests {
         json!({
             "planrt_recipe": 1,
             "channels": 2,
+            "output": "logits",
             "orientation": "LPS",
             "transpose": [2, 0, 1],
             "crop_to_nonzero": true,
@@ -348,6 +361,7 @@ mod tests {
         let recipe = read_value(&whole()).unwrap();
         let expected = Recipe {
             channels: 2,
+            output: Some("logits".to_owned()),
             orientation: Some([Left, Posterior, Superior]),
             transpose: [2, 0, 1],
             crop_to_nonzero: true,
@@ -404,7 +418,8 @@ mod tests {
             ("/orientation", json!("RASI"), "orientation"),
             ("/transpose", json!([0, 1, 1]), "transpose"),
             ("/crop_to_nonzero", json!("yes"), "crop_to_nonzero"),
-            ("/resampling/spacing_mm/1", json!(0), "resampling.spacing_mm[1]"),
+            ("/output", json!(0), "output"),
+            ("/resampling/spacing_mm/1", json!(-1), "resampling.spacing_mm[1]"),
             ("/resampling/spacing_mm", json!([1, 1]), "resampling.spacing_mm"),
             ("/resampling/geometry", json!("corners"), "resampling.geometry"),
             ("/resampling/data", json!("quintic"), "resampling.data"),

@@ -5,27 +5,64 @@ use super::scores::{Scores, Wanted};
 use crate::error::{Code, Error, Result};
 use crate::volume::Back;
 use crate::volume::decide::{activate, decide};
-use crate::volume::grid::Layout;
+use crate::volume::grid::{Box3, Layout};
 use crate::volume::recipe::{Activation, Decision, Rule};
 use crate::volume::resample::PlaneResampler;
-use crate::volume::work::{Work, allocate};
+use crate::volume::work::{Pieces, Work, allocate};
+
+/// Rows that a thread takes at a time.
+const ROWS: usize = 8;
+
+/// Where a segmentation's outcome goes.
+pub struct Outputs {
+    /// None where only scores are asked for.
+    pub labels: Option<LabelMap>,
+    pub scores: Option<Scores>,
+}
+
+impl Outputs {
+    /// Everything is 0.
+    pub fn clear(&mut self) {
+        self.labels.iter_mut().for_each(LabelMap::clear);
+        self.scores.iter_mut().for_each(Scores::clear);
+    }
+
+    /// Writes what a box of the scan's voxels has, dense in the scan's axes: labels, and values one channel after the other.
+    pub fn put(&mut self, place: &Box3, decided: &[u16], values: &[f32]) -> Result<()> {
+        let [_, height, width] = place.extents;
+        if let Some(labels) = &mut self.labels {
+            let layout = labels.layout().part(place);
+            for (row, decided) in decided.chunks_exact(width).enumerate() {
+                labels.set_row(&layout, row / height, row % height, decided);
+            }
+        }
+        self.scores.as_mut().map_or(Ok(()), |scores| scores.put(place, values))
+    }
+
+    /// From now on a part of the scan is all of it.
+    pub fn cut(&mut self, part: &Box3) {
+        self.labels.iter_mut().for_each(|labels| labels.cut(part));
+        self.scores.iter_mut().for_each(|scores| scores.cut(part));
+    }
+}
 
 /// Takes planes in the order of axis 0, and writes labels as soon as they are known.
 pub struct Writer<'a> {
     decision: &'a Decision,
     channels: usize,
-    labels: LabelMap,
-    scores: Option<Scores>,
-    /// Where what was not cut off lies in the label map and among the scores, in the model's axes.
-    place: Layout,
-    scores_place: Layout,
+    outputs: Outputs,
+    /// Where what was not cut off lies in the label map, in the model's axes.
+    place: Option<Layout>,
     /// Of values, or of labels where they are decided before; none where both grids are one.
     resampler: Option<PlaneResampler>,
+    /// Of the scan's planes, in the model's axes.
+    plane: [usize; 2],
     nan_allowed: bool,
     decided: Vec<u16>,
-    /// What is resampled of labels, and a row of what was.
-    plane: Vec<f32>,
-    row: Vec<f32>,
+    /// What is resampled of labels.
+    early: Vec<f32>,
+    /// A plane of what was resampled, where it is asked for: `[y, channel, x]`.
+    resampled: Vec<f32>,
 }
 
 impl<'a> Writer<'a> {
@@ -35,111 +72,158 @@ impl<'a> Writer<'a> {
         channels: usize,
         back: &Back,
         extents: [usize; 3],
-        (mut labels, mut scores): (LabelMap, Option<Scores>),
+        mut outputs: Outputs,
         cropped: bool,
         nan_allowed: bool,
     ) -> Result<Self> {
         if cropped {
-            labels.clear();
-            scores.iter_mut().for_each(Scores::clear);
+            outputs.clear();
         }
-        let resampled = resampled_channels(decision, channels);
-        let resampler = if back.is_same_grid() { None } else { Some(back.resampler(resampled)?) };
+        let resampler = match back.is_same_grid() {
+            true => None,
+            false => Some(back.resampler(resampled_channels(decision, channels))?),
+        };
         let [_, height, width] = extents;
-        let is_labels = resampler.is_some() && decision.before_resampling;
-        let place = back.place(labels.layout());
+        let [_, rows, columns] = back.extents();
+        let is_early = resampler.is_some() && decision.before_resampling;
+        if let Some(scores) = &mut outputs.scores {
+            scores.begin(back)?;
+        }
+        let kept = if resampler.is_some() && outputs.scores.is_some() { channels * rows * columns } else { 0 };
         Ok(Self {
             decision,
             channels,
-            scores_place: scores.as_ref().map_or(place, |scores| back.place(scores.layout())),
-            place,
-            labels,
-            scores,
+            place: outputs.labels.as_ref().map(|labels| back.place(labels.layout())),
+            outputs,
+            plane: [rows, columns],
             nan_allowed,
-            decided: allocate("a plane of labels", (height * width).max(back.extents()[2]))?,
-            plane: allocate("a plane of labels", if is_labels { height * width } else { 0 })?,
-            row: allocate("a row of the result", if resampler.is_some() { resampled * back.extents()[2] } else { 0 })?,
+            decided: allocate("a plane of labels", (height * width).max(rows * columns))?,
+            early: allocate("a plane of labels", if is_early { height * width } else { 0 })?,
+            resampled: allocate("a plane of the result", kept)?,
             resampler,
         })
     }
 
-    /// Bytes that it takes for a model's grid of these extents.
-    pub fn memory(decision: &Decision, channels: usize, back: &Back, extents: [usize; 3]) -> u64 {
+    /// Bytes that it takes for a model's grid of these extents, with so many threads.
+    pub fn memory(
+        decision: &Decision,
+        channels: usize,
+        back: &Back,
+        extents: [usize; 3],
+        scores: Option<&Scores>,
+        threads: usize,
+    ) -> u64 {
         let product = |factors: &[usize]| factors.iter().fold(1, |product: u64, n| product.saturating_mul(*n as u64));
-        let plane = product(&extents[1..]);
-        let decided = plane.max(back.extents()[2] as u64).saturating_mul(size_of::<u16>() as u64);
+        let (plane, of_scan) = (product(&extents[1..]), product(&back.extents()[1..]));
+        let decided = plane.max(of_scan).saturating_mul(size_of::<u16>() as u64);
+        let asked = scores.map_or(0, |scores| scores.memory(of_scan));
         if back.is_same_grid() {
-            return decided;
+            return decided.saturating_add(asked);
         }
         let resampled = resampled_channels(decision, channels);
-        let of_labels = if decision.before_resampling { plane.saturating_mul(4) } else { 0 };
-        [of_labels, product(&[4, resampled, back.extents()[2]]), back.resampler_bytes(resampled)]
-            .into_iter()
-            .fold(decided, u64::saturating_add)
+        let early = if decision.before_resampling { plane.saturating_mul(4) } else { 0 };
+        let kept = if scores.is_some() { of_scan.saturating_mul(product(&[4, channels])) } else { 0 };
+        let rows = product(&[4, threads.max(1), resampled, back.extents()[2]]);
+        [asked, early, kept, rows, back.resampler_bytes(resampled)].into_iter().fold(decided, u64::saturating_add)
     }
 
     /// Takes the next plane: `[channel, y, x]`.
-    pub fn push(&mut self, z: usize, values: &mut [f32]) -> Result<()> {
-        let decision = self.decision;
+    pub fn push(&mut self, z: usize, values: &mut [f32], work: &Work) -> Result<()> {
         if !self.nan_allowed && has_nan(values) {
             let message = format!(
                 "plane {z} of the model's grid has a value that is no number (NaN): infinite ones of several tiles met"
             );
             return Err(Error::new(Code::InvalidModel, message));
         }
-        let Self { channels, labels, scores, place, scores_place, resampler, decided, plane, row, .. } = self;
-        let channels = *channels;
-        let wanted = scores.as_ref().map(|scores| scores.wanted(decision));
-        let [_, height, width] = place.extents;
-        let Some(resampler) = resampler else {
-            let decided = &mut decided[..height * width];
-            let blended = decision.blend_probabilities;
-            label(decision, values, channels, blended, decided, wanted, |values| {
-                if let Some(scores) = scores {
-                    (0..height).for_each(|y| scores.set_row(scores_place, z, y, &values[y * width..], height * width));
-                }
-            });
-            decided.chunks_exact(width).enumerate().for_each(|(y, row)| labels.set_row(place, z, y, row));
-            return Ok(());
-        };
+        let (decision, channels) = (self.decision, self.channels);
+        let Some(mut resampler) = self.resampler.take() else { return self.same_grid(z, values) };
         if decision.before_resampling {
-            let decided = &mut decided[..values.len() / channels];
+            let decided = &mut self.decided[..values.len() / channels];
             label(decision, values, channels, decision.blend_probabilities, decided, None, |_| ());
-            plane.iter_mut().zip(&*decided).for_each(|(value, label)| *value = f32::from(*label));
-            resampler.push(plane)?;
+            self.early.iter_mut().zip(&*decided).for_each(|(value, label)| *value = f32::from(*label));
+            resampler.push(&self.early, &work.on(self.early.len()))?;
         } else {
             if decision.resample_probabilities && !decision.blend_probabilities {
                 activate(values, channels, decision.activation);
             }
-            resampler.push(values)?;
+            resampler.push(values, &work.on(values.len()))?;
         }
-        let activated = decision.blend_probabilities || decision.resample_probabilities;
         for z in resampler.ready() {
-            for y in 0..height {
-                resampler.row(z, y, row);
-                let decided = &mut decided[..width];
-                if decision.before_resampling {
-                    decided.iter_mut().zip(&*row).for_each(|(label, value)| *label = *value as u16);
-                } else {
-                    label(decision, row, channels, activated, decided, wanted, |values| {
-                        if let Some(scores) = scores {
-                            scores.set_row(scores_place, z, y, values, width);
-                        }
-                    });
-                }
-                labels.set_row(place, z, y, decided);
-            }
+            self.resampled(&resampler, z, work)?;
         }
+        self.resampler = Some(resampler);
         Ok(())
     }
 
-    /// When all planes are there: how many voxels each label has.
-    pub fn finish(mut self, work: &Work) -> Result<Vec<u64>> {
-        if self.decision.largest_component {
-            self.labels.keep_largest(work)?;
+    fn same_grid(&mut self, z: usize, values: &mut [f32]) -> Result<()> {
+        let Self { decision, channels, outputs: Outputs { labels, scores }, decided, .. } = self;
+        let [height, width] = self.plane;
+        let decided = &mut decided[..height * width];
+        let wanted = scores.as_ref().map(|scores| scores.wanted(decision));
+        label(decision, values, *channels, decision.blend_probabilities, decided, wanted, |values| {
+            if let Some(scores) = scores {
+                (0..height).for_each(|y| scores.set_row(z, y, &values[y * width..], height * width));
+            }
+        });
+        if let (Some(labels), Some(place)) = (labels, &self.place) {
+            decided.chunks_exact(width).enumerate().for_each(|(y, row)| labels.set_row(place, z, y, row));
         }
-        Ok(self.labels.count(self.decision.largest_label()))
+        self.end_plane(z)
     }
+
+    /// A plane of the scan's, whose rows several threads resample and decide.
+    fn resampled(&mut self, resampler: &PlaneResampler, z: usize, work: &Work) -> Result<()> {
+        let Self { decision, channels, outputs: Outputs { labels, scores }, decided, resampled, .. } = self;
+        let (decision, channels, [height, width]) = (*decision, *channels, self.plane);
+        let decided = &mut decided[..height * width];
+        let wanted = scores.as_ref().map(|scores| scores.wanted(decision));
+        let activated = decision.blend_probabilities || decision.resample_probabilities;
+        let size = resampled_channels(decision, channels) * width;
+        // Where no scores are wanted each row has none to be kept.
+        let kept = resampled.chunks_mut((ROWS * size).max(1)).map(Some).chain(std::iter::repeat_with(|| None));
+        let groups = decided.chunks_mut(ROWS * width).zip(kept).enumerate();
+        let group = |row: &mut Vec<f32>, (first, (decided, mut kept)): (usize, (&mut [u16], Option<&mut [f32]>))| {
+            for (i, decided) in decided.chunks_mut(width).enumerate() {
+                resampler.row(z, first * ROWS + i, row);
+                if decision.before_resampling {
+                    decided.iter_mut().zip(&*row).for_each(|(label, value)| *label = *value as u16);
+                    continue;
+                }
+                label(decision, row, channels, activated, decided, wanted, |values| {
+                    if let Some(kept) = &mut kept {
+                        kept[i * size..][..size].copy_from_slice(values);
+                    }
+                });
+            }
+            Ok(())
+        };
+        let scratch = || allocate("a row of the result", size);
+        work.on(height * size).each(&Pieces::new(height.div_ceil(ROWS)), groups, scratch, group)?;
+        if let (Some(labels), Some(place)) = (labels, &self.place) {
+            decided.chunks_exact(width).enumerate().for_each(|(y, row)| labels.set_row(place, z, y, row));
+        }
+        if let Some(scores) = scores {
+            resampled.chunks_exact(size).enumerate().for_each(|(y, row)| scores.set_row(z, y, row, width));
+        }
+        self.end_plane(z)
+    }
+
+    fn end_plane(&mut self, z: usize) -> Result<()> {
+        self.outputs.scores.as_mut().map_or(Ok(()), |scores| scores.end_plane(z))
+    }
+
+    /// When all planes are there: what was written.
+    pub fn finish(self) -> Outputs {
+        self.outputs
+    }
+}
+
+/// Keeps the largest part of each label, if that is asked for, and counts the voxels of each.
+pub fn settle(decision: &Decision, labels: &mut LabelMap, work: &Work) -> Result<Vec<u64>> {
+    if decision.largest_component {
+        labels.keep_largest(work)?;
+    }
+    Ok(labels.count(decision.largest_label()))
 }
 
 /// Labels of values, `[channel, voxel]`, whose activation is done already or not; `write` gets what is wanted of them.
@@ -187,13 +271,18 @@ mod tests {
     use super::*;
     use crate::segment::lent::LentMut;
     use crate::segment::recipe_json;
-    use crate::segment::scores::ScoreMap;
+    use crate::segment::scores::{Plane, ScoreMap, ScoresAsked, Target};
     use crate::tensor::ElementType;
     use crate::volume::announce;
     use crate::volume::grid::Grid;
-    use crate::volume::recipe::{Interpolation, Recipe};
+    use crate::volume::recipe::{Direction, Interpolation, Recipe};
+    use crate::volume::work::tests::PLAIN;
 
     const CHANNELS: usize = 3;
+
+    fn of(labels: LabelMap) -> Outputs {
+        Outputs { labels: Some(labels), scores: None }
+    }
 
     fn recipe(decision: &str, result: Interpolation) -> Recipe {
         let json = format!(
@@ -221,9 +310,9 @@ mod tests {
         let mut labels = vec![9; 4 * 3 * 6];
         let map = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, Layout::dense(grid.extents)).unwrap();
         let back = announced.back;
-        let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, (map, None), false, false).unwrap();
+        let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, of(map), false, false).unwrap();
         for (z, plane) in values.chunks(size).enumerate() {
-            writer.push(z, &mut plane.to_vec()).unwrap();
+            writer.push(z, &mut plane.to_vec(), &PLAIN).unwrap();
         }
         drop(writer);
         (labels, values, extents, back)
@@ -235,7 +324,7 @@ mod tests {
         let mut row = vec![0.0; channels * back.extents()[2]];
         let mut all = Vec::new();
         for plane in values.chunks(channels * extents[1] * extents[2]) {
-            resampler.push(plane).unwrap();
+            resampler.push(plane, &PLAIN).unwrap();
             for z in resampler.ready() {
                 for y in 0..back.extents()[1] {
                     resampler.row(z, y, &mut row);
@@ -330,14 +419,14 @@ mod tests {
                 element_type: ElementType::Float32,
                 layout: bytes,
                 channel_stride: None,
-                probabilities,
             };
-            let map = Scores::new(map, CHANNELS, &recipe.decision, true).unwrap();
+            let asked = ScoresAsked { probabilities, target: Target::Map(map) };
+            let map = Scores::new(asked, CHANNELS, &recipe.decision, true).unwrap();
             let labels = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, layout).unwrap();
-            let outputs = (labels, Some(map));
+            let outputs = Outputs { labels: Some(labels), scores: Some(map) };
             let mut writer = Writer::new(&recipe.decision, CHANNELS, back, extents, outputs, false, false).unwrap();
             for (z, plane) in values.chunks(CHANNELS * extents[1] * extents[2]).enumerate() {
-                writer.push(z, &mut plane.to_vec()).unwrap();
+                writer.push(z, &mut plane.to_vec(), &PLAIN).unwrap();
             }
             drop(writer);
             scores.chunks(4).map(|bytes| f32::from_ne_bytes(bytes.try_into().unwrap())).collect::<Vec<_>>()
@@ -386,16 +475,73 @@ mod tests {
     }
 
     #[test]
+    fn planes_of_scores_come_as_they_are_done() {
+        use std::sync::{Arc, Mutex};
+        for decision in [ARGMAX, REGIONS] {
+            let mut recipe = recipe(decision, Interpolation::Linear);
+            // The scan's axes are exchanged, and two of them turned round.
+            recipe.orientation = Some([Direction::Right, Direction::Posterior, Direction::Inferior]);
+            let (_, values, extents, back) = written(&recipe);
+            let seen = Arc::new(Mutex::new((vec![f32::NAN; CHANNELS * 72], 0)));
+            let put = seen.clone();
+            let sink = move |plane: &Plane| {
+                let mut seen = put.lock().unwrap();
+                seen.1 += 1;
+                let (place, layout) = (plane.place, plane.layout);
+                assert_eq!((place.extents, layout.extents), ([4, 1, 6], [4, 1, 6]));
+                for i in 0..CHANNELS * 24 {
+                    let at = [i / 6 % 4, 0, i % 6];
+                    let [z, y, x] = [0, 1, 2].map(|axis| place.start[axis] + at[axis]);
+                    let from = (i / 24 * 24) as isize + layout.place(at);
+                    seen.0[((i / 24 * 4 + z) * 3 + y) * 6 + x] = plane.values[from as usize];
+                }
+                Ok(())
+            };
+            let asked = ScoresAsked { probabilities: false, target: Target::Planes(Box::new(sink)) };
+            let scores = Scores::new(asked, CHANNELS, &recipe.decision, true).unwrap();
+            assert_eq!(scores.memory(24), 4 * 3 * 24);
+            let mut labels = vec![9; 72];
+            let map = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, Layout::dense([4, 3, 6])).unwrap();
+            let outputs = Outputs { labels: Some(map), scores: Some(scores) };
+            let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, outputs, false, false).unwrap();
+            for (z, plane) in values.chunks(CHANNELS * extents[1] * extents[2]).enumerate() {
+                writer.push(z, &mut plane.to_vec(), &PLAIN).unwrap();
+            }
+            drop(writer);
+            // As they would lie in a map of the scan's.
+            let mut scores = vec![0; 4 * CHANNELS * 72];
+            let map = ScoreMap {
+                memory: LentMut::of(&mut scores),
+                element_type: ElementType::Float32,
+                layout: Layout { extents: [4, 3, 6], first: 0, strides: [72, 24, 4] },
+                channel_stride: None,
+            };
+            let asked = ScoresAsked { probabilities: false, target: Target::Map(map) };
+            let outputs =
+                Outputs { labels: None, scores: Some(Scores::new(asked, CHANNELS, &recipe.decision, true).unwrap()) };
+            let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, outputs, false, false).unwrap();
+            for (z, plane) in values.chunks(CHANNELS * extents[1] * extents[2]).enumerate() {
+                writer.push(z, &mut plane.to_vec(), &PLAIN).unwrap();
+            }
+            drop(writer);
+            let seen = seen.lock().unwrap();
+            assert_eq!(seen.1, 3);
+            let of_map = scores.chunks(4).map(|bytes| f32::from_ne_bytes(bytes.try_into().unwrap()));
+            assert!(seen.0.iter().zip(of_map).all(|(a, b)| a.to_bits() == b.to_bits()), "{decision}");
+        }
+    }
+
+    #[test]
     fn what_is_no_number_names_its_plane() {
         let recipe = recipe(ARGMAX, Interpolation::Linear);
         let (_, _, extents, back) = written(&recipe);
         let mut labels = vec![9; 4 * 3 * 6];
         let map = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, Layout::dense([4, 3, 6])).unwrap();
-        let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, (map, None), true, false).unwrap();
+        let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, of(map), true, false).unwrap();
         let mut plane = vec![f32::INFINITY; CHANNELS * extents[1] * extents[2]];
-        writer.push(0, &mut plane).unwrap();
+        writer.push(0, &mut plane, &PLAIN).unwrap();
         plane[7] = f32::NAN;
-        let error = writer.push(1, &mut plane).unwrap_err();
+        let error = writer.push(1, &mut plane, &PLAIN).unwrap_err();
         assert!(error.code() == Code::InvalidModel && error.message().contains("plane 1"), "{error}");
         drop(writer);
         assert!(labels.iter().all(|label| *label == 0));

@@ -1,41 +1,54 @@
-//! A segmenter: the networks of a model, one a fold, and the recipe of what is done around them.
+//! A segmenter: one model, or several that are averaged, and perhaps a small one that says where to look; and the jobs that are under
+//! way.
 
+use super::coarse;
 use super::description;
-use super::job::{Job, Order, Progress, Shared, Volume};
+use super::ensemble;
+use super::job::{Job, Order, Shared, Treatment, Volume};
 use super::labels::LabelMap;
+use super::lent::{Lent, LentMut};
+use super::meter::Meter;
+use super::model::{Memory, Model, Terms};
 use super::network::Network;
-use super::result::Writer;
-use super::scores::{ScoreMap, Scores};
-use super::stream::{Source, Stream};
+use super::result::Outputs;
+use super::scores::Scores;
 use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
 use crate::panic::catch;
 use crate::process::{memory as host, thread};
 use crate::schedule::{self, Session, WhenFull};
 use crate::sync::Mutex;
+use crate::tensor::ElementType;
+use crate::volume::grid::{Box3, Layout, voxels};
 use crate::volume::image::View;
-use crate::volume::recipe::{Interpolation, Recipe};
-use crate::volume::sweep::Sweep;
-use crate::volume::tiles::Tiles;
-use crate::volume::window::weights;
-use crate::volume::work::Work;
-use crate::volume::{Prepared, Scan, announce, prepare};
+use crate::volume::recipe::{Interpolation, Recipe, Window};
+use crate::volume::work::allocate;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// How a segmenter is made.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Of the sessions that run the tiles.
     pub session: Option<schedule::Options>,
     /// What the recipe says otherwise.
     pub overlap: Option<f64>,
     pub mirrored: Option<[bool; 3]>,
+    pub output: Option<String>,
+    pub window: Option<Vec<f32>>,
     /// Threads for what is not the network; 0 for one a core.
     pub threads: usize,
     /// What a model's folder leaves open.
     pub description: description::Options,
+    pub coarse: Option<Coarse>,
+}
+
+/// A segmenter that says where another is to look: where it has found something, and so many millimetres around.
+#[derive(Clone)]
+pub struct Coarse {
+    chain: Arc<Chain>,
+    margin_mm: f64,
 }
 
 /// What a segmenter's model takes and gives.
@@ -52,19 +65,15 @@ pub struct Info {
 
 /// Any thread may use it, several at once.
 pub struct Segmenter {
-    core: Arc<Core>,
+    chain: Arc<Chain>,
     jobs: Mutex<Jobs>,
 }
 
-/// What jobs need.
-struct Core {
-    recipe: Recipe,
-    networks: Vec<Network>,
-    window: Arc<[f32]>,
-    /// How many passes fill the sessions' batches.
-    batches: usize,
-    /// Threads for what is not the network.
-    threads: usize,
+/// The models that a volume goes through.
+struct Chain {
+    /// Averaged where there are several.
+    models: Vec<Arc<Model>>,
+    coarse: Option<Coarse>,
 }
 
 #[derive(Default)]
@@ -72,10 +81,6 @@ struct Jobs {
     closed: bool,
     running: Vec<(Arc<Shared>, JoinHandle<()>)>,
 }
-
-/// What passes under way take at most where nobody says how much: as many as fill a GPU's batches of large tiles with many
-/// channels would take more than the rest.
-const PASSES_BYTES: u64 = 1 << 30;
 
 impl Segmenter {
     /// One over an engine for each fold, with sessions of its own.
@@ -99,57 +104,66 @@ impl Segmenter {
         mut recipe: Recipe,
         options: &Options,
     ) -> Result<Self> {
-        recipe.tiling.overlap = options.overlap.unwrap_or(recipe.tiling.overlap);
-        recipe.tiling.mirrored = options.mirrored.unwrap_or(recipe.tiling.mirrored);
+        let tiling = &mut recipe.tiling;
+        tiling.overlap = options.overlap.unwrap_or(tiling.overlap);
+        tiling.mirrored = options.mirrored.unwrap_or(tiling.mirrored);
+        if let Some(window) = &options.window {
+            tiling.window = Window::Weights(window.clone());
+        }
         if recipe.decision.before_resampling
             && let Some(resampling) = &mut recipe.resampling
         {
             // There is nothing between two labels.
             resampling.result = Interpolation::Nearest;
         }
-        let patch = recipe.tiling.patch;
-        // Refuses what no volume could be tiled by.
-        Tiles::new(patch, &recipe.tiling)?;
-        let window = weights(&recipe.tiling.window, patch)?.into();
-        let (mut networks, mut batches) = (Vec::<Network>::new(), 0);
-        for (engine, session) in folds {
-            let network = Network::new(engine, session, recipe.channels, patch)?;
-            batches += items_at_once(&network.session);
-            if networks.first().is_some_and(|first| first.channels != network.channels) {
-                let message = format!(
-                    "the folds give {} and {} channels; they are one model",
-                    networks[0].channels, network.channels
-                );
-                return Err(Error::new(Code::InvalidArgument, message));
-            }
-            networks.push(network);
+        let output = options.output.as_ref().or(recipe.output.as_ref());
+        let network = |(engine, session)| {
+            Network::new(engine, session, recipe.channels, recipe.tiling.patch, output.map(String::as_str))
+        };
+        let networks = folds.map(network).collect::<Result<Vec<_>>>()?;
+        let model = Model::new(recipe, networks, options.threads)?;
+        Ok(Self::of(vec![Arc::new(model)], options.coarse.clone()))
+    }
+
+    /// One that averages the probabilities of several.
+    pub fn ensemble(segmenters: &[&Self], options: &Options) -> Result<Self> {
+        if segmenters.iter().any(|segmenter| segmenter.chain.coarse.is_some()) {
+            let message = "a segmenter of the ensemble has a coarse one of its own: give that to the ensemble";
+            return Err(Error::new(Code::InvalidArgument, message));
         }
-        let Some(first) = networks.first() else {
-            return Err(Error::new(Code::InvalidArgument, "a segmenter needs at least one engine"));
-        };
-        recipe.decision.check(first.channels)?;
-        let threads = match options.threads {
-            0 => std::thread::available_parallelism().map_or(1, Into::into),
-            threads => threads,
-        };
-        let core = Core { recipe, networks, window, batches, threads };
-        Ok(Self { core: Arc::new(core), jobs: Mutex::default() })
+        let models: Vec<_> = segmenters.iter().flat_map(|segmenter| segmenter.chain.models.iter().cloned()).collect();
+        ensemble::check(&models)?;
+        Ok(Self::of(models, options.coarse.clone()))
+    }
+
+    fn of(models: Vec<Arc<Model>>, coarse: Option<Coarse>) -> Self {
+        Self { chain: Arc::new(Chain { models, coarse }), jobs: Mutex::default() }
+    }
+
+    /// As another's coarse one, which keeps what it needs of it.
+    pub fn as_coarse(&self, margin_mm: f64) -> Result<Coarse> {
+        if !(margin_mm >= 0.0 && margin_mm.is_finite()) {
+            let message = format!("a margin of {margin_mm} mm; it is 0 or above");
+            return Err(Error::new(Code::InvalidArgument, message));
+        }
+        Ok(Coarse { chain: self.chain.clone(), margin_mm })
     }
 
     /// What its model takes and gives.
     pub fn info(&self) -> Info {
-        let Recipe { channels, tiling, decision, .. } = &self.core.recipe;
+        let model = self.chain.first();
         Info {
-            channels: *channels,
-            score_channels: self.core.networks[0].channels,
-            largest_label: decision.largest_label(),
-            patch: tiling.patch,
+            channels: model.recipe.channels,
+            score_channels: model.channels(),
+            largest_label: model.recipe.decision.largest_label(),
+            patch: model.recipe.tiling.patch,
         }
     }
 
     /// The most bytes of host memory that a job takes for a volume within a budget, and the smallest budget.
-    pub fn estimate(&self, volume: &Volume, budget: Option<u64>) -> Result<(u64, u64)> {
-        let plan = self.core.plan(volume, budget)?;
+    pub fn estimate(&self, volume: &Volume, region: Option<&Box3>, budget: Option<u64>) -> Result<(u64, u64)> {
+        let volume = region.map_or_else(|| Ok(volume.clone()), |region| volume.part(region))?;
+        let plan = self.chain.plan(&volume, None, budget)?;
         Ok((plan.memory, plan.least_memory))
     }
 
@@ -157,11 +171,14 @@ impl Segmenter {
     /// computed.
     pub fn submit(&self, mut order: Order, hand_out: impl FnOnce(Job)) -> Result<()> {
         let deadline = order.treatment.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        order.labels.check(self.core.recipe.decision.largest_label())?;
-        let plan = self.core.plan(&order.volume, order.treatment.memory_budget)?;
-        let scores = order.scores.take().map(|map| self.core.scores(map)).transpose()?;
+        let decision = &self.chain.first().recipe.decision;
+        order.labels.check(decision.largest_label())?;
+        let scores = order.scores.take().map(|asked| self.chain.scores(asked)).transpose()?;
         // Before anything begins: all voxels lie within the memory.
         View::new(order.memory.bytes(), &order.volume.scan)?;
+        let region = order.region.as_ref();
+        let part = region.map_or_else(|| Ok(order.volume.clone()), |region| order.volume.part(region))?;
+        let plan = self.chain.plan(&part, scores.as_ref(), order.treatment.memory_budget)?;
         host::require("the segmentation", plan.memory)?;
         let shared = Arc::new(Shared::default());
         let mut jobs = self.jobs.lock();
@@ -173,10 +190,10 @@ impl Segmenter {
         // The thread begins when the job is handed out.
         let (begin, begun) = mpsc::channel();
         let work = {
-            let (core, shared) = (self.core.clone(), shared.clone());
+            let (chain, shared) = (self.chain.clone(), shared.clone());
             move || {
                 if begun.recv().is_ok() {
-                    core.work(order, scores, &plan, deadline, &shared);
+                    chain.work(order, scores, &plan, deadline, &shared);
                 }
             }
         };
@@ -188,6 +205,66 @@ impl Segmenter {
         jobs.running.push((shared, thread));
         // It waits for this.
         let _ = begin.send(());
+        Ok(())
+    }
+
+    /// Segments a volume by itself, and then so many times at once, at priorities of their own: an error where a mask is another one.
+    ///
+    /// `memory` is the volume's for each of them, `lend` lends a mask until its job is answered.
+    pub fn check_company(
+        &self,
+        volume: &Volume,
+        region: Option<Box3>,
+        company: usize,
+        memory: impl Fn() -> Result<Lent>,
+        lend: impl Fn(&mut [u8]) -> LentMut,
+        treatment: impl Fn() -> Treatment,
+    ) -> Result<()> {
+        let wide = self.info().largest_label > u8::MAX.into();
+        let count = voxels(volume.grid.extents)?;
+        let (element_type, bytes) =
+            if wide { (ElementType::Uint16, count.saturating_mul(2)) } else { (ElementType::Uint8, count) };
+        let mut masks: Vec<Vec<u8>> = Vec::new();
+        for _ in 0..=company {
+            masks.push(allocate("masks that are compared", bytes)?);
+        }
+        let run = |mask: &mut Vec<u8>, priority: i32| -> Result<Job> {
+            let size = element_type.size() as isize;
+            let dense = Layout::dense(volume.grid.extents);
+            let layout = Layout { strides: dense.strides.map(|stride| stride * size), ..dense };
+            let labels = LabelMap::new(lend(mask), element_type, layout)?;
+            let treatment = Treatment { priority, ..treatment() };
+            let order = Order { memory: memory()?, volume: volume.clone(), labels, scores: None, region, treatment };
+            let mut job = None;
+            self.submit(order, |handed| job = Some(handed))?;
+            job.ok_or_else(|| Error::new(Code::Internal, "a job was taken in and not handed out; please report this"))
+        };
+        // Whatever happens, all of them are over before their masks go.
+        let mut under_way = Vec::new();
+        let finish = |jobs: Vec<Result<Job>>| {
+            let outcomes: Vec<_> =
+                jobs.into_iter().map(|job| job.and_then(|job| job.wait(None).unwrap_or(Ok(())))).collect();
+            outcomes.into_iter().collect::<Result<Vec<()>>>()
+        };
+        let Some((alone, others)) = masks.split_first_mut() else { return Ok(()) };
+        finish(vec![run(alone, 0)])?;
+        under_way.extend(others.iter_mut().enumerate().map(|(i, mask)| run(mask, (i % 3) as i32)));
+        finish(under_way)?;
+        for (number, mask) in others.iter().enumerate() {
+            let Some(at) = alone.iter().zip(mask).position(|(a, b)| a != b) else { continue };
+            let [_, height, width] = volume.grid.extents;
+            let voxel = at / element_type.size();
+            return Err(Error::new(
+                Code::SelfTest,
+                format!(
+                    "mask {} of {company} at once differs from the one that was made alone, first at z {}, y {}, x {}",
+                    number + 1,
+                    voxel / (height * width),
+                    voxel / width % height,
+                    voxel % width
+                ),
+            ));
+        }
         Ok(())
     }
 
@@ -216,43 +293,100 @@ impl Drop for Segmenter {
 
 /// How a volume is worked on.
 struct Plan {
-    /// Passes under way at most.
-    limit: usize,
+    /// Passes under way at most, of each model.
+    passes: Vec<usize>,
+    coarse: Option<Box<Plan>>,
     /// Bytes that it takes at most, and with one pass at a time.
     memory: u64,
     least_memory: u64,
 }
 
-impl Core {
-    fn plan(&self, volume: &Volume, budget: Option<u64>) -> Result<Plan> {
-        let Recipe { tiling, decision, channels, .. } = &self.recipe;
-        if volume.scan.channels != *channels {
-            let message = format!("the scan has {} channels; the model takes {channels}", volume.scan.channels);
-            return Err(Error::new(Code::InvalidArgument, message));
+/// What a volume takes on its way through a chain.
+struct Needs {
+    models: Vec<Memory>,
+    /// Beside the models', where they are averaged.
+    averaging: u64,
+    /// Those of the coarse one, and its labels.
+    coarse: Option<(Box<Needs>, u64)>,
+}
+
+impl Needs {
+    /// Bytes with so many passes of each model under way.
+    fn with(&self, share: usize) -> u64 {
+        let models = self.models.iter().map(|memory| memory.with(memory.passes(share)));
+        let own = models.fold(self.averaging, u64::saturating_add);
+        let coarse = self.coarse.as_ref().map_or(0, |(needs, labels)| needs.with(share).saturating_add(*labels));
+        own.max(coarse)
+    }
+
+    fn most_passes(&self) -> usize {
+        let own = self.models.iter().map(Memory::most_passes).max().unwrap_or(1);
+        own.max(self.coarse.as_ref().map_or(1, |(needs, _)| needs.most_passes()))
+    }
+
+    fn plan(&self, share: usize) -> Plan {
+        Plan {
+            passes: self.models.iter().map(|memory| memory.passes(share)).collect(),
+            coarse: self.coarse.as_ref().map(|(needs, _)| Box::new(needs.plan(share))),
+            memory: self.with(share),
+            least_memory: self.with(1),
         }
-        let announced = announce(&self.recipe, &volume.grid, volume.any_direction, self.threads)?;
-        let tiles = Tiles::new(announced.extents, tiling)?;
-        let network = &self.networks[0];
-        let fixed = announced
-            .data_bytes
-            .saturating_add(Sweep::memory(&tiles, network.channels))
-            .saturating_add(Writer::memory(decision, network.channels, &announced.back, announced.extents));
-        let kept = if decision.largest_component { LabelMap::keeping_bytes(volume.grid.extents) } else { 0 };
-        let with =
-            |limit: usize| fixed.saturating_add(Stream::memory(network, limit).max(kept)).max(announced.peak_bytes);
-        let fits = |limit: &usize| match budget {
-            Some(budget) => with(*limit) <= budget,
-            None => Stream::memory(network, *limit) <= PASSES_BYTES,
+    }
+}
+
+impl Chain {
+    /// The one whose decision counts.
+    fn first(&self) -> &Model {
+        // There is at least one, by how it is made.
+        &self.models[0]
+    }
+
+    fn scores(&self, asked: super::ScoresAsked) -> Result<Scores> {
+        let first = self.first();
+        if self.models.len() > 1 && !asked.probabilities {
+            let message = "an ensemble averages probabilities: there are no values before the activation";
+            return Err(Error::new(Code::Unsupported, message));
+        }
+        Scores::new(asked, first.channels(), &first.recipe.decision, first.recipe.resampling.is_some())
+    }
+
+    fn needs(&self, volume: &Volume, scores: Option<&Scores>) -> Result<Needs> {
+        let several = self.models.len() > 1;
+        let models = self.models.iter().map(|model| match several {
+            // A model's planes are its scores.
+            true => model.memory(volume, None),
+            false => model.memory(volume, scores),
+        });
+        let coarse = match &self.coarse {
+            None => None,
+            Some(Coarse { chain, .. }) => {
+                let labels = (voxels(volume.grid.extents)? as u64).saturating_mul(chain.label_bytes());
+                Some((Box::new(chain.needs(volume, None)?), labels))
+            }
         };
-        let limit = (1..=2 * self.batches).rev().find(fits).unwrap_or(1);
-        match budget.filter(|budget| with(limit) > *budget) {
-            None => Ok(Plan { limit, memory: with(limit), least_memory: with(1) }),
-            Some(budget) => Err(Error::new(
+        Ok(Needs {
+            models: models.collect::<Result<_>>()?,
+            averaging: if several { ensemble::memory(&self.models, volume) } else { 0 },
+            coarse,
+        })
+    }
+
+    fn label_bytes(&self) -> u64 {
+        if self.first().recipe.decision.largest_label() > u8::MAX.into() { 2 } else { 1 }
+    }
+
+    fn plan(&self, volume: &Volume, scores: Option<&Scores>, budget: Option<u64>) -> Result<Plan> {
+        let needs = self.needs(volume, scores)?;
+        let fits = |share: &usize| budget.is_none_or(|budget| needs.with(*share) <= budget);
+        match (1..=needs.most_passes()).rev().find(fits) {
+            Some(share) => Ok(needs.plan(share)),
+            None => Err(Error::new(
                 Code::OutOfMemory,
                 format!(
-                    "the segmentation takes {} bytes of host memory at least, and the budget is {budget}: give it as much, or cut \
-                     the volume",
-                    with(1)
+                    "the segmentation takes {} bytes of host memory at least, and the budget is {}: give it as much, or segment a region \
+                     of the volume",
+                    needs.with(1),
+                    budget.unwrap_or(0)
                 ),
             )),
         }
@@ -278,70 +412,79 @@ impl Core {
         deadline: Option<Instant>,
         job: &Shared,
     ) -> Result<()> {
-        let Order { memory, volume, labels, treatment, .. } = order;
-        let recipe = &self.recipe;
-        let work = Work { threads: self.threads, cancelled: &|| job.check(deadline).is_err(), progress: &|_| () };
-        let in_words = |error: Error| match error.code() {
-            Code::Cancelled => job.check(deadline).err().unwrap_or(error),
-            _ => error,
-        };
-        let scan = Scan {
-            grid: &volume.grid,
-            view: View::new(memory.bytes(), &volume.scan)?,
-            any_direction: volume.any_direction,
-        };
-        let Prepared { data, extents, back } = prepare(recipe, &scan, &work).map_err(in_words)?;
-        let tiles = Tiles::new(extents, &recipe.tiling)?;
-        let count = tiles.count();
-        let mut progress = treatment.progress;
-        tell(&mut progress, job, 0, count);
-        let channels = self.networks[0].channels;
-        let mut sweep = Sweep::new(tiles.clone(), channels, self.window.clone())?;
-        let cropped = recipe.crop_to_nonzero;
-        let mut writer =
-            Writer::new(&recipe.decision, channels, &back, extents, (labels, scores), cropped, treatment.nan_allowed)?;
-        let source = Source {
-            recipe,
-            networks: &self.networks,
-            tiles: &tiles,
-            volume: &data,
-            priority: treatment.priority,
-            deadline,
-            nan_allowed: treatment.nan_allowed,
-            limit: plan.limit,
-        };
-        let mut done = 0;
-        Stream::new(source, job).run(|tile| {
-            sweep.blend(tile, |z, values| {
-                job.check(deadline)?;
-                writer.push(z, values)
-            })?;
-            done += 1;
-            tell(&mut progress, job, done, count);
-            Ok(())
-        })?;
-        let counts = writer.finish(&work).map_err(in_words)?;
-        let voxel_ml = volume.grid.voxel_ml();
+        let Order { memory, volume, labels, region, treatment, .. } = order;
+        let Treatment { priority, nan_allowed, progress, .. } = treatment;
+        let terms = Terms { job, priority, deadline, nan_allowed };
+        let (whole, voxel_ml) = (volume.grid.extents, volume.grid.voxel_ml());
+        let mut outputs = Outputs { labels: Some(labels), scores };
+        let mut part = volume;
+        if let Some(region) = region {
+            outputs.clear();
+            part = part.part(&region)?;
+            outputs.cut(&region);
+        }
+        let mut meter = Meter::new(job, progress);
+        let mut counts = self.run(memory.bytes(), part, outputs, plan, terms, &mut meter)?.1;
+        // What was not worked on is background.
+        let worked_on: u64 = counts.iter().sum();
+        if let Some(background) = counts.first_mut() {
+            *background += (voxels(whole)? as u64).saturating_sub(worked_on);
+        }
         job.set_volumes_ml(counts.into_iter().map(|count| count as f64 * voxel_ml).collect());
         Ok(())
     }
 
-    fn scores(&self, map: ScoreMap) -> Result<Scores> {
-        Scores::new(map, self.networks[0].channels, &self.recipe.decision, self.recipe.resampling.is_some())
+    /// Brings a volume through the coarse model and the others: what was written, and how many voxels each label has of those that
+    /// were worked on.
+    fn run(
+        &self,
+        bytes: &[u8],
+        mut volume: Volume,
+        mut outputs: Outputs,
+        plan: &Plan,
+        terms: Terms,
+        meter: &mut Meter,
+    ) -> Result<(Outputs, Vec<u64>)> {
+        if let (Some(Coarse { chain, margin_mm }), Some(plan)) = (&self.coarse, &plan.coarse) {
+            outputs.clear();
+            let mut labels = chain.labels(&volume)?;
+            let own = Outputs { labels: Some(labels), scores: None };
+            let Some(found) = chain.run(bytes, volume.clone(), own, plan, terms, meter)?.0.labels else {
+                return Err(Error::new(Code::Internal, "the coarse labels are gone; please report this"));
+            };
+            labels = found;
+            let Some(part) = coarse::found(&mut labels, &volume.grid, *margin_mm) else {
+                return Ok((outputs, vec![0]));
+            };
+            volume = volume.part(&part)?;
+            outputs.cut(&part);
+        }
+        let mut outputs = match &self.models[..] {
+            [model] => {
+                let sweep = meter.begin(1);
+                let passes = plan.passes.first().copied().unwrap_or(1);
+                model.sweep(bytes, &volume, outputs, passes, terms, |done, count| {
+                    meter.tell(sweep, done, count);
+                    Ok(())
+                })?
+            }
+            models => ensemble::sweep(models, bytes, &volume, outputs, &plan.passes, terms, meter)?,
+        };
+        let counts = match &mut outputs.labels {
+            Some(labels) => self.first().settle(labels, terms)?,
+            None => Vec::new(),
+        };
+        Ok((outputs, counts))
     }
-}
 
-/// Tells of tiles that are done, and has the job end where its owner says so.
-fn tell(progress: &mut Option<Progress>, job: &Shared, done: usize, count: usize) {
-    job.set_progress(done, count);
-    if let Some(progress) = progress
-        && !progress(done, count)
-    {
-        job.end(Code::Cancelled);
+    /// A label map of its own for a volume.
+    fn labels(&self, volume: &Volume) -> Result<LabelMap> {
+        let size = self.label_bytes() as usize;
+        let extents = volume.grid.extents;
+        let memory = allocate("coarse labels", voxels(extents)?.saturating_mul(size))?;
+        let dense = Layout::dense(extents);
+        let layout = Layout { strides: dense.strides.map(|stride| stride * size as isize), ..dense };
+        let element_type = if size == 1 { ElementType::Uint8 } else { ElementType::Uint16 };
+        LabelMap::new(LentMut::owned(memory), element_type, layout)
     }
-}
-
-/// How many items all instances of a session take at once.
-fn items_at_once(session: &Session) -> usize {
-    session.optimal_batches().map(|batch| batch.clamp(1, 1024)).sum::<usize>().max(1)
 }

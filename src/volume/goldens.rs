@@ -163,7 +163,7 @@ fn results_come_back_as_the_references_bring_them() {
         for z in 0..nz {
             assert_eq!(resampler.next(), z);
             let of = |class: usize| &model[(class * nz + z) * ny * nx..][..ny * nx];
-            resampler.push(&(0..classes).flat_map(of).copied().collect::<Vec<_>>()).unwrap();
+            resampler.push(&(0..classes).flat_map(of).copied().collect::<Vec<_>>(), &PLAIN).unwrap();
             for plane in resampler.ready() {
                 assert_eq!(plane, given);
                 given += 1;
@@ -176,7 +176,7 @@ fn results_come_back_as_the_references_bring_them() {
             }
         }
         assert_eq!(given, mz, "{}", case["name"]);
-        assert!(resampler.push(&vec![0.0; classes * ny * nx]).is_err());
+        assert!(resampler.push(&vec![0.0; classes * ny * nx], &PLAIN).is_err());
         goldens.compare(case, &result, false);
     }
 }

@@ -34,6 +34,8 @@ pub struct Prepared {
 pub struct Back {
     way: Way,
     axes: Axes,
+    /// Of the scan's grid in the model's axes.
+    scan: [usize; 3],
     kept: Box3,
 }
 
@@ -63,6 +65,29 @@ impl Back {
     pub fn place(&self, map: &Layout) -> Layout {
         map.turned(&self.axes).part(&self.kept)
     }
+
+    /// Plane `z` of the model's axes among the scan's voxels, and how its values, dense along the model's last axis, lie from there on
+    /// in the scan's axes.
+    pub fn plane(&self, z: usize) -> (Box3, Layout) {
+        let Box3 { start: first, extents: [_, height, width] } = self.kept;
+        let mut place = Box3 { start: [0; 3], extents: [1; 3] };
+        let mut layout = Layout { extents: [1; 3], first: 0, strides: [0; 3] };
+        for (axis, (from, extent, stride)) in
+            [(first[0] + z, 1, 0), (first[1], height, width), (first[2], width, 1)].into_iter().enumerate()
+        {
+            let of_scan = self.axes.source[axis];
+            (place.extents[of_scan], layout.extents[of_scan]) = (extent, extent);
+            if self.axes.flipped[axis] {
+                place.start[of_scan] = self.scan[axis] - from - extent;
+                layout.first += (stride * (extent - 1)) as isize;
+                layout.strides[of_scan] = -(stride as isize);
+            } else {
+                place.start[of_scan] = from;
+                layout.strides[of_scan] = stride as isize;
+            }
+        }
+        (place, layout)
+    }
 }
 
 /// What preparing a scan will take at most, known without looking at its values.
@@ -91,7 +116,12 @@ pub fn announce(recipe: &Recipe, grid: &Grid, any_direction: bool, threads: usiz
     let together = Layout::dense(grid.extents).turned(&axes).planes_together();
     let scratch = resample::scratch_bytes(&there, together, threads);
     let peak_bytes = data_bytes.saturating_add(mask).saturating_add(scratch);
-    Ok(Announced { extents: there.to, back: Back { way: back, axes, kept: whole }, data_bytes, peak_bytes })
+    Ok(Announced {
+        extents: there.to,
+        back: Back { way: back, axes, scan: whole.extents, kept: whole },
+        data_bytes,
+        peak_bytes,
+    })
 }
 
 /// Turns, crops, normalizes and resamples a scan as the recipe says. Values are read from the caller's memory where they are
@@ -170,7 +200,7 @@ pub fn prepare(recipe: &Recipe, scan: &Scan, work: &Work) -> Result<Prepared> {
         }
     }
     (work.progress)(1.0);
-    Ok(Prepared { data, extents: there.to, back: Back { way: back, axes, kept } })
+    Ok(Prepared { data, extents: there.to, back: Back { way: back, axes, scan: turned.extents(), kept } })
 }
 
 /// The first looks at a scan are not counted as progress.
@@ -238,6 +268,7 @@ pub mod tests {
     pub fn recipe(channels: usize) -> Recipe {
         Recipe {
             channels,
+            output: None,
             orientation: None,
             transpose: [0, 1, 2],
             crop_to_nonzero: false,

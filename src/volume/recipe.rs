@@ -5,6 +5,8 @@
 pub struct Recipe {
     /// Channels that the model takes.
     pub channels: usize,
+    /// The model's output that is the result; its first one where absent.
+    pub output: Option<String>,
     /// The anatomical directions in which x, y and z grow, as `RAS` or `LPS`; as the scan has them where absent.
     pub orientation: Option<[Direction; 3]>,
     /// Model axis `i` is the scan's (oriented) axis `transpose[i]`.

@@ -166,10 +166,10 @@ mod tests {
         channels: usize,
     ) {
         let tiling = Tiling { patch, overlap, placement, padding: Padding::Edge, window, mirrored: [false; 3] };
-        let tiles = Tiles::new(extents, &tiling).unwrap();
+        let tiles = Tiles::new(extents, &tiling, [0; 3]).unwrap();
         let window = weights(&tiling.window, patch).unwrap();
         let results: Vec<Vec<f32>> = (0..tiles.count())
-            .map(|tile| (0..tiles.elements(channels)).map(|i| value(i + 31 * tile)).collect())
+            .map(|tile| (0..channels * patch.iter().product::<usize>()).map(|i| value(i + 31 * tile)).collect())
             .collect();
         let wanted = oracle(&tiles, channels, &window, &results);
         let size = extents[1] * extents[2];
@@ -221,7 +221,7 @@ mod tests {
             window: Window::Constant,
             mirrored: [false; 3],
         };
-        let mut sweep = Sweep::new(Tiles::new([2, 1, 1], &tiling).unwrap(), 1, vec![1.0; 2].into()).unwrap();
+        let mut sweep = Sweep::new(Tiles::new([2, 1, 1], &tiling, [0; 3]).unwrap(), 1, vec![1.0; 2].into()).unwrap();
         let stop = |_: usize, _: &mut [f32]| Err(Error::new(Code::Cancelled, "as the test asked"));
         assert_eq!(sweep.blend(&[1.0, 2.0], stop).unwrap_err().code(), Code::Cancelled);
     }
@@ -243,7 +243,7 @@ mod tests {
             window: Window::Constant,
             mirrored: [true; 3],
         };
-        let tiles = Tiles::new(patch, &tiling).unwrap();
+        let tiles = Tiles::new(patch, &tiling, [0; 3]).unwrap();
         let volume: Vec<f32> = (0..48).map(|i| i as f32).collect();
         let mut sum = vec![f32::NAN; 48];
         for (i, mirrored) in mirrorings(tiling.mirrored).into_iter().enumerate() {

@@ -7,15 +7,20 @@ use crate::error::{Code, Error, Result};
 #[derive(Clone, Debug)]
 pub struct Tiles {
     pub extents: [usize; 3],
+    /// Voxels that the network gives for a tile.
     pub patch: [usize; 3],
+    /// How many voxels around them it takes on either side, along each axis: 0 but for networks that give a tile's middle.
+    pub margin: [usize; 3],
     /// Along each axis, ascending; below 0 where the volume is smaller than the patch, and lies in its middle.
     starts: [Vec<isize>; 3],
 }
 
 impl Tiles {
-    pub fn new(extents: [usize; 3], tiling: &Tiling) -> Result<Self> {
+    /// `margin` is what the network takes around what it gives: the tiling's patch has it on either side.
+    pub fn new(extents: [usize; 3], tiling: &Tiling, margin: [usize; 3]) -> Result<Self> {
         let invalid = |message: String| Err(Error::new(Code::InvalidArgument, message));
         let Tiling { patch, overlap, placement, .. } = tiling;
+        let patch: [usize; 3] = std::array::from_fn(|axis| patch[axis].saturating_sub(margin[axis].saturating_mul(2)));
         if !(0.0..1.0).contains(overlap) {
             return invalid(format!("tiles overlap by {overlap}; take 0 to below 1"));
         }
@@ -23,7 +28,7 @@ impl Tiles {
             return invalid(format!("tiles of {patch:?} voxels in a volume of {extents:?}: no extent may be 0"));
         }
         let axis = |axis: usize| starts(extents[axis], patch[axis], *overlap, *placement);
-        Ok(Self { extents, patch: *patch, starts: [axis(0), axis(1), axis(2)] })
+        Ok(Self { extents, patch, margin, starts: [axis(0), axis(1), axis(2)] })
     }
 
     pub fn count(&self) -> usize {
@@ -61,16 +66,31 @@ impl Tiles {
         (first..last, skipped)
     }
 
-    /// Elements of a tile of so many channels.
+    /// Voxels that the network takes for a tile, and where the first of them lies in the volume.
+    pub fn taken(&self) -> [usize; 3] {
+        std::array::from_fn(|axis| self.patch[axis] + 2 * self.margin[axis])
+    }
+
+    pub fn taken_from(&self, start: [isize; 3]) -> [isize; 3] {
+        std::array::from_fn(|axis| start[axis] - self.margin[axis] as isize)
+    }
+
+    /// Elements of what the network takes for a tile, in so many channels.
     pub fn elements(&self, channels: usize) -> usize {
+        channels * self.taken().iter().product::<usize>()
+    }
+
+    /// Elements of what the network gives for a tile, in so many channels.
+    pub fn given(&self, channels: usize) -> usize {
         channels * self.patch.iter().product::<usize>()
     }
 
-    /// Copies a tile out of a dense volume of `[channel, z, y, x]`, mirrored along some axes.
+    /// Copies what the network takes for a tile out of a dense volume of `[channel, z, y, x]`, mirrored along some axes.
     pub fn gather(&self, volume: &[f32], start: [isize; 3], mirrored: [bool; 3], padding: Padding, tile: &mut [f32]) {
+        let (first, taken) = (self.taken_from(start), self.taken());
         let sources: [Vec<Option<usize>>; 3] = std::array::from_fn(|axis| {
-            let source = |i: usize| source(start[axis] + i as isize, self.extents[axis], padding);
-            let along = (0..self.patch[axis]).map(source);
+            let source = |i: usize| source(first[axis] + i as isize, self.extents[axis], padding);
+            let along = (0..taken[axis]).map(source);
             if mirrored[axis] { along.rev().collect() } else { along.collect() }
         });
         let constant = match padding {
@@ -82,7 +102,7 @@ impl Tiles {
             sources[2].iter().enumerate().all(|(i, source)| source.is_some_and(|source| source == first + i))
         });
         let [depth, height, width] = self.extents;
-        let mut rows = tile.chunks_exact_mut(self.patch[2]);
+        let mut rows = tile.chunks_exact_mut(taken[2]);
         for channel in volume.chunks_exact(depth * height * width) {
             for z in &sources[0] {
                 for y in &sources[1] {
@@ -201,7 +221,7 @@ mod tests {
             for patch in [1, 2, 7, 8] {
                 for extent in [1, patch - 1, patch, patch + 1, 2 * patch - 1, 3 * patch + 2] {
                     let extent = extent.max(1);
-                    let tiles = Tiles::new([extent, 1, 1], &tiling([patch, 1, 1], 0.3, placement)).unwrap();
+                    let tiles = Tiles::new([extent, 1, 1], &tiling([patch, 1, 1], 0.3, placement), [0; 3]).unwrap();
                     let mut reached = vec![false; extent];
                     for tile in 0..tiles.count() {
                         let (covered, skipped) = tiles.covered(0, tiles.start(tile)[0]);
@@ -217,7 +237,7 @@ mod tests {
 
     #[test]
     fn axis_0_is_outermost() {
-        let tiles = Tiles::new([4, 6, 4], &tiling([2, 4, 4], 0.0, Placement::ShiftedBack)).unwrap();
+        let tiles = Tiles::new([4, 6, 4], &tiling([2, 4, 4], 0.0, Placement::ShiftedBack), [0; 3]).unwrap();
         let all: Vec<_> = (0..tiles.count()).map(|tile| tiles.start(tile)).collect();
         assert_eq!(all, [[0, 0, 0], [0, 2, 0], [2, 0, 0], [2, 2, 0]]);
     }
@@ -225,7 +245,7 @@ mod tests {
     #[test]
     fn a_small_volume_is_filled_up_on_both_sides() {
         let rows = |extent: usize, patch: usize, padding, mirrored| {
-            let tiles = Tiles::new([1, 1, extent], &tiling([1, 1, patch], 0.5, Placement::Even)).unwrap();
+            let tiles = Tiles::new([1, 1, extent], &tiling([1, 1, patch], 0.5, Placement::Even), [0; 3]).unwrap();
             let volume: Vec<_> = (1..=extent).map(|x| x as f32).collect();
             let mut tile = vec![f32::NAN; patch];
             tiles.gather(&volume, tiles.start(0), [false, false, mirrored], padding, &mut tile);
@@ -241,13 +261,36 @@ mod tests {
 
     #[test]
     fn channels_and_rows_stay_apart() {
-        let tiles = Tiles::new([2, 3, 2], &tiling([1, 4, 2], 0.5, Placement::Even)).unwrap();
+        let tiles = Tiles::new([2, 3, 2], &tiling([1, 4, 2], 0.5, Placement::Even), [0; 3]).unwrap();
         let volume: Vec<_> = (0..24).map(|i| i as f32).collect();
-        let mut tile = vec![f32::NAN; tiles.elements(2)];
+        let mut tile = vec![f32::NAN; 16];
         assert_eq!(tiles.start(1), [1, 0, 0]);
         tiles.gather(&volume, tiles.start(1), [false; 3], Padding::Constant(-1.0), &mut tile);
         let wanted = [6, 7, 8, 9, 10, 11, -1, -1, 18, 19, 20, 21, 22, 23, -1, -1];
         assert_eq!(tile, wanted.map(|i| i as f32));
+    }
+
+    #[test]
+    fn a_margin_is_taken_around_what_is_given() {
+        let rows = |extent: usize, padding, mirrored| {
+            let tiling = tiling([1, 1, 6], 0.0, Placement::Even);
+            let tiles = Tiles::new([1, 1, extent], &tiling, [0, 0, 2]).unwrap();
+            assert_eq!(tiles.patch, [1, 1, 2]);
+            let volume: Vec<_> = (1..=extent).map(|x| x as f32).collect();
+            let row = |tile| {
+                let mut row = vec![f32::NAN; 6];
+                tiles.gather(&volume, tiles.start(tile), [false, false, mirrored], padding, &mut row);
+                row
+            };
+            (0..tiles.count()).map(row).collect::<Vec<_>>()
+        };
+        let zero = Padding::Constant(0.0);
+        assert_eq!(rows(4, zero, false), [[0.0, 0.0, 1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0, 0.0, 0.0]]);
+        assert_eq!(rows(2, zero, true), [[0.0, 0.0, 2.0, 1.0, 0.0, 0.0]]);
+        assert_eq!(rows(1, Padding::Edge, false), [[1.0; 6]]);
+        assert_eq!(rows(3, Padding::Reflect, false)[0], [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]);
+        assert!(Tiles::new([4; 3], &tiling([4; 3], 0.5, Placement::Even), [2, 0, 0]).is_err());
+        assert!(Tiles::new([4; 3], &tiling([4; 3], 0.5, Placement::Even), [usize::MAX, 0, 0]).is_err());
     }
 
     #[test]
@@ -260,7 +303,7 @@ mod tests {
     #[test]
     fn impossible_tilings_are_refused() {
         let refused =
-            |extents, tiling: Tiling| Tiles::new(extents, &tiling).unwrap_err().code() == Code::InvalidArgument;
+            |extents, tiling: Tiling| Tiles::new(extents, &tiling, [0; 3]).unwrap_err().code() == Code::InvalidArgument;
         assert!(refused([4; 3], tiling([4; 3], 1.0, Placement::Even)));
         assert!(refused([4; 3], tiling([4; 3], f64::NAN, Placement::Even)));
         assert!(refused([4; 3], tiling([4, 0, 4], 0.5, Placement::Even)));

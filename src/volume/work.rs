@@ -16,6 +16,9 @@ pub struct Work<'a> {
     pub progress: &'a (dyn Fn(f64) + Sync),
 }
 
+/// Values that are worth a thread.
+const LEAST: usize = 1 << 16;
+
 /// Pieces that are done of those that there are.
 pub struct Pieces {
     done: AtomicUsize,
@@ -34,6 +37,11 @@ impl Work<'_> {
             true => Err(Error::new(Code::Cancelled, "cancelled")),
             false => Ok(()),
         }
+    }
+
+    /// The same for so many values at most: what takes no longer than a thread takes to begin is done by the calling one.
+    pub fn on(&self, values: usize) -> Self {
+        Self { threads: if values < LEAST { 1 } else { self.threads }, ..*self }
     }
 
     /// Does `work` for each item, the threads taking the next one whenever they are done with one; what `scratch` makes is a

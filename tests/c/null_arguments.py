@@ -38,6 +38,9 @@ NULLABLE = {
     ("planrt_session_run", 5),  # options
     ("planrt_session_pump", 2),  # the count, not asked for
     ("planrt_segmenter_options_set_configuration", 1),  # none
+    ("planrt_segmenter_options_set_output", 1),  # none
+    ("planrt_segmenter_new_ensemble", 2),  # options
+    ("planrt_segmenter_check_company", 2),  # options
     ("planrt_segmenter_new", 3),  # options
     ("planrt_segmenter_new_over_sessions", 3),  # options
     ("planrt_segmenter_load", 2),  # options
@@ -74,6 +77,8 @@ SPECIMENS = {
     "planrt_request_options *": "NULL",
     "planrt_segmenter_options *": "segmenter_options",
     "planrt_segmenter *": "segmenter",
+    "planrt_segmenter * *": "(const planrt_segmenter *const *)&segmenter",
+    "float *": "(const float *)bytes",
     "planrt_segmenter_info *": "&segmenter_info",
     "planrt_segmentation *": "segmentation",
     "planrt_segmentation_options *": "NULL",

@@ -349,6 +349,112 @@ static void scores_and_volumes() {
     CHECK(std::abs(segmentation.label_volume_ml(2) - 0.128) < 1e-9);
 }
 
+// A region is all that there is; planes come instead of a map of scores.
+static void regions_and_planes() {
+    const planrt::Segmenter segmenter = ::segmenter("small", small_recipe);
+    Scan scan({12, 9, 8});
+    std::vector<float> logits(2 * scan.count()), planes(2 * scan.count());
+    planrt::SegmentationOptions options;
+    options.scores = planrt::ScoreMap::of(logits);
+    segmenter.run(scan.volume(), scan.map(), options);
+    const std::vector<uint8_t> whole = scan.labels;
+    int count = 0;
+    const auto take = [&](const planrt::ScorePlane& plane) {
+        CHECK((plane.channels == 2 && plane.extents == std::array<int64_t, 3>{1, 9, 8}));
+        CHECK((plane.start == std::array<int64_t, 3>{count, 0, 0}));
+        for (int32_t channel = 0; channel < 2; ++channel)
+            for (int64_t y = 0; y < 9; ++y)
+                for (int64_t x = 0; x < 8; ++x)
+                    planes[static_cast<size_t>(((channel * 12 + plane.start[0]) * 9 + y) * 8 + x)] = plane.at(channel, 0, y, x);
+        return ++count > 0;
+    };
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [&] {
+        planrt::SegmentationOptions both = options;
+        both.score_plane = take;
+        segmenter.run(scan.volume(), scan.map(), both);
+    }));
+    options = {};
+    options.score_plane = take;
+    segmenter.run(scan.volume(), scan.map(), options);
+    CHECK(count == 12 && planes == logits && scan.labels == whole);
+    options.score_plane = [](const planrt::ScorePlane&) { return false; };
+    CHECK(fails(planrt::ErrorCode::cancelled, [&] { segmenter.run(scan.volume(), scan.map(), options); }));
+    options.score_plane = [](const planrt::ScorePlane&) -> bool { throw std::runtime_error("as the test asked"); };
+    CHECK(fails(planrt::ErrorCode::cancelled, [&] { segmenter.run(scan.volume(), scan.map(), options); }));
+
+    options = {};
+    options.region = planrt::Region{{2, 1, 0}, {8, 8, 8}};
+    const std::vector<uint8_t> labels = segmenter.labels(scan.volume(), options);
+    Scan part({8, 8, 8});
+    for (size_t i = 0; i < part.count(); ++i) part.voxels[i] = scan.voxels[((i / 64 + 2) * 9 + i / 8 % 8 + 1) * 8 + i % 8];
+    segmenter.run(part.volume(), part.map());
+    for (size_t i = 0; i < scan.count(); ++i) {
+        const size_t z = i / 72, y = i / 8 % 9;
+        const bool is_inside = z >= 2 && z < 10 && y >= 1;
+        CHECK(labels[i] == (is_inside ? part.labels[((z - 2) * 8 + y - 1) * 8 + i % 8] : 0));
+    }
+    for (const planrt::Region& wrong : {planrt::Region{{2, 1, 0}, {11, 8, 8}}, planrt::Region{{-1, 0, 0}, {1, 1, 1}},
+                                        planrt::Region{{0, 0, 0}, {1, 0, 1}}}) {
+        options.region = wrong;
+        CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { segmenter.run(scan.volume(), scan.map(), options); }));
+        CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { return segmenter.estimate(scan.volume(), options); }));
+    }
+}
+
+// A small model finds where to look, several are averaged; the one that they are made of may go before.
+static void chains() {
+    planrt::SegmenterOptions options;
+    Scan scan({12, 9, 8});
+    const std::vector<uint8_t> labels = ::segmenter("small", small_recipe).labels(scan.volume());
+    {
+        const planrt::Segmenter coarse = ::segmenter("small", small_recipe);
+        options.coarse = &coarse;
+        options.coarse_margin_mm = 100;
+        const planrt::Segmenter fine = ::segmenter("small", small_recipe, options);
+        CHECK(fine.labels(scan.volume()) == labels);
+        options.coarse_margin_mm = -1;
+        CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { return ::segmenter("small", small_recipe, options); }));
+    }
+    planrt::Segmenter ensemble;
+    {
+        const planrt::Segmenter one = ::segmenter("small", small_recipe), other = ::segmenter("small", small_recipe);
+        ensemble = planrt::Segmenter::ensemble({&one, &other});
+        const planrt::Segmenter alien = slow();
+        CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { return planrt::Segmenter::ensemble({&one, &alien}); }));
+        CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { return planrt::Segmenter::ensemble({&one, nullptr}); }));
+        CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { return planrt::Segmenter::ensemble({}); }));
+    }
+    Calls calls;
+    planrt::SegmentationOptions treated = calls.options();
+    treated.progress = nullptr;
+    const planrt::Segmentation segmentation = ensemble.submit(scan.volume(), scan.map(), treated);
+    segmentation.wait();
+    CHECK(scan.labels == labels && segmentation.progress().done == segmentation.progress().count);
+    ensemble.check_company(scan.volume(), 2);
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { ensemble.check_company(scan.volume(), 0); }));
+
+    options = {};
+    options.window = std::vector<float>(512, 0.5f);
+    options.output = "prob";
+    CHECK(::segmenter("small", small_recipe, options).labels(scan.volume()).size() == labels.size());
+    options.output = "none";
+    CHECK(fails(planrt::ErrorCode::not_found, [&] { return ::segmenter("small", small_recipe, options); }));
+    options.output.reset();
+    options.window->pop_back();
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { return ::segmenter("small", small_recipe, options); }));
+
+    // One of several that fails ends the others, and says why.
+    const planrt::Segmenter one = ::segmenter("small", small_recipe), other = ::segmenter("small", small_recipe);
+    const planrt::Segmenter broken = planrt::Segmenter::ensemble({&one, &other});
+    Scan large({40, 24, 24});
+    large.voxels[20000] = std::numeric_limits<float>::quiet_NaN();
+    const planrt::Error error = thrown([&] { broken.run(large.volume(), large.map()); return 0; });
+    CHECK(error.code() == planrt::ErrorCode::invalid_model && std::string(error.what()).find("tile") != std::string::npos);
+    treated = {};
+    treated.progress = [](int64_t done, int64_t) { return done < 3; };
+    CHECK(fails(planrt::ErrorCode::cancelled, [&] { broken.run(scan.volume(), scan.map(), treated); }));
+}
+
 // Tiles and the application's own requests, in one session.
 static void beside_requests() {
     const planrt::Engine engine = load("small");
@@ -378,6 +484,8 @@ int main() {
     company();
     memory_is_told();
     scores_and_volumes();
+    regions_and_planes();
+    chains();
     beside_requests();
     return 0;
 }

@@ -200,8 +200,8 @@ impl Kernels {
     ) -> Result<()> {
         let channels = channels_of(tiles, volume)?;
         same("a tile's values", tile.count(), tiles.elements(channels))?;
-        let mut tiling = tiling(tiles, padding)?;
-        let mut start = small_start(start)?;
+        let mut tiling = tiling(tiles, tiles.taken(), padding)?;
+        let mut start = small_start(tiles.taken_from(start))?;
         let [mut z, mut y, mut x] = mirrored.map(u32::from);
         let (mut from, mut to) = (volume.address(), tile.address());
         let mut arguments = pointers![from, to, tiling, start, z, y, x];
@@ -211,12 +211,13 @@ impl Kernels {
     /// [`constants`](crate::volume::tiles::constants) of all tiles.
     pub fn constants(&self, tiles: &Tiles, volume: View<'_, f32>, padding: Padding) -> Result<Vec<Option<Vec<u32>>>> {
         let channels = channels_of(tiles, volume)?;
-        let starts = (0..tiles.count()).map(|tile| small_start(tiles.start(tile))).collect::<Result<Vec<_>>>()?;
+        let start = |tile| small_start(tiles.taken_from(tiles.start(tile)));
+        let starts = (0..tiles.count()).map(start).collect::<Result<Vec<_>>>()?;
         let starts = self.upload(&starts)?;
         let places = tiles.count() * channels;
         let (values, differs) = (self.buffer::<u32>(places)?, self.buffer::<u32>(places)?);
         differs.clear(0..places, &self.stream)?;
-        let mut tiling = tiling(tiles, padding)?;
+        let mut tiling = tiling(tiles, tiles.taken(), padding)?;
         let (mut count, mut number) = (small("tiles", tiles.count())?, small("channels", channels)?);
         let (mut from, mut at) = (volume.address(), starts.view().address());
         let (mut value, mut differ) = (values.view().address(), differs.view().address());
@@ -287,8 +288,8 @@ impl Kernels {
         (ring, planes): (View<'_, f32>, usize),
     ) -> Result<()> {
         let [_, height, width] = tiles.extents;
-        same("a tile's values", tile.count(), tiles.elements(channels))?;
-        same("a window's weights", window.count(), tiles.elements(1))?;
+        same("a tile's values", tile.count(), tiles.given(channels))?;
+        same("a window's weights", window.count(), tiles.given(1))?;
         same("a ring's values", ring.count(), planes * (channels + 1) * height * width)?;
         let [z, y, x] = [0, 1, 2].map(|axis| tiles.covered(axis, start[axis]));
         let (covered, first) = ([z.0.len(), y.0.len(), x.0.len()], [z.0.start, y.0.start, x.0.start]);
@@ -496,9 +497,9 @@ fn small_start(start: [isize; 3]) -> Result<Start> {
     Ok(Start([z, y, x]))
 }
 
-fn tiling(tiles: &Tiles, padding: Padding) -> Result<Tiling> {
+fn tiling(tiles: &Tiles, patch: [usize; 3], padding: Padding) -> Result<Tiling> {
     // A volume may have more voxels than that in all.
-    for extent in tiles.extents.into_iter().chain(tiles.patch) {
+    for extent in tiles.extents.into_iter().chain(patch) {
         small("voxels", 2 * extent)?;
     }
     let (padding, constant) = match padding {
@@ -506,12 +507,7 @@ fn tiling(tiles: &Tiles, padding: Padding) -> Result<Tiling> {
         Padding::Edge => (1, 0.0),
         Padding::Reflect => (2, 0.0),
     };
-    Ok(Tiling {
-        volume: Extents(tiles.extents.map(|extent| extent as u32)),
-        patch: extents(tiles.patch)?,
-        padding,
-        constant,
-    })
+    Ok(Tiling { volume: Extents(tiles.extents.map(|extent| extent as u32)), patch: extents(patch)?, padding, constant })
 }
 
 fn channels_of(tiles: &Tiles, volume: View<'_, f32>) -> Result<usize> {

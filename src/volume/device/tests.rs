@@ -10,6 +10,7 @@ use crate::volume::resample::{PlaneResampler, Way};
 use crate::volume::sweep::{Sweep, add_mirrored, mirrorings};
 use crate::volume::tiles::{Tiles, constants};
 use crate::volume::window::weights;
+use crate::volume::work::tests::PLAIN;
 use std::sync::Arc;
 
 fn kernels() -> Arc<Kernels> {
@@ -66,7 +67,7 @@ fn tiles_are_gathered() {
     for (extents, patch) in SHAPES {
         for padding in [Padding::Constant(-3.5), Padding::Edge, Padding::Reflect] {
             let tiling = tiling(patch, padding, Placement::Even, Window::Constant);
-            let tiles = Tiles::new(extents, &tiling).unwrap();
+            let tiles = Tiles::new(extents, &tiling, [0; 3]).unwrap();
             let volume = odd_values(2 * extents.iter().product::<usize>());
             let on_device = kernels.upload(&volume).unwrap();
             let mut wanted = vec![0.0; tiles.elements(2)];
@@ -91,7 +92,7 @@ fn tiles_of_one_value_are_found() {
     for (extents, patch) in SHAPES {
         for padding in [Padding::Constant(0.0), Padding::Edge, Padding::Reflect] {
             let tiling = tiling(patch, padding, Placement::ShiftedBack, Window::Constant);
-            let tiles = Tiles::new(extents, &tiling).unwrap();
+            let tiles = Tiles::new(extents, &tiling, [0; 3]).unwrap();
             let size: usize = extents.iter().product();
             // All of one value but for the last voxel of one channel; then a half of each.
             let mut one = vec![1.5; 2 * size];
@@ -158,13 +159,13 @@ fn blended_as_on_the_host() {
         for placement in [Placement::Even, Placement::ShiftedBack] {
             for window in &windows {
                 let tiling = tiling(patch, Padding::Edge, placement, window.clone());
-                let tiles = Tiles::new(extents, &tiling).unwrap();
+                let tiles = Tiles::new(extents, &tiling, [0; 3]).unwrap();
                 let window = weights(&tiling.window, patch).unwrap();
                 let mut swept = DeviceSweep::new(&kernels, tiles.clone(), channels, &window).unwrap();
                 let mut wanted = Sweep::new(tiles.clone(), channels, window.into()).unwrap();
                 let size = extents[1] * extents[2];
                 for number in 0..tiles.count() {
-                    let count = tiles.elements(channels);
+                    let count = tiles.given(channels);
                     let tile: Vec<_> = (0..count).map(|i| value(i + 31 * number)).collect();
                     let mut planes = Vec::new();
                     wanted
@@ -294,7 +295,7 @@ fn resampled_as_on_the_host() {
                 let target = kernels.buffer(channels * scan[1] * scan[2]).unwrap();
                 let mut given = 0;
                 for plane in volume.chunks(size) {
-                    twin.push(plane).unwrap();
+                    twin.push(plane, &PLAIN).unwrap();
                     for z in twin.ready() {
                         let (pair, part) = way.planes(z);
                         let pair = pair.map(|plane| planes.part(plane * size..(plane + 1) * size).unwrap());
@@ -323,7 +324,7 @@ fn resampled_as_on_the_host() {
 fn what_does_not_fit_together_is_refused() {
     let kernels = kernels();
     let tiling = tiling([2, 2, 2], Padding::Edge, Placement::Even, Window::Constant);
-    let tiles = Tiles::new([4, 4, 4], &tiling).unwrap();
+    let tiles = Tiles::new([4, 4, 4], &tiling, [0; 3]).unwrap();
     let (volume, tile) = (kernels.buffer::<f32>(64).unwrap(), kernels.buffer::<f32>(7).unwrap());
     assert!(kernels.gather(&tiles, volume.view(), [0; 3], [false; 3], Padding::Edge, tile.view()).is_err());
     assert!(kernels.gather(&tiles, tile.view(), [0; 3], [false; 3], Padding::Edge, tile.view()).is_err());

@@ -2,8 +2,11 @@
 
 use super::{Kernel, Way};
 use crate::error::{Code, Error, Result};
-use crate::volume::work::allocate;
+use crate::volume::work::{Pieces, Work, allocate};
 use std::ops::Range;
+
+/// Rows that a thread takes at a time.
+const ROWS: usize = 64;
 
 /// Takes the model grid's planes in their order, and gives rows of the scan's planes as soon as the planes that they need are
 /// there. It keeps two planes, as long as the scan's along x.
@@ -56,7 +59,7 @@ impl PlaneResampler {
     }
 
     /// Takes the next plane: `[channel, y, x]` of the model's grid. What was ready has to be asked for before.
-    pub fn push(&mut self, plane: &[f32]) -> Result<()> {
+    pub fn push(&mut self, plane: &[f32], work: &Work) -> Result<()> {
         let Way { from: [nz, ny, nx], to: [_, _, mx], .. } = self.way;
         if self.taken == nz || plane.len() != self.channels * ny * nx {
             return Err(Error::new(
@@ -70,7 +73,14 @@ impl PlaneResampler {
             ));
         }
         let slot = self.slot(self.taken);
-        self.way.kernels[2].along(plane, nx, &mut self.kept[slot], mx, &mut Vec::new())?;
+        let kernel = &self.way.kernels[2];
+        let rows = plane.chunks(ROWS * nx).zip(self.kept[slot].chunks_mut(ROWS * mx));
+        work.each(
+            &Pieces::new((self.channels * ny).div_ceil(ROWS)),
+            rows,
+            || Ok(()),
+            |(), (from, to)| kernel.along(from, nx, to, mx, &mut Vec::new()),
+        )?;
         self.taken += 1;
         let start = self.ready.end;
         let needs = |new: &usize| self.way.planes(*new).0[1] < self.taken;
@@ -126,6 +136,7 @@ fn between(row: &mut [f32], a: &[f32], b: &[f32], part: f32) {
 mod tests {
     use super::*;
     use crate::volume::recipe::{Interpolation, Resampling, ResamplingGeometry};
+    use crate::volume::work::tests::PLAIN;
 
     fn way(from: [usize; 3], to: [usize; 3], geometry: ResamplingGeometry, result: Interpolation) -> Way {
         let spacing_mm = [1.0; 3];
@@ -143,7 +154,7 @@ mod tests {
         let [_, my, mx] = way.to;
         let (mut result, mut ready, mut row) = (Vec::new(), Vec::new(), vec![0.0; mx]);
         for plane in model.chunks(way.from[1] * way.from[2]) {
-            resampler.push(plane).unwrap();
+            resampler.push(plane, &PLAIN).unwrap();
             ready.push(resampler.ready().len());
             for plane in resampler.ready() {
                 for y in 0..my {
@@ -191,7 +202,7 @@ mod tests {
         let cubic = way([4, 2, 2], [8, 2, 2], ResamplingGeometry::Edges, Interpolation::Cubic);
         assert!(PlaneResampler::new(&cubic, 1).is_err());
         let linear = way([4, 2, 2], [8, 3, 3], ResamplingGeometry::Edges, Interpolation::Linear);
-        assert!(PlaneResampler::new(&linear, 2).unwrap().push(&[0.0; 4]).is_err());
+        assert!(PlaneResampler::new(&linear, 2).unwrap().push(&[0.0; 4], &PLAIN).is_err());
         assert_eq!(PlaneResampler::bytes(&linear, 2), 2 * 2 * 2 * 3 * 4);
         assert_eq!(PlaneResampler::new(&linear, usize::MAX).err().unwrap().code(), Code::OutOfMemory);
         assert_eq!(PlaneResampler::new(&linear, usize::MAX / 6).err().unwrap().code(), Code::OutOfMemory);
