@@ -43,8 +43,8 @@ def probes(
     yield model, inputs
 
 
-def _values_of(source: Source, example: tuple[Any, ...]) -> list[tuple[str, np.ndarray[Any, Any]]]:
-    """What each aten operator of a model gives, in order."""
+def _graph_of(source: Source, example: tuple[Any, ...]) -> Any:
+    """A module's TorchScript, with all that it calls written out."""
     import torch
 
     script = source.module
@@ -56,6 +56,14 @@ def _values_of(source: Source, example: tuple[Any, ...]) -> list[tuple[str, np.n
     torch._C._jit_pass_remove_mutation(graph)
     if not list(next(graph.inputs()).uses()):
         graph.eraseInput(0)
+    return graph
+
+
+def _values_of(source: Source, example: tuple[Any, ...]) -> list[tuple[str, np.ndarray[Any, Any]]]:
+    """What each aten operator of a model gives, in order."""
+    import torch
+
+    graph = _graph_of(source, example)
     kinds, values = [], []
     for node in graph.nodes():
         if node.kind().startswith("aten::"):
@@ -142,7 +150,14 @@ _TRAPS = [
 ]
 
 
-def traps(model: onnx.ModelProto, torch_kinds: set[str]) -> list[str]:
+def traps(source: Source, model: onnx.ModelProto, inputs: dict[str, np.ndarray[Any, Any]]) -> list[str]:
     """Known reasons for numbers that differ, where they may be the reason here."""
+    import torch
+
+    try:
+        found = _graph_of(source, tuple(torch.from_numpy(array) for array in inputs.values())).nodes()
+        torch_kinds = {node.kind().removeprefix("aten::") for node in found}
+    except Exception:  # internals of PyTorch's: what may be is told then
+        torch_kinds = {torch_kind for _, torch_kind, _, _ in _TRAPS}
     kinds = {node.op_type for node in model.graph.node}
     return [f"{why}: {way_out}" for onnx_kind, torch_kind, why, way_out in _TRAPS if onnx_kind in kinds and torch_kind in torch_kinds]

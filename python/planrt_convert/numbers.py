@@ -21,7 +21,7 @@ class Reference:
 
     def __init__(self, model: Path | bytes, optimized: bool = True):
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised, too
         if not optimized:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         given = model if isinstance(model, bytes) else str(model)

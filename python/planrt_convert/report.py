@@ -16,7 +16,7 @@ th { border-bottom: 1px solid #d0d7de; font-weight: 600; } td.n { text-align: ri
 tr + tr td { border-top: 1px solid #eef1f4; } .wide { overflow-x: auto; } code { font-size: .85em; overflow-wrap: anywhere; }
 .ok { color: #116329; } .bad { color: #a40e26; font-weight: 600; } .verdict { padding: .6rem .9rem; border-radius: .4rem; }
 .verdict.ok { background: #dafbe1; } .verdict.bad { background: #ffebe9; } summary { cursor: pointer; } svg { display: block; }
-img { max-width: 100%; image-rendering: auto; } .keys span { padding: .1rem .5rem; border-radius: .3rem; margin-right: .4rem; }
+img { width: min(100%, 46rem); } .keys span { padding: .1rem .5rem; border-radius: .3rem; margin-right: .4rem; }
 svg text { font: 12px system-ui, sans-serif; fill: #1b1f24; }
 """
 
@@ -239,8 +239,13 @@ def _plans(plans: list[dict[str, Any]]) -> str:
         if not plan["built"]:
             parts.append(f"{name}<p>Not built: {_text(plan['why'])}</p>")
             continue
-        keys = ("builder", "tensorrt", "device", "compute_capability", "build_seconds", "sha256", "size_bytes", "profiles")
-        parts.append(name + _pairs([(key.replace("_", " "), _number(plan[key])) for key in keys if plan.get(key) is not None]))
+        keys = ("builder", "tensorrt", "device", "compute_capability", "sha256", "size_bytes")
+        parts.append(name + _pairs([(key.replace("_", " "), plan[key]) for key in keys if plan.get(key) is not None]))
+        for profile in plan.get("profiles", []):
+            shapes = "; ".join(f"{name} {' to '.join('x'.join(map(str, shape[key])) for key in ('min', 'max'))}, best {'x'.join(map(str, shape['opt']))}" for name, shape in profile.items())
+            parts.append(f"<p>Profile: {_text(shapes)}.</p>")
+        if plan.get("build_seconds"):
+            parts.append(f"<p>Built in {plan['build_seconds']:.1f} s.</p>")
         if not plan.get("run"):
             parts.append(f"<p>Built, and not run here: {_text(plan.get('why', ''))}</p>")
         parts.append(_search(plan))

@@ -8,6 +8,7 @@ import importlib
 import io
 import itertools
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -181,9 +182,12 @@ def import_torch(what: str) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """The line of an exception that says something."""
+    """The line of an exception that says something. TorchScript's interpreter has it last, behind where it was."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    inner = [line for line in lines if line.startswith(("RuntimeError: ", "torch.jit.Error: "))]
+    return (inner[-1].partition(": ")[2] if inner else lines[0])[:300]
 
 
 @contextlib.contextmanager
@@ -223,6 +227,7 @@ def export(
     named: dict[str, Any] = {"input_names": [one.name for one in inputs], "opset_version": opset}
     if outputs:
         named["output_names"] = outputs
+    _require_batch(source, inputs, example)
     open_axes = {one.name: {axis: axis_name(one.name, axis) for axis in one.open_axes} for one in inputs}
     with captured() as said:
         try:
@@ -243,13 +248,48 @@ def export(
         else:
             failed = None
     if failed is not None:
-        raise Problem(f"the export to ONNX (opset {opset}) failed: {first_line(failed)}") from failed
+        text = str(failed)
+        way_out = next((f"; {words}" for pattern, words in _WAYS_OUT if re.search(pattern, text)), "")
+        raise Problem(f"the export to ONNX (opset {opset}) failed: {first_line(failed)}{way_out}") from failed
     model = onnx.load(str(target))
     prune(model)
     name_nodes(model)
     onnx.save(model, str(target))
     told = [line for line in said.getvalue().splitlines() if "Warning" in line]
     return {"exporter": exporter, "opset": opset, "torch": torch.__version__, "warnings": told[:50]}
+
+
+# What exporters say of a model that they do not take, and what to do.
+_WAYS_OUT = [
+    ("instance_norm training", "set track_running_stats=False on its InstanceNorm, or give module:function with --exporter dynamo"),
+    (
+        "(?i)exporting the operator|unsupported operator|is not supported|no decomposition|DispatchError",
+        "take a higher --opset or --exporter dynamo, or say with --symbolics what the operator is in ONNX",
+    ),
+]
+
+
+def _require_batch(source: Source, inputs: list[Input], example: tuple[Any, ...]) -> None:
+    """A model may take the batch alone that it was traced with."""
+    import torch
+
+    assert source.module is not None
+    try:
+        with torch.no_grad():
+            source.module(*example)
+        return
+    except Exception as error:  # whatever its operators raise
+        failed = first_line(error)
+    if any(0 in one.open_axes for one in inputs):
+        try:
+            with torch.no_grad():
+                source.module(*(one[:1] for one in example))
+        except Exception:
+            pass
+        else:
+            raise Problem(f"the model takes a batch of 1 and none of {example[0].shape[0]}, as it was traced: give --batch 1 ({failed})")
+    shapes = ", ".join(f"{one.name} {shown(list(given.shape))}" for one, given in zip(inputs, example))
+    raise Problem(f"the model itself does not run with {shapes}: {failed}")
 
 
 def prune(model: onnx.ModelProto) -> None:

@@ -48,6 +48,7 @@ class Conversion:
         self.onnx = self.work / "model.onnx"
         self.runtime = planrt.Runtime(tensorrt=arguments.tensorrt, device=arguments.device)
         self.report: dict[str, Any] = {}
+        self.session: numbers.Reference | None = None
         self.kept: dict[str, tuple[numbers.Arrays, str]] = {}
 
     # What is kept between two runs of the same command.
@@ -208,8 +209,8 @@ class Conversion:
                     failed = first_line(error)
             if result["mapping"] is None:
                 result["mapping_failed"] = failed
-            elif result["mapping"]["unmatched"]:
-                result["hints"] = graph.traps(model, {row["torch"] for row in result["mapping"]["rows"]})
+            if result["mapping"] is None or result["mapping"]["unmatched"]:
+                result["hints"] = graph.traps(self.source, model, inputs)
         return result
 
     def _random(self, batch: int, seed: int, other: bool = False) -> numbers.Arrays:
@@ -254,23 +255,27 @@ class Conversion:
     def _expected(self, name: str, inputs: numbers.Arrays) -> tuple[numbers.Arrays, str]:
         """What a sample's results are to be, and whose word that is: PyTorch's, where there is a module, or ONNX Runtime's."""
         if name not in self.kept:
-            session = numbers.Reference(self.onnx)
             if self.source.module is not None:
-                found = dict(zip(session.outputs, self.source.run(inputs))), "PyTorch"
+                found = dict(zip(self.report["model"]["outputs"], self.source.run(inputs))), "PyTorch"
             else:
-                found = session.run(inputs), "ONNX Runtime"
+                found = self._run_reference(inputs), "ONNX Runtime"
             size = sum(array.nbytes for arrays, _who in [*self.kept.values(), found] for array in arrays.values())
             if size > _MOST_KEPT_BYTES:
                 return found
             self.kept[name] = found
         return self.kept[name]
 
+    def _run_reference(self, inputs: numbers.Arrays) -> numbers.Arrays:
+        """What ONNX Runtime answers; it may refuse the model."""
+        if self.session is None:
+            self.session = numbers.Reference(self.onnx)
+        return self.session.run(inputs)
+
     def _numbers(self) -> dict[str, Any]:
         """PyTorch, ONNX Runtime and planrt on the CPU against each other."""
         checks: list[dict[str, Any]] = []
         overlays: list[dict[str, Any]] = []
         runtime_name, planrt_name = "ONNX Runtime", "planrt on the CPU"
-        session = numbers.Reference(self.onnx)
         try:
             engine, refused = planrt.Engine(self.onnx, self.runtime, threads=self.arguments.threads), ""
         except planrt.Error as error:
@@ -280,11 +285,12 @@ class Conversion:
             inputs = make()
             try:
                 expected, reference = self._expected(name, inputs)
-            except Exception as error:  # PyTorch's; of a model that takes this input only as it was traced
-                checks.append(failed("PyTorch", runtime_name, name, f"PyTorch itself fails: {first_line(error)}{self._hint(name)}"))
+            except Exception as error:  # of a model that takes this input only as it was traced, or that ONNX Runtime does not take
+                who = runtime_name if self.source.module is None else "PyTorch"
+                checks.append(failed(who, planrt_name, name, f"{who} itself fails: {first_line(error)}{self._hint(name)}"))
                 continue
             if reference == "PyTorch":
-                checks += self._tried(reference, runtime_name, name, expected, lambda: session.run(inputs))
+                checks += self._tried(reference, runtime_name, name, expected, lambda: self._run_reference(inputs))
             if engine is None:
                 checks.append(failed(reference, planrt_name, name, refused))
                 continue
@@ -295,7 +301,12 @@ class Conversion:
             checks += held
         return {"checks": checks, "overlays": overlays}
 
-    def _hint(self, name: str) -> str:
+    def _hint(self, name: str, is_error: bool = False) -> str:
+        """What may be the reason."""
+        if self.source.module is None:
+            return ""
+        if name.startswith("random, batch"):
+            return "; the export may have fixed the batch: give --batch 1, or --exporter dynamo" if is_error else ""
         if name != "random, other extents":
             return ""
         return "; tracing may have fixed its extents: leave --dynamic out, or trace a model that computes them from its input"
@@ -314,7 +325,7 @@ class Conversion:
         try:
             found = run()
         except Exception as error:  # planrt's, ONNX Runtime's
-            check = failed(reference, other, name, first_line(error) + self._hint(name))
+            check = failed(reference, other, name, first_line(error) + self._hint(name, True))
             self.tell(f"  {reference} and {other}, {name}: {check['why']}")
             return [check]
         rtol, atol = self.arguments.loose if loose else (self.arguments.rtol, self.arguments.atol)
@@ -375,18 +386,27 @@ class Conversion:
             "tensorrt": metadata.get("builder_version"),
             "builder": metadata.get("builder"),
             "tolerance": {"rtol": rtol, "atol": atol},
-            "layers": plans.layers(engine, self.model) if engine is not None else [],
+            "layers": self._layers(engine),
             "checks": checks,
             "overlays": overlays,
         }
 
+    def _layers(self, engine: planrt.Engine | None) -> list[dict[str, Any]]:
+        try:
+            return plans.layers(engine, self.model) if engine is not None else []
+        except planrt.Error as error:  # of a TensorRT without an inspector
+            self.tell(f"  the plan's layers are not told: {error}")
+            return []
+
     def _checked(
-        self, engine: planrt.Engine, name: str, loose: bool
+        self, engine: planrt.Engine, name: str, loose: bool, only: str | None = None
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """A plan against the reference, with each sample."""
+        """A plan against the reference, with each sample, or with one only."""
         checks: list[dict[str, Any]] = []
         overlays: list[dict[str, Any]] = []
         for sample, make in self._samples():
+            if only is not None and sample != only:
+                continue
             inputs = make()
             try:
                 expected, reference = self._expected(sample, inputs)
@@ -419,8 +439,12 @@ class Conversion:
             if engine is None:
                 attempt["failed"] = failed_to_load
                 continue
-            found = self._checked(engine, f"plan {precision}", True)
-            attempt["passed"] = all(check["passed"] for check in found[0])
+            # The sample that failed comes first: all of them take their time.
+            for only in (next(check["input"] for check in checks if not check["passed"]), None):
+                found = self._checked(engine, f"plan {precision}", True, only)
+                attempt["passed"] = all(check["passed"] for check in found[0])
+                if not attempt["passed"]:
+                    break
             self.tell(f"  {precision}: {len(keep)} in float32: {'passed' if attempt['passed'] else 'not enough'}")
             if attempt["passed"]:
                 told["found"] = True

@@ -1,15 +1,21 @@
 #!/usr/bin/env python3
 """planrt-convert: PLANRT_LIBRARY=libplanrt.so.0 PLANRT_MODELS=folder test_convert.py [TENSORRT_RTX]
 
-Without PyTorch, what begins with a PyTorch model is left out; without TENSORRT_RTX, the folder of TensorRT-RTX, what builds plans.
+Without PyTorch, what begins with a PyTorch model is left out; without TENSORRT_RTX, the folder of TensorRT-RTX, what builds plans; without
+PLANRT_DEEPBET, a folder with deepbet's networks, and PLANRT_HEADS, one with ch2.nii.gz and ch2bet.nii.gz, what runs these.
 """
 
 import contextlib
+import gzip
 import importlib.util
 import io
 import json
 import os
 import re
+import resource
+import shutil
+import struct
+import subprocess
 import sys
 import tempfile
 import textwrap
@@ -25,6 +31,7 @@ from planrt_convert import cli, numbers, plans, search, speed, steps
 
 MODELS = Path(os.environ["PLANRT_MODELS"])
 HAS_TORCH = importlib.util.find_spec("torch") is not None
+DEEPBET, HEADS = (path if path and Path(path).is_dir() else None for path in map(os.environ.get, ("PLANRT_DEEPBET", "PLANRT_HEADS")))
 TENSORRT = None
 
 
@@ -161,6 +168,27 @@ class FromOnnx(Case):
         self.assertFalse(self.out.exists())
         self.out.touch()
         self.assertIn("no folder", self.convert(small, code=2))
+
+    def test_a_model_that_onnx_runtime_refuses_is_a_check_that_failed(self):
+        node = helper.make_node("Nonesuch", ["x"], ["y"], domain="somebody's")
+        values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in "xy"]
+        opsets = [helper.make_opsetid("", 13), helper.make_opsetid("somebody's", 1)]
+        path = self.scratch / "refused.onnx"
+        onnx.save(helper.make_model(helper.make_graph([node], "g", values[:1], values[1:]), opset_imports=opsets, ir_version=8), path)
+        self.assertIn("ONNX Runtime itself fails", self.convert(path, code=1))
+
+    def test_a_full_disk_leaves_no_folder_that_loads(self):
+        for limit in (2_000, 8_000):
+            with self.subTest(limit):
+                command = [sys.executable, "-m", "planrt_convert", str(MODELS / "small.onnx"), "--out", str(self.out), "--precision", "none", "--seconds", "0"]
+
+                def small_files():
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+                ended = subprocess.run(command, capture_output=True, text=True, preexec_fn=small_files)
+                self.assertEqual(ended.returncode, 2, ended.stderr)
+                self.assertNotIn("Traceback", ended.stderr)
+                self.assertFalse((self.out / "planrt.json").exists())
 
     def test_without_tensorrt_plans_are_not_built_and_that_is_said(self):
         self.convert(MODELS / "small.onnx", "--precision", "fp32,best", "--tensorrt", self.scratch)
@@ -344,6 +372,24 @@ class FromTorch(Case):
             def forward(self, x):
                 return torch.nn.functional.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
 
+        class Trains(torch.nn.Module):  # as an InstanceNorm with track_running_stats that stays in training mode
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("mean", torch.full((2,), 0.5))
+                self.register_buffer("var", torch.full((2,), 2.0))
+
+            def forward(self, x):
+                return torch.nn.functional.instance_norm(torch.cat([x, 3 * x], 1), self.mean, self.var, use_input_stats=True, momentum=0.0)
+
+        class Fixed(torch.nn.Module):  # whose extents become constants when it is traced
+            def forward(self, x):
+                n, c, d, h, w = x.shape
+                return (2 * x).reshape(-1, int(c), int(d) * int(h), int(w)).softmax(2).reshape(-1, int(c), int(d), int(h), int(w))
+
+        class FixedBatch(torch.nn.Module):
+            def forward(self, x):
+                return x.view(1, 960).softmax(1)
+
         def fails():
             class Bad(torch.nn.Module):
                 def forward(self, x):
@@ -417,6 +463,33 @@ class FromTorch(Case):
         self.convert("networks:Up", *self.SIZES, "--opset", "17")
         self.agrees()
 
+    def test_other_traps_are_noticed(self):
+        import torch
+
+        self.convert("networks:Trains", *self.SIZES, "--batch", "1", code=1)
+        self.assertIn("kept in training mode", "".join(self.report()["operators"]["hints"]))
+        self.assertIn("track_running_stats", self.convert("networks:Trains", *self.SIZES, code=2))
+        sizes = [*self.SIZES, "--dynamic", "INPUT__0:3"]
+        said = self.convert("networks:Fixed", *sizes, code=1)
+        self.assertIn("tracing may have fixed its extents", said)
+        wrong = {check["input"] for check in self.report()["checks"] if not check["passed"]}
+        self.assertEqual(wrong, {"random, other extents"})
+        self.convert("networks:Network", *sizes)
+        self.assertIn("random, other extents", {check["input"] for check in self.report()["checks"]})
+        torch.jit.trace(self.network("FixedBatch"), torch.zeros(1, 1, 8, 10, 12)).save("fixed.pt")
+        self.assertIn("give --batch 1", self.convert("fixed.pt", *self.SIZES, code=2))
+        self.convert("fixed.pt", *self.SIZES, "--batch", "1")
+
+    def test_a_failed_export_is_told_in_a_line(self):
+        """By a process of its own: PyTorch's C++ prints the whole graph, past what Python's standard output is."""
+        command = [sys.executable, "-m", "planrt_convert", "networks:fails", "--input", "x=1x4x4", "--out", "out"]
+        ended = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        self.assertEqual(ended.returncode, 2, ended.stderr)
+        self.assertEqual(ended.stdout, "")
+        self.assertIn("the export to ONNX", ended.stderr)
+        self.assertNotIn("graph(", ended.stderr)
+        self.assertNotIn("Traceback", ended.stderr)
+
     def test_bad_models(self):
         import torch
 
@@ -434,6 +507,46 @@ class FromTorch(Case):
                 said = self.convert(*words, code=2)
                 self.assertIn(text, said)
                 self.assertLess(len(said.splitlines()), 12)  # no dump of a graph
+
+
+def read_nifti(path):
+    """The voxels of a .nii.gz of 8-bit numbers, from left to right, posterior to anterior, inferior to superior."""
+    data = gzip.decompress(Path(path).read_bytes())
+    extents, kind, begin = struct.unpack_from("<8h", data, 40)[1:4], *struct.unpack_from("<h", data, 70), int(struct.unpack_from("<f", data, 108)[0])
+    assert kind == 2
+    voxels = np.frombuffer(data, np.uint8, int(np.prod(extents)), begin).reshape(extents, order="F")
+    return voxels[::-1] if struct.unpack_from("<f", data, 280)[0] < 0 else voxels
+
+
+@unittest.skipUnless(HAS_TORCH and DEEPBET and HEADS, "no PyTorch, or no deepbet, or no head")
+class Deepbet(Case):
+    """The network of deepbet that finds the brain in a whole head, from its TorchScript to a folder."""
+
+    def test_from_torchscript_to_a_folder(self):
+        head, brain = read_nifti(Path(HEADS, "ch2.nii.gz")), read_nifti(Path(HEADS, "ch2bet.nii.gz")) > 0
+        near = np.ix_(*[((np.arange(128) + 0.5) * extent / 128).astype(int) for extent in head.shape])  # as deepbet takes them
+        small = head[near].astype(np.float32)
+        low, high = np.quantile(small, [0.005, 0.995])
+        small = np.clip((small - low) / (high - low), 0, 1)
+        small = (0.226 * (small - small.mean()) / small.std() + 0.449).astype(np.float32)
+        np.savez(self.scratch / "head.npz", INPUT__0=small[None, None])
+        words = ["--input", "INPUT__0=1x1x128x128x128", "--output", "OUTPUT__0", "--batch", "1:1:2", "--data", self.scratch / "head.npz"]
+        if TENSORRT is not None:
+            words += ["--tensorrt", TENSORRT, "--precision", "fp32"]
+        self.convert(Path(DEEPBET, "bbox_model.pt"), *words)
+        report = self.report()
+        self.assertEqual(report["operators"]["mapping"]["unmatched"], [])
+        self.assertEqual([plan["built"] for plan in report["plans"]], [True] if TENSORRT is not None else [])
+        for one in report["overlays"]:
+            for label in one["labels"]:
+                self.assertGreater(label["dice"], 0.9999)
+        self.assertIn("data:image/png", (self.out / "report.html").read_text())
+        engine = planrt.Engine.from_folder(self.out, allow_cpu=True)
+        found = engine.run({"INPUT__0": small[None, None]})["OUTPUT__0"][0, 1] > 0.5
+        dice = 2 * (found & brain[near]).sum() / (found.sum() + brain[near].sum())
+        self.assertGreater(dice, 0.9)
+        if keep := os.environ.get("PLANRT_KEEP_REPORT"):
+            shutil.copyfile(self.out / "report.html", keep)
 
 
 if __name__ == "__main__":

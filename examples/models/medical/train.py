@@ -60,7 +60,7 @@ def bodies(size, random, device):
     for _ in range(7):
         centre = middle + torch.tensor(random.normal(0, 0.16, 3), device=device, dtype=torch.float32)
         field += torch.exp(-((grid - centre) ** 2).sum(-1) / random.uniform(0.02, 0.09))
-    return (field > 0.55).long() + (field > 1.9).long()
+    return (field > 0.55).long() + (field > 1.6).long()
 
 
 def volume(name, random, device):
@@ -73,18 +73,21 @@ def volume(name, random, device):
     image += 0.2 * torch.randn(size, generator=noise, device=device)
     coarse = torch.randn((1, 1, 6, 6, 6), generator=noise, device=device)
     image += 0.4 * torch.nn.functional.interpolate(coarse, size, mode="trilinear")[0, 0]
-    return image, labels
+    # As a scanner has them: steps, which also pack well.
+    return (image * 32).round() / 32, labels
 
 
 def patches(data, count, patch, random):
+    """Parts of the volumes, most of them around a place of one label or another."""
     images, labels = [], []
-    for _ in range(count):
-        image, label = data[random.integers(len(data))]
-        for _ in range(4):  # rather one with something in it
-            corner = [int(random.integers(extent - patch + 1)) for extent in image.shape]
-            place = tuple(slice(one, one + patch) for one in corner)
-            if label[place].any():
-                break
+    for number in range(count):
+        image, label, places = data[random.integers(len(data))]
+        corner = [int(random.integers(extent - patch + 1)) for extent in image.shape]
+        if number > 0:
+            of_label = places[number % len(places)]
+            middle = of_label[int(random.integers(len(of_label)))].tolist()
+            corner = [min(max(one - patch // 2, 0), extent - patch) for one, extent in zip(middle, image.shape)]
+        place = tuple(slice(one, one + patch) for one in corner)
         images.append(image[place])
         labels.append(label[place])
     return torch.stack(images)[:, None], torch.stack(labels)
@@ -115,6 +118,7 @@ def main():
     random = np.random.default_rng(arguments.seed)
     data = [volume(arguments.network, random, device) for _ in range(arguments.volumes + 1)]
     unseen = data.pop()
+    data = [(image, labels, [(labels == label).nonzero() for label in labels.unique() if label]) for image, labels in data]
     network = UNet(arguments.network).to(device)
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     begin, steps, done = time.perf_counter(), 0, 0.0
