@@ -182,7 +182,7 @@ impl Runtime {
     }
 
     /// Loads a model that may have more files in that folder.
-    fn load(&self, data: &[u8], folder: Option<&Path>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+    pub fn load(&self, data: &[u8], folder: Option<&Path>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         stack::with_room(|| self.load_here(data, folder, options))
     }
 

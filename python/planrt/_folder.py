@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,10 @@ def write_folder(
     def take(source: str | os.PathLike[str], target: str) -> str:
         if target in taken:
             raise ValueError(f"two files would be {target}: give one another name")
-        (folder / target).parent.mkdir(exist_ok=True)
+        place = PurePosixPath(target)
+        if not place.parts or place.is_absolute() or ".." in place.parts or "\\" in target or target == PASSPORT:
+            raise ValueError(f"{target!r} is no place for a file in the folder")
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
         if not (folder / target).exists() or not os.path.samefile(source, folder / target):
             shutil.copyfile(source, folder / target)
         taken.append(target)
@@ -87,6 +90,8 @@ def write_folder(
     passport["plans"] = described_plans
     passport["tolerance"] = {"rtol": rtol, "atol": atol}
     passport["tests"] = described_tests
+    if taken_keys := passport.keys() & (more or {}).keys():
+        raise ValueError(f"the passport has its own {', '.join(sorted(taken_keys))}")
     passport.update(more or {})
     text = json.dumps(passport, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     seal = hashlib.sha256(text.encode()).hexdigest()

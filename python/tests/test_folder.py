@@ -56,6 +56,41 @@ class Folder(unittest.TestCase):
         self.assertEqual(code, 0, said)
         self.assertIn("fit for use: model.onnx", said)
 
+    def test_further_files_lie_in_the_folder(self):
+        self.write(files={"a/b/weights.bin": MODEL})
+        self.assertEqual((self.folder / "a/b/weights.bin").read_bytes(), MODEL.read_bytes())
+        Engine.from_folder(self.folder)
+        for place in ["../out.bin", "/out.bin", "a/../../out.bin", "", "planrt.json"]:
+            with self.assertRaisesRegex(ValueError, "no place", msg=place):
+                self.write(files={place: MODEL})
+        for key in ["sha256", "onnx", "files"]:
+            with self.assertRaisesRegex(ValueError, key):
+                self.write(more={key: "other"})
+        self.assertEqual(sorted(path.name for path in self.scratch.iterdir()), ["small"])
+
+    def test_weights_in_other_files(self):
+        import onnx
+
+        beside = self.scratch / "beside"
+        beside.mkdir()
+        onnx.save_model(
+            onnx.load(MODEL), beside / "model.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0
+        )
+        listed = {"onnx": beside / "model.onnx", "files": {"weights.bin": beside / "weights.bin"}}
+        self.write(**listed)
+        engine = Engine.from_folder(self.folder)
+        np.testing.assert_array_equal(engine.run({"image": IMAGE})["prob"], EXPECTED["prob"])
+        self.assertTrue(engine.self_test(self.folder)["agrees"])
+        self.assertEqual(self.doctor()[0], 0)
+        weights = bytearray((beside / "weights.bin").read_bytes())
+        weights[5] ^= 1
+        (self.folder / "weights.bin").write_bytes(weights)
+        self.fails(ErrorCode.INVALID_MODEL, "weights.bin was changed", Engine.from_folder, self.folder)
+        # What nobody vouches for is not read.
+        self.write(onnx=beside / "model.onnx")
+        self.assertTrue((self.folder / "weights.bin").exists())
+        self.fails(ErrorCode.INVALID_MODEL, "not among the files", Engine.from_folder, self.folder)
+
     def test_vectors_may_be_of_other_types(self):
         wide = {"prob": EXPECTED["prob"].astype(np.float64)}
         planrt.write_folder(

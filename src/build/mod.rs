@@ -2,7 +2,7 @@
 
 mod decompose;
 mod network;
-mod onnx;
+pub mod onnx;
 mod profiles;
 mod progress;
 mod protobuf;

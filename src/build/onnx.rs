@@ -152,6 +152,11 @@ impl Model {
         Ok(())
     }
 
+    /// The files that weights are in, as the model names them.
+    pub fn weight_files(&self) -> &[String] {
+        &self.weight_files
+    }
+
     pub fn has(&self, operator: &str) -> bool {
         self.nodes.iter().any(|node| node.operator == operator)
     }

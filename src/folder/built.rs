@@ -43,7 +43,11 @@ impl Folder {
     ) -> Result<Arc<dyn Engine>> {
         let path = &request.path;
         let (entry, model) = self.entry(onnx)?;
-        let hash = hex(&entry.hash);
+        let weights = self.weights(onnx)?;
+        // Of the model with all that it keeps in other files.
+        let mut hash = Sha256::new_with_prefix(entry.hash);
+        weights.hashes.iter().for_each(|weights| hash.update(weights));
+        let hash = hex(&hash.finalize().into());
         if let Some(engine) = kept(runtime, path, &hash, options) {
             return Ok(engine);
         }
@@ -56,19 +60,19 @@ impl Folder {
         }
         runtime.log().write(Level::Info, &format!("a plan of {} is built here", shown(&self.root)));
         let mut settings = request.options.clone();
-        settings.weights_folder = Some(self.root.clone());
+        settings.weights_folder = weights.folder;
         let plan = build::from_memory(runtime, model, &settings)?;
         file::write(path, &plan)?;
         let about =
-            json!({ "planrt_built": VERSION, "onnx_sha256": hash, "plan_sha256": hex(&Sha256::digest(&plan).into()) });
+            json!({ "planrt_built": VERSION, "model_sha256": hash, "plan_sha256": hex(&Sha256::digest(&plan).into()) });
         file::write(&beside(path, ".json"), about.to_string().as_bytes())?;
         runtime.load_memory(&plan, options).map_err(|error| error.within(shown(path)))
     }
 }
 
 /// The plan in the file, if it is whole, of this model, and runs here. What is wrong with it is no error: it is built anew.
-fn kept(runtime: &Runtime, path: &Path, onnx_hash: &str, options: &EngineOptions) -> Option<Arc<dyn Engine>> {
-    let plan = read(path, onnx_hash).ok()?;
+fn kept(runtime: &Runtime, path: &Path, model_hash: &str, options: &EngineOptions) -> Option<Arc<dyn Engine>> {
+    let plan = read(path, model_hash).ok()?;
     match runtime.load_memory(&plan, options) {
         Ok(engine) => Some(engine),
         Err(error) => {
@@ -78,13 +82,13 @@ fn kept(runtime: &Runtime, path: &Path, onnx_hash: &str, options: &EngineOptions
     }
 }
 
-fn read(path: &Path, onnx_hash: &str) -> Result<Mmap> {
+fn read(path: &Path, model_hash: &str) -> Result<Mmap> {
     let about_path = beside(path, ".json");
     let value = json::read(&about_path)?;
     let about = Node::new(&value, &about_path);
     about.get("planrt_built")?.whole(VERSION, VERSION)?;
     let plan = model::map_file(path)?;
-    let is_same = about.get("onnx_sha256")?.text()? == onnx_hash
+    let is_same = about.get("model_sha256")?.text()? == model_hash
         && about.get("plan_sha256")?.text()? == hex(&Sha256::digest(&plan).into());
     match is_same {
         true => Ok(plan),

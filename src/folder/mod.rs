@@ -7,8 +7,11 @@ mod passport;
 mod self_test;
 
 use crate::backend::Engine;
+use crate::build::onnx;
 use crate::error::{Code, Error, Result};
 use crate::log::Level;
+use crate::model::{self, Format};
+use crate::process::stack::with_room;
 use crate::quote::{quoted, shown};
 use crate::runtime::{EngineOptions, Runtime};
 use memmap2::Mmap;
@@ -19,6 +22,14 @@ use std::sync::Arc;
 pub use built::Request as BuildRequest;
 pub use passport::FILE as PASSPORT;
 pub use self_test::Outcome;
+
+/// What a model keeps in other files.
+#[derive(Default)]
+struct Weights {
+    /// Where they lie, if there are any.
+    folder: Option<PathBuf>,
+    hashes: Vec<passport::Hash>,
+}
 
 /// A folder whose every file is as its passport says.
 pub struct Folder {
@@ -31,9 +42,12 @@ pub struct Folder {
 impl Folder {
     /// Reads the passport and holds every file against it.
     pub fn open(root: &Path) -> Result<Self> {
-        let passport = Passport::read(root)?;
-        let maps = hashes::verify(root, &passport.files)?;
-        Ok(Self { root: root.to_owned(), passport, maps })
+        // JSON in JSON goes deep.
+        with_room(|| {
+            let passport = Passport::read(root)?;
+            let maps = hashes::verify(root, &passport.files)?;
+            Ok(Self { root: root.to_owned(), passport, maps })
+        })
     }
 
     pub fn name(&self) -> &str {
@@ -61,12 +75,44 @@ impl Folder {
 
     /// The model in one of the passport's files.
     pub fn load_file(&self, runtime: &Runtime, file: &str, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
-        runtime.load_memory(self.data(file)?, options).map_err(|error| error.within(shown(&self.root.join(file))))
+        let load = || {
+            let folder = self.weights(file)?.folder;
+            runtime.load(self.data(file)?, folder.as_deref(), options)
+        };
+        load().map_err(|error| error.within(shown(&self.root.join(file))))
+    }
+
+    /// What a model of the passport's keeps in other files, each of which has to be one of the passport's too.
+    fn weights(&self, file: &str) -> Result<Weights> {
+        let data = self.data(file)?;
+        let mut weights = Weights::default();
+        if model::recognize(data)? == Format::Plan {
+            return Ok(weights);
+        }
+        let path = Path::new(file);
+        for named in onnx::Model::read(data)?.weight_files() {
+            let beside = path.with_file_name(named);
+            let same = |entry: &&passport::File| Path::new(&entry.path).components().eq(beside.components());
+            let Some(entry) = self.passport.files.iter().find(same) else {
+                let message = format!(
+                    "the model keeps weights in {}, which is not among the files of the passport",
+                    quoted(&beside.to_string_lossy())
+                );
+                return Err(Error::new(Code::InvalidModel, message));
+            };
+            weights.hashes.push(entry.hash);
+        }
+        weights.folder = (!weights.hashes.is_empty()).then(|| self.root.join(path).with_file_name(""));
+        Ok(weights)
     }
 
     /// The first plan that runs here; else one that is built here, where that is asked for; else, where that is allowed or there is
     /// nothing else, the ONNX model on the CPU.
     pub fn load(&self, runtime: &Runtime, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        with_room(|| self.load_here(runtime, options))
+    }
+
+    fn load_here(&self, runtime: &Runtime, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         let mut refused = Vec::new();
         for file in self.plans(runtime) {
             match self.load_file(runtime, file, options) {

@@ -196,6 +196,9 @@ fn tolerance(node: &Node) -> Result<Tolerance> {
 
 fn test(node: &Node) -> Result<Test> {
     let vectors = |key| node.get(key)?.items()?.iter().map(vector).collect::<Result<Vec<_>>>();
+    if node.get("outputs")?.items()?.is_empty() {
+        return Err(node.wrong("it has no outputs: a test that compares nothing passes with any model"));
+    }
     Ok(Test {
         name: node.find("name")?.map(|node| text(&node)).transpose()?.unwrap_or_default(),
         inputs: vectors("inputs")?,

@@ -7,6 +7,7 @@ use crate::context::{Context, NamedTensor};
 use crate::engine::Backend;
 use crate::error::{Code, Error, Result};
 use crate::model;
+use crate::process::memory;
 use crate::quote::{quoted, shown};
 use crate::tensor::ElementType;
 use half::{bf16, f16};
@@ -73,7 +74,10 @@ impl Folder {
             return Ok(plan.tolerance.unwrap_or(self.passport.tolerance));
         }
         let is_plan = engine.description().backend == Backend::TensorRt;
-        match is_plan && self.onnx().is_some() || self.onnx().is_some_and(is_this) {
+        // A fingerprint is of the weights in other files, too.
+        let has_weights_beside = |file: &str| self.weights(file).is_ok_and(|weights| weights.folder.is_some());
+        let is_ours = |file: &str| is_plan || is_this(file) || has_weights_beside(file);
+        match self.onnx().is_some_and(is_ours) {
             true => Ok(self.passport.tolerance),
             false => {
                 let message =
@@ -84,6 +88,9 @@ impl Folder {
     }
 
     fn run(&self, context: &Context, test: &Test, tolerance: Tolerance) -> Result<Vec<Compared>> {
+        let size = |vector: &Vector| self.data(&vector.file).map_or(0, |data| data.len() as u64);
+        let size = |vectors: &[Vector]| vectors.iter().map(size).sum::<u64>();
+        memory::require("the test vectors", size(&test.inputs).saturating_add(2 * size(&test.outputs)))?;
         let expected = test.outputs.iter().map(|vector| self.elements(vector)).collect::<Result<Vec<_>>>()?;
         let mut given = test.inputs.iter().map(|vector| self.elements(vector)).collect::<Result<Vec<_>>>()?;
         let mut answers: Vec<_> = expected.iter().map(|bytes| vec![0; bytes.len()]).collect();

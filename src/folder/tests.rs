@@ -115,7 +115,7 @@ fn what_is_missing_or_leads_out_is_told() {
 fn a_passport_that_says_nonsense_is_refused() {
     let scratch = Scratch::new("nonsense");
     let vector = json!({ "name": "x", "file": "empty.bin", "element_type": "float32", "shape": [0] });
-    let cases: [(&str, Value, Code, &str); 13] = [
+    let cases: [(&str, Value, Code, &str); 14] = [
         ("planrt_folder", json!(2), Code::Unsupported, "version 2"),
         ("planrt_folder", json!("1"), Code::InvalidModel, "planrt_folder"),
         ("onnx", json!("/etc/passwd"), Code::InvalidModel, "leads out"),
@@ -128,7 +128,13 @@ fn a_passport_that_says_nonsense_is_refused() {
         ("files", json!([scratch.entry("model.onnx"), scratch.entry("model.onnx")]), Code::InvalidModel, "twice"),
         ("tolerance", json!({ "rtol": -1, "atol": 0 }), Code::InvalidModel, "tolerance.rtol"),
         ("tests", json!([{ "inputs": [vector] }]), Code::InvalidModel, "outputs"),
-        ("tests", json!([{ "inputs": [{ "name": "x" }], "outputs": [] }]), Code::InvalidModel, "tests[0].inputs[0]"),
+        ("tests", json!([{ "inputs": [vector], "outputs": [] }]), Code::InvalidModel, "tests[0]"),
+        (
+            "tests",
+            json!([{ "inputs": [{ "name": "x" }], "outputs": [vector] }]),
+            Code::InvalidModel,
+            "tests[0].inputs[0]",
+        ),
     ];
     for (key, value, code, text) in cases {
         let mut passport = scratch.passport();
@@ -164,4 +170,38 @@ fn with_no_plan_that_runs_the_error_says_why_of_each() {
     for text in ["none of its plans", "plans/a.plan: the plan is cut short", "plans/b.plan: ", "on the CPU"] {
         assert!(error.message().contains(text), "{text}: {error}");
     }
+}
+
+/// A model as far as its weights are concerned: it says that they lie in that file.
+fn model_with_weights_in(file: &str) -> Vec<u8> {
+    let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, u8::try_from(bytes.len()).unwrap()], bytes].concat();
+    let entry = [field(1, b"location"), field(2, file.as_bytes())].concat();
+    let weights = [field(13, &entry), vec![14 << 3, 1]].concat();
+    [vec![8, 7], field(7, &field(5, &weights))].concat()
+}
+
+#[test]
+fn weights_in_other_files_are_the_passports_too() {
+    let scratch = Scratch::new("weights");
+    fs::create_dir(scratch.0.join("onnx")).unwrap();
+    let weights = |named: &str, listed: bool| {
+        fs::write(scratch.0.join("onnx/model.onnx"), model_with_weights_in(named)).unwrap();
+        fs::write(scratch.0.join("onnx/weights.bin"), b"weights").unwrap();
+        let mut passport = scratch.passport();
+        passport["onnx"] = json!("onnx/model.onnx");
+        let files = passport["files"].as_array_mut().unwrap();
+        files.push(scratch.entry("onnx/model.onnx"));
+        files.extend(listed.then(|| scratch.entry("onnx/weights.bin")));
+        scratch.write(passport);
+        Folder::open(&scratch.0).unwrap().weights("onnx/model.onnx")
+    };
+    for named in ["weights.bin", "./weights.bin"] {
+        let found = weights(named, true).unwrap();
+        assert_eq!((found.folder, found.hashes.len()), (Some(scratch.0.join("onnx/")), 1), "{named}");
+    }
+    for (named, listed) in [("weights.bin", false), ("../model.onnx", true), ("/etc/passwd", true), ("", true)] {
+        let error = weights(named, listed).err().unwrap();
+        assert!(error.code() == Code::InvalidModel && error.message().contains("not among the files"), "{error}");
+    }
+    assert!(Folder::open(&scratch.0).unwrap().weights("plans/a.plan").unwrap().folder.is_none());
 }
