@@ -17,6 +17,7 @@ expect() { # exit code, text in what it prints, arguments...
 expect 0 planrt --version
 expect 0 usage: --help
 expect 0 CPU doctor
+expect 2 "take the place" build --onnx="$models/small.onnx" --saveEngine="$models/small.onnx"
 expect 0 image doctor "$models/small.onnx"
 expect 0 image doctor "$models/small.onnx" --device 0
 expect 1 no_such_file doctor "$models/no_such_file.onnx"

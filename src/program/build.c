@@ -360,6 +360,7 @@ static int take_shapes(const struct arguments *all, planrt_build_options *option
 
 static int run(struct arguments *all, planrt_build_options *options, planrt_runtime_options *runtime_options) {
     if (!all->onnx || !all->plan) return wrong("--onnx=MODEL and --saveEngine=PLAN are needed", all->onnx ? "no PLAN" : "no MODEL");
+    if (is_same_file(all->onnx, all->plan)) return wrong("the plan would take the place of the model", all->plan);
     int code = take_shapes(all, options);
     if (code >= 0) return code;
     const bool is_reduced = all->precision & ~(planrt_precision)PLANRT_PRECISION_TYPED;

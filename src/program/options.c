@@ -1,10 +1,12 @@
 /* Options as trtexec spells them, for the commands that take them. */
 
+#define _POSIX_C_SOURCE 200809L
 #include "program.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 bool split(int count, char **arguments, struct option *option) {
     const char *equals = strchr(arguments[0], '=');
@@ -73,7 +75,7 @@ bool parse_bytes(const char *text, double unit, size_t *bytes) {
         case 'G': case 'g': unit = 1073741824, end++; break;
         default: break;
     }
-    if (end == text || *end || !(number > 0) || number * unit > 1e15) return false;
+    if (end == text || *end || !(number * unit >= 1) || number * unit > 1e15) return false;
     *bytes = (size_t)(number * unit);
     return true;
 }
@@ -106,6 +108,11 @@ int take_runtime_option(const char *command, const struct option *option, const 
         return wrong_option(command, "unknown option", argument);
     }
     return error ? failed(error) : -1;
+}
+
+bool is_same_file(const char *path, const char *other) {
+    struct stat a, b;
+    return stat(path, &a) == 0 && stat(other, &b) == 0 && S_ISREG(a.st_mode) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
 void log_line(void *user_data, planrt_log_level level, const char *message) {

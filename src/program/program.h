@@ -44,7 +44,7 @@ bool next_shape(const char **list, char name[NAME], int32_t *rank, int64_t exten
 
 enum { MIB = 1048576 };
 
-/* "4096", "1.5G": in bytes, or so many, unless a letter says otherwise. */
+/* "4096", "1.5G": in bytes, or so many, unless a letter says otherwise; a byte at least. */
 bool parse_bytes(const char *text, double unit, size_t *bytes);
 
 /* "native", "plugin" or "decomposed". */
@@ -55,6 +55,9 @@ int take_runtime_option(const char *command, const struct option *option, const 
 
 /* Whether a file can be made there, before minutes are spent on what would be in it; says why not. */
 bool can_write(const char *path);
+
+/* Whether both are there and are one file: what is read would be written over. */
+bool is_same_file(const char *path, const char *other);
 
 /* A planrt_log_callback that writes to the standard error. */
 void log_line(void *user_data, planrt_log_level level, const char *message);

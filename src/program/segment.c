@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -191,11 +193,32 @@ static int write_results(const struct arguments *arguments, const planrt_scan *s
     return written(USABLE);
 }
 
+static bool ends_in(const char *path, const char *ending) {
+    const size_t length = strlen(path), least = strlen(ending);
+    return length > least && strcasecmp(path + length - least, ending) == 0;
+}
+
+/* What is written has the form that its name says, and nothing that is read is written over; -1, or how the program ends. */
+static int check_outs(const struct arguments *arguments) {
+    struct stat status;
+    const char *outs[] = {arguments->out, arguments->overlay};
+    for (size_t i = 0; i < sizeof outs / sizeof *outs; i++) {
+        if (!outs[i]) continue;
+        const bool is_device = stat(outs[i], &status) == 0 && !S_ISREG(status.st_mode);
+        if (i == 0 && !is_device && !ends_in(outs[i], ".nii") && !ends_in(outs[i], ".nii.gz"))
+            return wrong_option("segment", "--out is to end in .nii or .nii.gz, and not as", outs[i]);
+        if (i == 1 && !is_device && !ends_in(outs[i], ".png"))
+            return wrong_option("segment", "--overlay is to end in .png, and not as", outs[i]);
+        for (size_t scan = 0; scan < arguments->scan_count; scan++)
+            if (is_same_file(outs[i], arguments->scans[scan]))
+                return wrong_option("segment", "the scan would be written over by what is found in it; name another file than", outs[i]);
+        if (!can_write(outs[i])) return NOT_WRITTEN;
+    }
+    return -1;
+}
+
 static int run(const struct arguments *arguments, const planrt_runtime_options *runtime_options,
                const planrt_segmenter_options *options) {
-    const char *outs[] = {arguments->out, arguments->overlay};
-    for (size_t i = 0; i < sizeof outs / sizeof *outs; i++)
-        if (outs[i] && !can_write(outs[i])) return NOT_WRITTEN;
     struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
@@ -309,6 +332,7 @@ int segment(int count, char **arguments) {
     }
     if (code < 0 && (!all.model || !all.scan_count || !all.out))
         code = wrong_option("segment", "MODEL, SCAN and --out MASK are needed", !all.model ? "no MODEL" : !all.out ? "no --out" : "no SCAN");
+    if (code < 0) code = check_outs(&all);
     if (code < 0) code = run(&all, runtime, options);
     planrt_segmenter_options_delete(options);
     planrt_runtime_options_delete(runtime);

@@ -153,6 +153,21 @@ class Segment(unittest.TestCase):
             command = [PLANRT, "segment", self.model, self.scan, "--out", self.folder / "mask.nii"]
             self.assertEqual(subprocess.run(command, stdout=full, stderr=subprocess.DEVNULL).returncode, 3)
 
+    def test_what_is_read_is_not_written_over(self):
+        before = self.scan.read_bytes()
+        link = self.folder / "link.nii.gz"
+        link.symlink_to(self.scan.name)
+        picture = self.folder / "link.png"
+        picture.symlink_to(self.scan.name)
+        for out in [self.scan, link]:
+            self.run_segment(2, self.model, self.scan, "--out", out, text="written over")
+        self.run_segment(2, self.model, self.scan, "--out", self.folder / "mask.nii", "--overlay", picture, text="written over")
+        self.run_segment(2, self.model, self.scan, "--out", self.model / "model.onnx", text=".nii or .nii.gz")
+        self.run_segment(2, self.model, self.scan, "--out", self.folder / "a.nii", "--overlay", self.folder / "a.nii", text=".png")
+        self.run_segment(2, self.model, self.scan, "--out", self.folder / "mask.nii", "--budget=0.5B", text="--budget")
+        self.assertEqual(self.scan.read_bytes(), before)
+        self.run_segment(0, self.model, self.scan, "--out", "/dev/null")
+
     def interrupted(self, stderr, read_some) -> None:
         """Ctrl-C while a scan with more tiles than can be done is under way."""
         large = self.write("large.nii", nifti(np.random.default_rng(7).normal(size=(200, 200, 200)).astype("f4")))
