@@ -1863,7 +1863,7 @@ public:
     explicit Scan(const std::vector<const Scan*>& scans) : Handle(detail::Adopt{}, join(scans)) {}
 
     /// As a segmenter takes it; what it points to lives as long as the scan.
-    [[nodiscard]] Volume volume() const {
+    [[nodiscard]] Volume volume() const& {
         planrt_volume c_volume{};
         c_volume.struct_size = sizeof c_volume;
         detail::check(planrt_scan_get_volume(get(), &c_volume));
@@ -1880,6 +1880,9 @@ public:
         volume.channels = c_volume.channels;
         return volume;
     }
+
+    /// The voxels of a temporary scan go with it.
+    Volume volume() const&& = delete;
 
     /// What a person should know of the file beside its content; empty where there is nothing.
     [[nodiscard]] std::string note() const { return planrt_scan_get_note(get()); }

@@ -32,6 +32,15 @@ void compiles(const planrt::Session& session, planrt::Context& context, const pl
     request.wait(std::chrono::seconds(1));
 #elif CASE == 10  // nodiscard
     planrt::Engine::from_file(runtime, "model.onnx");
+#elif CASE == 11  // deleted: the voxels are gone before the segmenter reads them
+    static_cast<void>(planrt::Volume::of(std::vector<float>(8), {2, 2, 2}, {1, 1, 1}));
+#elif CASE == 12  // deleted: nobody would ever see the labels
+    static_cast<void>(planrt::LabelMap::of(std::vector<uint8_t>(8)));
+#elif CASE == 13  // deleted: the scan's voxels go with it
+    static_cast<void>(planrt::Scan("scan.nii").volume());
+#elif CASE == 14  // nodiscard: it would be cancelled at once
+    std::vector<uint8_t> labels(8);
+    planrt::Segmenter(runtime, "folder").submit(planrt::Volume::of(image, {2, 2, 2}, {1, 1, 1}), planrt::LabelMap::of(labels));
 #endif
     request.wait();
 }
