@@ -18,6 +18,10 @@ pub fn read(path: &Path) -> Result<Value> {
 /// What a JSON file holds, before it is looked at.
 pub fn bytes(path: &Path) -> Result<Vec<u8>> {
     let wrong = |error: std::io::Error| Error::new(Code::Io, format!("{} cannot be read: {error}", shown(path)));
+    // Asked before it is opened, which for a pipe would wait until somebody writes.
+    if !std::fs::metadata(path).map_err(wrong)?.is_file() {
+        return Err(Error::new(Code::Io, format!("{} is no file", shown(path))));
+    }
     let file = File::open(path).map_err(wrong)?;
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(wrong)?;
@@ -152,5 +156,20 @@ impl<'a> Node<'a> {
             let words: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
             self.expected(&format!("one of {}", words.join(", ")))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let pipe = std::env::temp_dir().join(format!("planrt-pipe-{}.json", std::process::id()));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [&pipe, Path::new("/dev/zero"), Path::new("/"), Path::new("/none.json")] {
+            assert_eq!(read(path).unwrap_err().code(), Code::Io, "{}", path.display());
+        }
+        std::fs::remove_file(pipe).unwrap();
     }
 }

@@ -128,7 +128,8 @@ pub unsafe extern "C" fn planrt_scan_write_labels(
 ) -> *mut planrt_error {
     export!(scan; path: &Path, labels[labels_bytes]: &[u8] => {
         let is_compressed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-        let content = nifti::labels_file(&scan.scan, labels, element_type(label_type)?, is_compressed)?;
+        let element_type = element_type(label_type)?;
+        let content = with_room(|| nifti::labels_file(&scan.scan, labels, element_type, is_compressed))?;
         crate::file::write(path, &content)
     })
 }
@@ -149,7 +150,8 @@ pub unsafe extern "C" fn planrt_scan_write_overlay(
     label_type: planrt_element_type,
 ) -> *mut planrt_error {
     export!(scan; path: &Path, labels[labels_bytes]: &[u8] => {
-        let picture = overlay::png(&scan.scan, labels, element_type(label_type)?)?;
+        let element_type = element_type(label_type)?;
+        let picture = with_room(|| overlay::png(&scan.scan, labels, element_type))?;
         crate::file::write(path, &picture)
     })
 }

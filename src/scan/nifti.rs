@@ -12,6 +12,7 @@ use crate::volume::grid::Grid;
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use std::collections::TryReserveError;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::path::Path;
@@ -302,18 +303,23 @@ fn read_unnamed(path: &Path) -> Result<Scan> {
         io::ErrorKind::NotFound => Error::new(Code::NotFound, "there is no such file"),
         _ => Error::new(Code::Io, format!("it cannot be read: {error}")),
     };
-    let mut file = File::open(path).map_err(opened)?;
-    let metadata = file.metadata().map_err(opened)?;
-    if !metadata.is_file() {
+    // Asked before it is opened, which for a pipe would wait until somebody writes.
+    if !std::fs::metadata(path).map_err(opened)?.is_file() {
         return Err(Error::new(Code::Io, "it is no file"));
     }
+    let mut file = File::open(path).map_err(opened)?;
+    let length = file.metadata().map_err(opened)?.len();
     let mut mark = Vec::new();
     (&file).take(GZIP.len() as u64).read_to_end(&mut mark).map_err(opened)?;
     file.rewind().map_err(opened)?;
     match mark == GZIP {
         true => read_from(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)), None),
-        false => read_from(BufReader::with_capacity(1 << 16, file), Some(metadata.len())),
+        false => read_from(BufReader::with_capacity(1 << 16, file), Some(length)),
     }
+}
+
+fn out_of_memory(_: TryReserveError) -> Error {
+    Error::new(Code::OutOfMemory, "the host has no memory for its voxels")
 }
 
 /// Fills a buffer, or says what is missing.
@@ -326,8 +332,9 @@ fn fill(from: &mut impl Read, buffer: &mut [u8], what: &str) -> Result<()> {
 
 fn unreadable(error: &io::Error) -> Error {
     match error.kind() {
-        // What the decoder says of streams that are none.
+        // What the decoder says of streams that are none, or are cut off.
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => invalid(format!("it is damaged: {error}")),
+        io::ErrorKind::UnexpectedEof => invalid("it is cut off: its compressed stream does not end"),
         _ => Error::new(Code::Io, format!("it cannot be read: {error}")),
     }
 }
@@ -373,10 +380,11 @@ fn read_from(mut from: impl Read, length: Option<u64>) -> Result<Scan> {
     }
 
     let mut reader = Voxels { stored, is_swapped, slope, intercept, out: Vec::new() };
-    let mut portion = Vec::new();
+    let mut portion: Vec<u8> = Vec::new();
     let mut left = total_here;
     while left > 0 {
         let size = left.min(PORTION);
+        portion.try_reserve_exact(size.saturating_sub(portion.len())).map_err(out_of_memory)?;
         portion.resize(size, 0);
         let read = read_up_to(&mut from, &mut portion).map_err(|error| unreadable(&error))?;
         if read < size {
@@ -446,7 +454,6 @@ impl Voxels {
             // Doubled, so that what is there is moved a few times only; never beyond the end.
             let wanted = more.max(self.out.len()).min(more + of_memory(left));
             memory::require("the scan", wanted as u64)?;
-            let out_of_memory = |_| Error::new(Code::OutOfMemory, "the host has no memory for its voxels");
             self.out.try_reserve_exact(wanted).map_err(out_of_memory)?;
         }
         match self.stored {
@@ -497,21 +504,41 @@ pub fn labels_file(scan: &Scan, labels: &[u8], element_type: ElementType, is_com
     header.0[field::DESCRIPTION..][..made_by.len()].copy_from_slice(made_by);
     header.set(field::INTENT_NAME, [0; 16]);
 
-    let failed = |error: io::Error| Error::new(Code::Io, format!("the labels could not be compressed: {error}"));
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::OutOfMemory => {
+            Error::new(Code::OutOfMemory, "the host has no memory for the file of the labels")
+        }
+        _ => Error::new(Code::Io, format!("the labels could not be compressed: {error}")),
+    };
     let write = |out: &mut dyn Write| {
         out.write_all(&header.0)?;
         out.write_all(&[0; FIRST_VOXEL - HEADER])?;
         out.write_all(labels)
     };
-    let mut content = Vec::new();
+    let mut content = Content(Vec::new());
     if is_compressed {
         let mut encoder = GzEncoder::new(content, Compression::default());
         write(&mut encoder).map_err(failed)?;
-        return encoder.finish().map_err(failed);
+        return Ok(encoder.finish().map_err(failed)?.0);
     }
     memory::require("the file", (FIRST_VOXEL + needed) as u64)?;
     write(&mut content).map_err(failed)?;
-    Ok(content)
+    Ok(content.0)
+}
+
+/// What is written becomes a file's content, as long as there is memory.
+struct Content(Vec<u8>);
+
+impl Write for Content {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_reserve(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

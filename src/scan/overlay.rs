@@ -5,6 +5,7 @@
 
 use super::Scan;
 use crate::error::{Code, Error, Result};
+use crate::process::memory;
 use crate::tensor::ElementType;
 
 /// Pixels along the longest side of the volume, and the black around each plane where the letters stand.
@@ -14,6 +15,9 @@ const FILL_OPACITY: f64 = 0.18;
 const OUTLINE_WIDTH: isize = 2;
 /// Voxels that the grey scale is found from at most.
 const MOST_SAMPLES: usize = 1 << 20;
+
+/// Memory that a picture takes while it is made, by a large margin.
+const PICTURE_BYTES: u64 = 48 << 20;
 
 /// Of labels 1, 2 and so on, then again from the first one.
 const COLOURS: [[u8; 3]; 10] = [
@@ -287,6 +291,7 @@ pub fn png(scan: &Scan, labels: &[u8], label_type: ElementType) -> Result<Vec<u8
 /// One with so many pixels along the longest side of the volume.
 fn png_of(scan: &Scan, labels: &[u8], label_type: ElementType, side: f64) -> Result<Vec<u8>> {
     let turned = Turned::new(scan, labels, label_type)?;
+    memory::require("the picture", PICTURE_BYTES)?;
     let longest = (0..3).map(|axis| turned.extents[axis] as f64 * turned.spacing_mm[axis]).fold(0.0, f64::max);
     let pixel_mm = longest / side;
     let along = |axis| pixels_along(&turned, axis, pixel_mm) + 2 * MARGIN;

@@ -4,6 +4,7 @@ use super::{monai, nnunet, recipe_json};
 use crate::error::{Code, Error, Result};
 use crate::folder;
 use crate::json::{self, Node, invalid};
+use crate::process::stack::with_room;
 use crate::quote::{quoted, shown};
 use crate::volume::recipe::Recipe;
 use std::collections::BTreeMap;
@@ -27,6 +28,11 @@ const RECIPE_KEY: &str = "recipe";
 /// What is done to a volume, and the models that do it, one a fold: a file, or a folder whose passport says which of its plans runs
 /// where.
 pub fn read(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)> {
+    // JSON in JSON goes deep.
+    with_room(|| read_here(folder, options))
+}
+
+fn read_here(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)> {
     if !folder.is_dir() {
         return Err(Error::new(Code::NotFound, format!("there is no model folder at {}", shown(folder))));
     }
@@ -101,7 +107,14 @@ fn models(folder: &Path, prefers_plans: bool) -> Result<Vec<PathBuf>> {
                     return Err(several(&path, stems.values()));
                 }
                 stems.into_values().for_each(|model| take(&mut found, path.clone(), model, prefers_plans));
-            } else if path.is_file() && is_plan(&path).is_some() {
+            } else if !path.is_dir() && is_plan(&path).is_some() {
+                // A link that leads nowhere would be a fold less.
+                if !path.is_file() {
+                    return Err(Error::new(
+                        Code::Io,
+                        format!("{} is no file, by its name it is a model", shown(&path)),
+                    ));
+                }
                 take(&mut found, path.with_extension(""), path, prefers_plans);
             }
         }
@@ -190,6 +203,16 @@ mod tests {
             let error = models(files, true).unwrap_err();
             assert!(error.message().contains("several") && error.message().contains("a.onnx"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_fold_that_leads_nowhere_is_not_left_out() {
+        let folder = TestFolder::new("model");
+        folder.write("recipe.json", LEAST);
+        folder.write("fold_0.onnx", b"");
+        std::os::unix::fs::symlink("/none/fold_1.onnx", folder.path().join("fold_1.onnx")).unwrap();
+        let error = read(folder.path(), &Options::default()).unwrap_err();
+        assert!(error.code() == Code::Io && error.message().contains("fold_1.onnx"), "{error}");
     }
 
     #[test]

@@ -216,13 +216,18 @@ impl Shared {
         self.done.store(done, Ordering::Release);
     }
 
-    /// Answers the job; the first answer counts.
-    pub fn answer(&self, outcome: Result<()>) {
+    /// Answers the job; the first answer counts. One that was to end early does so even if all of it was done meanwhile: who gave
+    /// it up is not told that it succeeded.
+    pub fn answer(&self, mut outcome: Result<()>) -> Result<()> {
         let mut state = self.state.lock();
+        if let (Ok(()), Some(why)) = (&outcome, state.ending) {
+            outcome = Err(self.ended(why));
+        }
         state.requests.clear();
-        state.outcome.get_or_insert(outcome);
+        let outcome = state.outcome.get_or_insert(outcome).clone();
         drop(state);
         self.changed.notify_all();
+        outcome
     }
 
     /// What a job that ended early is answered with.
@@ -250,5 +255,30 @@ impl Shared {
             (_, Code::Deadline) => self.ended(Code::Deadline),
             _ => error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gives_it_up_is_not_told_that_it_succeeded() {
+        for why in [Code::Cancelled, Code::ShutDown] {
+            let shared = Arc::new(Shared::default());
+            shared.set_progress(4, 4);
+            shared.end(why);
+            assert_eq!(shared.answer(Ok(())).unwrap_err().code(), why);
+            assert_eq!(Job(shared.clone()).poll().unwrap().unwrap_err().code(), why);
+            // Its own failure stays the answer, and so does the first one.
+            let failed = Arc::new(Shared::default());
+            failed.end(why);
+            assert_eq!(failed.answer(Err(Error::new(Code::Shape, "failed"))).unwrap_err().code(), Code::Shape);
+            assert_eq!(failed.answer(Ok(())).unwrap_err().code(), Code::Shape);
+        }
+        let done = Arc::new(Shared::default());
+        done.answer(Ok(())).unwrap();
+        done.end(Code::Cancelled);
+        assert!(Job(done).poll().unwrap().is_ok());
     }
 }

@@ -47,6 +47,7 @@
 
 use crate::error::Result;
 use crate::json::{Node, invalid};
+use crate::process::stack::with_room;
 use crate::volume::recipe::{
     Activation, Decision, Direction, Intensity, Interpolation, Padding, Placement, Recipe, Resampling,
     ResamplingGeometry, Rule, Tiling, Window, ZScore,
@@ -60,9 +61,12 @@ pub(super) const LARGEST_PATCH: u64 = 1 << 20;
 
 /// The recipe in a text; `name` is what errors call it.
 pub fn parse(text: &str, name: &str) -> Result<Recipe> {
-    let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| invalid(format!("{name} is no valid JSON: {error}")))?;
-    read(&Node::new(&value, Path::new(name)))
+    // JSON in JSON goes deep, also where it ends.
+    with_room(|| {
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| invalid(format!("{name} is no valid JSON: {error}")))?;
+        read(&Node::new(&value, Path::new(name)))
+    })
 }
 
 /// The recipe in a JSON object.

@@ -223,7 +223,7 @@ pub fn settle(decision: &Decision, labels: &mut LabelMap, work: &Work) -> Result
     if decision.largest_component {
         labels.keep_largest(work)?;
     }
-    Ok(labels.count(decision.largest_label()))
+    labels.count(decision.largest_label())
 }
 
 /// Labels of values, `[channel, voxel]`, whose activation is done already or not; `write` gets what is wanted of them.

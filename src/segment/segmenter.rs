@@ -397,7 +397,7 @@ impl Chain {
         job.begin();
         let callback = order.treatment.callback.take();
         let outcome = catch(|| self.segment(order, scores, plan, deadline, job)).and_then(|outcome| outcome);
-        job.answer(outcome.clone());
+        let outcome = job.answer(outcome);
         if let Some(callback) = callback {
             // There is nobody to tell of a panic in it.
             let _ = catch(|| callback(&outcome));

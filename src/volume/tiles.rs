@@ -11,8 +11,7 @@ pub struct Tiles {
     pub patch: [usize; 3],
     /// How many voxels around them it takes on either side, along each axis: 0 but for networks that give a tile's middle.
     pub margin: [usize; 3],
-    /// Along each axis, ascending; below 0 where the volume is smaller than the patch, and lies in its middle.
-    starts: [Vec<isize>; 3],
+    starts: [Starts; 3],
 }
 
 impl Tiles {
@@ -27,27 +26,24 @@ impl Tiles {
         if patch.contains(&0) || extents.contains(&0) {
             return invalid(format!("tiles of {patch:?} voxels in a volume of {extents:?}: no extent may be 0"));
         }
-        let axis = |axis: usize| starts(extents[axis], patch[axis], *overlap, *placement);
+        let axis = |axis: usize| Starts::new(extents[axis], patch[axis], *overlap, *placement);
         Ok(Self { extents, patch, margin, starts: [axis(0), axis(1), axis(2)] })
     }
 
     pub fn count(&self) -> usize {
-        self.starts.iter().map(Vec::len).product()
+        self.starts.iter().map(Starts::count).product()
     }
 
     /// How many tiles start on the same plane.
     pub fn row(&self) -> usize {
-        self.starts[1].len() * self.starts[2].len()
+        self.starts[1].count() * self.starts[2].count()
     }
 
     /// Where a tile's first voxel lies in the volume.
     pub fn start(&self, tile: usize) -> [isize; 3] {
         let (row, column) = (tile / self.row(), tile % self.row());
-        [
-            self.starts[0][row],
-            self.starts[1][column / self.starts[2].len()],
-            self.starts[2][column % self.starts[2].len()],
-        ]
+        let [z, y, x] = &self.starts;
+        [z.at(row), y.at(column / x.count()), x.at(column % x.count())]
     }
 
     /// How many of the volume's planes lie before all tiles from that one on.
@@ -126,24 +122,50 @@ impl Tiles {
     }
 }
 
-/// Where tiles start along one axis.
-fn starts(extent: usize, patch: usize, overlap: f64, placement: Placement) -> Vec<isize> {
-    if extent <= patch {
-        // The odd voxel of what is filled up is above.
-        return vec![-(((patch - extent) / 2) as isize)];
-    }
-    let room = extent - patch;
-    match placement {
-        Placement::Even => {
-            // nnU-Net has the step, of which an overlap's digits are the rest: 1 - 0.9 is a little below 0.1.
-            let step = ((1.0 - overlap) * 1e12).round() / 1e12;
-            let count = (room as f64 / (patch as f64 * step).max(1.0)).ceil();
-            let between = room as f64 / count;
-            (0..=count as usize).map(|i| (between * i as f64).round_ties_even() as isize).collect()
+/// Where tiles start along one axis, ascending. They are not listed: along an axis there may be more than fit in memory.
+#[derive(Clone, Copy, Debug)]
+enum Starts {
+    /// There, and nowhere else.
+    One(isize),
+    /// So many, so far apart.
+    Even(usize, f64),
+    /// So many, by a step as far as there is room.
+    ShiftedBack(usize, usize, usize),
+}
+
+impl Starts {
+    fn new(extent: usize, patch: usize, overlap: f64, placement: Placement) -> Self {
+        if extent <= patch {
+            // Below 0: the volume lies in the patch's middle. The odd voxel of what is filled up is above.
+            return Self::One(-(((patch - extent) / 2) as isize));
         }
-        Placement::ShiftedBack => {
-            let step = ((patch as f64 * (1.0 - overlap)) as usize).max(1);
-            (0..=room.div_ceil(step)).map(|i| (i * step).min(room) as isize).collect()
+        let room = extent - patch;
+        match placement {
+            Placement::Even => {
+                // nnU-Net has the step, of which an overlap's digits are the rest: 1 - 0.9 is a little below 0.1.
+                let step = ((1.0 - overlap) * 1e12).round() / 1e12;
+                let count = (room as f64 / (patch as f64 * step).max(1.0)).ceil();
+                Self::Even(count as usize + 1, room as f64 / count)
+            }
+            Placement::ShiftedBack => {
+                let step = ((patch as f64 * (1.0 - overlap)) as usize).max(1);
+                Self::ShiftedBack(room.div_ceil(step) + 1, step, room)
+            }
+        }
+    }
+
+    fn count(&self) -> usize {
+        match *self {
+            Self::One(_) => 1,
+            Self::Even(count, _) | Self::ShiftedBack(count, _, _) => count,
+        }
+    }
+
+    fn at(&self, number: usize) -> isize {
+        match *self {
+            Self::One(start) => start,
+            Self::Even(_, between) => (between * number as f64).round_ties_even() as isize,
+            Self::ShiftedBack(_, step, room) => (number * step).min(room) as isize,
         }
     }
 }
@@ -184,6 +206,20 @@ mod tests {
             padding: Padding::Constant(0.0),
             window: Window::Constant,
             mirrored: [false; 3],
+        }
+    }
+
+    fn starts(extent: usize, patch: usize, overlap: f64, placement: Placement) -> Vec<isize> {
+        let starts = Starts::new(extent, patch, overlap, placement);
+        (0..starts.count()).map(|number| starts.at(number)).collect()
+    }
+
+    #[test]
+    fn tiles_without_number_take_no_memory() {
+        for placement in [Placement::Even, Placement::ShiftedBack] {
+            let tiles = Tiles::new([1 << 40, 1, 1 << 20], &tiling([8, 8, 8], 0.5, placement), [0; 3]).unwrap();
+            assert_eq!(tiles.count(), ((1 << 38) - 1) * ((1 << 18) - 1));
+            assert_eq!(tiles.start(tiles.count() - 1), [(1 << 40) - 8, -3, (1 << 20) - 8]);
         }
     }
 

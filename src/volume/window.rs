@@ -1,6 +1,8 @@
 //! How much each voxel of a tile counts where tiles overlap.
 
+use super::grid::voxels;
 use super::recipe::Window;
+use super::work::allocate;
 use crate::error::{Code, Error, Result};
 
 /// MONAI lets no weight be smaller: more than half of a tile has this one, so that its window is no product of three.
@@ -8,15 +10,20 @@ const MONAI_LEAST: f32 = 1e-3;
 
 /// One weight for each voxel of the patch, all above 0.
 pub fn weights(window: &Window, patch: [usize; 3]) -> Result<Vec<f32>> {
-    let count: usize = patch.iter().product();
+    let count = voxels(patch).map_err(|error| error.within("the patch"))?;
+    let mut weights = match window {
+        // Looked over below.
+        Window::Weights(_) => Vec::new(),
+        _ => allocate("the window of a patch", count)?,
+    };
     match window {
-        Window::Constant => Ok(vec![1.0; count]),
+        Window::Constant => weights.fill(1.0),
         Window::NnUnet => {
             let along = patch.map(|extent| {
                 let (centre, deviation) = ((extent / 2) as f64, extent as f64 / 8.0);
                 (0..extent).map(|i| (-(i as f64 - centre).powi(2) / (2.0 * deviation * deviation)).exp()).collect()
             });
-            Ok(product(&along, |z, y, x| (10.0 * z * y * x) as f32))
+            fill_product(&mut weights, &along, |z, y, x| (10.0 * z * y * x) as f32);
         }
         Window::Monai { sigma_scale } => {
             if !(*sigma_scale > 0.0 && sigma_scale.is_finite()) {
@@ -30,34 +37,35 @@ pub fn weights(window: &Window, patch: [usize; 3]) -> Result<Vec<f32>> {
                     |i: usize| f64::from((i as f32 - centre).powi(2) / (-2.0 * deviation * deviation)).exp() as f32;
                 (0..extent).map(one).collect()
             });
-            let least = product(&along, |z: f32, y: f32, x: f32| z * y * x);
-            Ok(least.into_iter().map(|weight| weight.max(MONAI_LEAST)).collect())
+            fill_product(&mut weights, &along, |z: f32, y, x| (z * y * x).max(MONAI_LEAST));
         }
-        Window::Weights(weights) => {
-            if weights.len() != count {
-                let message = format!("the window has {} weights; a patch of {patch:?} takes {count}", weights.len());
+        Window::Weights(given) => {
+            if given.len() != count {
+                let message = format!("the window has {} weights; a patch of {patch:?} takes {count}", given.len());
                 return Err(Error::new(Code::InvalidArgument, message));
             }
-            match weights.iter().position(|weight| !(*weight > 0.0 && weight.is_finite())) {
-                None => Ok(weights.clone()),
-                Some(at) => Err(Error::new(
+            if let Some(at) = given.iter().position(|weight| !(*weight > 0.0 && weight.is_finite())) {
+                return Err(Error::new(
                     Code::InvalidArgument,
                     format!(
                         "weight {at} of the window is {}; weights are above 0, since some voxels have one tile only",
-                        weights[at]
+                        given[at]
                     ),
-                )),
+                ));
             }
+            weights = given.clone();
         }
     }
+    Ok(weights)
 }
 
-fn product<T: Copy>(along: &[Vec<T>; 3], one: impl Fn(T, T, T) -> f32) -> Vec<f32> {
-    let [z, y, x] = along;
-    z.iter()
-        .flat_map(|z| y.iter().flat_map(move |y| x.iter().map(move |x| (*z, *y, *x))))
-        .map(|(z, y, x)| one(z, y, x))
-        .collect()
+fn fill_product<T: Copy>(weights: &mut [f32], [z, y, x]: &[Vec<T>; 3], one: impl Fn(T, T, T) -> f32) {
+    let mut weights = weights.iter_mut();
+    for z in z {
+        for y in y {
+            weights.by_ref().zip(x).for_each(|(weight, x)| *weight = one(*z, *y, *x));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +96,20 @@ mod tests {
         assert_eq!(weights[0], weights[7]);
         assert_eq!(super::weights(&Window::Monai { sigma_scale: 0.125 }, [8; 3]).unwrap()[0], 1e-3);
         assert!(super::weights(&Window::Monai { sigma_scale: 0.0 }, [8; 3]).is_err());
+    }
+
+    #[test]
+    fn a_patch_that_no_memory_holds_is_refused() {
+        let kinds = [Window::Constant, Window::NnUnet, Window::Monai { sigma_scale: 0.125 }];
+        for window in kinds.iter().chain([&Window::Weights(vec![1.0])]) {
+            for patch in [[1 << 20; 3], [usize::MAX, 1, 1], [1 << 22; 3]] {
+                let code = weights(window, patch).unwrap_err().code();
+                assert!(
+                    matches!(code, Code::OutOfMemory | Code::Shape | Code::InvalidArgument),
+                    "{window:?} {patch:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -210,6 +210,11 @@ static void bad_volumes(const planrt_engine *small) {
     OK(planrt_segmenter_estimate(segmenter, &bad, NULL, &bytes, &least));
     bad = volume;
     CHECK(least > 9 * 9 * 9 * 4 && bytes >= least && bytes < 1 << 20);
+    /* Tiles without number along one axis: what they would take is told, and refused. */
+    bad.extents[0] = bad.extents[1] = 1, bad.extents[2] = (int64_t)1 << 45;
+    OK(planrt_segmenter_estimate(segmenter, &bad, NULL, &bytes, NULL));
+    CHECK(bytes > (size_t)1 << 45);
+    bad = volume;
     options.memory_budget_bytes = least - 1;
     REFUSED(PLANRT_ERROR_OUT_OF_MEMORY, "budget");
     CHECK(untouched(labels, sizeof labels));
@@ -249,6 +254,8 @@ static void bad_recipes(const planrt_engine *small, const planrt_engine *slow) {
                  "{\"planrt_recipe\": 1, \"tiling\": {\"patch\": [16, 8, 8]}, \"decision\": {\"labels\": [0, 1]}}");
     NO_SEGMENTER(PLANRT_ERROR_INVALID_ARGUMENT, "3 channels", 1,
                  "{\"planrt_recipe\": 1, \"tiling\": {\"patch\": [8, 8, 8]}, \"decision\": {\"labels\": [0, 1, 2]}}");
+    NO_SEGMENTER(PLANRT_ERROR_OUT_OF_MEMORY, "window", 1,
+                 "{\"planrt_recipe\": 1, \"tiling\": {\"patch\": [1048576, 1048576, 1048576]}, \"decision\": {\"labels\": [0, 1]}}");
     CHECK(segmenter == NULL);
     planrt_segmenter_options *options = NULL;
     OK(planrt_segmenter_options_new(&options));
@@ -373,6 +380,27 @@ static void no_numbers(const planrt_engine *logarithm) {
     planrt_segmenter_delete(segmenter);
 }
 
+static bool until_all_is_done(void *called, int64_t done, int64_t count) {
+    ++*(int *)called;
+    return done < count;
+}
+
+/* The progress callback's word counts, also when no tile is left. */
+static void given_up_last(const planrt_engine *small) {
+    planrt_segmenter *segmenter = new_segmenter(&small, 1, plain);
+    int64_t extents[3] = {8, 8, 12};
+    float *data = noise(8 * 8 * 12);
+    static uint8_t labels[8 * 8 * 12];
+    int called = 0;
+    planrt_volume volume = volume_of(data, extents);
+    planrt_label_map map = labels_of(labels, extents);
+    planrt_segmentation_options options = {.struct_size = sizeof options, .progress = until_all_is_done, .user_data = &called};
+    FAILS(PLANRT_ERROR_CANCELLED, "2 of 2 tiles", planrt_segmenter_run(segmenter, &volume, &map, &options));
+    CHECK(called == 3);
+    free(data);
+    planrt_segmenter_delete(segmenter);
+}
+
 int main(void) {
     planrt_runtime *runtime = new_runtime();
     planrt_engine *small = load(runtime, SMALL), *tiny = load(runtime, MODELS "/tiny.onnx"), *slow = load(runtime, MODELS "/slow.onnx");
@@ -384,6 +412,7 @@ int main(void) {
     orientations(many);
     resampled(many);
     no_numbers(logarithm);
+    given_up_last(small);
     planrt_engine_delete(logarithm);
     planrt_engine_delete(many);
     planrt_engine_delete(slow);
