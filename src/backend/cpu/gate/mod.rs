@@ -26,7 +26,9 @@ pub fn check_size(graph: &GraphProto) -> Result<()> {
     }
     Err(Error::new(
         Code::Unsupported,
-        format!("the model has {nodes} nodes; the CPU engine takes at most {MOST_NODES} (onnxsim or onnxslim may fold some)"),
+        format!(
+            "the model has {nodes} nodes; the CPU engine takes at most {MOST_NODES} (onnxsim or onnxslim may fold some)"
+        ),
     ))
 }
 

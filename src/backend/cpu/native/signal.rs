@@ -67,7 +67,12 @@ type Complex = (f64, f64);
 
 impl Fourier {
     /// The axis, the length, and the shape of the result.
-    fn layout(&self, shape: &[usize], length: Option<i64>, at: Option<i64>) -> TractResult<(usize, usize, TVec<usize>)> {
+    fn layout(
+        &self,
+        shape: &[usize],
+        length: Option<i64>,
+        at: Option<i64>,
+    ) -> TractResult<(usize, usize, TVec<usize>)> {
         let at = axis(self.axis.or(at).unwrap_or(-2), shape.len())?;
         ensure!(at + 1 < shape.len() && matches!(shape[shape.len() - 1], 1 | 2), "it takes real or complex numbers");
         let length = length.unwrap_or(shape[at] as i64);

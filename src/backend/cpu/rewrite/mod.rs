@@ -16,7 +16,8 @@ pub fn rewrite(graph: &mut GraphProto, functions: &[FunctionProto], opset: i64) 
     Ok(())
 }
 
-/// Writes functions out, folds branches that are always taken and names what is in sequences, for engines that know ONNX's older spellings.
+/// Writes functions out, folds branches that are always taken and names what is in sequences, for engines that know ONNX's
+/// older spellings.
 pub fn write_out(graph: &mut GraphProto, functions: &[FunctionProto], opset: i64) -> Result<()> {
     functions::write_out(graph, functions, opset)?;
     branches::fold(graph);

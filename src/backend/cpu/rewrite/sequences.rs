@@ -11,7 +11,12 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 enum Sequence {
     Items(Vec<String>),
     /// A tensor cut along an axis into pieces of one size, however many that comes to.
-    Pieces { tensor: String, axis: i64, size: i64, kept: bool },
+    Pieces {
+        tensor: String,
+        axis: i64,
+        size: i64,
+        kept: bool,
+    },
 }
 
 pub fn write_out(graph: &mut GraphProto) {
