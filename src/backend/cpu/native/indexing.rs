@@ -306,7 +306,9 @@ impl Kernel for ScatterNd {
             let moved = Moved::of(updates)?;
             let mut output = data.clone().into_tensor();
             let bytes = output.as_bytes_mut();
-            (0..rows).try_for_each(|row| TractResult::Ok(moved.copy(row * count, count, bytes, to(row)?)))?;
+            for row in 0..rows {
+                moved.copy(row * count, count, bytes, to(row)?);
+            }
             return Ok(vec![output]);
         };
         macro_rules! merged {
