@@ -2848,6 +2848,16 @@ struct planrt_error *planrt_segmenter_options_set_session_options(struct planrt_
                                                                   const struct planrt_session_options *session_options);
 
 /**
+ * How `planrt_segmenter_load` loads the folder's models, as by what ONNX models are run on the CPU, and with how many threads;
+ * the options are copied. Default as `planrt_engine_options_new` has it.
+ *
+ * Requires: `options` and `engine_options` are alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_options_set_engine_options(struct planrt_segmenter_options *options,
+                                                                 const struct planrt_engine_options *engine_options);
+
+/**
  * How many threads a volume may use for what is not the network: reading, normalizing and resampling it; 0, the default, for
  * one a core.
  *

@@ -718,6 +718,8 @@ public:
     }
 
 private:
+    friend class Segmenter;
+
     using OptionsHandle = std::unique_ptr<planrt_engine_options, decltype(&planrt_engine_options_delete)>;
 
     /// Good for as long as `shapes` are.
@@ -2108,6 +2110,7 @@ struct SegmenterOptions {
     std::optional<std::string> configuration;     ///< of an nnU-Net's folder the one that its models are, as "3d_fullres"
     std::optional<int32_t> threads;               ///< for what is not the network; 0: one a core
     std::optional<SessionOptions> session;        ///< of the sessions that run the tiles
+    std::optional<EngineOptions> engine;          ///< how the models of a folder are loaded
     std::optional<std::string> output;            ///< of a model that has several, the one that is segmented by
     std::optional<std::vector<float>> window;     ///< a weight for each voxel that the network gives for a tile, x fastest
     const Segmenter* coarse = nullptr;            ///< finds the box that is segmented; it may go when the segmenter is made
@@ -2297,6 +2300,10 @@ private:
         if (options.session) {
             detail::check(
                 planrt_segmenter_options_set_session_options(raw, Session::make_options(*options.session).get()));
+        }
+        if (options.engine) {
+            detail::check(
+                planrt_segmenter_options_set_engine_options(raw, Engine::make_options(*options.engine).get()));
         }
         return handle;
     }

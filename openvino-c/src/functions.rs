@@ -159,6 +159,7 @@ functions! {
     fn ov_tensor_get_shape(Raw, *mut RawShape) -> c_int;
     fn ov_shape_free(*mut RawShape) -> c_int;
     fn ov_tensor_get_element_type(Raw, *mut u32) -> c_int;
+    fn ov_tensor_get_size(Raw, *mut usize) -> c_int;
     fn ov_tensor_get_byte_size(Raw, *mut usize) -> c_int;
     fn ov_tensor_data(Raw, *mut *mut c_void) -> c_int;
     fn ov_tensor_free(Raw);

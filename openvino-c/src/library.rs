@@ -144,6 +144,8 @@ impl Library {
     pub(crate) fn check(&self, status: c_int) -> Result<(), Error> {
         match Status(status) {
             Status::OK => Ok(()),
+            // The interface itself does not take an argument, and says no more.
+            Status::INVALID_C_PARAM => Err(Error { status: Status(status), message: String::new() }),
             status => {
                 // SAFETY: no condition; it returns a copy that is the caller's, or null.
                 let message = unsafe { self.take_text((self.functions().ov_get_last_err_msg)().cast_mut()) };

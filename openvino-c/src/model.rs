@@ -125,8 +125,14 @@ impl Model {
         (0..count).map(port).collect()
     }
 
-    /// Gives all inputs these shapes, in their order; -1 leaves an extent open.
-    pub fn reshape(&mut self, shapes: &[&[i64]]) -> Result<(), Error> {
+    /// Gives inputs these shapes, by their places; -1 leaves an extent open. Scalars stay what they are.
+    pub fn reshape(&mut self, shapes: &[(usize, &[i64])]) -> Result<(), Error> {
+        // OpenVINO would take a shape without dimensions for one of which nothing is known.
+        let (ports, shapes): (Vec<usize>, Vec<&[i64]>) =
+            shapes.iter().copied().filter(|(_, shape)| !shape.is_empty()).unzip();
+        if ports.is_empty() {
+            return Ok(());
+        }
         let open = |extent: &i64| match *extent {
             ..0 => RawDimension { min: 0, max: -1 },
             extent => RawDimension { min: extent, max: extent },
@@ -139,7 +145,6 @@ impl Model {
                 RawPartialShape { rank: RawDimension { min: rank, max: rank }, dims: extents.as_mut_ptr() }
             })
             .collect();
-        let ports: Vec<usize> = (0..shapes.len()).collect();
         let reshape = self.library.functions().ov_model_reshape_by_port_indexes;
         // SAFETY: the shapes are copied.
         self.library.check(unsafe { reshape(self.as_ptr(), ports.as_ptr(), partial.as_ptr(), ports.len()) })

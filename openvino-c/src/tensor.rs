@@ -1,6 +1,6 @@
 //! Tensors.
 
-use crate::error::Error;
+use crate::error::{Error, Status};
 use crate::functions::RawShape;
 use crate::library::Library;
 use std::ffi::c_void;
@@ -84,7 +84,12 @@ impl Tensor {
         let mut shape = RawShape { rank: 0, dims: ptr::null_mut() };
         // SAFETY: it fills the structure, which is freed once.
         unsafe {
-            self.library.check((functions.ov_tensor_get_shape)(self.as_ptr(), &raw mut shape))?;
+            let status = (functions.ov_tensor_get_shape)(self.as_ptr(), &raw mut shape);
+            // It has no shape without dimensions to give.
+            if Status(status) == Status::INVALID_C_PARAM && self.element_count()? == 1 {
+                return Ok(Vec::new());
+            }
+            self.library.check(status)?;
             let rank = usize::try_from(shape.rank).unwrap_or(0);
             let extents = if rank == 0 || shape.dims.is_null() {
                 Vec::new()
@@ -94,6 +99,15 @@ impl Tensor {
             (functions.ov_shape_free)(&raw mut shape);
             Ok(extents)
         }
+    }
+
+    /// How many elements it has.
+    pub fn element_count(&self) -> Result<usize, Error> {
+        let mut count = 0;
+        // SAFETY: writes the number.
+        let status = unsafe { (self.library.functions().ov_tensor_get_size)(self.as_ptr(), &raw mut count) };
+        self.library.check(status)?;
+        Ok(count)
     }
 
     /// The type of its elements; `None` for one that has no name here.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ctypes import byref, c_double, c_int32, c_int64, c_size_t, c_void_p
 from typing import TYPE_CHECKING, Any, Union
 
@@ -59,6 +60,20 @@ def cpu_backend(name: str) -> int:
     if name not in _CPU_BACKENDS:
         raise ValueError(f"cpu is one of {', '.join(_CPU_BACKENDS)}, not {name!r}")
     return _CPU_BACKENDS[name]
+
+
+@contextlib.contextmanager
+def engine_options(**settings: Any) -> Iterator[c_void_p]:
+    """The options of an engine for C, while something is made with them; what is None keeps its default."""
+    library = load()
+    options = new("planrt_engine_options_new")
+    try:
+        for name, value in settings.items():
+            if value is not None:
+                getattr(library, f"planrt_engine_options_set_{name}")(options, value)
+        yield options
+    finally:
+        library.planrt_engine_options_delete(options)
 
 
 class Engine:
@@ -132,17 +147,11 @@ class Engine:
         return json.loads(_library.text("planrt_engine_self_test", self._handle, path_bytes(folder)))  # type: ignore[no-any-return]
 
     def _open(self, runtime: Runtime | None, opened: Callable[[c_void_p], c_void_p], settings: dict[str, Any]) -> None:
-        library = load()
         self.runtime = runtime or default_runtime()
-        options = new("planrt_engine_options_new")
-        try:
-            for name, value in settings.items():
-                if value is not None:
-                    getattr(library, f"planrt_engine_options_set_{name}")(options, value)
+        with engine_options(**settings) as options:
             self._handle = opened(options)
-        finally:
-            library.planrt_engine_options_delete(options)
         own(self, "engine", self._handle)
+        library = load()
         self._describe()
 
     def _load(self, model: Model, options: c_void_p) -> c_void_p:
@@ -157,7 +166,7 @@ class Engine:
         self.name: str = library.planrt_engine_get_name(self._handle).decode(errors="replace")
         self.device_name: str = library.planrt_engine_get_device_name(self._handle).decode(errors="replace")
         self.backend: str = _BACKENDS.get(library.planrt_engine_get_backend(self._handle), "unknown")
-        """ "TensorRT" or "CPU"."""
+        """ "TensorRT", "CPU" or "OpenVINO"."""
         tensors = [self._tensor(i) for i in range(library.planrt_engine_get_tensor_count(self._handle))]
         self.inputs: dict[str, TensorInfo] = {tensor.name: tensor for tensor in tensors if tensor.is_input}
         self.outputs: dict[str, TensorInfo] = {tensor.name: tensor for tensor in tensors if not tensor.is_input}

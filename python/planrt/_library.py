@@ -307,6 +307,7 @@ FALLIBLE: dict[str, list[Any]] = {
     "planrt_scan_write_overlay": [_HANDLE, c_char_p, c_void_p, c_size_t, c_int32],
     "planrt_segmenter_options_new": [_OUT],
     "planrt_segmenter_options_set_session_options": [_HANDLE, _HANDLE],
+    "planrt_segmenter_options_set_engine_options": [_HANDLE, _HANDLE],
     "planrt_segmenter_options_set_threads": [_HANDLE, c_int32],
     "planrt_segmenter_options_set_overlap": [_HANDLE, c_double],
     "planrt_segmenter_options_set_mirrored": [_HANDLE, c_bool, c_bool, c_bool],

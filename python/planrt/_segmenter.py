@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 
 from . import _library
-from ._engine import Engine
+from ._engine import Engine, cpu_backend, engine_options
 from ._errors import Error, ErrorCode
 from ._library import RequestCallback, ScorePlaneCallback, SegmentationProgress, error_of, load, new, own
 from ._runtime import Runtime, default_runtime, path_bytes
@@ -156,7 +156,7 @@ class Segmenter:
     its models, one for each fold. What is not said is as the description has it: how much tiles overlap (0 to below 1), the
     axes (z, y, x) of the model's grid that they are `mirrored` over, which `configuration` of an nnU-Net's the models are, which `output` of a
     model that has several is the result, and how much each voxel of a tile counts (`window`, an array of the patch's shape). `threads` are for
-    what is not the network; `session` holds arguments of `Session` for the sessions that run the tiles. With `coarse`, another segmenter and
+    what is not the network; `cpu` is what runs ONNX models, as for an `Engine`; `session` holds arguments of `Session` for the sessions that run the tiles. With `coarse`, another segmenter and
     a margin in millimetres, volumes are first segmented with that one, and only the box around what it found by this one.
     """
 
@@ -171,6 +171,7 @@ class Segmenter:
         output: str | None = None,
         window: Any = None,
         threads: int = 0,
+        cpu: str = "CPU",
         session: Mapping[str, Any] | None = None,
         coarse: tuple[Segmenter, float] | None = None,
     ):
@@ -182,6 +183,7 @@ class Segmenter:
             "output": output,
             "window": window,
             "threads": threads,
+            "cpu": cpu,
             "session": session,
             "coarse": coarse,
         }
@@ -256,6 +258,9 @@ class Segmenter:
                 other, margin_mm = settings["coarse"]
                 library.planrt_segmenter_options_set_coarse(options, other._handle, margin_mm)
             library.planrt_segmenter_options_set_threads(options, settings.get("threads", 0))
+            if settings.get("cpu") is not None:
+                with engine_options(cpu_backend=cpu_backend(settings["cpu"])) as made:
+                    library.planrt_segmenter_options_set_engine_options(options, made)
             if settings.get("session") is not None:
                 # A tile for which the queue has no room waits, unless that is said otherwise.
                 with session_options(**{"block_when_full": True, **settings["session"]}) as made:

@@ -1,7 +1,7 @@
 //! `planrt_segmenter_options`, `planrt_segmenter` and `planrt_segmentation`.
 
 use super::argument::{Argument, Call, Out, Ref};
-use super::engine::planrt_engine;
+use super::engine::{planrt_engine, planrt_engine_options};
 use super::error::{lend, planrt_error};
 use super::handle::{Handle, opaque};
 use super::request::{planrt_request_callback, timeout};
@@ -29,8 +29,16 @@ use std::time::Duration;
 /// How a segmenter is made. One thread at a time. Made by `planrt_segmenter_options_new`, owned by the caller, free to be
 /// deleted as soon as the segmenter is made.
 #[allow(non_camel_case_types)]
-pub struct planrt_segmenter_options(Handle<Mutex<Options>>);
-opaque!(planrt_segmenter_options, Mutex<Options>);
+pub struct planrt_segmenter_options(Handle<Mutex<Made>>);
+opaque!(planrt_segmenter_options, Mutex<Made>);
+
+/// What a segmenter is made with.
+#[derive(Clone, Default)]
+pub struct Made {
+    segmenter: Options,
+    /// How `planrt_segmenter_load` loads models.
+    engine: EngineOptions,
+}
 
 /// Segments whole volumes: a scan goes in with its spacing, a label map on its own grid comes out. It has a session for each
 /// fold of its model, and each volume is a stream of requests for tiles. Any thread may use it, several at once: tiles of all
@@ -166,7 +174,23 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_session_options(
     session_options: *const planrt_session_options,
 ) -> *mut planrt_error {
     export!(options; session_options: Ref<'_, planrt_session_options> => {
-        options.lock().session = Some(session_options.lock().clone());
+        options.lock().segmenter.session = Some(session_options.lock().clone());
+        Ok(())
+    })
+}
+
+/// How `planrt_segmenter_load` loads the folder's models, as by what ONNX models are run on the CPU, and with how many threads;
+/// the options are copied. Default as `planrt_engine_options_new` has it.
+///
+/// Requires: `options` and `engine_options` are alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_set_engine_options(
+    options: *mut planrt_segmenter_options,
+    engine_options: *const planrt_engine_options,
+) -> *mut planrt_error {
+    export!(options; engine_options: Ref<'_, planrt_engine_options> => {
+        options.lock().engine = engine_options.lock().clone();
         Ok(())
     })
 }
@@ -183,7 +207,7 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_threads(
 ) -> *mut planrt_error {
     export!(options; => {
         let most = 0..=MOST_THREADS;
-        options.lock().threads = usize::try_from(threads).ok().filter(|threads| most.contains(threads)).ok_or_else(|| {
+        options.lock().segmenter.threads = usize::try_from(threads).ok().filter(|threads| most.contains(threads)).ok_or_else(|| {
             Error::new(Code::InvalidArgument, format!("the number of threads is {threads}; take 0 to {MOST_THREADS}"))
         })?;
         Ok(())
@@ -207,7 +231,7 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_overlap(
             let message = format!("tiles overlap by {overlap}; take 0 to below 1");
             return Err(Error::new(Code::InvalidArgument, message));
         }
-        options.lock().overlap = Some(overlap);
+        options.lock().segmenter.overlap = Some(overlap);
         Ok(())
     })
 }
@@ -225,7 +249,7 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_mirrored(
     x: bool,
 ) -> *mut planrt_error {
     export!(options; => {
-        options.lock().mirrored = Some([z, y, x]);
+        options.lock().segmenter.mirrored = Some([z, y, x]);
         Ok(())
     })
 }
@@ -241,7 +265,7 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_output(
     name: *const c_char,
 ) -> *mut planrt_error {
     export!(options; name: Option<&str> => {
-        options.lock().output = name.map(str::to_owned);
+        options.lock().segmenter.output = name.map(str::to_owned);
         Ok(())
     })
 }
@@ -258,7 +282,7 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_window(
     weight_count: usize,
 ) -> *mut planrt_error {
     export!(options; weights[weight_count]: &[f32] => {
-        options.lock().window = Some(weights.to_vec());
+        options.lock().segmenter.window = Some(weights.to_vec());
         Ok(())
     })
 }
@@ -276,7 +300,7 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_coarse(
     margin_mm: f64,
 ) -> *mut planrt_error {
     export!(options; coarse: Ref<'_, planrt_segmenter> => {
-        options.lock().coarse = Some(coarse.get().as_coarse(margin_mm)?);
+        options.lock().segmenter.coarse = Some(coarse.get().as_coarse(margin_mm)?);
         Ok(())
     })
 }
@@ -292,13 +316,13 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_configuration(
     name: *const c_char,
 ) -> *mut planrt_error {
     export!(options; name: Option<&str> => {
-        options.lock().description.configuration = name.map(str::to_owned);
+        options.lock().segmenter.description.configuration = name.map(str::to_owned);
         Ok(())
     })
 }
 
 fn options_or_default(options: Option<Ref<'_, planrt_segmenter_options>>) -> Options {
-    options.map(|options| options.lock().clone()).unwrap_or_default()
+    options.map(|options| options.lock().segmenter.clone()).unwrap_or_default()
 }
 
 fn give(
@@ -430,12 +454,12 @@ pub unsafe extern "C" fn planrt_segmenter_load(
         options: Option<Ref<'_, planrt_segmenter_options>>,
         segmenter_out: Out<_>
     => {
-        let mut options = options_or_default(options);
+        let Made { segmenter: mut options, engine } = options.map(|options| options.lock().clone()).unwrap_or_default();
         options.description.prefers_plans = runtime.device().is_ok();
         let (recipe, models) = segment::description::read(folder, &options.description)?;
         let load = |model: &std::path::PathBuf| match model.is_dir() {
-            true => Folder::open(model)?.load(runtime, &EngineOptions::default()),
-            false => runtime.load_file(model, &EngineOptions::default()),
+            true => Folder::open(model)?.load(runtime, &engine),
+            false => runtime.load_file(model, &engine),
         };
         let engines = models.iter().map(load).collect::<Result<Vec<_>>>()?;
         segmenter_out.give(give(&engines, recipe, &options)?);

@@ -28,12 +28,14 @@ static const char bench_usage[] =
 static const char common_usage[] =
     "  --shapes=NAME:1x1x8x8,...  the inputs' shapes; of those left out the plan's best ones, or a batch of 1\n"
     "  --json                   JSON, and no table\n"
-    "  --cpuThreads=N           how many threads the CPU engine has; as many as there are cores if not given\n"
+    "  --cpu=ENGINE             what runs ONNX models: engine (planrt's own), openvino, or fastest; engine if not given\n"
+    "  --cpuThreads=N           how many threads that has; as many as there are cores if not given\n"
     "  --weightStreamingBudget=N  the most bytes of streamed weights that stay on the device; N may end in K, M, G or %, of all\n"
     "                           that can be streamed; -1 or auto: as TensorRT thinks right; -2: none are streamed\n"
     "  --leanDLLPath=LIBRARY    the lean runtime for a version-compatible plan without its own\n"
     "  --plugins=LIBRARY        a library of TensorRT plugins; may be given more than once\n"
     "  --tensorrt=PATH          the TensorRT library, or the folder it is in\n"
+    "  --openvino=PATH          OpenVINO's library, its folder, or that of the Python environment it is in\n"
     "  --device=N               the GPU's ordinal; 0 if not given\n"
     "  --verbose                TensorRT's own lines, too\n"
     "It exits with 0 if the model was run and told of, with 1 if it was not, with 2 if it was called wrongly, with 3 if the\n"
@@ -225,6 +227,12 @@ static int take(struct measurement *all, const struct option *option, const char
             return wrong_option(all->command, "--warmUp takes milliseconds, not", value);
     } else if (is_bench && strcmp(name, "--percentile") == 0) {
         if (!parse_percentiles(all, value)) return wrong_option(all->command, "--percentile takes P,..., not", value);
+    } else if (strcmp(name, "--cpu") == 0) {
+        planrt_backend backend;
+        if (!parse_cpu(value, &backend)) return wrong_option(all->command, "--cpu takes engine, openvino or fastest, not", value);
+        error = planrt_engine_options_set_cpu_backend(engine, backend);
+    } else if (strcmp(name, "--openvino") == 0) {
+        error = planrt_runtime_options_set_openvino_path(runtime, value);
     } else if (strcmp(name, "--cpuThreads") == 0) {
         if (!parse_ordinal(value, &number)) return wrong_option(all->command, "--cpuThreads takes a number, not", value);
         error = planrt_engine_options_set_cpu_threads(engine, number);

@@ -94,6 +94,20 @@ bool parse_normalization(const char *text, planrt_instance_normalization *kind) 
     return false;
 }
 
+bool parse_cpu(const char *text, planrt_backend *backend) {
+    static const struct { const char *name; planrt_backend backend; } all[] = {
+        {"engine", PLANRT_BACKEND_CPU},
+        {"openvino", PLANRT_BACKEND_OPENVINO},
+        {"fastest", PLANRT_BACKEND_FASTEST_CPU},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (strcmp(text, all[i].name) != 0) continue;
+        *backend = all[i].backend;
+        return true;
+    }
+    return false;
+}
+
 int take_runtime_option(const char *command, const struct option *option, const char *argument, planrt_runtime_options *runtime) {
     planrt_error *error = NULL;
     int32_t number;

@@ -10,7 +10,7 @@
 #include <string.h>
 
 static const char usage[] =
-    "usage: planrt doctor [MODEL] [--tensorrt PATH] [--plugin PATH]... [--device N]\n"
+    "usage: planrt doctor [MODEL] [--tensorrt PATH] [--plugin PATH]... [--openvino PATH] [--device N]\n"
     "       planrt build --onnx=MODEL --saveEngine=PLAN [OPTION]...     (planrt build --help)\n"
     "       planrt refit PLAN --onnx=MODEL --saveEngine=NEW [OPTION]... (planrt refit --help)\n"
     "       planrt inspect MODEL [OPTION]...                            (planrt inspect --help)\n"
@@ -18,10 +18,11 @@ static const char usage[] =
     "       planrt segment MODEL SCAN... --out MASK [OPTION]...         (planrt segment --help)\n"
     "       planrt --version\n"
     "\n"
-    "planrt doctor says which CUDA driver, GPUs, TensorRT and plugins it finds, and what is in MODEL (a TensorRT plan,\n"
+    "planrt doctor says which CUDA driver, GPUs, TensorRT, plugins and OpenVINO it finds, and what is in MODEL (a TensorRT plan,\n"
     "an ONNX file, or a model folder, which it tests) and whether it will run here.\n"
     "  --tensorrt PATH  the TensorRT library, or the folder it is in\n"
     "  --plugin PATH    a library of TensorRT plugins; may be given more than once\n"
+    "  --openvino PATH  OpenVINO's library, its folder, or that of the Python environment it is in\n"
     "  --device N       the GPU's ordinal; 0 if not given\n"
     "It exits with 0 if what was asked about is usable, with 1 if it is not, with 2 if it was called wrongly, with 3 if\n"
     "the output could not be written.\n";
@@ -94,6 +95,8 @@ static int doctor(int count, char **arguments, planrt_runtime_options *options) 
             error = planrt_runtime_options_set_tensorrt_path(options, value);
         } else if (strcmp(argument, "--plugin") == 0 && value) {
             error = planrt_runtime_options_add_plugin_library(options, value);
+        } else if (strcmp(argument, "--openvino") == 0 && value) {
+            error = planrt_runtime_options_set_openvino_path(options, value);
         } else if (strcmp(argument, "--device") == 0 && value) {
             int32_t ordinal;
             if (!parse_ordinal(value, &ordinal)) return wrong_usage("--device takes a GPU's ordinal, not", value);

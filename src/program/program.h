@@ -50,6 +50,9 @@ bool parse_bytes(const char *text, double unit, size_t *bytes);
 /* "native", "plugin" or "decomposed". */
 bool parse_normalization(const char *text, planrt_instance_normalization *kind);
 
+/* What runs ONNX models, "engine", "openvino" or "fastest"; false if it is none of them. */
+bool parse_cpu(const char *text, planrt_backend *backend);
+
 /* --plugins, --tensorrt and --device, which all commands have; -1 if it is done, else how the program ends. */
 int take_runtime_option(const char *command, const struct option *option, const char *argument, planrt_runtime_options *runtime);
 

@@ -28,6 +28,8 @@ static const char usage[] =
     "  --allow-nan            goes on where the network gives what is no number\n"
     "  --tensorrt PATH        the TensorRT library, or the folder it is in\n"
     "  --plugin PATH          a library of TensorRT plugins; may be given more than once\n"
+    "  --cpu ENGINE           what runs ONNX models: engine (planrt's own), openvino, or fastest; engine if not given\n"
+    "  --openvino PATH        OpenVINO's library, its folder, or that of the Python environment it is in\n"
     "  --device N             the GPU's ordinal; 0 if not given\n"
     "It prints how large each label is, and exits with 0 if the labels are written, with 1 if the scan cannot be segmented, with 2\n"
     "if it was called wrongly, with 3 if what there is cannot be written, with 130 after Ctrl-C.\n";
@@ -292,6 +294,16 @@ static int take(struct arguments *all, const char *name, const char *value, plan
         error = planrt_runtime_options_set_tensorrt_path(runtime, value);
     } else if (strcmp(name, "--plugin") == 0) {
         error = planrt_runtime_options_add_plugin_library(runtime, value);
+    } else if (strcmp(name, "--cpu") == 0) {
+        planrt_backend backend;
+        if (!parse_cpu(value, &backend)) return wrong_option("segment", "--cpu takes engine, openvino or fastest, not", value);
+        planrt_engine_options *engine = NULL;
+        error = planrt_engine_options_new(&engine);
+        if (!error) error = planrt_engine_options_set_cpu_backend(engine, backend);
+        if (!error) error = planrt_segmenter_options_set_engine_options(options, engine);
+        planrt_engine_options_delete(engine);
+    } else if (strcmp(name, "--openvino") == 0) {
+        error = planrt_runtime_options_set_openvino_path(runtime, value);
     } else if (strcmp(name, "--device") == 0) {
         int32_t ordinal;
         if (!parse_ordinal(value, &ordinal)) return wrong_option("segment", "--device takes a GPU's ordinal, not", value);

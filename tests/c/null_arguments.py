@@ -16,6 +16,7 @@ NULLABLE = {
     ("planrt_runtime_options_set_log", 2),  # user data
     ("planrt_runtime_options_set_log", 3),  # its release
     ("planrt_runtime_options_set_tensorrt_path", 1),  # the default
+    ("planrt_runtime_options_set_openvino_path", 1),  # the default
     ("planrt_runtime_new", 0),  # options
     ("planrt_engine_options_set_lean_runtime", 1),  # the default
     ("planrt_engine_load_file", 2),  # options

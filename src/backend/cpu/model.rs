@@ -74,12 +74,10 @@ impl Source {
         else {
             return Err(invalid(data));
         };
-        gate::check_size(&graph)?;
         let beside = external::read(&mut graph, folder)?;
         let opset = opset(&proto);
         let layers_json = layers_json(&graph);
         rewrite(&mut graph, &proto.functions, opset)?;
-        gate::check_size(&graph)?;
         proto.functions.clear();
         admit(&graph, opset)?;
         check(&graph)?;

@@ -16,8 +16,8 @@ fn parameters(node: &NodeProto) -> &'static [usize] {
         "BatchNormalization" => &[1, 2, 3, 4],
         "Col2Im" | "STFT" => &[1, 2, 3],
         "ConstantOfShape" => &[0],
-        "AffineGrid" | "CenterCropPad" | "CumProd" | "CumSum" | "Expand" | "Reshape" | "Split" | "Squeeze" | "TopK"
-        | "Trilu" | "Unsqueeze" | "Upsample" => &[1],
+        "AffineGrid" | "CenterCropPad" | "Compress" | "CumProd" | "CumSum" | "Expand" | "Reshape" | "Split"
+        | "Squeeze" | "TopK" | "Trilu" | "Unsqueeze" | "Upsample" => &[1],
         "DFT" | "Dropout" | "MaxUnpool" | "OneHot" | "Tile" => &[1, 2],
         "NonMaxSuppression" => &[2, 3, 4],
         "Pad" | "Resize" => &[1, 2, 3],

@@ -16,9 +16,46 @@ pub fn check(graph: &GraphProto, opset: i64) -> Result<()> {
     check_graph(graph)
 }
 
+/// What a node may not be: (operator, whether it is, what is wrong). Each was seen to come out otherwise than ONNX says.
+type Wrong = (&'static str, fn(&NodeProto) -> bool, &'static str);
+
+const WRONG: &[Wrong] = &[
+    (
+        "Attention",
+        |node| number(node, "is_causal") == Some(1) && node.input.len() > 3,
+        "a mask or a past beside is_causal",
+    ),
+    (
+        "Attention",
+        |node| node.attribute.iter().any(|one| !ATTENTION.contains(&one.name.as_str())),
+        "a window, or what is as new",
+    ),
+    ("Bernoulli", |_| true, "numbers of chance"),
+    ("BitShift", |_| true, "signed numbers, which it does not tell apart"),
+    ("RoiAlign", |node| text(node, "mode") == Some(b"max"), "mode = max"),
+    ("SpaceToDepth", |node| text(node, "mode") == Some(b"CRD"), "mode = CRD"),
+];
+
+/// The attributes of Attention in operator set 23.
+const ATTENTION: [&str; 7] =
+    ["is_causal", "kv_num_heads", "q_num_heads", "qk_matmul_output_mode", "scale", "softcap", "softmax_precision"];
+
+fn number(node: &NodeProto, name: &str) -> Option<i64> {
+    node.attribute.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.i)
+}
+
+fn text<'a>(node: &'a NodeProto, name: &str) -> Option<&'a [u8]> {
+    node.attribute.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.s.as_slice())
+}
+
 fn check_graph(graph: &GraphProto) -> Result<()> {
     for node in &graph.node {
         check_window(node)?;
+        let wrong = WRONG.iter().find(|(operator, is, _)| node.op_type == *operator && is(node));
+        if let Some((_, _, what)) = wrong {
+            let message = format!("{}: OpenVINO does not compute it as ONNX says with {what}", title(node));
+            return Err(Error::new(Code::Unsupported, message));
+        }
         for attribute in &node.attribute {
             attribute.g.iter().chain(&attribute.graphs).try_for_each(check_graph)?;
         }

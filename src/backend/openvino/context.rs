@@ -165,7 +165,8 @@ impl OpenVinoContext {
         engine.require_memory(&work.shapes, &work.items, work.runs)?;
         let fill = |run: usize, request: &InferRequest| {
             for (index, (view, shape)) in inputs.iter().zip(&work.shapes).enumerate() {
-                let tensor = request.input(index).map_err(|error| lost(&error))?;
+                let Some(place) = self.engine.places[index] else { continue };
+                let tensor = request.input(place).map_err(|error| lost(&error))?;
                 // SAFETY: `check_view` held the view's size against the shape of all runs together.
                 unsafe { write_input(self.info(view.tensor), &tensor, view, run, shape) }?;
             }
@@ -276,7 +277,8 @@ impl Context for OpenVinoContext {
                 let mut running = timed.request()?;
                 for (index, (view, shape)) in views.iter().zip(&work.shapes).enumerate() {
                     check_view(self.info(view.tensor), view, &view.shape)?;
-                    let tensor = running.request()?.input(index).map_err(|error| lost(&error))?;
+                    let Some(place) = self.engine.places[index] else { continue };
+                    let tensor = running.request()?.input(place).map_err(|error| lost(&error))?;
                     // SAFETY: what was bound is valid, by this function's contract; its size was held against the shape.
                     unsafe { write_input(self.info(view.tensor), &tensor, view, item, shape) }?;
                 }

@@ -23,6 +23,8 @@ use std::thread;
 
 pub struct OpenVinoEngine {
     pub(super) facts: Facts,
+    /// Where OpenVINO has each input.
+    pub(super) places: Vec<Option<usize>>,
     pub(super) library: Arc<Library>,
     pub(super) threads: usize,
     /// Its inputs' shapes change from one compilation to the next.
@@ -74,9 +76,11 @@ impl OpenVinoEngine {
         source.describe_outputs(&found)?;
         source.proto = Default::default();
         let facts = source.facts;
-        check_ports(&facts, &inputs, &outputs)?;
+        let places = places(&facts, &inputs)?;
+        check_ports(&facts, &places, &inputs, &outputs)?;
         let engine = Arc::new(Self {
             facts,
+            places,
             library: library.clone(),
             threads,
             model: Mutex::new(model),
@@ -101,14 +105,17 @@ impl OpenVinoEngine {
             return Ok(prepared);
         }
         memory::require("the model made ready for these shapes", self.facts.size.saturating_mul(2))?;
-        let extents: Vec<&[i64]> = shapes.iter().map(|shape| &**shape).collect();
+        let placed = self.places.iter().zip(shapes);
+        let extents: Vec<(usize, &[i64])> = placed.filter_map(|(place, shape)| Some(((*place)?, &**shape))).collect();
         {
             let _held = Held::signals();
             model.reshape(&extents).map_err(|error| self.refuses(shapes, &error))?;
         }
-        let prepared = Prepared::new(&self.library, &model, shapes, mode, self.threads)?;
-        let declared = self.facts.outputs();
-        if let Some((info, shape)) = declared.zip(&prepared.outputs).find(|(info, shape)| !fits(info, shape.as_ref())) {
+        let declared: Vec<_> = self.facts.outputs().map(|output| output.shape).collect();
+        let prepared = Prepared::new(&self.library, &model, shapes, mode, self.threads, &declared)?;
+        if let Some((info, shape)) =
+            self.facts.outputs().zip(&prepared.outputs).find(|(info, shape)| !fits(info, shape.as_ref()))
+        {
             let shape = shape.map_or_else(String::new, |shape| shape.to_string());
             let message = format!("output {} would be {shape}, where the model says {}", info.quoted(), info.shape);
             return Err(Error::new(Code::InvalidModel, message));
@@ -167,22 +174,36 @@ fn read(library: &Library, source: &Source) -> Result<Model> {
     })
 }
 
-/// Holds inputs and outputs as OpenVINO has them against what the model says: they go by their places.
-fn check_ports(facts: &Facts, inputs: &[Port], outputs: &[Port]) -> Result<()> {
-    let unsupported = |message: String| Err(Error::new(Code::Unsupported, message));
-    let (given, named) = (facts.inputs().count(), facts.outputs().count());
-    if (inputs.len(), outputs.len()) != (given, named) {
-        return unsupported(format!(
-            "the model has {given} inputs and {named} outputs, OpenVINO finds {} and {}",
-            inputs.len(),
-            outputs.len()
-        ));
+/// Where OpenVINO has each of the model's inputs: at its place, or nowhere, if nothing of what it computes needs it.
+fn places(facts: &Facts, inputs: &[Port]) -> Result<Vec<Option<usize>>> {
+    if inputs.len() == facts.inputs().count() {
+        return Ok((0..inputs.len()).map(Some).collect());
     }
-    for (info, port) in facts.description.tensors.iter().zip(inputs.iter().chain(outputs)) {
+    let place = |info: &TensorInfo| inputs.iter().position(|port| port.name.as_deref() == Some(info.name()));
+    let places: Vec<_> = facts.inputs().map(place).collect();
+    match places.iter().flatten().count() == inputs.len() {
+        true => Ok(places),
+        false => Err(Error::new(
+            Code::Unsupported,
+            format!("the model has {} inputs, and OpenVINO calls some of its {} otherwise", places.len(), inputs.len()),
+        )),
+    }
+}
+
+/// Holds inputs and outputs as OpenVINO has them against what the model says: outputs go by their places.
+fn check_ports(facts: &Facts, places: &[Option<usize>], inputs: &[Port], outputs: &[Port]) -> Result<()> {
+    let unsupported = |message: String| Err(Error::new(Code::Unsupported, message));
+    let named = facts.outputs().count();
+    if outputs.len() != named {
+        return unsupported(format!("the model has {named} outputs, OpenVINO finds {}", outputs.len()));
+    }
+    let inputs = places.iter().map(|place| place.and_then(|place| inputs.get(place)));
+    for (info, port) in facts.description.tensors.iter().zip(inputs.chain(outputs.iter().map(Some))) {
         if info.element_type == ElementType::Float64 {
             let name = info.quoted();
             return unsupported(format!("{name} is float64, which OpenVINO computes as float32"));
         }
+        let Some(port) = port else { continue };
         if port.element_type != Some(type_of(info.element_type)) {
             let (name, is) = (info.quoted(), info.element_type);
             return unsupported(format!("{name} is {is}, and OpenVINO takes it as {:?}", port.element_type));

@@ -86,7 +86,8 @@ impl Instance for OpenVinoInstance {
             let (job, item) = items[run];
             let infos = engine.facts.inputs();
             for (index, ((tensor, shape), info)) in job.inputs.iter().zip(&key.inputs).zip(infos).enumerate() {
-                let to = request.input(index).map_err(|error| lost(&error))?;
+                let Some(place) = engine.places[index] else { continue };
+                let to = request.input(place).map_err(|error| lost(&error))?;
                 // SAFETY: the lent memory holds the elements of all items, as was checked when the request came.
                 unsafe { write_input(info, &to, &tensor.caller.as_host(index), item, shape) }?;
             }

@@ -39,8 +39,15 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Compiles a model that has these shapes.
-    pub fn new(library: &Library, model: &Model, shapes: &[Shape], mode: Mode, threads: usize) -> Result<Self> {
+    /// Compiles a model that has these shapes; `declared` are the outputs', as far as the model says them.
+    pub fn new(
+        library: &Library,
+        model: &Model,
+        shapes: &[Shape],
+        mode: Mode,
+        threads: usize,
+        declared: &[Shape],
+    ) -> Result<Self> {
         let threads = CString::new(threads.to_string()).unwrap_or_default();
         let mut properties = vec![
             (c"INFERENCE_PRECISION_HINT", c"f32"),
@@ -64,12 +71,15 @@ impl Prepared {
         let (compiled, ports, optimal) = compile().map_err(|error| {
             failed(Code::Unsupported, "OpenVINO does not make this ONNX model ready to run", &error)
         })?;
-        let shape = |port: &openvino_c::Port| port.fixed_shape().map(|extents| Shape::new(&extents)).transpose();
+        let shape = |(port, declared): (&openvino_c::Port, &Shape)| {
+            let found = port.fixed_shape().map(|extents| Shape::new(&extents)).transpose()?;
+            Ok(found.or((!declared.is_dynamic()).then_some(*declared)))
+        };
         Ok(Self {
             shapes: shapes.to_vec(),
             mode,
             compiled,
-            outputs: ports.iter().map(shape).collect::<Result<_>>()?,
+            outputs: ports.iter().zip(declared).map(shape).collect::<Result<_>>()?,
             optimal: optimal.trim().parse().unwrap_or(1).max(1),
             idle: Mutex::default(),
         })

@@ -14,29 +14,6 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, GraphProto};
 pub use typed::check as check_typed;
 
-/// More nodes than any network has that people train. tract's time grows with the square of their number: it is seconds for
-/// a few thousand.
-const MOST_NODES: usize = 20_000;
-
-/// An error if there are so many nodes that loading would have no end.
-pub fn check_size(graph: &GraphProto) -> Result<()> {
-    let nodes = count(graph);
-    if nodes <= MOST_NODES {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::Unsupported,
-        format!(
-            "the model has {nodes} nodes; the CPU engine takes at most {MOST_NODES} (onnxsim or onnxslim may fold some)"
-        ),
-    ))
-}
-
-fn count(graph: &GraphProto) -> usize {
-    let within = graph.node.iter().flat_map(|node| &node.attribute).flat_map(|a| a.g.iter().chain(&a.graphs));
-    graph.node.len() + within.map(count).sum::<usize>()
-}
-
 /// An error if the model uses what the CPU engine does not compute, or not for certain.
 pub fn check(graph: &GraphProto, opset: i64) -> Result<()> {
     if opset > NEWEST {
