@@ -21,6 +21,7 @@ use crate::runtime::EngineOptions;
 use crate::segment::{self, Job, LentMut, Options, Order, ScoresAsked, Segmenter, Target, Treatment, recipe_json};
 use crate::sync::Mutex;
 use crate::volume::grid::Box3;
+use crate::volume::work::allocate;
 use std::ffi::{c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
@@ -282,7 +283,9 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_window(
     weight_count: usize,
 ) -> *mut planrt_error {
     export!(options; weights[weight_count]: &[f32] => {
-        options.lock().segmenter.window = Some(weights.to_vec());
+        let mut window = allocate("the window of a patch", weights.len())?;
+        window.copy_from_slice(weights);
+        options.lock().segmenter.window = Some(window);
         Ok(())
     })
 }
@@ -325,14 +328,18 @@ fn options_or_default(options: Option<Ref<'_, planrt_segmenter_options>>) -> Opt
     options.map(|options| options.lock().segmenter.clone()).unwrap_or_default()
 }
 
+fn logging(segmenter: Segmenter) -> Handle<Segmenter> {
+    let logs = segmenter.logs();
+    Handle::logging(segmenter, &logs)
+}
+
 fn give(
     engines: &[Arc<dyn Engine>],
     recipe: crate::volume::recipe::Recipe,
     options: &Options,
 ) -> Result<Handle<Segmenter>> {
     let segmenter = with_room(|| Segmenter::new(engines, recipe, options))?;
-    let logs = engines.iter().filter_map(|engine| engine.log());
-    Ok(Handle::logging(segmenter, logs))
+    Ok(logging(segmenter))
 }
 
 /// Makes a segmenter over the engines of a model, one for each of its folds, whose results are averaged. `recipe_json` says what
@@ -395,8 +402,7 @@ pub unsafe extern "C" fn planrt_segmenter_new_over_sessions(
         let recipe = recipe_json::parse(recipe_json, "recipe_json")?;
         let options = options_or_default(options);
         let segmenter = with_room(|| Segmenter::over_sessions(&sessions, recipe, &options))?;
-        let logs = sessions.iter().filter_map(|session| session.engine().log());
-        segmenter_out.give(Handle::logging(segmenter, logs));
+        segmenter_out.give(logging(segmenter));
         Ok(())
     })
 }
@@ -424,7 +430,7 @@ pub unsafe extern "C" fn planrt_segmenter_new_ensemble(
         segmenter_out: Out<_>
     => {
         let segmenters: Vec<&Segmenter> = segmenters.iter().map(|segmenter| segmenter.get()).collect();
-        segmenter_out.give(Handle::new(Segmenter::ensemble(&segmenters, &options_or_default(options))?));
+        segmenter_out.give(logging(Segmenter::ensemble(&segmenters, &options_or_default(options))?));
         Ok(())
     })
 }

@@ -1,13 +1,15 @@
 //! The box that is worth a large model: around what a small one has found.
 
 use super::labels::LabelMap;
+use crate::error::Result;
 use crate::volume::grid::{Box3, Grid};
+use crate::volume::work::allocate;
 
 /// The box of all voxels that have a label, and so many millimetres around it, as far as there is a scan; none where no voxel has one.
-pub fn found(labels: &mut LabelMap, grid: &Grid, margin_mm: f64) -> Option<Box3> {
+pub fn found(labels: &mut LabelMap, grid: &Grid, margin_mm: f64) -> Result<Option<Box3>> {
     let [depth, height, width] = grid.extents;
     let (mut least, mut most) = ([usize::MAX; 3], [0; 3]);
-    let mut row = vec![0; width];
+    let mut row = allocate("a row of coarse labels", width)?;
     for (z, y) in (0..depth).flat_map(|z| (0..height).map(move |y| (z, y))) {
         labels.row(z, y, &mut row);
         let is_label = |label: &u16| *label != 0;
@@ -20,7 +22,7 @@ pub fn found(labels: &mut LabelMap, grid: &Grid, margin_mm: f64) -> Option<Box3>
         }
     }
     if least[0] == usize::MAX {
-        return None;
+        return Ok(None);
     }
     let mut part = Box3 { start: [0; 3], extents: [0; 3] };
     for axis in 0..3 {
@@ -28,7 +30,7 @@ pub fn found(labels: &mut LabelMap, grid: &Grid, margin_mm: f64) -> Option<Box3>
         part.start[axis] = least[axis].saturating_sub(more);
         part.extents[axis] = most[axis].saturating_add(more).min(grid.extents[axis] - 1) + 1 - part.start[axis];
     }
-    Some(part)
+    Ok(Some(part))
 }
 
 #[cfg(test)]
@@ -50,7 +52,7 @@ mod tests {
             let mut memory = vec![0; 210];
             voxels.iter().for_each(|[z, y, x]| memory[(z * 6 + y) * 7 + x] = 3);
             let map = LabelMap::new(LentMut::of(&mut memory), ElementType::Uint8, Layout::dense(grid.extents));
-            super::found(&mut map.unwrap(), &grid, margin_mm).map(|part| (part.start, part.extents))
+            super::found(&mut map.unwrap(), &grid, margin_mm).unwrap().map(|part| (part.start, part.extents))
         };
         assert_eq!(found(&[], 5.0), None);
         assert_eq!(found(&[[2, 3, 4]], 0.0), Some(([2, 3, 4], [1, 1, 1])));

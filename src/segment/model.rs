@@ -7,6 +7,7 @@ use super::result::{Outputs, Writer, settle};
 use super::scores::Scores;
 use super::stream::{Source, Stream};
 use crate::error::{Code, Error, Result};
+use crate::log::Log;
 use crate::schedule::Session;
 use crate::volume::image::View;
 use crate::volume::recipe::{Recipe, Tiling};
@@ -102,6 +103,11 @@ impl Model {
     /// Channels that the networks give.
     pub fn channels(&self) -> usize {
         self.networks[0].channels
+    }
+
+    /// Those that tell what its engines do.
+    pub fn logs(&self) -> impl Iterator<Item = &Arc<Log>> {
+        self.networks.iter().filter_map(|network| network.session.engine().log())
     }
 
     fn tiles(&self, extents: [usize; 3]) -> Result<Tiles> {

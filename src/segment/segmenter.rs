@@ -14,6 +14,7 @@ use super::result::Outputs;
 use super::scores::Scores;
 use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
+use crate::log::Log;
 use crate::panic::catch;
 use crate::process::{memory as host, thread};
 use crate::schedule::{self, Session, WhenFull};
@@ -147,6 +148,12 @@ impl Segmenter {
             return Err(Error::new(Code::InvalidArgument, message));
         }
         Ok(Coarse { chain: self.chain.clone(), margin_mm })
+    }
+
+    /// The logs that tell what is done with it, its coarse one's among them.
+    pub fn logs(&self) -> Vec<Arc<Log>> {
+        let coarse = self.chain.coarse.iter().flat_map(|coarse| &coarse.chain.models);
+        self.chain.models.iter().chain(coarse).flat_map(|model| model.logs().cloned()).collect()
     }
 
     /// What its model takes and gives.
@@ -453,7 +460,7 @@ impl Chain {
                 return Err(Error::new(Code::Internal, "the coarse labels are gone; please report this"));
             };
             labels = found;
-            let Some(part) = coarse::found(&mut labels, &volume.grid, *margin_mm) else {
+            let Some(part) = coarse::found(&mut labels, &volume.grid, *margin_mm)? else {
                 return Ok((outputs, vec![0]));
             };
             volume = volume.part(&part)?;

@@ -133,12 +133,45 @@ void refuses(const Double& tensorrt) {
     segmenter.run(scan.volume(), scan.map());
 }
 
+// The log ends with the last object that logs there, as segmenters of other segmenters do.
+void keep_their_logs(const Double& tensorrt) {
+    std::weak_ptr<int> logs[2];
+    planrt::Segmenter ensemble, guided;
+    {
+        std::vector<planrt::Runtime> runtimes;
+        std::vector<planrt::Engine> engines;
+        std::vector<planrt::Segmenter> segmenters;
+        for (std::weak_ptr<int>& log : logs) {
+            const auto token = std::make_shared<int>(0);
+            log = token;
+            planrt::RuntimeOptions options = tensorrt.options();
+            options.log = [token](planrt::LogLevel, const char*) {};
+            runtimes.emplace_back(options);
+            engines.push_back(tensorrt.load(runtimes.back(), COPY));
+            segmenters.emplace_back(std::vector<const planrt::Engine*>{&engines.back()}, RECIPE);
+        }
+        ensemble = planrt::Segmenter::ensemble({&segmenters[0], &segmenters[0]});
+        planrt::SegmenterOptions options;
+        options.coarse = &segmenters[1];
+        guided = planrt::Segmenter(std::vector<const planrt::Engine*>{&engines[0]}, RECIPE, options);
+    }
+    CHECK(!logs[0].expired() && !logs[1].expired());
+    guided = planrt::Segmenter();
+    CHECK(!logs[0].expired() && logs[1].expired());
+    Scan scan({9, 7, 8}, 1);
+    ensemble.run(scan.volume(), scan.map());
+    CHECK(scan.is_right());
+    ensemble = planrt::Segmenter();
+    CHECK(logs[0].expired());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     on_each(doubles(argc, argv), {{"many_at_once", many_at_once},
                                   {"deleted_while_it_runs", deleted_while_it_runs},
                                   {"two_devices", two_devices},
-                                  {"refuses", refuses}});
+                                  {"refuses", refuses},
+                                  {"keep_their_logs", keep_their_logs}});
     return 0;
 }
