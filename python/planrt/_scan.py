@@ -68,6 +68,8 @@ def c_volume(volume: Volume) -> tuple[_library.Volume, Any]:
         raise ValueError(f"a volume has the axes [z, y, x] or [channel, z, y, x]; this one has {array.ndim}")
     if array.dtype == np.bool_:
         array = array.view(np.uint8)
+    elif array.dtype.kind not in "iuf":
+        raise TypeError(f"a volume has whole or real numbers, and not {array.dtype}")
     elif not array.dtype.isnative or array.dtype.name not in _VOXELS:
         array = array.astype(array.dtype.newbyteorder("=") if array.dtype.name in _VOXELS else np.float32)
     channels = array if array.ndim == 4 else array[np.newaxis]

@@ -19,7 +19,7 @@ from ._errors import Error, ErrorCode
 from ._library import RequestCallback, ScorePlaneCallback, SegmentationProgress, error_of, load, new, own
 from ._runtime import Runtime, default_runtime, path_bytes
 from ._scan import Scan, Volume, c_volume, place_of
-from ._session import Session, session_options
+from ._session import Session, check_priority, session_options
 from ._tensors import ELEMENT_TYPES
 
 Progress = Callable[[int, int], "bool | None"]
@@ -433,13 +433,16 @@ def _options(
             raise ValueError(f"the region {region} has no voxels in a volume of {shape}")
         start = tuple(first for first, _ in ends)
         extents = tuple(last - first for first, last in ends)
+    # A 0 would stand for as much as is of use.
+    if memory_budget is not None and not 0 < memory_budget < 2**63:
+        raise ValueError(f"a memory budget of {memory_budget} bytes; take None for none")
     microseconds = 0
     if timeout is not None:
         # 0 would be none at all.
         microseconds = round(timeout * 1e6) or -1
     return _library.SegmentationOptions(
         timeout_us=microseconds,
-        priority=priority,
+        priority=check_priority(priority),
         nan_allowed=nan_allowed,
         any_direction_allowed=any_direction,
         memory_budget_bytes=memory_budget or 0,

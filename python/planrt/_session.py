@@ -307,11 +307,18 @@ def _open_extent(axis: int, lent_in: list[Lent]) -> int:
     raise Error(ErrorCode.SHAPE, "an output's shape does not follow from the inputs': give memory for it (outputs={name: array})")
 
 
+def check_priority(priority: int) -> int:
+    """What does not fit would be cut without a word."""
+    if not -(2**31) <= priority < 2**31:
+        raise ValueError(f"a priority of {priority} is beyond 32 bits")
+    return priority
+
+
 def _options(timeout: float | None, priority: int, stream: Stream | None) -> RequestOptions:
     microseconds = 0
     if timeout is not None:
         # 0 would be none at all.
         microseconds = round(timeout * 1e6) or -1
     return RequestOptions(
-        timeout_us=microseconds, priority=priority, stream=stream._handle if stream is not None else None
+        timeout_us=microseconds, priority=check_priority(priority), stream=stream._handle if stream is not None else None
     )

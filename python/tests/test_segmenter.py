@@ -224,6 +224,19 @@ class Running(Case):
         self.fails(ErrorCode.INVALID_ARGUMENT, "perpendicular", self.segmenter.run, skew)
         self.same(self.segmenter.run(skew, any_direction=True).labels)
 
+    def test_numbers_that_do_not_fit_are_not_cut(self):
+        segmenter = Segmenter.from_folds(Engine(MODELS / "tiny.onnx"), RECIPE)
+        volume = Volume(VOXELS, SPACING)
+        for wrong in [{"priority": 2**31}, {"priority": -(2**40)}, {"memory_budget": 0}, {"memory_budget": -1}]:
+            with self.assertRaises(ValueError, msg=wrong):
+                segmenter.run(volume, **wrong)
+        session = Session(Engine(MODELS / "small.onnx"))
+        with self.assertRaisesRegex(ValueError, "32 bits"):
+            session.submit({"image": np.zeros((1, 1, 8, 8, 8), np.float32)}, priority=2**31)
+        for voxels in [VOXELS.astype(np.complex64), VOXELS.astype(str), VOXELS.astype(object)]:
+            with self.assertRaisesRegex(TypeError, "numbers"):
+                segmenter.run(Volume(voxels, SPACING))
+
     def test_memory(self):
         most, least = self.segmenter.estimate(self.volume)
         self.assertLessEqual(least, most)

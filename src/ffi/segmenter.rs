@@ -546,6 +546,10 @@ impl<'call> Argument<'call, *const planrt_segmentation_options> for Treated {
                 format!("the time-out passed {late} microseconds before the volume was submitted"),
             )
         })?;
+        if options.reserved != 0 {
+            let message = format!("planrt_segmentation_options.reserved is {}; it is 0", options.reserved);
+            return Err(Error::new(Code::Unsupported, message));
+        }
         let user = User(options.user_data);
         let any_direction = flag(options.any_direction_allowed, "any_direction_allowed")?;
         let treatment = Treatment {
