@@ -16,6 +16,7 @@ use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
 use crate::panic::catch;
+use crate::process::stack::with_room;
 use crate::process::{memory as host, thread};
 use crate::schedule::{self, Session, WhenFull};
 use crate::sync::Mutex;
@@ -176,17 +177,9 @@ impl Segmenter {
 
     /// Takes a volume in, and hands its job out before it can be answered. What cannot be done is refused before anything is
     /// computed.
-    pub fn submit(&self, mut order: Order, hand_out: impl FnOnce(Job)) -> Result<()> {
+    pub fn submit(&self, order: Order, hand_out: impl FnOnce(Job)) -> Result<()> {
         let deadline = order.treatment.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let decision = &self.chain.first().recipe.decision;
-        order.labels.check(decision.largest_label())?;
-        let scores = order.scores.take().map(|asked| self.chain.scores(asked)).transpose()?;
-        // Before anything begins: all voxels lie within the memory.
-        View::new(order.memory.bytes(), &order.volume.scan)?;
-        let region = order.region.as_ref();
-        let part = region.map_or_else(|| Ok(order.volume.clone()), |region| order.volume.part(region))?;
-        let plan = self.chain.plan(&part, scores.as_ref(), order.treatment.memory_budget)?;
-        host::require("the segmentation", plan.memory)?;
+        let (order, scores, plan) = *with_room(|| self.look_over(order))?;
         let shared = Arc::new(Shared::default());
         let mut jobs = self.jobs.lock();
         if jobs.closed {
@@ -213,6 +206,20 @@ impl Segmenter {
         // It waits for this.
         let _ = begin.send(());
         Ok(())
+    }
+
+    /// Holds an order against the models and the memory that there is.
+    fn look_over(&self, mut order: Order) -> Result<Box<(Order, Option<Scores>, Plan)>> {
+        let decision = &self.chain.first().recipe.decision;
+        order.labels.check(decision.largest_label())?;
+        let scores = order.scores.take().map(|asked| self.chain.scores(asked)).transpose()?;
+        // Before anything begins: all voxels lie within the memory.
+        View::new(order.memory.bytes(), &order.volume.scan)?;
+        let region = order.region.as_ref();
+        let part = region.map_or_else(|| Ok(order.volume.clone()), |region| order.volume.part(region))?;
+        let plan = self.chain.plan(&part, scores.as_ref(), order.treatment.memory_budget)?;
+        host::require("the segmentation", plan.memory)?;
+        Ok(Box::new((order, scores, plan)))
     }
 
     /// Segments a volume by itself, and then so many times at once, at priorities of their own: an error where a mask is another one.

@@ -33,7 +33,7 @@ static void write_files(void) {
         char unused[36];
         int16_t dim[8], intent[7], datatype, bitpix, slice;
         float pixdim[8], vox_offset, slope, intercept;
-        char more[136];
+        char more[132];
         int16_t qform, sform;
         float quaternion[6], rows[12];
         char name[16], magic[8];
