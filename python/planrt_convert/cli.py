@@ -61,6 +61,22 @@ def _tolerance(text: str) -> tuple[float, float]:
     raise argparse.ArgumentTypeError(f"{text!r}: RTOL:ATOL is expected, as in 1e-2:1e-2")
 
 
+def _from_zero(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r}: a number from 0 on is expected")
+    return number
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 0 on is expected")
+    return int(text)
+
+
 def _numbers(text: str) -> list[int]:
     try:
         found = [int(part) for part in text.split(",")]
@@ -86,12 +102,12 @@ def parser() -> argparse.ArgumentParser:
     add("--output", metavar="NAME", action="append", default=[], help="an output's name, in order")
     add("--batch", metavar="MIN:OPT:MAX", type=_batch, help="the batches that the model takes; 1:2:4 if not given, 1 for a fixed one")
     add("--dynamic", metavar="NAME:AXIS", type=_axis, action="append", default=[], help="a further axis to leave open")
-    add("--opset", type=int, default=17, help="ONNX's operators (17)")
+    add("--opset", type=int, help="ONNX's operators (17)")
     add("--exporter", choices=("auto", "torchscript", "dynamo"), default="auto", help="PyTorch's exporter")
     add("--symbolics", metavar="FILE", action="append", default=[], help="Python that registers symbolic functions for operators that ONNX lacks")
     add("--precision", type=_precisions, default=["fp32"], metavar="LIST", help=f"plans to build: {', '.join(_PRECISIONS)}, or none (fp32)")
-    add("--rtol", type=float, default=1e-4)
-    add("--atol", type=float, default=9e-4)
+    add("--rtol", type=_from_zero, default=1e-4)
+    add("--atol", type=_from_zero, default=9e-4)
     add("--loose", metavar="RTOL:ATOL", type=_tolerance, default=(1e-2, 1e-2), help="tolerance of plans that are not fp32 (1e-2:1e-2)")
     add("--keep-float32", metavar="NODE", action="append", default=[], help="a node of the ONNX model that stays float32 in every plan")
     add("--no-search", dest="search", action="store_false", help="do not look for what must stay float32 where a plan is not exact enough")
@@ -100,8 +116,8 @@ def parser() -> argparse.ArgumentParser:
     add("--data", metavar="FILE.npz", help="an input of yours, an array for each by its name: checked beside the random ones, and drawn")
     add("--seed", type=int, default=0, help="of the random inputs")
     add("--concurrency", type=_numbers, default=[1, 4], metavar="LIST", help="requests at once when throughput is measured (1,4)")
-    add("--seconds", type=float, default=2, help="for each measurement of throughput; 0 for none (2)")
-    add("--threads", type=int, default=0, help="of planrt on the CPU; 0 for all")
+    add("--seconds", type=_from_zero, default=2, help="for each measurement of throughput; 0 for none (2)")
+    add("--threads", type=_count, default=0, help="of planrt on the CPU; 0 for all")
     add("--tensorrt", metavar="PATH", help="TensorRT's library or its folder")
     add("--device", metavar="N", type=int, default=0, help="ordinal of the GPU")
     add("--keep-work", action="store_true", help="keep FOLDER.work, from which an interrupted conversion goes on, when all is done")

@@ -41,7 +41,7 @@ def compare(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any], rtol: f
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
         difference = np.where(same, 0.0, np.abs(a - b))
-        off = ~(difference <= atol + rtol * np.abs(a)) | ~np.isfinite(difference)
+        off = ~same & (~(difference <= atol + rtol * np.abs(a)) | ~np.isfinite(difference))
     finite = difference[np.isfinite(difference)]
     result |= {
         "passed": not bool(off.any()),

@@ -106,7 +106,8 @@ class Source:
         elif any(name.endswith(("serialized_exported_program.json", "models/model.json", "archive_format")) for name in names):
             self.kind = "torch.export program"
             try:
-                self.program = torch.export.load(str(self.path))
+                with captured():
+                    self.program = torch.export.load(str(self.path))
             except Exception as error:  # it raises what it likes
                 raise Problem(f"{self.path} does not load as a torch.export program: {first_line(error)}") from error
             self.module = self.program.module()
@@ -121,15 +122,15 @@ class Source:
         name, _, function = text.partition(":")
         sys.path.insert(0, os.getcwd())
         try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            raise Problem(f"{name} cannot be imported: {error}") from error
+            with users_own(f"{name} cannot be imported"):
+                module = importlib.import_module(name)
         finally:
             sys.path.pop(0)
         make = getattr(module, function, None)
         if not callable(make):
             raise Problem(f"{name} has no function {function!r} that makes a model")
-        made = make()
+        with users_own(f"{text} fails"):
+            made = make()
         if not isinstance(made, torch.nn.Module):
             raise Problem(f"{text} gives {type(made).__name__}, and no nn.Module")
         self.kind, self.module = "nn.Module", made.eval()
@@ -138,7 +139,8 @@ class Source:
         """The user's own: it calls torch.onnx.register_custom_op_symbolic."""
         if not file.is_file():
             raise Problem(f"there is no file {file} with symbolic functions")
-        exec(compile(file.read_text(), str(file), "exec"), {"__name__": "planrt_convert_symbolics", "__file__": str(file)})
+        with users_own(f"{file} fails"):
+            exec(compile(file.read_bytes(), str(file), "exec"), {"__name__": "planrt_convert_symbolics", "__file__": str(file)})
 
     def run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         """What PyTorch answers."""
@@ -168,6 +170,15 @@ def flat(answer: Any) -> list[Any]:
     if isinstance(answer, (list, tuple)):
         return [tensor for part in answer for tensor in flat(part)]
     return [answer]
+
+
+@contextlib.contextmanager
+def users_own(what: str) -> Iterator[None]:
+    """Runs code of the user's, which may raise what it likes."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise Problem(f"{what}: {type(error).__name__}: {first_line(error)}") from error
 
 
 def import_torch(what: str) -> Any:
@@ -213,10 +224,12 @@ def captured() -> Iterator[io.StringIO]:
 
 
 def export(
-    source: Source, target: Path, inputs: list[Input], outputs: list[str], batch: int, opset: int, exporter: str
+    source: Source, target: Path, inputs: list[Input], outputs: list[str], batch: int, wanted: int | None, exporter: str
 ) -> dict[str, Any]:
     """Writes the ONNX model of a module; what is to be told of it."""
     import torch
+
+    opset = wanted or DEFAULT_OPSET
 
     if exporter == "auto":
         exporter = "dynamo" if source.kind == "torch.export program" else "torchscript"
@@ -254,9 +267,12 @@ def export(
     model = onnx.load(str(target))
     prune(model)
     name_nodes(model)
+    made = opset_of(model)
+    if wanted is not None and made != wanted:
+        raise Problem(f"PyTorch's exporter {exporter!r} made opset {made} where --opset {wanted} was asked for: take that, or the other exporter")
     onnx.save(model, str(target))
     told = [line for line in said.getvalue().splitlines() if "Warning" in line]
-    return {"exporter": exporter, "opset": opset, "torch": torch.__version__, "warnings": told[:50]}
+    return {"exporter": exporter, "opset": made, "torch": torch.__version__, "warnings": told[:50]}
 
 
 # What exporters say of a model that they do not take, and what to do.
@@ -306,6 +322,10 @@ def prune(model: onnx.ModelProto) -> None:
         weights = [weight for weight in model.graph.initializer if weight.name in needed]
         del model.graph.initializer[:]
         model.graph.initializer.extend(weights)
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    return max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
 
 
 def name_nodes(model: onnx.ModelProto) -> None:

@@ -23,7 +23,7 @@ import planrt
 from . import graph, numbers, overlay, plans, search, speed
 from .problem import Problem
 from .report import html
-from .source import Input, Source, export, first_line, name_nodes, random_array, read_inputs, shown
+from .source import Input, Source, export, first_line, name_nodes, opset_of, random_array, read_inputs, shown
 
 # Test vectors are small: what is larger stays out of the folder, and the report says so.
 _MOST_VECTOR_BYTES = 256 << 20
@@ -165,7 +165,7 @@ class Conversion:
             name_nodes(model)
             onnx.save(model, str(self.onnx))
             self._wrote(self.onnx)
-            return {"exporter": None, "opset": max((o.version for o in model.opset_import if not o.domain), default=0), "warnings": []}
+            return {"exporter": None, "opset": opset_of(model), "warnings": []}
         if not self.arguments.input:
             raise Problem("say what the model takes: --input INPUT__0=1x1x64x64x64, one for each input, in order")
         open_axes = {**{name: [0] for name in self.arguments.input}}
@@ -299,15 +299,15 @@ class Conversion:
                 held[0]["first_off"] = numbers.first_off(self.onnx, inputs, self.arguments.rtol, self.arguments.atol)
                 first_off_known = True
             checks += held
+        some_batches_pass = any(check["passed"] and check["input"].startswith("random, batch") for check in checks)
+        for check in checks:
+            if some_batches_pass and "elements" not in check and check["input"].startswith("random, batch") and self.source.module is not None:
+                check["why"] += "; the export fixed the batch: give --batch 1, or --exporter dynamo"
         return {"checks": checks, "overlays": overlays}
 
-    def _hint(self, name: str, is_error: bool = False) -> str:
+    def _hint(self, name: str) -> str:
         """What may be the reason."""
-        if self.source.module is None:
-            return ""
-        if name.startswith("random, batch"):
-            return "; the export may have fixed the batch: give --batch 1, or --exporter dynamo" if is_error else ""
-        if name != "random, other extents":
+        if self.source.module is None or name != "random, other extents":
             return ""
         return "; tracing may have fixed its extents: leave --dynamic out, or trace a model that computes them from its input"
 
@@ -325,7 +325,7 @@ class Conversion:
         try:
             found = run()
         except Exception as error:  # planrt's, ONNX Runtime's
-            check = failed(reference, other, name, first_line(error) + self._hint(name, True))
+            check = failed(reference, other, name, first_line(error) + self._hint(name))
             self.tell(f"  {reference} and {other}, {name}: {check['why']}")
             return [check]
         rtol, atol = self.arguments.loose if loose else (self.arguments.rtol, self.arguments.atol)

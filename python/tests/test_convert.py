@@ -160,6 +160,10 @@ class FromOnnx(Case):
             ("no precision", [small, "--precision", "fp8"]),
             ("RTOL:ATOL", [small, "--loose", "1"]),
             ("NAME=1x1x64x64x64", [small, "--input", "image"]),
+            ("from 0 on", [small, "--rtol", "nan"]),
+            ("from 0 on", [small, "--threads", "-1"]),
+            ("no .npz", [small, "--data", text]),
+            ("No such file", [small, "--data", "no_such.npz"]),
         ):
             with self.subTest(text):
                 said = self.convert(*words, code=2)
@@ -332,6 +336,17 @@ class WithPlans(Case):
         self.assertNotIn("plan fp32: done before", said)
 
 
+class Numbers(unittest.TestCase):
+    def test_what_is_no_number_is_equal_to_itself_alone(self):
+        odd = np.array([1, np.nan, np.inf, -np.inf], np.float32)
+        self.assertTrue(numbers.compare(odd, odd, 0, 0)["passed"])
+        self.assertEqual((numbers.compare(odd, odd, 0, 0)["nan"], numbers.compare(odd, odd, 0, 0)["infinite"]), (1, 2))
+        for place in range(4):
+            other = odd.copy()
+            other[place] = 7
+            self.assertFalse(numbers.compare(odd, other, 1e-4, 1e-4)["passed"] or numbers.compare(other, odd, 1e-4, 1e-4)["passed"])
+
+
 class Names(unittest.TestCase):
     def test_the_nodes_in_a_layers_name(self):
         named = plans.named(["/down/Conv", "/down/Conv_1", "Conv", "/act/Relu", "/norm"])
@@ -390,6 +405,12 @@ class FromTorch(Case):
         class FixedBatch(torch.nn.Module):
             def forward(self, x):
                 return x.view(1, 960).softmax(1)
+
+        def raises():
+            raise RuntimeError("a fault of its own")
+
+        def ends():
+            raise SystemExit(0)
 
         def fails():
             class Bad(torch.nn.Module):
@@ -502,6 +523,9 @@ class FromTorch(Case):
             ("cannot be imported", ["no_such_module:Network", *self.SIZES]),
             ("has no function", ["networks:Nothing", *self.SIZES]),
             ("say what the model takes", ["networks:Network"]),
+            ("networks:raises fails: RuntimeError: a fault of its own", ["networks:raises", *self.SIZES]),
+            ("networks:ends fails: SystemExit", ["networks:ends", *self.SIZES]),
+            ("text.pt fails: SyntaxError", ["networks:Network", *self.SIZES, "--symbolics", "text.pt"]),
             ("the export to ONNX", ["networks:fails", "--input", "x=1x4x4"]),
         ):
             with self.subTest(text):
