@@ -211,7 +211,7 @@ fn with_library(
     if options.keeps_float32() {
         network::keep_float32(parser.network(), model, options)?;
     }
-    profiles::add(&builder, &mut config, parser.network(), &options.profiles, log)?;
+    profiles::add(&builder, &mut config, (parser.network(), model), &options.profiles, log)?;
     let cached = options.timing_cache.as_deref().map(|file| (file, take_timing_cache(&mut config, file, log)));
     // Before 10 there is nothing to hear from TensorRT, nor can it be stopped.
     let monitored = version.generation != Generation::V8;

@@ -19,8 +19,16 @@ pub struct Node {
 #[derive(Default)]
 pub struct Model {
     pub nodes: Vec<Node>,
-    /// The files that weights are in, beside the model's own.
-    weight_files: Vec<String>,
+    /// The files that weights are in, beside the model's own, and how many bytes each has at least.
+    weight_files: Vec<(String, u64)>,
+    /// The inputs that have extents with names, and these.
+    pub inputs: Vec<Input>,
+}
+
+pub struct Input {
+    pub name: String,
+    /// The name of each extent; empty where it has none.
+    pub extents: Vec<String>,
 }
 
 impl Model {
@@ -54,6 +62,7 @@ impl Model {
                     self.read_attributes(node, depth)?;
                 }
                 (5, Field::Bytes(tensor)) => self.read_weights(tensor)?,
+                (11, Field::Bytes(input)) if depth == 0 => self.inputs.push(Input::read(input)?),
                 (15, Field::Bytes(sparse)) => self.read_each(sparse, &[1, 2])?,
                 _ => {}
             }
@@ -103,7 +112,7 @@ impl Model {
 
     /// A TensorProto: where its data are external (data_location, 14), external_data (13) has their "location".
     fn read_weights(&mut self, tensor: &[u8]) -> Result<()> {
-        let (mut is_external, mut file) = (false, None);
+        let (mut is_external, mut file, mut offset, mut length) = (false, None, 0, 0);
         for field in Fields(tensor) {
             match field? {
                 (14, Field::Number(location)) => is_external = location == 1,
@@ -116,22 +125,29 @@ impl Model {
                             _ => {}
                         }
                     }
-                    if key == b"location" {
-                        file = Some(text(value));
+                    let number = || text(value).trim().parse::<u64>().unwrap_or(0);
+                    match key {
+                        b"location" => file = Some(text(value)),
+                        b"offset" => offset = number(),
+                        b"length" => length = number(),
+                        _ => {}
                     }
                 }
                 _ => {}
             }
         }
-        if let Some(file) = file.filter(|file| is_external && !self.weight_files.contains(file)) {
-            self.weight_files.push(file);
+        let Some(file) = file.filter(|_| is_external) else { return Ok(()) };
+        let end = offset.saturating_add(length);
+        match self.weight_files.iter_mut().find(|(known, _)| *known == file) {
+            Some((_, size)) => *size = end.max(*size),
+            None => self.weight_files.push((file, end)),
         }
         Ok(())
     }
 
     /// Whether all files that weights are in are there, in the folder of `path` or below.
     pub fn check_weights(&self, path: Option<&Path>) -> Result<()> {
-        for file in &self.weight_files {
+        for (file, size) in &self.weight_files {
             let name = shown(Path::new(file)).to_string();
             let Some(path) = path else {
                 let message = format!(
@@ -144,9 +160,18 @@ impl Model {
                 let message = format!("the model keeps weights in {name}, which leads out of its folder");
                 return Err(Error::new(Code::InvalidModel, message));
             }
-            if !path.with_file_name(file).is_file() {
+            let metadata = std::fs::metadata(path.with_file_name(file)).ok().filter(std::fs::Metadata::is_file);
+            let Some(metadata) = metadata else {
                 let message = format!("the model keeps weights in the file {name}, which is not beside it");
                 return Err(Error::new(Code::NotFound, message));
+            };
+            if metadata.len() < *size {
+                let message = format!(
+                    "the model keeps weights in the file {name}, which is cut short: it has {} bytes, and weights end at \
+                     {size}; copy it again",
+                    metadata.len()
+                );
+                return Err(Error::new(Code::InvalidModel, message));
             }
         }
         Ok(())
@@ -171,6 +196,46 @@ impl Model {
             None => format!("node {index}"),
         }
     }
+}
+
+impl Input {
+    /// A ValueInfoProto; of its type (2) the tensor's (1) shape (2), whose extents (1) may be parameters (2).
+    fn read(message: &[u8]) -> Result<Self> {
+        let mut input = Self { name: String::new(), extents: Vec::new() };
+        for field in Fields(message) {
+            match field? {
+                (1, Field::Bytes(name)) => input.name = text(name),
+                (2, Field::Bytes(of)) => input.extents = Self::extents(of)?,
+                _ => {}
+            }
+        }
+        Ok(input)
+    }
+
+    fn extents(of_type: &[u8]) -> Result<Vec<String>> {
+        let mut extents = Vec::new();
+        let Some(tensor) = part(of_type, 1)? else { return Ok(extents) };
+        let Some(shape) = part(tensor, 2)? else { return Ok(extents) };
+        for field in Fields(shape) {
+            if let (1, Field::Bytes(extent)) = field? {
+                extents.push(part(extent, 2)?.map(text).unwrap_or_default());
+            }
+        }
+        Ok(extents)
+    }
+}
+
+/// The last field of that number, if it is a message or text.
+fn part(message: &[u8], wanted: u64) -> Result<Option<&[u8]>> {
+    let mut found = None;
+    for field in Fields(message) {
+        if let (number, Field::Bytes(bytes)) = field?
+            && number == wanted
+        {
+            found = Some(bytes);
+        }
+    }
+    Ok(found)
 }
 
 impl Node {
@@ -221,7 +286,8 @@ mod tests {
     #[test]
     fn weight_files_of_constants_and_branches_are_found() {
         let entry = [field(1, b"location"), field(2, b"weights.bin")].concat();
-        let tensor = [field(13, &entry), vec![14 << 3, 1]].concat();
+        let length = [field(1, b"length"), field(2, b"4096")].concat();
+        let tensor = [field(13, &entry), field(13, &length), vec![14 << 3, 1]].concat();
         let constant = [field(2, b"c"), field(4, b"Constant"), field(5, &field(5, &tensor))].concat();
         let branch = field(6, &field(1, &constant));
         let choice = [field(2, b"y"), field(4, b"If"), field(5, &branch)].concat();
@@ -229,6 +295,14 @@ mod tests {
             let model = Model::read(&field(7, &field(1, &node))).unwrap();
             assert_eq!(model.nodes.len(), 1);
             assert_eq!(model.check_weights(None).unwrap_err().code(), Code::InvalidArgument);
+            let folder = std::env::temp_dir().join(format!("planrt-weights-{}", std::process::id()));
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("weights.bin"), [0; 4095]).unwrap();
+            let error = model.check_weights(Some(&folder.join("model.onnx"))).unwrap_err();
+            assert!(error.code() == Code::InvalidModel && error.message().contains("cut short"), "{error}");
+            std::fs::write(folder.join("weights.bin"), [0; 4096]).unwrap();
+            model.check_weights(Some(&folder.join("model.onnx"))).unwrap();
+            std::fs::remove_dir_all(&folder).unwrap();
         }
     }
 

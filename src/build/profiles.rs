@@ -1,12 +1,14 @@
 //! Optimization profiles: checked against one another and the network before TensorRT sees them.
 
 use super::Bounds;
+use super::onnx::{self, Model};
 use crate::backend::tensorrt::{failed, gather};
 use crate::error::{Code, Error, Result};
 use crate::log::{Level, Log};
 use crate::tensor::Shape;
+use std::collections::HashMap;
 use std::ffi::CString;
-use tensorrt_sys::{Builder, BuilderConfig, Dims, Network, OptProfileSelector, OptimizationProfile};
+use tensorrt_sys::{Builder, BuilderConfig, Dims, Generation, Network, OptProfileSelector, OptimizationProfile};
 
 fn wrong(message: String) -> Error {
     Error::new(Code::Shape, message)
@@ -42,7 +44,7 @@ struct Input {
 pub fn add(
     builder: &Builder,
     config: &mut BuilderConfig,
-    network: &Network,
+    (network, model): (&Network, &Model),
     profiles: &[Vec<Bounds>],
     log: &Log,
 ) -> Result<()> {
@@ -59,6 +61,10 @@ pub fn add(
         .collect::<Result<Vec<_>>>()?;
     for bounds in profiles.iter().flatten() {
         check_against(bounds, &inputs)?;
+    }
+    // 8.5 lets extents of one name differ.
+    if builder.version().generation != Generation::V8 || builder.version().minor >= 6 {
+        profiles.iter().enumerate().try_for_each(|(number, bounds)| check_named(number, bounds, &model.inputs))?;
     }
     if !inputs.iter().any(|input| input.shape.is_dynamic() || input.is_shape) {
         return Ok(());
@@ -103,6 +109,32 @@ fn check_against(bounds: &Bounds, inputs: &[Input]) -> Result<()> {
             return Err(wrong(format!(
                 "\"{name}\" is {shape} in the model, where -1 is open; the profile says {given}"
             )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether extents to which the model gives one name can be one.
+fn check_named(number: usize, profile: &[Bounds], inputs: &[onnx::Input]) -> Result<()> {
+    let mut known: HashMap<&str, (i64, &str, i64, &str)> = HashMap::new();
+    for Bounds { input, min, max, .. } in profile {
+        let Some(of) = inputs.iter().find(|of| of.name == *input) else { continue };
+        for ((name, &min), &max) in
+            of.extents.iter().zip(min.iter()).zip(max.iter()).filter(|((name, _), _)| !name.is_empty())
+        {
+            let (least, at_least, most, at_most) = known.entry(name).or_insert((min, input, max, input));
+            if min > *least {
+                (*least, *at_least) = (min, input);
+            }
+            if max < *most {
+                (*most, *at_most) = (max, input);
+            }
+            if *least > *most {
+                return Err(wrong(format!(
+                    "the model's dimension \"{name}\" is at least {least} in \"{at_least}\" and at most {most} in \"{at_most}\" of \
+                     profile {number}: it is the same one"
+                )));
+            }
         }
     }
     Ok(())
@@ -161,5 +193,21 @@ mod tests {
             assert!(error.code() == Code::Shape && error.message().contains("dimension 0"), "{error}");
         }
         assert!(check(&bounds(&[1], &[1, 4], &[1, 4])).is_err());
+    }
+
+    #[test]
+    fn extents_of_one_name_are_one() {
+        let input =
+            |name: &str| onnx::Input { name: name.to_owned(), extents: vec!["batch".to_owned(), String::new()] };
+        let two = |least: i64| {
+            let mut all = bounds(&[1, 4], &[2, 4], &[2, 4]).remove(0);
+            all.extend(bounds(&[least, 5], &[3, 5], &[3, 5]).remove(0));
+            all[1].input = "z".to_owned();
+            all
+        };
+        let inputs = [input("x"), input("z")];
+        assert!(check_named(0, &two(2), &inputs).is_ok());
+        let error = check_named(0, &two(3), &inputs).unwrap_err();
+        assert!(error.code() == Code::Shape && error.message().contains("\"batch\" is at least 3 in \"z\""), "{error}");
     }
 }

@@ -8,14 +8,19 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupted;
 
 /* The next one ends the program: before TensorRT 10 a build cannot be ended while it is under way. */
 static void interrupt(int number) {
+    static const char line[] = "\nplanrt: it ends at its next step; once more ends it at once\n";
     (void)number;
+    const int kept = errno;
+    if (write(STDERR_FILENO, line, sizeof line - 1) < 0) interrupted = 1;
     interrupted = 1;
+    errno = kept;
 }
 
 void watch_interrupts(void) {
@@ -48,11 +53,21 @@ bool tell_progress(void *user_data, const char *phase, const char *parent, int32
 
 /* Whether a file can be made there, before minutes are spent on what would be in it; errno says why not. */
 static bool can_write_there(const char *path) {
-    if (access(path, F_OK) == 0) return access(path, W_OK) == 0;
+    struct stat there;
+    if (stat(path, &there) == 0) {
+        if (!S_ISDIR(there.st_mode)) return access(path, W_OK) == 0;
+        errno = EISDIR;
+        return false;
+    }
     char *copy = strdup(path);
     const bool can = copy && access(dirname(copy), W_OK | X_OK) == 0;
     free(copy);
     return can;
+}
+
+bool is_same_file(const char *a, const char *b) {
+    struct stat of_a, of_b;
+    return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
 }
 
 bool can_write(const char *path) {

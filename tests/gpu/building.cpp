@@ -1,8 +1,10 @@
 // What planrt's builds cost over those of a plain C++ program with the same options, and how fast the plans of both are; how
-// much longer loading a model folder takes than loading its plan. With TensorRT 8.5.3, in one process, turn by turn.
+// much longer loading a model folder takes than loading its plan. With TensorRT 8.5.3. building.sh does the first of these.
 //
-// usage: building MODEL.onnx INPUT SHAPE fp32|fp16 ROUNDS     (SHAPE: 4x1x32x32x32; one input, one output, float32)
-//        building FOLDER PLAN ROUNDS                          (PLAN: the plan's path in the folder)
+// usage: building plain|planrt MODEL.onnx INPUT SHAPE fp32|fp16 CACHE PLAN   builds once, and prints the seconds
+//        building runs PLAN OTHER INPUT SHAPE                                prints the time of a run of each, turn by turn
+//        building folder FOLDER PLAN ROUNDS                                  (PLAN: the plan's path in the folder)
+// SHAPE: 4x1x32x32x32; one input, one output, float32.
 
 #include "plain.hpp"
 #include "timing.hpp"
@@ -124,7 +126,8 @@ public:
     }
     double microseconds(int runs) {
         const auto start = Clock::now();
-        for (int i = 0; i < runs; ++i) cuda_.launch(graph_, stream_);
+        for (int i = 0; i < runs; ++i)
+            if (cuda_.launch(graph_, stream_) != 0) plain::fail("a graph is not launched");
         cuda_.synchronize(stream_);
         return 1e6 * since(start) / runs;
     }
@@ -137,11 +140,6 @@ private:
     plain::Graph graph_ = nullptr;
 };
 
-void say(const char* what, double plain, double ours, const char* unit) {
-    std::printf("%-30s plain %10.2f %s   planrt %10.2f %s   ratio %.4f\n", what, plain, unit, ours, unit, ours / plain);
-    std::fflush(stdout);
-}
-
 template <class Work>
 double seconds(const Work& work) {
     const auto start = Clock::now();
@@ -149,53 +147,31 @@ double seconds(const Work& work) {
     return since(start);
 }
 
-void compare_builds(const Task& task, int rounds) {
+void build_once(const Task& task, bool is_plain, const std::string& cache, const std::string& path) {
+    std::string plan;
+    const double time = seconds([&] {
+        if (is_plain) {
+            plain::Cuda cuda;
+            cuda.start();
+            plain::Logger logger;
+            plan = build_plain(task, logger, cache);
+        } else {
+            plan = build_ours(task, planrt::Runtime(), cache);
+        }
+    });
+    write(path, plan);
+    std::printf("%.2f\n", time);
+}
+
+void compare_runs(const Task& task, const std::string& first, const std::string& second) {
     plain::Cuda cuda;
     cuda.start();
     plain::TensorRt tensorrt;
-    const planrt::Runtime runtime;
-    const std::string plain_cache = "plain.cache", our_cache = "ours.cache";
-    std::string plan;
-    for (const std::string& cache : {plain_cache, our_cache}) std::filesystem::remove(cache);
-    // What the first build of a process loads counts for neither; the cache that it leaves serves both.
-    const double first = seconds([&] { build_plain(task, tensorrt.logger, plain_cache); });
-    std::printf("the first build of the process: %.2f s\n", first);
-    const std::string cache = read(plain_cache);
-    const double ours_cold = seconds([&] { build_ours(task, runtime, our_cache); });
-    std::filesystem::remove(plain_cache);
-    const double plain_cold = seconds([&] { build_plain(task, tensorrt.logger, plain_cache); });
-    say("build, no timing cache", plain_cold, ours_cold, "s");
-
-    std::vector<double> plain_builds, our_builds, plain_runs, our_runs;
-    for (int round = 0; round < rounds; ++round) {
-        std::optional<Runner> plain_runner, our_runner;
-        std::string plain_plan, our_plan;
-        write(plain_cache, cache);
-        write(our_cache, cache);
-        const auto plainly = [&] {
-            plain_builds.push_back(seconds([&] { plain_plan = build_plain(task, tensorrt.logger, plain_cache); }));
-        };
-        const auto ours = [&] {
-            our_builds.push_back(seconds([&] { our_plan = build_ours(task, runtime, our_cache); }));
-        };
-        round % 2 == 0 ? (plainly(), ours()) : (ours(), plainly());
-        plain_runner.emplace(cuda, tensorrt, task, plain_plan);
-        our_runner.emplace(cuda, tensorrt, task, our_plan);
-        std::vector<double> plain_times, our_times;
-        for (int turn = 0; turn < 10; ++turn) {
-            const double one = (turn % 2 == 0 ? plain_runner : our_runner)->microseconds(500);
-            const double other = (turn % 2 == 0 ? our_runner : plain_runner)->microseconds(500);
-            plain_times.push_back(turn % 2 == 0 ? one : other);
-            our_times.push_back(turn % 2 == 0 ? other : one);
-        }
-        plain_runs.push_back(median(plain_times));
-        our_runs.push_back(median(our_times));
-        say("build, warm timing cache", plain_builds.back(), our_builds.back(), "s ");
-        say("  its plan, a run", plain_runs.back(), our_runs.back(), "us");
-    }
-    say("builds, median", median(plain_builds), median(our_builds), "s ");
-    say("plans, median", median(plain_runs), median(our_runs), "us");
-    std::printf("planrt's warm build takes %.3f of its cold one\n", median(our_builds) / ours_cold);
+    Runner runners[] = {Runner(cuda, tensorrt, task, read(first)), Runner(cuda, tensorrt, task, read(second))};
+    std::vector<double> times[2];
+    for (int turn = 0; turn < 20; ++turn)
+        for (const int i : {turn % 2, 1 - turn % 2}) times[i].push_back(runners[i].microseconds(500));
+    std::printf("%.2f %.2f\n", median(times[0]), median(times[1]));
 }
 
 void compare_folder(const std::string& folder, const std::string& plan, int rounds) {
@@ -224,27 +200,30 @@ void compare_folder(const std::string& folder, const std::string& plan, int roun
                 folder_time / plan_time, rounds);
 }
 
+plain::Dims parse(const char* text) {
+    plain::Dims shape{};
+    while (*text != 0 && shape.count < 8) {
+        char* end = nullptr;
+        shape.extents[shape.count++] = static_cast<int32_t>(std::strtol(text, &end, 10));
+        text = *end == 'x' ? end + 1 : end;
+    }
+    return shape;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) try {
-    if (argc == 4) {
-        compare_folder(argv[1], argv[2], std::atoi(argv[3]));
-        return 0;
-    }
-    if (argc != 6) {
-        std::fprintf(stderr, "usage: building MODEL.onnx INPUT SHAPE fp32|fp16 ROUNDS\n       building FOLDER PLAN ROUNDS\n");
+    const std::string what = argc > 1 ? argv[1] : "";
+    if (what == "folder" && argc == 5) {
+        compare_folder(argv[2], argv[3], std::atoi(argv[4]));
+    } else if (what == "runs" && argc == 6) {
+        compare_runs({"", argv[4], parse(argv[5]), false}, argv[2], argv[3]);
+    } else if ((what == "plain" || what == "planrt") && argc == 8) {
+        build_once({argv[2], argv[3], parse(argv[4]), std::string(argv[5]) == "fp16"}, what == "plain", argv[6], argv[7]);
+    } else {
+        std::fprintf(stderr, "usage: see the head of building.cpp\n");
         return 2;
     }
-    Task task;
-    task.model = argv[1];
-    task.input = argv[2];
-    for (const char* text = argv[3]; *text != 0 && task.shape.count < 8;) {
-        char* end = nullptr;
-        task.shape.extents[task.shape.count++] = static_cast<int32_t>(std::strtol(text, &end, 10));
-        text = *end == 'x' ? end + 1 : end;
-    }
-    task.is_half = std::string(argv[4]) == "fp16";
-    compare_builds(task, std::atoi(argv[5]));
     return 0;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "building: %s\n", error.what());
