@@ -184,6 +184,19 @@ class Device(unittest.TestCase):
                 planrt.build(path, runtime).save(saved)
                 self.assertEqual(saved.read_bytes()[1:4], b"trt")
 
+    def test_plans_are_refitted(self):
+        old, new = (onnx(f"input x 0 -1,4\nconv n {weights}\noutput y\n") for weights in ("1.5,3", "7,0.25"))
+        for runtime, _ in self.each():
+            options = BuildOptions(features=planrt.BuildFeatures.REFITTABLE)
+            built = planrt.build(old, runtime, options).data.tobytes()
+            self.assertIn(b"weights n 2 1.5,3", built)
+            self.assertIn(b"weights n 2 7,0.25", planrt.refit(built, new, runtime).data.tobytes())
+            with self.assertRaises(Error) as raised:
+                planrt.refit(built, onnx("input x 0 -1,4\nconv m 1,2\noutput y\n"), runtime)
+            self.assertEqual(raised.exception.code, ErrorCode.INCOMPATIBLE_MODEL)
+            with self.assertRaises(TypeError):
+                planrt.refit("old.plan", new, runtime)
+
     def test_of_a_folder_the_plan_that_runs_here_is_taken(self):
         with tempfile.TemporaryDirectory() as scratch:
             plans = []

@@ -98,6 +98,18 @@ pub fn apply(
     for (flag, _) in wanted.into_iter().filter(|(_, is_wanted)| *is_wanted) {
         config.set_flag(flag, true)?;
     }
+    let is_early = match version.generation {
+        Generation::V8 => true,
+        Generation::V10 => version.minor < 9,
+        Generation::V11 | Generation::Rtx => false,
+    };
+    if is_early && options.hardware_compatibility == HardwareCompatibilityLevel::SameComputeCapability {
+        let message = format!(
+            "{version} builds no plan for all GPUs of one compute capability; TensorRT 10 does from 10.9 on, TensorRT 11 and \
+             TensorRT-RTX"
+        );
+        return Err(Error::new(Code::Unsupported, message));
+    }
     if options.hardware_compatibility != HardwareCompatibilityLevel::None {
         config.set_hardware_compatibility_level(options.hardware_compatibility)?;
     }

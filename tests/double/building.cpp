@@ -160,6 +160,14 @@ void features(const Double& tensorrt) {
     else CHECK(holds(built(tensorrt, COPY, other), "level=4 hardware=1 flags=kVERSION_COMPATIBLE,\n"));
 }
 
+void hardware(const Double& tensorrt) {
+    Options options;
+    ok(planrt_build_options_set_hardware_compatibility(options.raw, PLANRT_HARDWARE_SAME_COMPUTE_CAPABILITY));
+    const bool is_early = tensorrt.major == 8 || tensorrt.version.rfind("10.0.", 0) == 0;
+    if (is_early) refuses(tensorrt, COPY, options, PLANRT_ERROR_UNSUPPORTED, "10.9");
+    else CHECK(holds(built(tensorrt, COPY, options), "hardware=2"));
+}
+
 void tactics(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
     planrt::BuildOptions options;
@@ -340,6 +348,7 @@ int main(int argc, char** argv) {
                                   {"wrapped", wrapped},
                                   {"precisions", precisions},
                                   {"features", features},
+                                  {"hardware", hardware},
                                   {"tactics", tactics},
                                   {"decomposed", decomposed},
                                   {"refits", refits},

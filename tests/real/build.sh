@@ -9,9 +9,14 @@ rm -f -- *.plan *.part *.cache
 expect() { # exit code, text in what it prints, arguments of planrt build...
   code=$1 text=$2
   shift 2
-  said=$("$planrt" build "$@" 2>&1)
+  expect_of build "$code" "$text" "$@"
+}
+expect_of() { # the same of another command
+  command=$1 code=$2 text=$3
+  shift 3
+  said=$("$planrt" "$command" "$@" 2>&1)
   got=$?
-  echo "\$ planrt build $* -> $got"
+  echo "\$ planrt $command $* -> $got"
   echo "$said"
   case $said in *"$text"*) ;; *) echo "expected '$text' in it" && failed=1 ;; esac
   [ $got = "$code" ] || { echo "expected exit code $code" && failed=1; }
@@ -82,5 +87,28 @@ for option in --explicitBatch --explicitPrecision --buildOnly --skipInference --
   expect 1 "a plan already" --onnx="$models/synthetic.plan" --saveEngine=a.plan --tensorrt="$rtx" $option
 done
 expect 2 "--nurse" $small --saveEngine=a.plan --nurse
+cp "$models/small.onnx" own.onnx
+expect 2 "would overwrite the model" --onnx=own.onnx --saveEngine=./own.onnx --tensorrt="$rtx"
+expect 3 "Is a directory" $small --saveEngine=.
+nothing
+
+# Wherever it is interrupted, the plan is there whole or not at all.
+for seconds in 0.01 0.05 0.1 0.2 0.3 0.5; do
+  for signal in INT TERM; do
+    timeout --preserve-status -s $signal $seconds "$planrt" build --onnx="$models/unet_instance.onnx" --saveEngine=cut.plan \
+      --tensorrt="$rtx" > interrupted.log 2>&1
+    got=$?
+    echo "interrupted by $signal after $seconds s -> $got"
+    if [ $got = 0 ]; then built cut.plan; else nothing; fi
+  done
+done
+
+expect_of refit 2 "which plan" --onnx="$models/small.onnx" --saveEngine=b.plan
+expect_of refit 2 "--saveEngine=NEW" a.plan --onnx="$models/small.onnx"
+expect_of refit 1 "no file" no_such.plan --onnx="$models/small.onnx" --saveEngine=b.plan --tensorrt="$rtx"
+expect_of refit 1 "it is a plan that gets new weights" own.onnx --onnx="$models/small.onnx" --saveEngine=b.plan --tensorrt="$rtx"
+expect_of refit 1 "not from a plan" "$models/synthetic.plan" --onnx="$models/synthetic.plan" --saveEngine=b.plan --tensorrt="$rtx"
+expect_of bench 2 "planrt build" a.plan --fp16
+expect_of bench 2 "takes a size, a percentage" a.plan --weightStreamingBudget=many
 nothing
 exit $failed
