@@ -367,7 +367,6 @@ static int run(struct arguments *all, planrt_build_options *options, planrt_runt
     if (all->tf32 || (is_reduced && !all->no_tf32 && !all->keeps_float32)) all->precision |= PLANRT_PRECISION_TF32;
     if (!is_reduced && !all->tf32 && !all->no_tf32)
         fputs("planrt: float32 is computed as such; --tf32 allows what trtexec does unless --noTF32 is said\n", stderr);
-    if (is_same_file(all->onnx, all->plan)) return wrong("--saveEngine would overwrite the model", all->plan);
     if (!can_write(all->plan)) return NOT_WRITTEN;
     planrt_runtime *runtime = NULL;
     planrt_plan *plan = NULL;

@@ -65,9 +65,6 @@ bool is_same_file(const char *path, const char *other);
 /* A planrt_log_callback that writes to the standard error. */
 void log_line(void *user_data, planrt_log_level level, const char *message);
 
-/* Whether two names are of one file. */
-bool is_same_file(const char *a, const char *b);
-
 /* A planrt_build_progress that tells how far it is on the standard error, and ends it after an interrupt. */
 bool tell_progress(void *user_data, const char *phase, const char *parent, int32_t done, int32_t steps);
 void watch_interrupts(void);

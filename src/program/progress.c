@@ -65,11 +65,6 @@ static bool can_write_there(const char *path) {
     return can;
 }
 
-bool is_same_file(const char *a, const char *b) {
-    struct stat of_a, of_b;
-    return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
-}
-
 bool can_write(const char *path) {
     if (can_write_there(path)) return true;
     const int why = errno;

@@ -49,7 +49,7 @@ static int take(struct arguments *all, const struct option *option, const char *
 static int run(const struct arguments *all, planrt_build_options *options, planrt_runtime_options *runtime_options) {
     if (!all->old) return wrong("which plan?", "no PLAN");
     if (!all->onnx || !all->plan) return wrong("--onnx=MODEL and --saveEngine=NEW are needed", all->onnx ? "no NEW" : "no MODEL");
-    if (is_same_file(all->onnx, all->plan)) return wrong("--saveEngine would overwrite the model", all->plan);
+    if (is_same_file(all->onnx, all->plan)) return wrong("the plan would take the place of the model", all->plan);
     if (!can_write(all->plan)) return NOT_WRITTEN;
     planrt_runtime *runtime = NULL;
     planrt_plan *plan = NULL;

@@ -88,7 +88,7 @@ for option in --explicitBatch --explicitPrecision --buildOnly --skipInference --
 done
 expect 2 "--nurse" $small --saveEngine=a.plan --nurse
 cp "$models/small.onnx" own.onnx
-expect 2 "would overwrite the model" --onnx=own.onnx --saveEngine=./own.onnx --tensorrt="$rtx"
+expect 2 "the plan would take the place of the model" --onnx=own.onnx --saveEngine=./own.onnx --tensorrt="$rtx"
 expect 3 "Is a directory" $small --saveEngine=.
 nothing
 
