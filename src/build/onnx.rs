@@ -178,8 +178,8 @@ impl Model {
     }
 
     /// The files that weights are in, as the model names them.
-    pub fn weight_files(&self) -> &[String] {
-        &self.weight_files
+    pub fn weight_files(&self) -> impl Iterator<Item = &String> {
+        self.weight_files.iter().map(|(file, _)| file)
     }
 
     pub fn has(&self, operator: &str) -> bool {
