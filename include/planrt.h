@@ -870,7 +870,8 @@ struct planrt_error *planrt_engine_options_set_cpu_threads(struct planrt_engine_
 
 /**
  * How many input shapes the CPU engine keeps ready. Each costs memory for the weights as that shape wants them, each
- * new shape the time to prepare it. 1 to 1024; 0 for the default, 4.
+ * new shape the time to prepare it. 1 to 1024; 0 for the default, 4. Beside them an engine keeps the memory that its last
+ * runs worked in, of as many runs as it has threads, until it is deleted or memory is short: the next run begins at once.
  *
  * Requires: `options` is alive.
  */

@@ -4,6 +4,7 @@
 //!
 //! Large ones are estimated beforehand and refused (`memory`), or made where they can fail.
 
+use super::blocks;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,19 +99,29 @@ impl Reserve {
     }
 }
 
-/// The system's allocator, and behind it the reserve.
+/// The system's allocator, behind it the reserve, and before it what runs have used before (`blocks`).
 struct Allocator;
 
 // SAFETY: the system's allocator where it has memory; else places of the reserve, of the layout that is asked for and
 // nobody else's.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let address = blocks::take(layout);
+        if !address.is_null() {
+            return address;
+        }
         // SAFETY: as the caller says.
         let address = unsafe { System.alloc(layout) };
         if address.is_null() { RESERVE.take(layout) } else { address }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let address = blocks::take(layout);
+        if !address.is_null() {
+            // SAFETY: just taken, of that size.
+            unsafe { address.write_bytes(0, layout.size()) };
+            return address;
+        }
         // SAFETY: as the caller says.
         let address = unsafe { System.alloc_zeroed(layout) };
         if !address.is_null() {
@@ -125,7 +136,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
-        if !RESERVE.give_back(address, layout) {
+        if !RESERVE.give_back(address, layout) && !blocks::keep(address, layout) {
             // SAFETY: as the caller says.
             unsafe { System.dealloc(address, layout) };
         }

@@ -7,12 +7,15 @@ mod batch;
 mod context;
 mod convolution;
 mod external;
+mod finish;
+mod fuse;
 pub(super) mod gate;
 mod hypot;
 mod instance;
 pub(super) mod model;
 mod native;
 pub(super) mod node;
+mod normalization;
 mod numeric;
 mod plan;
 mod resize;
@@ -30,7 +33,7 @@ use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::backend::{Context, Engine};
 use crate::engine::{Description, TensorInfo};
 use crate::error::{Code, Error, Result};
-use crate::process::{memory, reserve};
+use crate::process::reserve;
 use crate::tensor::Shape;
 use context::CpuContext;
 use model::{Model, run_type};
@@ -83,7 +86,7 @@ impl CpuEngine {
             n => format!("CPU, {n} threads"),
         };
         let mut model = Model::read(data, folder, &device)?;
-        let plans = Plans::new(options.shape_cache);
+        let plans = Plans::new(options.shape_cache, threads.count());
         if let Some(shapes) = model.only_shapes() {
             // What will be asked for is known, so what tract cannot run is told now and not at the first run.
             if let Err(error) = model.infer(&shapes) {
@@ -114,7 +117,7 @@ impl CpuEngine {
         let held = (inputs as u64).saturating_add(plan.outputs).saturating_add(PER_RUN + PER_TENSOR * tensors);
         let held = held.saturating_mul(runs as u64);
         let at_once = runs.min(self.threads.count()) as u64;
-        memory::require("a run", held.saturating_add(plan.peak.saturating_mul(at_once)))
+        self.plans.require_memory(held.saturating_add(plan.peak.saturating_mul(at_once)))
     }
 }
 

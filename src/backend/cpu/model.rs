@@ -3,7 +3,7 @@
 use super::node::is_standard;
 use super::told::Told;
 use super::widen::widen;
-use super::{batch, external, gate, guard, native, numeric, resize, rewrite, told, transposed};
+use super::{batch, external, gate, guard, native, normalization, numeric, resize, rewrite, told, transposed};
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::model::{fingerprint, joined};
@@ -234,6 +234,7 @@ impl Model {
         numeric::register(&mut onnx.op_register);
         native::register(&mut onnx.op_register);
         transposed::register(&mut onnx.op_register);
+        normalization::register(&mut onnx.op_register);
         if let Some(graph) = &mut source.proto.graph {
             name_apart(graph);
             spell_out(graph);

@@ -1,6 +1,7 @@
 //! Plans: the model made ready for inputs of known shapes, and the few of them that are kept.
 
 use super::convolution;
+use super::fuse;
 use super::guard;
 use super::model::{Model, datum_type};
 use super::numeric;
@@ -9,6 +10,7 @@ use super::told::Told;
 use crate::backend::Cancellation;
 use crate::engine::TensorInfo;
 use crate::error::{Code, Error, Result};
+use crate::process::blocks::Blocks;
 use crate::process::{memory, reserve};
 use crate::quote::quoted;
 use crate::sync::Mutex;
@@ -31,10 +33,11 @@ pub struct Plan {
     pub peak: u64,
     /// The bytes of the outputs of one run, as far as shapes alone tell.
     pub outputs: u64,
+    spare: Arc<Spare>,
 }
 
 impl Plan {
-    fn build(model: &Model, shapes: &[Shape], told: &Told) -> Result<Self> {
+    fn build(model: &Model, shapes: &[Shape], told: &Told, spare: Arc<Spare>) -> Result<Self> {
         let graph = guard(|| model.typed(shapes, told), || model.refuses(shapes))?;
         let peak = peak(&graph)?;
         let outputs = output_bytes(&graph);
@@ -47,11 +50,12 @@ impl Plan {
                 numeric::replace(&mut graph)?;
                 let mut graph = graph.into_decluttered()?;
                 convolution::replace(&mut graph)?;
+                fuse::fuse(&mut graph)?;
                 graph.into_optimized()?.into_runnable()
             },
             || model.refuses(shapes),
         )?;
-        Ok(Self { graph, peak, outputs })
+        Ok(Self { graph, peak, outputs, spare })
     }
 
     /// Runs on the calling thread, with whatever executor is in scope. The cancellation is looked at before each node,
@@ -71,41 +75,51 @@ impl Plan {
         let current = Cell::new(0);
         let inputs = inputs.into_iter().enumerate().filter(|(place, _)| !model.told.contains(place));
         let inputs: TVec<_> = inputs.map(|(_, value)| value).collect();
-        guard(
-            || {
-                let outputs = self.graph.spawn()?.run_plan_with_eval(inputs, |context, state, node, inputs| {
-                    current.set(node.id);
-                    if cancellation.is_requested() {
-                        return Err(TractError::new(Interrupted));
-                    }
-                    if reserve::was_used() {
-                        bail!("the reserve was used before node \"{}\"", node.name);
-                    }
-                    let begun = Instant::now();
-                    let outputs = match softmax::takes(node, &inputs) {
-                        true => softmax::eval(node, inputs),
-                        false => eval(context, state, node, inputs),
+        let work = || {
+            guard(
+                || {
+                    let outputs = self.graph.spawn()?.run_plan_with_eval(inputs, |context, state, node, inputs| {
+                        current.set(node.id);
+                        if cancellation.is_requested() {
+                            return Err(TractError::new(Interrupted));
+                        }
+                        if reserve::was_used() {
+                            bail!("the reserve was used before node \"{}\"", node.name);
+                        }
+                        let begun = Instant::now();
+                        let outputs = match softmax::takes(node, &inputs) {
+                            true => softmax::eval(node, inputs),
+                            false => eval(context, state, node, inputs),
+                        };
+                        tell(&node.name, &node.op.name(), begun.elapsed());
+                        outputs
+                    })?;
+                    // tract has shapes as a type of its own where the model has int64, and ways to store what is uniform.
+                    let declared = |(value, output): (TValue, &TensorInfo)| {
+                        let wanted = datum_type(output.element_type);
+                        if value.datum_type() == wanted && value.has_plain_ram_storage() {
+                            return Ok(value);
+                        }
+                        Ok(value.into_tensor().into_plain_ram()?.cast_to_dt(wanted)?.into_owned().into_tvalue())
                     };
-                    tell(&node.name, &node.op.name(), begun.elapsed());
-                    outputs
-                })?;
-                // tract has shapes as a type of its own where the model has int64, and ways to store what is uniform.
-                let declared = |(value, output): (TValue, &TensorInfo)| {
-                    let wanted = datum_type(output.element_type);
-                    if value.datum_type() == wanted && value.has_plain_ram_storage() {
-                        return Ok(value);
-                    }
-                    Ok(value.into_tensor().into_plain_ram()?.cast_to_dt(wanted)?.into_owned().into_tvalue())
-                };
-                outputs.into_iter().zip(model.outputs()).map(declared).collect()
-            },
-            || {
-                let node = self.graph.model().nodes.get(current.get()).map_or("?", |node| node.name.as_str());
-                let message =
-                    format!("the model cannot be computed with these inputs: it fails at node {}", quoted(node));
-                Error::new(Code::InvalidModel, message)
-            },
-        )
+                    outputs.into_iter().zip(model.outputs()).map(declared).collect()
+                },
+                || {
+                    let node = self.graph.model().nodes.get(current.get()).map_or("?", |node| node.name.as_str());
+                    let message =
+                        format!("the model cannot be computed with these inputs: it fails at node {}", quoted(node));
+                    Error::new(Code::InvalidModel, message)
+                },
+            )
+        };
+        self.spare.within(self.peak, work)
+    }
+}
+
+#[cfg(test)]
+impl Plan {
+    pub fn operators(&self) -> Vec<String> {
+        self.graph.model().nodes.iter().map(|node| node.op.name().into_owned()).collect()
     }
 }
 
@@ -138,11 +152,39 @@ impl fmt::Display for Interrupted {
 
 impl std::error::Error for Interrupted {}
 
+/// Memory that runs have worked in, for the next ones: as many at once as an engine has threads.
+pub struct Spare {
+    most: usize,
+    blocks: Mutex<Vec<Blocks>>,
+}
+
+impl Spare {
+    fn new(most: usize) -> Self {
+        Self { most, blocks: Mutex::default() }
+    }
+
+    /// Works with memory that was used before; no more of it is held than makes so many bytes with what the work has in use.
+    fn within<R>(&self, bound: u64, work: impl FnOnce() -> R) -> R {
+        let mut blocks = self.blocks.lock().pop().unwrap_or_default();
+        let result = blocks.within(bound, work);
+        let mut others = self.blocks.lock();
+        if others.len() < self.most {
+            others.push(blocks);
+        }
+        result
+    }
+
+    fn give_back(&self) {
+        self.blocks.lock().clear();
+    }
+}
+
 /// The plans used last, shared by all contexts of an engine.
 pub struct Plans {
     capacity: usize,
     /// Used last at the end. More than `capacity` only while some are being built.
     entries: Mutex<Vec<Entry>>,
+    spare: Arc<Spare>,
 }
 
 #[derive(Clone)]
@@ -154,14 +196,26 @@ struct Entry {
 }
 
 impl Plans {
-    pub fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), entries: Mutex::default() }
+    /// So many plans are kept, and the memory of so many runs.
+    pub fn new(capacity: usize, runs: usize) -> Self {
+        Self { capacity: capacity.max(1), entries: Mutex::default(), spare: Arc::new(Spare::new(runs)) }
+    }
+
+    /// An error if so much memory is not to be had, also after what is held for the next run has been given back.
+    pub fn require_memory(&self, bytes: u64) -> Result<()> {
+        memory::require("a run", bytes).or_else(|_| {
+            self.spare.give_back();
+            memory::require("a run", bytes)
+        })
     }
 
     /// The plan for inputs of these shapes and values, built if it is not there.
     pub fn get(&self, model: &Model, shapes: &[Shape], told: Told) -> Result<Arc<Plan>> {
         let entry = self.entry(shapes, told);
-        let plan = entry.plan.get_or_try_init(|| Plan::build(model, shapes, &entry.told).map(Arc::new)).cloned();
+        let plan = entry
+            .plan
+            .get_or_try_init(|| Plan::build(model, shapes, &entry.told, self.spare.clone()).map(Arc::new))
+            .cloned();
         let mut entries = self.entries.lock();
         if plan.is_err() {
             entries.retain(|other| !Arc::ptr_eq(&other.plan, &entry.plan) || other.plan.get().is_some());

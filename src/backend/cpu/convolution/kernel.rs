@@ -41,7 +41,10 @@ impl Kernel {
                 run: x86_64::avx2,
             }),
         ];
-        #[cfg(not(target_arch = "x86_64"))]
+        // Each such processor has NEON.
+        #[cfg(target_arch = "aarch64")]
+        let kernels = [Some(Self { channels: 8, voxels: 12, run: aarch64::neon })];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let kernels: [Option<Self>; 0] = [];
         kernels.into_iter().flatten()
     }
@@ -214,6 +217,91 @@ mod x86_64 {
                 out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _,
                 out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
                 out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64 {
+    use super::Tile;
+    use std::arch::asm;
+
+    /// Eight channels by three vectors of four voxels: 24 registers of sums, three of voxels, two of weights.
+    ///
+    /// # Safety
+    /// As for [`super::Kernel::run`]; `sums` has room for 8 × 12.
+    pub unsafe fn neon(tile: &Tile<'_>, sums: *mut f32) {
+        macro_rules! channel {
+            ($weight:literal, $a:literal, $b:literal, $c:literal) => {
+                concat!(
+                    "fmla v",
+                    $a,
+                    ".4s, v24.4s, ",
+                    $weight,
+                    "\n",
+                    "fmla v",
+                    $b,
+                    ".4s, v25.4s, ",
+                    $weight,
+                    "\n",
+                    "fmla v",
+                    $c,
+                    ".4s, v26.4s, ",
+                    $weight,
+                )
+            };
+        }
+        macro_rules! zero {
+            ($($n:literal)*) => { concat!($("movi v", $n, ".2d, #0\n"),*) };
+        }
+        macro_rules! store {
+            ($($a:literal $b:literal $at:literal)*) => {
+                concat!($("stp q", $a, ", q", $b, ", [{sums}, #", $at, "]\n"),*)
+            };
+        }
+        // SAFETY: reads and writes what the caller vouches for; no other register is changed.
+        unsafe {
+            asm!(
+                zero!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23),
+                "2:",
+                "mov {tap}, {taps}",
+                "3:",
+                "ldr {from}, [{tap}], #8",
+                "add {from}, {from}, {input}",
+                "ldp q24, q25, [{from}]",
+                "ldr q26, [{from}, #32]",
+                "ldp q27, q28, [{weights}], #32",
+                channel!("v27.s[0]", 0, 1, 2),
+                channel!("v27.s[1]", 3, 4, 5),
+                channel!("v27.s[2]", 6, 7, 8),
+                channel!("v27.s[3]", 9, 10, 11),
+                channel!("v28.s[0]", 12, 13, 14),
+                channel!("v28.s[1]", 15, 16, 17),
+                channel!("v28.s[2]", 18, 19, 20),
+                channel!("v28.s[3]", 21, 22, 23),
+                "cmp {tap}, {end}",
+                "b.ne 3b",
+                "add {input}, {input}, {stride}",
+                "subs {channels}, {channels}, #1",
+                "b.ne 2b",
+                store!(0 1 0 2 3 32 4 5 64 6 7 96 8 9 128 10 11 160),
+                store!(12 13 192 14 15 224 16 17 256 18 19 288 20 21 320 22 23 352),
+                input = inout(reg) tile.input => _,
+                weights = inout(reg) tile.weights => _,
+                channels = inout(reg) tile.channels => _,
+                taps = in(reg) tile.taps.as_ptr(),
+                end = in(reg) tile.taps.as_ptr_range().end,
+                stride = in(reg) tile.channel_stride * size_of::<f32>(),
+                sums = in(reg) sums,
+                tap = out(reg) _,
+                from = out(reg) _,
+                out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _, out("v5") _, out("v6") _,
+                out("v7") _, out("v8") _, out("v9") _, out("v10") _, out("v11") _, out("v12") _, out("v13") _,
+                out("v14") _, out("v15") _, out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _,
+                out("v21") _, out("v22") _, out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+                out("v28") _,
                 options(nostack),
             );
         }

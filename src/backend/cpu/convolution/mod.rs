@@ -15,8 +15,9 @@
 mod kernel;
 mod operator;
 
+use super::finish::Finish;
 use kernel::{Kernel, LARGEST, Tile};
-pub use operator::replace;
+pub use operator::{DirectConvolution, replace};
 use rayon::prelude::*;
 use std::collections::TryReserveError;
 use std::mem::MaybeUninit;
@@ -108,13 +109,29 @@ impl Convolution {
         Some(Self { geometry, kernel, step, parts, first, span, bias })
     }
 
-    /// Writes the output of one item, with the threads of tract's executor.
-    pub fn run(&self, input: &[f32], output: &mut [f32]) -> Result<(), TryReserveError> {
+    /// Writes the output of one item, with the threads of tract's executor. The input's channels may lie in several
+    /// places, some of them in each.
+    pub fn run(
+        &self,
+        inputs: &[&[f32]],
+        residual: Option<&[f32]>,
+        finish: Finish,
+        output: &mut [f32],
+    ) -> Result<(), TryReserveError> {
         let Geometry { input_channels, output_channels, input: from, output: to, .. } = &self.geometry;
+        let volume: usize = from.iter().product();
         // The tasks below write and read by address: what they rely on.
-        assert_eq!(input.len(), input_channels * from.iter().product::<usize>());
+        assert!(inputs.iter().all(|input| input.len().checked_rem(volume).unwrap_or(input.len()) == 0));
+        assert_eq!(inputs.iter().map(|input| input.len()).sum::<usize>(), input_channels * volume);
         assert_eq!(output.len(), output_channels * to.iter().product::<usize>());
-        let output = Output { address: output.as_mut_ptr() };
+        assert!(residual.is_none_or(|residual| residual.len() == output.len()));
+        let channels = match volume {
+            0 => vec![&[][..]; *input_channels],
+            _ => inputs.iter().flat_map(|input| input.chunks_exact(volume)).collect(),
+        };
+        let input = Input { channels };
+        let output = Output { address: output.as_mut_ptr(), residual, finish };
+        let input = &input;
         match current_tract_executor() {
             Executor::MultiThread(pool) => {
                 let tasks = self.tasks(pool.current_num_threads());
@@ -139,7 +156,7 @@ impl Convolution {
         tasks.map(|(i, j)| Task { planes: cut(planes, by_planes, i), blocks: cut(blocks, by_blocks, j) }).collect()
     }
 
-    fn work(&self, input: &[f32], output: Output, task: Task) -> Result<(), TryReserveError> {
+    fn work(&self, input: &Input<'_>, output: Output<'_>, task: Task) -> Result<(), TryReserveError> {
         if self.parts.is_empty() {
             return Ok(());
         }
@@ -206,7 +223,7 @@ impl Convolution {
     ///
     /// # Safety
     /// The address is the output's, and nobody else uses these planes of these channels.
-    unsafe fn store(&self, sums: &[f32; LARGEST], output: Output, block: usize, runs: &[Run]) {
+    unsafe fn store(&self, sums: &[f32; LARGEST], output: Output<'_>, block: usize, runs: &[Run]) {
         let volume: usize = self.geometry.output.iter().product();
         let step = self.spread()[2];
         let first = block * self.kernel.channels;
@@ -214,19 +231,54 @@ impl Convolution {
             let sums = &sums[(channel - first) * self.kernel.voxels..][..self.kernel.voxels];
             let bias = self.bias[channel];
             for run in runs.iter().filter(|run| run.count > 0) {
-                let sums = &sums[run.from..][..run.count];
+                let sums = sums[run.from..][..run.count].iter().map(|sum| sum + bias);
+                let start = channel * volume + run.to;
                 // SAFETY: within the channel, by the part's counts; as the caller says nobody else's.
                 unsafe {
-                    let to = output.address.add(channel * volume + run.to);
+                    let to = output.address.add(start);
                     if step == 1 {
+                        let residual = output.residual.map(|residual| &residual[start..][..run.count]);
                         let to = std::slice::from_raw_parts_mut(to.cast::<MaybeUninit<f32>>(), run.count);
-                        to.iter_mut().zip(sums).for_each(|(to, sum)| _ = to.write(sum + bias));
+                        output.finish.each(sums, residual, |i, value| _ = to[i].write(value));
                     } else {
-                        sums.iter().enumerate().for_each(|(i, sum)| to.add(i * step).write(sum + bias));
+                        let mut spread = [0.0; LARGEST];
+                        let residual = output.residual.map(|residual| {
+                            let from = residual[start..].iter().step_by(step);
+                            spread.iter_mut().zip(from).take(run.count).for_each(|(to, from)| *to = *from);
+                            &spread[..run.count]
+                        });
+                        output.finish.each(sums, residual, |i, value| to.add(i * step).write(value));
                     }
                 }
             }
         }
+    }
+
+    /// The same with each output multiplied by its channel's factor, or by the only one.
+    pub fn scaled(mut self, factors: &[f32]) -> Self {
+        let factor = |channel: usize| match factors {
+            [all] => *all,
+            each => each.get(channel).copied().unwrap_or(0.0),
+        };
+        let channels = self.kernel.channels;
+        for part in &mut self.parts {
+            let block = (self.geometry.input_channels * part.taps.len() * channels).max(1);
+            for (place, weight) in part.weights.iter_mut().enumerate() {
+                *weight *= factor(place / block * channels + place % channels);
+            }
+        }
+        self.bias.iter_mut().enumerate().for_each(|(channel, bias)| *bias *= factor(channel));
+        self
+    }
+
+    /// The same with its channel's number, or the only one, added to each output.
+    pub fn shifted(mut self, numbers: &[f32]) -> Self {
+        let number = |channel: usize| match numbers {
+            [all] => *all,
+            each => each.get(channel).copied().unwrap_or(0.0),
+        };
+        self.bias.iter_mut().enumerate().for_each(|(channel, bias)| *bias += number(channel));
+        self
     }
 }
 
@@ -238,16 +290,23 @@ struct Run {
     count: usize,
 }
 
+/// The input of a run, channel by channel.
+struct Input<'a> {
+    channels: Vec<&'a [f32]>,
+}
+
 /// The output of a run, which its tasks share out among themselves.
 #[derive(Clone, Copy)]
-struct Output {
+struct Output<'a> {
     address: *mut f32,
+    residual: Option<&'a [f32]>,
+    finish: Finish,
 }
 
 // SAFETY: tasks write to different planes or channels, and the run that lends the memory waits for all of them.
-unsafe impl Send for Output {}
+unsafe impl Send for Output<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Output {}
+unsafe impl Sync for Output<'_> {}
 
 struct Task {
     planes: Range<usize>,
@@ -335,7 +394,7 @@ impl Ring {
     }
 
     /// Copies what an output plane reads and is not there yet.
-    fn advance(&mut self, convolution: &Convolution, input: &[f32], plane: usize) {
+    fn advance(&mut self, convolution: &Convolution, input: &Input<'_>, plane: usize) {
         let begin = plane * convolution.step[0];
         let end = begin + convolution.span[0];
         for place in self.next.max(begin)..end {
@@ -344,21 +403,21 @@ impl Ring {
         self.next = end;
     }
 
-    fn copy(&mut self, convolution: &Convolution, input: &[f32], place: usize) {
+    fn copy(&mut self, convolution: &Convolution, input: &Input<'_>, place: usize) {
         let Convolution { geometry, step, first, span, .. } = convolution;
         let [planes, rows, columns] = geometry.input;
         let within = |place: usize, axis: usize, extent: usize| {
             usize::try_from(place as isize + first[axis]).ok().filter(|at| *at < extent)
         };
         let from = within(place, 0, planes);
-        for channel in 0..geometry.input_channels {
+        for (channel, input) in input.channels.iter().enumerate() {
             let start = channel * self.channel + place % span[0] * self.plane;
             let to = &mut self.data[start..][..self.plane];
             let Some(z) = from else {
                 to.fill(0.0);
                 continue;
             };
-            let from = &input[(channel * planes + z) * rows * columns..][..rows * columns];
+            let from = &input[z * rows * columns..][..rows * columns];
             for (number, phase) in to.chunks_exact_mut(self.phase).enumerate() {
                 let (of_rows, of_columns) = (number / step[2], number % step[2]);
                 for (y, row) in phase.chunks_exact_mut(self.columns).enumerate() {

@@ -1,22 +1,28 @@
 //! [`Convolution`] as an operator of tract's, and how it takes the places of tract's own.
 
 use super::{Convolution, Geometry, Triple};
+use crate::backend::cpu::finish::Finish;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::cnn::deconv::Deconv;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
+use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
 
-/// A convolution over three axes of one item.
+/// A convolution over three axes of one item. Its input's channels are those of all its inputs, one after the other; what is
+/// added to the result comes last.
 #[derive(Clone, Debug)]
-struct DirectConvolution(Arc<Convolution>);
+pub struct DirectConvolution {
+    pub convolution: Arc<Convolution>,
+    pub finish: Finish,
+}
 
 // One operator is another where it is the same one: comparing weights would cost more than it could save.
 impl PartialEq for DirectConvolution {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.convolution, &other.convolution) && self.finish == other.finish
     }
 }
 
@@ -24,7 +30,8 @@ impl Eq for DirectConvolution {}
 
 impl Hash for DirectConvolution {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.geometry.hash(state);
+        self.convolution.geometry.hash(state);
+        self.finish.hash(state);
     }
 }
 
@@ -40,14 +47,17 @@ impl EvalOp for DirectConvolution {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let input = args_1!(inputs);
-        let mut shape: TVec<usize> = input.shape().into();
+        let geometry = &self.convolution.geometry;
+        let mut shape: TVec<usize> = inputs[0].shape().into();
         let channels = shape.len() - 4;
-        shape[channels] = self.0.geometry.output_channels;
-        shape[channels + 1..].copy_from_slice(&self.0.geometry.output);
+        shape[channels] = geometry.output_channels;
+        shape[channels + 1..].copy_from_slice(&geometry.output);
         // SAFETY: each element is written below, or the tensor dropped without having been read.
         let mut output = unsafe { Tensor::uninitialized::<f32>(&shape)? };
-        self.0.run(input.try_as_plain_ram()?.as_slice()?, output.try_as_plain_ram_mut()?.as_slice_mut()?)?;
+        let inputs = inputs.iter().map(|input| input.try_as_plain_ram()).collect::<TractResult<TVec<_>>>()?;
+        let mut inputs = inputs.iter().map(|input| input.as_slice()).collect::<TractResult<TVec<_>>>()?;
+        let residual = if self.finish.residual { inputs.pop() } else { None };
+        self.convolution.run(&inputs, residual, self.finish, output.try_as_plain_ram_mut()?.as_slice_mut()?)?;
         Ok(tvec![output.into_tvalue()])
     }
 }
@@ -56,8 +66,8 @@ impl TypedOp for DirectConvolution {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let mut shape = inputs[0].shape.clone();
         let channels = shape.rank() - 4;
-        shape.set(channels, self.0.geometry.output_channels.into());
-        for (axis, extent) in self.0.geometry.output.into_iter().enumerate() {
+        shape.set(channels, self.convolution.geometry.output_channels.into());
+        for (axis, extent) in self.convolution.geometry.output.into_iter().enumerate() {
             shape.set(channels + 1 + axis, extent.into());
         }
         Ok(tvec![f32::fact(shape)])
@@ -69,11 +79,16 @@ impl TypedOp for DirectConvolution {
 /// Puts [`Convolution`]s in the places of those that they can take, in a graph that is decluttered.
 pub fn replace(graph: &mut TypedModel) -> TractResult<()> {
     for id in graph.eval_order()? {
-        let Some(convolution) = direct(graph, graph.node(id))? else { continue };
         let node = graph.node(id);
+        let convolution = match direct(graph, node)? {
+            None => pointwise(graph, node)?,
+            some => some,
+        };
+        let Some(convolution) = convolution else { continue };
+        let operator = DirectConvolution { convolution: Arc::new(convolution), finish: Finish::default() };
         let mut patch = TypedModelPatch::default();
         let input = patch.tap_model(graph, node.inputs[0])?;
-        let output = patch.wire_node(&node.name, DirectConvolution(Arc::new(convolution)), &[input])?;
+        let output = patch.wire_node(&node.name, operator, &[input])?;
         patch.shunt_outside(graph, id.into(), output[0])?;
         patch.apply(graph)?;
     }
@@ -126,6 +141,48 @@ fn direct(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Convolutio
         transposed: transposed.is_some(),
     };
     Ok(Convolution::new(geometry, &weights, &bias))
+}
+
+/// A convolution with windows of one element, which tract has made a product of matrices, without its bias.
+fn pointwise(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Convolution>> {
+    let Some(op) = node.op_as::<EinSum>() else { return Ok(None) };
+    let [input, weights] = node.inputs[..] else { return Ok(None) };
+    if op.q_params.is_some() || op.operating_dt != f32::datum_type() {
+        return Ok(None);
+    }
+    let (input, output) = (graph.outlet_fact(input)?, &node.outputs[0].fact);
+    let (Some(from), Some(to)) = (input.shape.as_concrete(), output.shape.as_concrete()) else { return Ok(None) };
+    let Some(weights) = &graph.outlet_fact(weights)?.konst else { return Ok(None) };
+    let rank = from.len();
+    if rank != to.len() || !(4..=5).contains(&rank) || (rank == 5 && from[0] != 1) || weights.rank() != 2 {
+        return Ok(None);
+    }
+    let channels = rank - 4;
+    // The channels are summed with the weights' second axis, and those of the output are its first; all else stays.
+    let at = |axis: &Axis| (axis.inputs[0].to_vec(), axis.inputs[1].to_vec(), axis.outputs[0].to_vec());
+    let expected = |axis: &Axis| match at(axis) {
+        (input, weights, output) if weights.is_empty() => {
+            matches!((&input[..], &output[..]), ([a], [b]) if a == b && *a != channels)
+        }
+        (input, weights, output) if weights == [0] => input.is_empty() && output == [channels],
+        (input, weights, output) => weights == [1] && input == [channels] && output.is_empty(),
+    };
+    let plain = weights.datum_type() == f32::datum_type() && weights.has_plain_ram_storage();
+    if !plain || input.datum_type != f32::datum_type() || !op.axes.iter_all_axes().all(expected) {
+        return Ok(None);
+    }
+    let geometry = Geometry {
+        input_channels: from[channels],
+        output_channels: to[channels],
+        input: last_three(from),
+        output: last_three(to),
+        kernel: [1; 3],
+        stride: [1; 3],
+        dilation: [1; 3],
+        padding: [0; 3],
+        transposed: false,
+    };
+    Ok(Convolution::new(geometry, weights.try_as_plain_ram()?.as_slice()?, &[]))
 }
 
 fn last_three(extents: &[usize]) -> Triple {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::backend::cpu::finish::Activation;
 
 /// The sum as ONNX has it, in float64.
 fn plainly(geometry: &Geometry, weights: &[f32], bias: &[f32], input: &[f32]) -> Vec<f64> {
@@ -57,7 +58,7 @@ fn check(geometry: &Geometry) {
     for kernel in Kernel::all() {
         let convolution = Convolution::with_kernel(geometry.clone(), &weights, &bias, kernel).unwrap();
         let mut computed = vec![f32::NAN; count(*output_channels, *output)];
-        convolution.run(&given, &mut computed).unwrap();
+        convolution.run(&[&given], None, Finish::default(), &mut computed).unwrap();
         for (i, (computed, expected)) in computed.iter().zip(&expected).enumerate() {
             let difference = (f64::from(*computed) - expected).abs();
             assert!(difference < 1e-4, "{kernel:?}: {computed} and not {expected} at {i} of {geometry:?}");
@@ -65,10 +66,36 @@ fn check(geometry: &Geometry) {
         let pool = std::sync::Arc::new(rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap());
         let mut again = vec![f32::NAN; computed.len()];
         tract_linalg::multithread::multithread_tract_scope(Executor::MultiThread(pool), || {
-            convolution.run(&given, &mut again).unwrap();
+            convolution.run(&[&given], None, Finish::default(), &mut again).unwrap();
         });
         assert!(computed.iter().zip(&again).all(|(a, b)| a.to_bits() == b.to_bits()), "threads change {geometry:?}");
+        finished(&convolution, &given, &computed);
     }
+}
+
+/// Holds what is computed in one go, from channels in two places, against the same in steps.
+fn finished(convolution: &Convolution, given: &[f32], computed: &[f32]) {
+    let Geometry { input_channels, output_channels, input, output, .. } = &convolution.geometry;
+    let volume: usize = output.iter().product();
+    let (first, second) = given.split_at(input_channels / 2 * input.iter().product::<usize>());
+    let residual = values(computed.len(), 4);
+    let finish = Finish { residual: true, activation: Activation::Leaky(0.25f32.to_bits()) };
+    let mut at_once = vec![f32::NAN; computed.len()];
+    convolution.run(&[first, second], Some(&residual), finish, &mut at_once).unwrap();
+    for ((at_once, value), more) in at_once.iter().zip(computed).zip(&residual) {
+        let sum = value + more;
+        assert_eq!(at_once.to_bits(), if sum < 0.0 { sum * 0.25 } else { sum }.to_bits());
+    }
+    let (factors, numbers) = (values(*output_channels, 5), values(*output_channels, 6));
+    let changed = convolution.clone().scaled(&factors).shifted(&numbers);
+    changed.run(&[given], None, Finish::default(), &mut at_once).unwrap();
+    for (place, (at_once, value)) in at_once.iter().zip(computed).enumerate() {
+        let expected = value * factors[place / volume] + numbers[place / volume];
+        assert!((at_once - expected).abs() < 1e-4, "{at_once} and not {expected}");
+    }
+    let mut again = vec![f32::NAN; computed.len()];
+    convolution.clone().scaled(&[2.0]).shifted(&[1.0]).run(&[given], None, Finish::default(), &mut again).unwrap();
+    assert!(again.iter().zip(computed).all(|(again, value)| (again - (2.0 * value + 1.0)).abs() < 1e-4));
 }
 
 fn forward(channels: [usize; 2], input: Triple, kernel: Triple, stride: Triple, dilation: Triple, pad: [Triple; 2]) {

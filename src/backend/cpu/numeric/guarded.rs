@@ -30,6 +30,10 @@ impl Guarded {
         (loses && op.1.is_none()).then(|| Self(op.clone()))
     }
 
+    pub fn leaky_slope(&self) -> Option<f32> {
+        self.0.0.downcast_ref::<LeakyRelu>().map(|op| op.alpha)
+    }
+
     pub fn is_exponential(&self) -> bool {
         self.0.0.is::<Exp>()
     }

@@ -142,3 +142,13 @@ fn sum(graph: &TypedModel, op: &Reduce, input: OutletId) -> TractResult<Option<(
         _ => None,
     })
 }
+
+/// The slope of a leaky ReLU.
+pub fn leaky_slope(node: &TypedNode) -> Option<f32> {
+    node.op_as::<Guarded>().and_then(Guarded::leaky_slope)
+}
+
+/// Whether a node gives the larger of two values.
+pub fn is_largest(node: &TypedNode) -> bool {
+    node.op_as::<Extreme>().is_some_and(|op| op.largest)
+}
