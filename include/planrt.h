@@ -3063,20 +3063,23 @@ struct planrt_error *planrt_segmenter_run(const struct planrt_segmenter *segment
 
 /**
  * The most bytes of host memory that planrt takes for a volume with these options, beside the application's own and what the
- * engines and sessions have: `*bytes_out`; and the smallest budget that can be kept, `*least_bytes_out`, which may be null. The
- * volume's `data` is not looked at and may be null. Any thread.
+ * engines and sessions have: `*bytes_out`; and the smallest budget that can be kept, `*least_bytes_out`, which may be null. And the
+ * most bytes of device memory, `*device_bytes_out`, which may be null: a volume is put together on the GPU that the sessions run on,
+ * if that is one and has room now; else, and where there is none, it takes none there (0), and more on the host. The volume's
+ * `data` is not looked at and may be null. Any thread.
  *
  * Errors: as for `planrt_segmenter_submit`.
  *
- * Requires: `segmenter` is alive, `volume` readable, `options` null or readable, `bytes_out` writable, `least_bytes_out` null or
- * writable.
+ * Requires: `segmenter` is alive, `volume` readable, `options` null or readable, `bytes_out` writable, `least_bytes_out` and
+ * `device_bytes_out` null or writable.
  */
 PLANRT_WARN_UNUSED
 struct planrt_error *planrt_segmenter_estimate(const struct planrt_segmenter *segmenter,
                                                const struct planrt_volume *volume,
                                                const struct planrt_segmentation_options *options,
                                                size_t *bytes_out,
-                                               size_t *least_bytes_out);
+                                               size_t *least_bytes_out,
+                                               size_t *device_bytes_out);
 
 /**
  * Checks that a volume's labels do not depend on what else runs: segments it by itself, and then `company` times at once with

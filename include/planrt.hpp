@@ -2117,10 +2117,11 @@ struct SegmenterOptions {
     double coarse_margin_mm = 0;                  ///< around what the coarse one found
 };
 
-/// The host memory that a volume takes, beside the application's own.
+/// The memory that a volume takes, beside the application's own.
 struct SegmentationMemory {
-    size_t bytes;        ///< with the options that were given
+    size_t bytes;        ///< on the host, with the options that were given
     size_t least_bytes;  ///< the smallest budget that can be kept
+    size_t device_bytes; ///< on the GPU that it is put together on, if it is
 };
 
 /// What a segmenter's model takes and gives.
@@ -2232,7 +2233,7 @@ public:
         const planrt_score_map c_scores = options.scores.value_or(ScoreMap()).get();
         const planrt_segmentation_options c_options = get_options(options, &c_scores);
         SegmentationMemory memory{};
-        detail::check(planrt_segmenter_estimate(get(), &c_volume, &c_options, &memory.bytes, &memory.least_bytes));
+        detail::check(planrt_segmenter_estimate(get(), &c_volume, &c_options, &memory.bytes, &memory.least_bytes, &memory.device_bytes));
         return memory;
     }
 

@@ -328,6 +328,7 @@ FALLIBLE: dict[str, list[Any]] = {
         POINTER(SegmentationOptions),
         POINTER(c_size_t),
         POINTER(c_size_t),
+        POINTER(c_size_t),
     ],
     "planrt_segmentation_get_progress": [_HANDLE, POINTER(c_int64), POINTER(c_int64)],
     "planrt_segmentation_get_label_volume": [_HANDLE, c_int32, POINTER(c_double)],

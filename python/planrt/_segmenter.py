@@ -352,12 +352,14 @@ class Segmenter:
         any_direction: bool = False,
         memory_budget: int | None = None,
     ) -> Memory:
-        """The host memory that a volume takes, without looking at its voxels."""
+        """The memory that a volume takes, without looking at its voxels."""
         given, _keep = c_volume(volume.volume if isinstance(volume, Scan) else volume)
         options = _options(tuple(given.extents), region, 0, None, False, any_direction, memory_budget)
-        most, least = c_size_t(), c_size_t()
-        load().planrt_segmenter_estimate(self._handle, byref(given), byref(options), byref(most), byref(least))
-        return Memory(most.value, least.value)
+        most, least, device = c_size_t(), c_size_t(), c_size_t()
+        load().planrt_segmenter_estimate(
+            self._handle, byref(given), byref(options), byref(most), byref(least), byref(device)
+        )
+        return Memory(most.value, least.value, device.value)
 
     def check_company(self, volume: Volume | Scan, company: int = 3) -> None:
         """Segments a volume by itself, and then so many times at once: `ErrorCode.SELF_TEST` where a mask is not the same to the bit."""

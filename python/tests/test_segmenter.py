@@ -238,7 +238,8 @@ class Running(Case):
                 segmenter.run(Volume(voxels, SPACING))
 
     def test_memory(self):
-        most, least = self.segmenter.estimate(self.volume)
+        most, least, device = self.segmenter.estimate(self.volume)
+        self.assertEqual(device, 0)
         self.assertLessEqual(least, most)
         self.same(self.segmenter.run(self.volume, memory_budget=least).labels)
         self.fails(ErrorCode.OUT_OF_MEMORY, "budget", self.segmenter.run, self.volume, memory_budget=least - 1)

@@ -687,13 +687,15 @@ unsafe fn order(volume: &Scan, labels: &Labels, options: Option<Treated>) -> Res
 }
 
 /// The most bytes of host memory that planrt takes for a volume with these options, beside the application's own and what the
-/// engines and sessions have: `*bytes_out`; and the smallest budget that can be kept, `*least_bytes_out`, which may be null. The
-/// volume's `data` is not looked at and may be null. Any thread.
+/// engines and sessions have: `*bytes_out`; and the smallest budget that can be kept, `*least_bytes_out`, which may be null. And the
+/// most bytes of device memory, `*device_bytes_out`, which may be null: a volume is put together on the GPU that the sessions run on,
+/// if that is one and has room now; else, and where there is none, it takes none there (0), and more on the host. The volume's
+/// `data` is not looked at and may be null. Any thread.
 ///
 /// Errors: as for `planrt_segmenter_submit`.
 ///
-/// Requires: `segmenter` is alive, `volume` readable, `options` null or readable, `bytes_out` writable, `least_bytes_out` null or
-/// writable.
+/// Requires: `segmenter` is alive, `volume` readable, `options` null or readable, `bytes_out` writable, `least_bytes_out` and
+/// `device_bytes_out` null or writable.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_segmenter_estimate(
@@ -702,20 +704,24 @@ pub unsafe extern "C" fn planrt_segmenter_estimate(
     options: *const planrt_segmentation_options,
     bytes_out: *mut usize,
     least_bytes_out: *mut usize,
+    device_bytes_out: *mut usize,
 ) -> *mut planrt_error {
     export!(segmenter;
         volume: Scan,
         options: Option<Treated>,
         bytes_out: Out<_>,
-        least_bytes_out: Option<Out<_>>
+        least_bytes_out: Option<Out<_>>,
+        device_bytes_out: Option<Out<_>>
     => {
         let Treated { any_direction, region, treatment, .. } = options.unwrap_or_default();
         let volume = volume.volume(any_direction);
-        let (bytes, least) = segmenter.estimate(&volume, region.as_ref(), treatment.memory_budget)?;
+        let estimate = segmenter.estimate(&volume, region.as_ref(), treatment.memory_budget)?;
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        bytes_out.set(size(bytes));
-        if let Some(least_bytes_out) = least_bytes_out {
-            least_bytes_out.set(size(least));
+        bytes_out.set(size(estimate.memory));
+        for (out, bytes) in [(least_bytes_out, estimate.least_memory), (device_bytes_out, estimate.device_memory)] {
+            if let Some(out) = out {
+                out.set(size(bytes));
+            }
         }
         Ok(())
     })

@@ -14,7 +14,7 @@ use super::worker::Threads;
 use crate::backend::Engine;
 use crate::backend::batch::BatchKey;
 use crate::backend::instance_group::InstanceGroupOptions;
-use crate::cuda::Stream;
+use crate::cuda::{Device, Stream};
 use crate::engine::check_same_model;
 use crate::error::{Code, Error, Result};
 use crate::nvtx;
@@ -99,6 +99,11 @@ impl Session {
     /// The engine that runs the requests, or one of them.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.submitter.groups[0].engine
+    }
+
+    /// The CUDA devices that it runs on; none where it runs on the processor.
+    pub fn devices(&self) -> impl Iterator<Item = &std::sync::Arc<Device>> {
+        self.submitter.groups.iter().filter_map(|group| group.admission.device())
     }
 
     /// The largest batch that requests are gathered to, of each instance.

@@ -6,7 +6,7 @@
 
 use super::job::Volume;
 use super::meter::Meter;
-use super::model::{Model, Terms};
+use super::model::{Model, Share, Terms};
 use super::result::Outputs;
 use super::scores::{Plane, PlaneSink, Scores, ScoresAsked, Target};
 use crate::error::{Code, Error, Result};
@@ -91,33 +91,33 @@ pub fn memory(models: &[Arc<Model>], volume: &Volume) -> u64 {
     values.saturating_mul(((WAITING + 3) * models.len() + 2) as u64)
 }
 
-/// Brings a volume through all models. `passes` are those of each.
+/// Brings a volume through all models. `shares` are those of each.
 pub fn sweep(
     models: &[Arc<Model>],
     bytes: &[u8],
     volume: &Volume,
     outputs: Outputs,
-    passes: &[usize],
+    shares: &[Share],
     terms: Terms,
     meter: &mut Meter,
 ) -> Result<Outputs> {
     let first_sweep = meter.begin(models.len());
-    let run = |model: &Model, passes: usize, to: SyncSender<Message>| -> Result<()> {
+    let run = |model: &Model, share: Share, to: SyncSender<Message>| -> Result<()> {
         let tell = to.clone();
         let asked = ScoresAsked { probabilities: true, target: Target::Planes(sink(to)) };
         let scores = Scores::new(asked, model.channels(), &model.recipe.decision, model.recipe.resampling.is_some())?;
         let outputs = Outputs { labels: None, scores: Some(scores) };
         let told = |done, count| tell.send(Message::Tiles(done, count)).map_err(|_| ended());
-        model.sweep(bytes, volume, outputs, passes, terms, told).map(|_| ())
+        model.sweep(bytes, volume, outputs, share, terms, told).map(|_| ())
     };
     std::thread::scope(|scope| {
         let mut receivers = Vec::new();
         let mut threads = Vec::new();
-        for (i, (model, passes)) in models.iter().zip(passes).enumerate() {
+        for (i, (model, share)) in models.iter().zip(shares).enumerate() {
             let (to, from) = sync_channel(WAITING);
             receivers.push(from);
             let run = &run;
-            let work = move || catch(|| run(model, *passes, to)).and_then(|outcome| outcome);
+            let work = move || catch(|| run(model, *share, to)).and_then(|outcome| outcome);
             let spawned = thread::spawn_scoped(scope, format!("planrt-ensemble-{i}"), work);
             threads.push(spawned.map_err(|error| {
                 Error::new(Code::OutOfMemory, "a thread for a model of the ensemble could not be started")

@@ -74,6 +74,30 @@ impl LabelMap {
         }
     }
 
+    /// The type of its elements.
+    pub fn element_type(&self) -> ElementType {
+        self.element_type
+    }
+
+    /// Writes planes of a layout, which is a part of its own, from plane `z` on; `labels` are of its own type, side by side.
+    pub fn set_planes(&mut self, layout: &Layout, z: usize, labels: &[u8]) {
+        let size = self.element_type.size();
+        let [_, height, width] = layout.extents;
+        let memory = self.memory.bytes();
+        let is_dense = layout.strides[2].unsigned_abs() == size && layout.strides[2] > 0;
+        for (i, row) in labels.chunks_exact(width * size).enumerate() {
+            let mut at = layout.place([z + i / height, i % height, 0]);
+            if is_dense {
+                memory[at as usize..][..row.len()].copy_from_slice(row);
+                continue;
+            }
+            for label in row.chunks_exact(size) {
+                memory[at as usize..][..size].copy_from_slice(label);
+                at += layout.strides[2];
+            }
+        }
+    }
+
     /// Reads a row of its own.
     pub fn row(&mut self, z: usize, y: usize, labels: &mut [u16]) {
         let (mut at, stride) = (self.layout.place([z, y, 0]), self.layout.strides[2]);

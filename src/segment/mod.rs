@@ -2,12 +2,14 @@
 //! on its way.
 //!
 //! `description` reads what a folder says. `segmenter` plans a job and runs it on a thread of its own: `model` brings the volume through
-//! one model, whose tiles `stream` gives to the sessions (`network`) and takes back in order, and `result` makes labels of them;
+//! one model, whose tiles `stream` gives to the sessions (`network`) and takes back in order, over a `place` where they are cut out and
+//! blended: host memory, or a GPU's (`device`); `result` makes labels of them;
 //! `ensemble` averages several models, `coarse` finds the box that is worth a large one, `meter` counts the tiles of all of them.
 //! `lent`, `labels` and `scores` are the caller's memory.
 
 mod coarse;
 pub mod description;
+mod device;
 mod ensemble;
 mod job;
 mod labels;
@@ -19,6 +21,7 @@ mod monai;
 #[allow(unsafe_code)] // lends tiles to sessions
 mod network;
 mod nnunet;
+mod place;
 pub mod recipe_json;
 mod result;
 mod scores;
@@ -31,4 +34,4 @@ pub use job::{Job, Order, Treatment, Volume};
 pub use labels::LabelMap;
 pub use lent::{Lent, LentMut};
 pub use scores::{Plane, ScoreMap, ScoresAsked, Target};
-pub use segmenter::{Info, Options, Segmenter};
+pub use segmenter::{Estimate, Info, Options, Segmenter};

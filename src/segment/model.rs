@@ -1,21 +1,24 @@
 //! One model of a segmenter: its folds, its recipe, and the way of a volume through them.
 
+use super::device::{Gpu, OnDevice, Outline, Scanned, Target};
 use super::job::{Shared, Volume};
 use super::labels::LabelMap;
 use super::network::Network;
+use super::place::{OnHost, Place, Written};
 use super::result::{Outputs, Writer, settle};
 use super::scores::Scores;
-use super::stream::{Source, Stream};
+use super::stream::{self, Source, Stream};
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
 use crate::schedule::Session;
+use crate::tensor::ElementType;
 use crate::volume::image::View;
 use crate::volume::recipe::{Recipe, Tiling};
 use crate::volume::sweep::Sweep;
 use crate::volume::tiles::Tiles;
 use crate::volume::window::weights;
 use crate::volume::work::Work;
-use crate::volume::{Prepared, Scan, announce, prepare};
+use crate::volume::{Back, Prepared, Scan, Surveyed, announce, survey};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,6 +30,8 @@ pub struct Model {
     pub recipe: Recipe,
     networks: Vec<Network>,
     window: Arc<[f32]>,
+    /// Where volumes are put together, if it is not the processor.
+    gpu: Option<Gpu>,
     /// How many passes fill the sessions' batches.
     batches: usize,
     /// Threads for what is not the network.
@@ -52,11 +57,31 @@ pub struct Memory {
     stream: (u64, u64),
     /// As many passes as are of use.
     most: usize,
+    there: Option<There>,
+}
+
+/// The same where it is put together on a GPU.
+#[derive(Clone, Copy, Debug)]
+struct There {
+    host: u64,
+    /// Of device memory with no pass under way, and of each pass.
+    device: (u64, u64),
+}
+
+/// How a volume goes through a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Passes under way at most.
+    pub passes: usize,
+    pub is_on_device: bool,
 }
 
 impl Memory {
-    /// Bytes with so many passes under way.
+    /// Bytes of the host's with so many passes under way.
     pub fn with(&self, passes: usize) -> u64 {
+        if let Some(There { host, .. }) = self.there {
+            return host;
+        }
         let (fixed, pass) = self.stream;
         let stream = fixed.saturating_add(pass.saturating_mul(passes as u64));
         self.fixed.saturating_add(stream.max(self.keeping)).max(self.preparing)
@@ -69,6 +94,16 @@ impl Memory {
 
     pub fn most_passes(&self) -> usize {
         self.most
+    }
+
+    pub fn share(&self, share: usize) -> Share {
+        Share { passes: self.passes(share), is_on_device: self.there.is_some() }
+    }
+
+    /// Bytes on the GPU.
+    pub fn on_device(&self, passes: usize) -> u64 {
+        self.there
+            .map_or(0, |There { device: (fixed, pass), .. }| fixed.saturating_add(pass.saturating_mul(passes as u64)))
     }
 }
 
@@ -97,7 +132,8 @@ impl Model {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
             threads => threads,
         };
-        Ok(Self { recipe, networks, window, batches, threads })
+        let gpu = Gpu::of(&networks);
+        Ok(Self { recipe, networks, window, gpu, batches, threads })
     }
 
     /// Channels that the networks give.
@@ -118,8 +154,9 @@ impl Model {
         Work { threads: self.threads, cancelled, progress: &|_| () }
     }
 
-    /// What a volume takes, known without looking at its voxels; an error for one that cannot be segmented.
-    pub fn memory(&self, volume: &Volume, scores: Option<&Scores>) -> Result<Memory> {
+    /// What a volume takes, known without looking at its voxels; an error for one that cannot be segmented. `beside` is how many
+    /// models there are at once, which share a GPU.
+    pub fn memory(&self, volume: &Volume, scores: Option<&Scores>, beside: usize) -> Result<Memory> {
         let Recipe { decision, channels, .. } = &self.recipe;
         if volume.scan.channels != *channels {
             let message = format!("the scan has {} channels; the model takes {channels}", volume.scan.channels);
@@ -130,16 +167,51 @@ impl Model {
         let network = &self.networks[0];
         let writer =
             Writer::memory(decision, network.channels, &announced.back, announced.extents, scores, self.threads);
-        let stream = Stream::memory(network, 0);
-        let pass = Stream::memory(network, 1).saturating_sub(stream);
+        let stream = stream::memory(network, 0);
+        let pass = stream::memory(network, 1).saturating_sub(stream);
         let affordable = usize::try_from(PASSES_BYTES / pass.max(1)).unwrap_or(usize::MAX);
+        let keeping = if decision.largest_component { LabelMap::keeping_bytes(volume.grid.extents) } else { 0 };
+        let outline = Outline {
+            recipe: &self.recipe,
+            scan: &volume.scan,
+            announced: &announced,
+            tiles: &tiles,
+            network,
+            writer,
+            // A model's planes are its scores where several are averaged.
+            has_scores: scores.is_some() || beside > 1,
+        };
+        if let Some((there, most)) = self.there(&outline, keeping, beside) {
+            return Ok(Memory { fixed: 0, preparing: 0, keeping, stream: (0, 0), most, there: Some(there) });
+        }
         Ok(Memory {
             fixed: announced.data_bytes.saturating_add(Sweep::memory(&tiles, network.channels)).saturating_add(writer),
             preparing: announced.peak_bytes,
-            keeping: if decision.largest_component { LabelMap::keeping_bytes(volume.grid.extents) } else { 0 },
+            keeping,
             stream: (stream, pass),
             most: affordable.min(2 * self.batches).max(1),
+            there: None,
         })
+    }
+
+    /// What a volume takes on the GPU, and how many passes it has room for; none where there is none, or no room.
+    fn there(&self, outline: &Outline, keeping: u64, beside: usize) -> Option<(There, usize)> {
+        let gpu = self.gpu.as_ref()?;
+        let free = match gpu.device().memory() {
+            Ok((free, _)) => free as u64 / beside.max(1) as u64,
+            Err(error) => {
+                gpu.tell(error.message());
+                return None;
+            }
+        };
+        let needs = |passes: usize| gpu.needs(outline, passes);
+        let Some(most) = (1..=2 * self.batches).rev().find(|passes| needs(*passes).device <= free) else {
+            gpu.tell(&format!("it takes {} bytes of device memory at least, and {free} are free", needs(1).device));
+            return None;
+        };
+        let (none, one) = (needs(0), needs(1));
+        let host = one.host.max(keeping);
+        Some((There { host, device: (none.device, one.device.saturating_sub(none.device)) }, most))
     }
 
     /// Brings a volume through the networks, and what they give to where it goes. `bytes` is the memory that the volume's
@@ -149,10 +221,10 @@ impl Model {
         bytes: &[u8],
         volume: &Volume,
         outputs: Outputs,
-        passes: usize,
+        share: Share,
         terms: Terms,
         mut tell: impl FnMut(usize, usize) -> Result<()>,
-    ) -> Result<Outputs> {
+    ) -> Result<Written> {
         let Terms { job, priority, deadline, nan_allowed } = terms;
         let recipe = &self.recipe;
         let cancelled = || job.check(deadline).is_err();
@@ -163,34 +235,77 @@ impl Model {
         };
         let scan =
             Scan { grid: &volume.grid, view: View::new(bytes, &volume.scan)?, any_direction: volume.any_direction };
-        let Prepared { data, extents, back } = prepare(recipe, &scan, &work).map_err(in_words)?;
-        let tiles = self.tiles(extents)?;
-        let count = tiles.count();
-        tell(0, count)?;
+        let surveyed = survey(recipe, &scan, &work).map_err(in_words)?;
+        let check = || job.check(deadline);
         let channels = self.channels();
-        let mut sweep = Sweep::new(tiles.clone(), channels, self.window.clone())?;
-        let cropped = recipe.crop_to_nonzero;
-        let mut writer = Writer::new(&recipe.decision, channels, &back, extents, outputs, cropped, nan_allowed)?;
-        let source = Source {
-            recipe,
-            networks: &self.networks,
-            tiles: &tiles,
-            volume: &data,
-            priority,
-            deadline,
-            nan_allowed,
-            limit: passes,
+        let writer = |back: &Back, extents, outputs| {
+            Writer::new(&recipe.decision, channels, back, extents, outputs, recipe.crop_to_nonzero, nan_allowed)
         };
-        let mut done = 0;
-        Stream::new(source, job).run(|tile| {
-            sweep.blend(tile, |z, values| {
-                job.check(deadline)?;
-                writer.push(z, values, &work).map_err(in_words)
-            })?;
-            done += 1;
-            tell(done, count)
-        })?;
-        Ok(writer.finish())
+        let run = Run { model: self, passes: share.passes, priority, deadline, job };
+        let on_device =
+            if share.is_on_device { self.begin(&surveyed, volume, &outputs, share.passes, &work) } else { None };
+        let written = match on_device {
+            Some(on_device) => {
+                let on_device = on_device.map_err(in_words)?;
+                drop(surveyed);
+                let (tiles, back) = (on_device.tiles().clone(), on_device.back().clone());
+                let target = match on_device.decides() {
+                    true => Target::labels(outputs, recipe.crop_to_nonzero)?,
+                    false => Target::Values(writer(&back, tiles.extents, outputs)?),
+                };
+                run.all(&tiles, on_device.into(target, nan_allowed, &work, &check), &mut tell)
+            }
+            None => {
+                let Prepared { data, extents, back } = surveyed.prepare(recipe, &work).map_err(in_words)?;
+                drop(surveyed);
+                let tiles = self.tiles(extents)?;
+                let place = OnHost {
+                    tiles: &tiles,
+                    volume: &data,
+                    padding: recipe.tiling.padding,
+                    channels: (recipe.channels, channels),
+                    nan_allowed,
+                    sweep: Sweep::new(tiles.clone(), channels, self.window.clone())?,
+                    writer: writer(&back, extents, outputs)?,
+                    work: &work,
+                    check: &check,
+                };
+                run.all(&tiles, place, &mut tell)
+            }
+        };
+        written.map_err(in_words)
+    }
+
+    /// Brings a volume to the GPU; none where that cannot be done, which the log says.
+    fn begin<'a>(
+        &'a self,
+        surveyed: &Surveyed<'a>,
+        volume: &'a Volume,
+        outputs: &Outputs,
+        passes: usize,
+        work: &Work,
+    ) -> Option<Result<OnDevice<'a>>> {
+        let gpu = self.gpu.as_ref()?;
+        let begin = || {
+            let labels = outputs.labels.as_ref().filter(|_| outputs.scores.is_none());
+            let scanned = Scanned {
+                recipe: &self.recipe,
+                surveyed,
+                tiles: self.tiles(surveyed.extents())?,
+                scan: &volume.scan,
+                network: &self.networks[0],
+                window: &self.window,
+                labels: labels.map(|labels| labels.element_type() == ElementType::Uint16),
+            };
+            gpu.begin(scanned, passes, work)
+        };
+        match begin() {
+            Err(error) if error.code() != Code::Cancelled => {
+                gpu.tell(error.message());
+                None
+            }
+            outcome => Some(outcome),
+        }
     }
 
     /// What is done to labels when all of them are there; how many voxels each has.
@@ -201,6 +316,42 @@ impl Model {
             Code::Cancelled => job.check(deadline).err().unwrap_or(error),
             _ => error,
         })
+    }
+}
+
+/// A volume's tiles on their way.
+struct Run<'a> {
+    model: &'a Model,
+    passes: usize,
+    priority: i32,
+    deadline: Option<Instant>,
+    job: &'a Shared,
+}
+
+impl Run<'_> {
+    /// Runs all tiles.
+    fn all<P: Place>(
+        &self,
+        tiles: &Tiles,
+        place: P,
+        tell: &mut impl FnMut(usize, usize) -> Result<()>,
+    ) -> Result<Written> {
+        let count = tiles.count();
+        tell(0, count)?;
+        let source = Source {
+            recipe: &self.model.recipe,
+            networks: &self.model.networks,
+            tiles,
+            priority: self.priority,
+            deadline: self.deadline,
+            limit: self.passes,
+        };
+        let mut done = 0;
+        let tiles_done = || {
+            done += 1;
+            tell(done, count)
+        };
+        Stream::new(source, place, self.job).run(tiles_done)?.finish()
     }
 }
 

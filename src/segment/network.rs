@@ -18,6 +18,7 @@ pub struct Network {
     output: String,
     shape: Shape,
     result: Shape,
+    element_types: (ElementType, ElementType),
     /// Channels that it gives.
     pub channels: usize,
     /// How many voxels of a tile on either side it gives nothing for.
@@ -56,8 +57,10 @@ impl Network {
         }
         let name = |tensor: usize| description.tensors[tensor].name().to_owned();
         let channels = usize::try_from(result.1[1]).unwrap_or(0);
+        let element_types = (description.tensors[input].element_type, description.tensors[result.0].element_type);
         let session = session()?;
-        Ok(Self { session, input: name(input), output: name(result.0), shape, result: result.1, channels, margin })
+        let (input, output) = (name(input), name(result.0));
+        Ok(Self { session, input, output, shape, result: result.1, element_types, channels, margin })
     }
 
     /// Elements of a tile that it takes, and of what it gives for it.
@@ -67,64 +70,83 @@ impl Network {
         (count(&self.shape), count(&self.result))
     }
 
+    /// The model's own types of both.
+    pub fn element_types(&self) -> (ElementType, ElementType) {
+        self.element_types
+    }
+
     /// Gives the session a tile, which stays its own until the pass is over.
-    pub fn submit(
+    pub fn submit<T: Tile>(
         &self,
-        input: Vec<f32>,
-        mut output: Vec<f32>,
+        (mut input, mut output): (T, T),
         priority: i32,
         timeout: Option<Duration>,
-    ) -> Result<Pass> {
+        after: Dependency<'_>,
+    ) -> Result<Pass<T>> {
         let (input_elements, output_elements) = self.elements();
-        if (input.len(), output.len()) != (input_elements, output_elements) {
+        let (from, to) = (input.lend(), output.lend());
+        if (from.elements, to.elements) != (input_elements, output_elements) {
             return Err(Error::new(Code::Internal, "a tile is not of the network's size; please report this"));
         }
-        let lend = |data: *mut f32, count: usize, shape| {
-            // SAFETY: the pass keeps both vectors, and neither drops nor gives them out before the request is answered.
-            unsafe {
-                CallerMemory::new(data.cast(), count * size_of::<f32>(), ElementType::Float32, MemoryKind::Host, shape)
-            }
+        let lend = |tile: LentTile, shape| {
+            let bytes = tile.elements * tile.element_type.size();
+            // SAFETY: the pass keeps both tiles, and neither drops nor gives them out before the request is answered.
+            unsafe { CallerMemory::new(tile.data, bytes, tile.element_type, tile.kind, shape) }
         };
-        let inputs =
-            vec![Tensor { name: &self.input, memory: lend(input.as_ptr().cast_mut(), input.len(), self.shape) }];
-        let outputs = vec![Tensor { name: &self.output, memory: lend(output.as_mut_ptr(), output.len(), self.result) }];
+        let inputs = vec![Tensor { name: &self.input, memory: lend(from, self.shape) }];
+        let outputs = vec![Tensor { name: &self.output, memory: lend(to, self.result) }];
         let mut handed = None;
-        let submission = Submission {
-            inputs,
-            outputs,
-            priority,
-            timeout,
-            after: Dependency::Now,
-            callback: None,
-            copied_by_session: false,
-        };
+        let submission =
+            Submission { inputs, outputs, priority, timeout, after, callback: None, copied_by_session: false };
         self.session.submit(submission, |request| handed = Some(request))?;
         match handed {
-            Some(request) => Ok(Pass { request: Arc::new(request), input, output }),
+            Some(request) => Ok(Pass { request: Arc::new(request), tiles: Some((input, output)) }),
             None => Err(Error::new(Code::Internal, "a request was taken in and not handed out; please report this")),
         }
     }
 }
 
-/// One run of the network on a tile, under way. Who drops it waits until its memory is free.
-pub struct Pass {
-    pub request: Arc<Request>,
-    input: Vec<f32>,
-    output: Vec<f32>,
+/// Memory of a tile, which stays where it is however the value is moved.
+pub trait Tile {
+    fn lend(&mut self) -> LentTile;
 }
 
-impl Pass {
-    /// Waits for the result; with the memory, to be used again.
-    pub fn finish(mut self) -> Result<(Vec<f32>, Vec<f32>)> {
-        self.request.wait(None).unwrap_or(Ok(()))?;
-        Ok((std::mem::take(&mut self.input), std::mem::take(&mut self.output)))
+/// Where a tile's elements lie.
+pub struct LentTile {
+    pub data: *mut u8,
+    pub elements: usize,
+    pub element_type: ElementType,
+    pub kind: MemoryKind,
+}
+
+impl Tile for Vec<f32> {
+    fn lend(&mut self) -> LentTile {
+        let (data, elements) = (self.as_mut_ptr().cast(), self.len());
+        LentTile { data, elements, element_type: ElementType::Float32, kind: MemoryKind::Host }
     }
 }
 
-impl Drop for Pass {
+/// One run of the network on a tile, under way. Who drops it waits until its memory is free.
+pub struct Pass<T> {
+    pub request: Arc<Request>,
+    tiles: Option<(T, T)>,
+}
+
+impl<T> Pass<T> {
+    /// Waits for the result; with the memory, to be used again.
+    pub fn finish(mut self) -> Result<(T, T)> {
+        self.request.wait(None).unwrap_or(Ok(()))?;
+        let tiles = self.tiles.take();
+        tiles.ok_or_else(|| Error::new(Code::Internal, "a tile was taken twice; please report this"))
+    }
+}
+
+impl<T> Drop for Pass<T> {
     fn drop(&mut self) {
-        self.request.cancel();
-        let _ = self.request.wait(None);
+        if self.tiles.is_some() {
+            self.request.cancel();
+            let _ = self.request.wait(None);
+        }
     }
 }
 

@@ -130,10 +130,7 @@ impl<'a> Writer<'a> {
     /// Takes the next plane: `[channel, y, x]`.
     pub fn push(&mut self, z: usize, values: &mut [f32], work: &Work) -> Result<()> {
         if !self.nan_allowed && has_nan(values) {
-            let message = format!(
-                "plane {z} of the model's grid has a value that is no number (NaN): infinite ones of several tiles met"
-            );
-            return Err(Error::new(Code::InvalidModel, message));
+            return Err(no_number_in_plane(z));
         }
         let (decision, channels) = (self.decision, self.channels);
         let Some(mut resampler) = self.resampler.take() else { return self.same_grid(z, values) };
@@ -224,6 +221,13 @@ pub fn settle(decision: &Decision, labels: &mut LabelMap, work: &Work) -> Result
         labels.keep_largest(work)?;
     }
     labels.count(decision.largest_label())
+}
+
+pub fn no_number_in_plane(z: usize) -> Error {
+    let message = format!(
+        "plane {z} of the model's grid has a value that is no number (NaN): infinite ones of several tiles met"
+    );
+    Error::new(Code::InvalidModel, message)
 }
 
 /// Labels of values, `[channel, voxel]`, whose activation is done already or not; `write` gets what is wanted of them.

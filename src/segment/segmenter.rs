@@ -8,8 +8,9 @@ use super::job::{Job, Order, Shared, Treatment, Volume};
 use super::labels::LabelMap;
 use super::lent::{Lent, LentMut};
 use super::meter::Meter;
-use super::model::{Memory, Model, Terms};
+use super::model::{Memory, Model, Share, Terms};
 use super::network::Network;
+use super::place::Written;
 use super::result::Outputs;
 use super::scores::Scores;
 use crate::backend::Engine;
@@ -63,6 +64,16 @@ pub struct Info {
     pub largest_label: u16,
     /// Voxels of a tile, on the model's grid and its axes.
     pub patch: [usize; 3],
+}
+
+/// What a volume takes at most, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Estimate {
+    /// On the host, and the smallest budget of these.
+    pub memory: u64,
+    pub least_memory: u64,
+    /// On the GPU.
+    pub device_memory: u64,
 }
 
 /// Any thread may use it, several at once.
@@ -168,11 +179,11 @@ impl Segmenter {
         }
     }
 
-    /// The most bytes of host memory that a job takes for a volume within a budget, and the smallest budget.
-    pub fn estimate(&self, volume: &Volume, region: Option<&Box3>, budget: Option<u64>) -> Result<(u64, u64)> {
+    /// What a job takes for a volume within a budget.
+    pub fn estimate(&self, volume: &Volume, region: Option<&Box3>, budget: Option<u64>) -> Result<Estimate> {
         let volume = region.map_or_else(|| Ok(volume.clone()), |region| volume.part(region))?;
         let plan = self.chain.plan(&volume, None, budget)?;
-        Ok((plan.memory, plan.least_memory))
+        Ok(Estimate { memory: plan.memory, least_memory: plan.least_memory, device_memory: plan.device_memory })
     }
 
     /// Takes a volume in, and hands its job out before it can be answered. What cannot be done is refused before anything is
@@ -307,12 +318,13 @@ impl Drop for Segmenter {
 
 /// How a volume is worked on.
 struct Plan {
-    /// Passes under way at most, of each model.
-    passes: Vec<usize>,
+    /// Of each model.
+    shares: Vec<Share>,
     coarse: Option<Box<Plan>>,
-    /// Bytes that it takes at most, and with one pass at a time.
+    /// Bytes that it takes at most, and with one pass at a time; and on the GPU.
     memory: u64,
     least_memory: u64,
+    device_memory: u64,
 }
 
 /// What a volume takes on its way through a chain.
@@ -333,6 +345,13 @@ impl Needs {
         own.max(coarse)
     }
 
+    /// The same of device memory.
+    fn on_device(&self, share: usize) -> u64 {
+        let models = self.models.iter().map(|memory| memory.on_device(memory.passes(share)));
+        let own = models.fold(0, u64::saturating_add);
+        own.max(self.coarse.as_ref().map_or(0, |(needs, _)| needs.on_device(share)))
+    }
+
     fn most_passes(&self) -> usize {
         let own = self.models.iter().map(Memory::most_passes).max().unwrap_or(1);
         own.max(self.coarse.as_ref().map_or(1, |(needs, _)| needs.most_passes()))
@@ -340,10 +359,11 @@ impl Needs {
 
     fn plan(&self, share: usize) -> Plan {
         Plan {
-            passes: self.models.iter().map(|memory| memory.passes(share)).collect(),
+            shares: self.models.iter().map(|memory| memory.share(share)).collect(),
             coarse: self.coarse.as_ref().map(|(needs, _)| Box::new(needs.plan(share))),
             memory: self.with(share),
             least_memory: self.with(1),
+            device_memory: self.on_device(share),
         }
     }
 }
@@ -368,8 +388,8 @@ impl Chain {
         let several = self.models.len() > 1;
         let models = self.models.iter().map(|model| match several {
             // A model's planes are its scores.
-            true => model.memory(volume, None),
-            false => model.memory(volume, scores),
+            true => model.memory(volume, None, self.models.len()),
+            false => model.memory(volume, scores, 1),
         });
         let coarse = match &self.coarse {
             None => None,
@@ -473,20 +493,23 @@ impl Chain {
             volume = volume.part(&part)?;
             outputs.cut(&part);
         }
-        let mut outputs = match &self.models[..] {
-            [model] => {
+        let Written { mut outputs, counts } = match (&self.models[..], &plan.shares[..]) {
+            ([model], [share]) => {
                 let sweep = meter.begin(1);
-                let passes = plan.passes.first().copied().unwrap_or(1);
-                model.sweep(bytes, &volume, outputs, passes, terms, |done, count| {
+                model.sweep(bytes, &volume, outputs, *share, terms, |done, count| {
                     meter.tell(sweep, done, count);
                     Ok(())
                 })?
             }
-            models => ensemble::sweep(models, bytes, &volume, outputs, &plan.passes, terms, meter)?,
+            (models, shares) => Written {
+                outputs: ensemble::sweep(models, bytes, &volume, outputs, shares, terms, meter)?,
+                counts: None,
+            },
         };
-        let counts = match &mut outputs.labels {
-            Some(labels) => self.first().settle(labels, terms)?,
-            None => Vec::new(),
+        let counts = match (&mut outputs.labels, counts) {
+            (_, Some(counts)) => counts,
+            (Some(labels), None) => self.first().settle(labels, terms)?,
+            (None, None) => Vec::new(),
         };
         Ok((outputs, counts))
     }

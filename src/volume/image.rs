@@ -43,6 +43,26 @@ pub struct Description {
     pub intercept: f64,
 }
 
+/// A scan's elements as they lie in memory that they reach from end to end.
+#[derive(Clone, Copy, Debug)]
+pub struct Span<'a> {
+    pub memory: &'a [u8],
+    pub element_type: ElementType,
+    /// In bytes, as the layout, whose first element is that of channel 0.
+    pub channel_stride: isize,
+    pub layout: Layout,
+    pub rescale: Option<(f64, f64)>,
+}
+
+impl Span<'_> {
+    /// Whether each element lies at a multiple of its size from the memory's start.
+    pub fn is_aligned(&self) -> bool {
+        let size = self.element_type.size() as isize;
+        let Layout { first, strides: [z, y, x], .. } = self.layout;
+        [first, z, y, x, self.channel_stride].iter().all(|bytes| bytes % size == 0)
+    }
+}
+
 impl Description {
     /// Channel after channel without gaps, values as they are.
     pub fn dense(element_type: ElementType, channels: usize, extents: [usize; 3]) -> Result<Self> {
@@ -135,6 +155,18 @@ impl<'a> View<'a> {
             ));
         }
         Ok(Self { layout: self.layout.part(part), ..*self })
+    }
+
+    /// What of the memory its elements reach, and how they lie there.
+    pub fn span(&self) -> Option<Span<'a>> {
+        let (least, most) = self.layout.bounds()?;
+        let reach = self.channel_stride.checked_mul(isize::try_from(self.channels.checked_sub(1)?).ok()?)?;
+        let start = least.checked_add(reach.min(0))?;
+        let end = usize::try_from(most.checked_add(reach.max(0))?).ok()?.checked_add(self.element_type.size())?;
+        let memory = self.memory.get(usize::try_from(start).ok()?..end)?;
+        let layout = Layout { first: self.layout.first - start, ..self.layout };
+        let (element_type, channel_stride, rescale) = (self.element_type, self.channel_stride, self.rescale);
+        Some(Span { memory, element_type, channel_stride, layout, rescale })
     }
 
     /// See `Layout::planes_together`.

@@ -19,4 +19,4 @@ pub mod tiles;
 pub mod window;
 pub mod work;
 
-pub use prepare::{Announced, Back, Prepared, Scan, announce, prepare};
+pub use prepare::{Announced, Back, Prepared, Scan, Surveyed, announce, prepare, survey};

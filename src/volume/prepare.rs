@@ -50,6 +50,11 @@ impl Back {
         self.way.is_nowhere()
     }
 
+    /// The model's grid and that one.
+    pub fn way(&self) -> &Way {
+        &self.way
+    }
+
     /// Resamples what the network gives, of so many channels.
     pub fn resampler(&self, channels: usize) -> Result<PlaneResampler> {
         PlaneResampler::new(&self.way, channels)
@@ -127,6 +132,24 @@ pub fn announce(recipe: &Recipe, grid: &Grid, any_direction: bool, threads: usiz
 /// Turns, crops, normalizes and resamples a scan as the recipe says. Values are read from the caller's memory where they are
 /// needed: beside the result there is one channel halfway through being resampled, and a mask where the recipe asks for one.
 pub fn prepare(recipe: &Recipe, scan: &Scan, work: &Work) -> Result<Prepared> {
+    survey(recipe, scan, work)?.prepare(recipe, work)
+}
+
+/// A scan that is looked at, but for its values: what of it is kept, and how that lies.
+pub struct Surveyed<'a> {
+    /// In the model's axes, without what is cut off.
+    pub view: View<'a>,
+    /// Which of its voxels are inside of what is not zero, where the recipe asks.
+    pub mask: Option<Vec<bool>>,
+    there: Way,
+    back: Way,
+    axes: Axes,
+    /// Of the scan, in the model's axes.
+    scan: [usize; 3],
+    kept: Box3,
+}
+
+pub fn survey<'a>(recipe: &Recipe, scan: &Scan<'a>, work: &Work) -> Result<Surveyed<'a>> {
     let Scan { grid, view, any_direction } = *scan;
     grid.check(any_direction)?;
     check(recipe)?;
@@ -148,59 +171,91 @@ pub fn prepare(recipe: &Recipe, scan: &Scan, work: &Work) -> Result<Prepared> {
     let view = turned.part(&kept)?;
     let (there, back) = ways(recipe, kept.extents, axes.of(grid.spacing_mm))?;
     let mask = if needs_mask(recipe) { Some(filled_mask(&view, &quietly(work))?) } else { None };
-    let mask = mask.as_deref();
+    Ok(Surveyed { view, mask, there, back, axes, scan: turned.extents(), kept })
+}
 
-    let voxels = voxels(there.to)?;
-    let size = voxels.checked_mul(recipe.channels);
-    let size = size.ok_or_else(|| Error::new(Code::OutOfMemory, "the channels do not fit in memory"))?;
-    let mut data: Vec<f32> = allocate("the scan on the model's grid", size)?;
-    let together = view.planes_together();
-    let surveys = recipe.intensities.iter().filter(|intensity| intensity.needs_survey()).count();
-    let pieces = match recipe.normalize_after_resampling {
-        true => (surveys + recipe.channels) * there.to[0],
-        false => surveys * kept.extents[0].div_ceil(together),
-    };
-    let pieces = Pieces::new(pieces + recipe.channels * resample::pieces(&there, together));
-    for (channel, (intensity, target)) in recipe.intensities.iter().zip(data.chunks_mut(voxels)).enumerate() {
-        let raw = |planes: Range<usize>, values: &mut [f32]| view.read(channel, planes, values);
-        let source = Planes { extents: kept.extents, together, read: &raw };
-        if recipe.normalize_after_resampling {
-            resample::resample(&there, &source, target, work, &pieces)?;
-            let plane = there.to[1] * there.to[2];
-            let done = &*target;
-            let resampled = |planes: Range<usize>, values: &mut [f32]| {
-                values.copy_from_slice(&done[planes.start * plane..planes.end * plane]);
-            };
-            let change = Change::of(
-                intensity,
-                &Planes { extents: there.to, together: 1, read: &resampled },
-                None,
-                work,
-                &pieces,
-            )?;
-            work.each(
-                &pieces,
-                target.chunks_mut(plane),
-                || Ok(()),
-                |(), plane| {
-                    change.apply(plane, None);
-                    Ok(())
-                },
-            )?;
-        } else {
-            let change = Change::of(intensity, &source, mask, work, &pieces)?;
-            let plane = kept.extents[1] * kept.extents[2];
-            let normalized = |planes: Range<usize>, values: &mut [f32]| {
-                let mask = mask.map(|mask| &mask[planes.start * plane..planes.end * plane]);
-                view.read(channel, planes, values);
-                change.apply(values, mask);
-            };
-            let source = Planes { extents: kept.extents, together, read: &normalized };
-            resample::resample(&there, &source, target, work, &pieces)?;
-        }
+impl Surveyed<'_> {
+    /// Of the model's grid.
+    pub fn extents(&self) -> [usize; 3] {
+        self.there.to
     }
-    (work.progress)(1.0);
-    Ok(Prepared { data, extents: there.to, back: Back { way: back, axes, scan: turned.extents(), kept } })
+
+    /// Whether that is the scan's own, in the model's axes and without what is cut off.
+    pub fn is_same_grid(&self) -> bool {
+        self.there.is_nowhere()
+    }
+
+    pub fn back(&self) -> Back {
+        Back { way: self.back.clone(), axes: self.axes, scan: self.scan, kept: self.kept }
+    }
+
+    /// What is done to each channel's values where the grid stays the same.
+    pub fn changes(&self, recipe: &Recipe, work: &Work) -> Result<Vec<Change>> {
+        let (extents, together) = (self.view.extents(), self.view.planes_together());
+        let pieces = Pieces::new(recipe.channels * extents[0].div_ceil(together));
+        let change = |(channel, intensity)| {
+            let read = |planes: Range<usize>, values: &mut [f32]| self.view.read(channel, planes, values);
+            let planes = Planes { extents, together, read: &read };
+            Change::of(intensity, &planes, self.mask.as_deref(), &quietly(work), &pieces)
+        };
+        recipe.intensities.iter().enumerate().map(change).collect()
+    }
+
+    pub fn prepare(&self, recipe: &Recipe, work: &Work) -> Result<Prepared> {
+        let Self { view, mask, there, kept, .. } = self;
+        let mask = mask.as_deref();
+        let voxels = voxels(there.to)?;
+        let size = voxels.checked_mul(recipe.channels);
+        let size = size.ok_or_else(|| Error::new(Code::OutOfMemory, "the channels do not fit in memory"))?;
+        let mut data: Vec<f32> = allocate("the scan on the model's grid", size)?;
+        let together = view.planes_together();
+        let surveys = recipe.intensities.iter().filter(|intensity| intensity.needs_survey()).count();
+        let pieces = match recipe.normalize_after_resampling {
+            true => (surveys + recipe.channels) * there.to[0],
+            false => surveys * kept.extents[0].div_ceil(together),
+        };
+        let pieces = Pieces::new(pieces + recipe.channels * resample::pieces(there, together));
+        for (channel, (intensity, target)) in recipe.intensities.iter().zip(data.chunks_mut(voxels)).enumerate() {
+            let raw = |planes: Range<usize>, values: &mut [f32]| view.read(channel, planes, values);
+            let source = Planes { extents: kept.extents, together, read: &raw };
+            if recipe.normalize_after_resampling {
+                resample::resample(there, &source, target, work, &pieces)?;
+                let plane = there.to[1] * there.to[2];
+                let done = &*target;
+                let resampled = |planes: Range<usize>, values: &mut [f32]| {
+                    values.copy_from_slice(&done[planes.start * plane..planes.end * plane]);
+                };
+                let change = Change::of(
+                    intensity,
+                    &Planes { extents: there.to, together: 1, read: &resampled },
+                    None,
+                    work,
+                    &pieces,
+                )?;
+                work.each(
+                    &pieces,
+                    target.chunks_mut(plane),
+                    || Ok(()),
+                    |(), plane| {
+                        change.apply(plane, None);
+                        Ok(())
+                    },
+                )?;
+            } else {
+                let change = Change::of(intensity, &source, mask, work, &pieces)?;
+                let plane = kept.extents[1] * kept.extents[2];
+                let normalized = |planes: Range<usize>, values: &mut [f32]| {
+                    let mask = mask.map(|mask| &mask[planes.start * plane..planes.end * plane]);
+                    view.read(channel, planes, values);
+                    change.apply(values, mask);
+                };
+                let source = Planes { extents: kept.extents, together, read: &normalized };
+                resample::resample(there, &source, target, work, &pieces)?;
+            }
+        }
+        (work.progress)(1.0);
+        Ok(Prepared { data, extents: there.to, back: self.back() })
+    }
 }
 
 /// The first looks at a scan are not counted as progress.

@@ -49,6 +49,7 @@ NULLABLE = {
     ("planrt_segmenter_submit", 3),  # options
     ("planrt_segmenter_estimate", 2),  # options
     ("planrt_segmenter_estimate", 4),  # the least, not asked for
+    ("planrt_segmenter_estimate", 5),  # nor the device's
     ("planrt_bench", 3),  # settings
     ("planrt_doctor", 0),  # options
     ("planrt_doctor", 1),  # model

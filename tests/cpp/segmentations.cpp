@@ -299,7 +299,8 @@ static void memory_is_told() {
     planrt::Volume volume;
     volume.extents = {300, 20, 20};
     volume.spacing_mm = {1, 1, 1};
-    const auto [bytes, least_bytes] = segmenter.estimate(volume);
+    const auto [bytes, least_bytes, device_bytes] = segmenter.estimate(volume);
+    CHECK(device_bytes == 0);
     CHECK(least_bytes <= bytes && bytes > size_t{4} * 300 * 20 * 20);
     volume.extents[0] = 600;  // the ring does not grow with the volume, only the scan itself does
     CHECK(segmenter.estimate(volume).bytes - bytes < size_t{4} * 300 * 20 * 20 + 1024);

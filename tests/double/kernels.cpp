@@ -1,17 +1,20 @@
 // planrt's kernels for volumes (src/volume/device/kernels.cu) for the driver's double, compiled for the host from the same
 // source: one thread does what those of a row of blocks do on a GPU.
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
 namespace {
 
-thread_local unsigned block_y, block_z, blocks_z;
+thread_local unsigned block_y, blocks_y, block_z, blocks_z;
 
 int __nvvm_read_ptx_sreg_ctaid_x() { return 0; }
 int __nvvm_read_ptx_sreg_ctaid_y() { return static_cast<int>(block_y); }
 int __nvvm_read_ptx_sreg_ctaid_z() { return static_cast<int>(block_z); }
 int __nvvm_read_ptx_sreg_nctaid_x() { return 1; }
+int __nvvm_read_ptx_sreg_nctaid_y() { return static_cast<int>(blocks_y); }
 int __nvvm_read_ptx_sreg_nctaid_z() { return static_cast<int>(blocks_z); }
 int __nvvm_read_ptx_sreg_tid_x() { return 0; }
 int __nvvm_read_ptx_sreg_ntid_x() { return 1; }
@@ -42,12 +45,18 @@ Kernel kernels[] = {
     ENTRY(planrt_gather),       ENTRY(planrt_constants),     ENTRY(planrt_add_mirrored),  ENTRY(planrt_divide),
     ENTRY(planrt_find_nan),     ENTRY(planrt_blend),         ENTRY(planrt_weigh),         ENTRY(planrt_sigmoid),
     ENTRY(planrt_softmax),      ENTRY(planrt_argmax_uint8),  ENTRY(planrt_argmax_uint16), ENTRY(planrt_regions_uint8),
-    ENTRY(planrt_regions_uint16), ENTRY(planrt_resample),
+    ENTRY(planrt_regions_uint16), ENTRY(planrt_resample),    ENTRY(planrt_read),          ENTRY(planrt_narrow),
+    ENTRY(planrt_widen),        ENTRY(planrt_count_uint8),   ENTRY(planrt_count_uint16),
 };
 
 }
 
+static std::atomic<std::int64_t> runs;
+
 extern "C" {
+
+// How many there were.
+std::int64_t cudaDoubleKernelRuns() { return runs; }
 
 // The kernel of a name; null where there is none.
 void *cudaDoubleKernel(const char *name) {
@@ -60,7 +69,9 @@ void *cudaDoubleKernel(const char *name) {
 bool cudaDoubleRunKernel(void *function, unsigned rows, unsigned layers, void **parameters) {
     for (Kernel &kernel : kernels) {
         if (&kernel != function) continue;
+        blocks_y = rows;
         blocks_z = layers;
+        ++runs;
         for (block_z = 0; block_z < layers; ++block_z)
             for (block_y = 0; block_y < rows; ++block_y) kernel.run(parameters);
         return true;

@@ -14,6 +14,7 @@ impl Element for f32 {}
 impl Element for u8 {}
 impl Element for u16 {}
 impl Element for u32 {}
+impl Element for u64 {}
 
 /// So many elements on the device. The driver waits for the device's work before it frees them.
 pub struct Buffer<T: Element> {
@@ -54,13 +55,17 @@ impl<T: Element> Buffer<T> {
     }
 }
 
-impl<T: Element> View<'_, T> {
+impl<'a, T: Element> View<'a, T> {
     pub fn address(&self) -> *mut c_void {
         self.address
     }
 
     pub fn count(&self) -> usize {
         self.len
+    }
+
+    pub fn bytes(self) -> View<'a, u8> {
+        View { address: self.address, len: self.len * size_of::<T>(), of: PhantomData }
     }
 
     /// An error if it has no such elements.

@@ -13,6 +13,7 @@ typedef unsigned char uint8;
 typedef unsigned short uint16;
 typedef unsigned int uint32;
 typedef unsigned long long uint64;
+typedef long long int64;
 
 struct Extents {
     uint32 z, y, x;
@@ -21,6 +22,7 @@ struct Extents {
 DEVICE uint32 first_voxel() { return __nvvm_read_ptx_sreg_ctaid_x() * __nvvm_read_ptx_sreg_ntid_x() + __nvvm_read_ptx_sreg_tid_x(); }
 DEVICE uint32 voxel_step() { return __nvvm_read_ptx_sreg_nctaid_x() * __nvvm_read_ptx_sreg_ntid_x(); }
 DEVICE uint32 row() { return __nvvm_read_ptx_sreg_ctaid_y(); }
+DEVICE uint32 rows() { return __nvvm_read_ptx_sreg_nctaid_y(); }
 DEVICE uint32 layer() { return __nvvm_read_ptx_sreg_ctaid_z(); }
 DEVICE uint32 layers() { return __nvvm_read_ptx_sreg_nctaid_z(); }
 
@@ -30,6 +32,107 @@ DEVICE uint32 layers() { return __nvvm_read_ptx_sreg_nctaid_z(); }
 DEVICE uint32 voxels(Extents e) { return e.z * e.y * e.x; }
 DEVICE uint32 bits(float value) { return __builtin_bit_cast(uint32, value); }
 DEVICE bool is_nan(float value) { return value != value; }
+
+// ---- A scan as it comes ----
+
+enum Element : uint32 { INT8, UINT8, INT16, UINT16, INT32, FLOAT16, FLOAT32 };
+
+// Of a channel: in bytes, voxel (0, 0, 0) and from one z, y and x to the next. All are multiples of the element's size.
+struct Layout {
+    int64 first, z, y, x;
+    double slope, intercept;
+    uint32 element, is_rescaled;
+};
+
+enum Kind : uint32 { NOTHING, CT, SHIFTED, RANGE };
+enum Which : uint32 { ALL, MASKED, NONZERO };
+
+// intensity::Change.
+struct Change {
+    uint32 kind, which, divides, clips;
+    float low, high, minus, divisor, factor, plus;
+};
+
+DEVICE float from_half(uint16 half) {
+    const uint32 sign = (uint32)(half & 0x8000) << 16, exponent = half >> 10 & 31, rest = half & 1023;
+    if (exponent == 31) return __builtin_bit_cast(float, sign | 0x7f800000 | rest << 13);
+    if (exponent == 0) return __builtin_bit_cast(float, sign | bits((float)rest * 5.9604644775390625e-8f));
+    return __builtin_bit_cast(float, sign | (exponent + 112) << 23 | rest << 13);
+}
+
+// The nearest, ties to even.
+DEVICE uint16 to_half(float value) {
+    const uint32 sign = bits(value) >> 16 & 0x8000, magnitude = bits(value) & 0x7fffffff;
+    if (magnitude > 0x7f800000) return sign | 0x7e00;
+    if (magnitude >= 0x477ff000) return sign | 0x7c00;
+    // The smallest are whole numbers of what is a half's last place.
+    if (magnitude < 0x38800000) return sign | (bits(__builtin_bit_cast(float, magnitude) + 0.5f) - bits(0.5f));
+    return sign | (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13;
+}
+
+template <typename Number>
+DEVICE float rescaled(Number number, const Layout &l) {
+    return l.is_rescaled ? (float)((double)number * l.slope + l.intercept) : (float)number;
+}
+
+// View::read.
+DEVICE float read(const uint8 *at, const Layout &l) {
+    switch (l.element) {
+    case INT8: return rescaled(*(const signed char *)at, l);
+    case UINT8: return rescaled(*at, l);
+    case INT16: return rescaled(*(const short *)at, l);
+    case UINT16: return rescaled(*(const uint16 *)at, l);
+    case INT32: return rescaled(*(const int *)at, l);
+    case FLOAT16: return rescaled(from_half(*(const uint16 *)at), l);
+    default: return rescaled(*(const float *)at, l);
+    }
+}
+
+DEVICE float clipped(float value, float low, float high) {
+    value = value < low ? low : value;
+    return value > high ? high : value;
+}
+
+// Change::apply.
+DEVICE float changed(float value, const Change &c, bool inside) {
+    if (c.kind == CT) return (clipped(value, c.low, c.high) - c.minus) / c.divisor;
+    if (c.kind == SHIFTED) {
+        const bool counts = c.which == ALL || (c.which == MASKED ? inside : value != 0.0f);
+        return counts ? (value - c.minus) / c.divisor : value;
+    }
+    if (c.kind == RANGE) {
+        value = value - c.minus;
+        if (c.divides) value = value / c.divisor * c.factor;
+        value = value + c.plus;
+        return c.clips ? clipped(value, c.low, c.high) : value;
+    }
+    return value;
+}
+
+// Both, of one channel. Rows are planes; where there is no mask it is null.
+KERNEL planrt_read(const uint8 *memory, Layout l, Extents e, Change c, const uint8 *mask, float *volume) {
+    for (uint32 z = row(); z < e.z; z += rows()) {
+        EACH_VOXEL(i, e.y * e.x) {
+            const uint64 place = (uint64)z * e.y * e.x + i;
+            const uint8 *at = memory + (l.first + (int64)z * l.z + (int64)(i / e.x) * l.y + (int64)(i % e.x) * l.x);
+            volume[place] = changed(read(at, l), c, mask && mask[place]);
+        }
+    }
+}
+
+// copy_elements, from float32 to float16 or bfloat16.
+KERNEL planrt_narrow(const float *from, uint16 *to, uint32 count, uint32 is_brain) {
+    EACH_VOXEL(i, count) {
+        const uint32 value = bits(from[i]);
+        const uint32 brain = is_nan(from[i]) ? value >> 16 | 0x40 : (value + 0x7fff + (value >> 16 & 1)) >> 16;
+        to[i] = is_brain ? (uint16)brain : to_half(from[i]);
+    }
+}
+
+// And back.
+KERNEL planrt_widen(const uint16 *from, float *to, uint32 count, uint32 is_brain) {
+    EACH_VOXEL(i, count) to[i] = is_brain ? __builtin_bit_cast(float, (uint32)from[i] << 16) : from_half(from[i]);
+}
 
 // ---- Tiles of a volume ----
 
@@ -156,14 +259,16 @@ KERNEL planrt_blend(const float *tile, const float *window, float *ring, Blendin
     }
 }
 
-// What Sweep::blend does before it gives planes out. Rows are planes of the ring.
-KERNEL planrt_weigh(float *ring, uint32 plane, uint32 channels) {
+// What Sweep::blend does before it gives planes out. Rows are planes of the ring; each has a place for whether a value of it is no
+// number, which is 0 before.
+KERNEL planrt_weigh(float *ring, uint32 plane, uint32 channels, uint32 *found) {
     float *sums = ring + (uint64)row() * (channels + 1) * plane;
     EACH_VOXEL(i, plane) {
         const float weight = sums[(uint64)channels * plane + i];
         for (uint32 channel = 0; channel < channels; ++channel) {
             float *sum = sums + (uint64)channel * plane + i;
             *sum = *sum / weight;
+            if (is_nan(*sum)) found[row()] = 1;
         }
     }
 }
@@ -277,6 +382,26 @@ KERNEL planrt_regions_uint16(const float *values, uint64 stride, uint32 count, c
                              uint16 *labels) {
     paint(values, stride, count, order, regions, threshold, labels);
 }
+
+// LabelMap::count, of `count` labels: numbers of voxels are added to `counts`, which has one for each label.
+template <typename Label>
+DEVICE void count_labels(const Label *labels, uint32 count, uint64 *counts) {
+    uint32 label = 0;
+    uint64 run = 0;
+    EACH_VOXEL(i, count) {
+        if (labels[i] != label) {
+            if (run > 0) __atomic_fetch_add(counts + label, run, __ATOMIC_RELAXED);
+            label = labels[i];
+            run = 0;
+        }
+        ++run;
+    }
+    if (run > 0) __atomic_fetch_add(counts + label, run, __ATOMIC_RELAXED);
+}
+
+KERNEL planrt_count_uint8(const uint8 *labels, uint32 count, uint64 *counts) { count_labels(labels, count, counts); }
+
+KERNEL planrt_count_uint16(const uint16 *labels, uint32 count, uint64 *counts) { count_labels(labels, count, counts); }
 
 // ---- The result on another grid ----
 

@@ -1,8 +1,11 @@
 //! The kernels of kernels.cu, launched with checked arguments.
 
 use super::buffer::{Buffer, Element, View};
-use crate::cuda::{Device, Kernel, Module, Stream, copy_async};
+use crate::cuda::{Blocks, Device, Kernel, Module, Stream, copy_async};
 use crate::error::{Code, Error, Result};
+use crate::tensor::ElementType;
+use crate::volume::image::Span;
+use crate::volume::intensity::{Change, Which};
 use crate::volume::recipe::{Activation, Padding, Rule};
 use crate::volume::resample::{Kernel as Resampling, Way};
 use crate::volume::tiles::Tiles;
@@ -17,6 +20,9 @@ const PTX: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("kernels
 
 /// Threads of a block.
 const THREADS: u32 = 256;
+
+/// Threads that count labels.
+const COUNTING: usize = 1 << 15;
 
 /// The largest grid along its second and third axis.
 const ROWS: usize = 65535;
@@ -49,14 +55,25 @@ functions!(
     argmax_uint16,
     regions_uint8,
     regions_uint16,
-    resample
+    resample,
+    read,
+    narrow,
+    widen,
+    count_uint8,
+    count_uint16
 );
 
 /// The kernels on one device, and the stream on which they work one after the other.
 pub struct Kernels {
+    loaded: Arc<Loaded>,
+    stream: Arc<Stream>,
+}
+
+struct Loaded {
     functions: Functions,
     module: Module,
-    stream: Arc<Stream>,
+    /// For what comes back.
+    blocks: Arc<Blocks>,
 }
 
 /// What kernels.cu has by these names.
@@ -105,6 +122,57 @@ struct Between {
     part: f32,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Layout {
+    first: i64,
+    strides: [i64; 3],
+    slope: f64,
+    intercept: f64,
+    element: u32,
+    is_rescaled: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Changing {
+    kind: u32,
+    which: u32,
+    divides: u32,
+    clips: u32,
+    low: f32,
+    high: f32,
+    minus: f32,
+    divisor: f32,
+    factor: f32,
+    plus: f32,
+}
+
+impl From<Change> for Changing {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Nothing => Self::default(),
+            Change::Ct { low, high, mean, divisor } => {
+                Self { kind: 1, low, high, minus: mean, divisor, ..Self::default() }
+            }
+            Change::Shifted { minus, divisor, which } => {
+                let which = match which {
+                    Which::All => 0,
+                    Which::Masked => 1,
+                    Which::Nonzero => 2,
+                };
+                Self { kind: 2, which, minus, divisor, ..Self::default() }
+            }
+            Change::Range { minus, divisor, factor, plus, clip } => {
+                let (low, high) = clip.unwrap_or_default();
+                let (divides, clips) = (u32::from(divisor.is_some()), u32::from(clip.is_some()));
+                let divisor = divisor.unwrap_or(1.0);
+                Self { kind: 3, divides, clips, low, high, minus, divisor, factor, plus, ..Self::default() }
+            }
+        }
+    }
+}
+
 impl Element for Start {}
 impl Element for Region {}
 impl Element for Between {}
@@ -149,7 +217,15 @@ impl Kernels {
     /// Loads them, which takes the driver a moment.
     pub fn new(device: &Arc<Device>, stream: Arc<Stream>) -> Result<Self> {
         let module = Module::load(device, PTX)?;
-        Ok(Self { functions: Functions::find(&module)?, module, stream })
+        Ok(Self {
+            loaded: Arc::new(Loaded { functions: Functions::find(&module)?, module, blocks: Blocks::new(device) }),
+            stream,
+        })
+    }
+
+    /// The same kernels, working on a stream of their own.
+    pub fn on(&self, stream: Arc<Stream>) -> Self {
+        Self { loaded: self.loaded.clone(), stream }
     }
 
     /// Where all work is done, in order.
@@ -159,6 +235,10 @@ impl Kernels {
 
     pub fn device(&self) -> &Arc<Device> {
         self.stream.device()
+    }
+
+    pub(super) fn blocks(&self) -> &Arc<Blocks> {
+        &self.loaded.blocks
     }
 
     pub fn buffer<T: Element>(&self, len: usize) -> Result<Buffer<T>> {
@@ -188,6 +268,73 @@ impl Kernels {
         self.stream.synchronize()
     }
 
+    /// Copies values on the device.
+    pub fn copy<T: Element>(&self, from: View<'_, T>, to: View<'_, T>) -> Result<()> {
+        same("values to copy", from.count(), to.count())?;
+        // SAFETY: both have so many bytes, and are freed when the device's work has ended.
+        unsafe { copy_async(to.address(), from.address(), from.count() * size_of::<T>(), &self.stream) }
+    }
+
+    /// Reads a channel of a scan, whose [`Span`] is in memory, and changes its values: [`image::View::read`](crate::volume::image::View)
+    /// and [`Change::apply`]. `target` is dense.
+    pub fn read(
+        &self,
+        span: &Span<'_>,
+        memory: View<'_, u8>,
+        channel: usize,
+        change: Change,
+        mask: Option<View<'_, u8>>,
+        target: View<'_, f32>,
+    ) -> Result<()> {
+        same("bytes of a scan", memory.count(), span.memory.len())?;
+        let [depth, height, width] = span.layout.extents;
+        same("a channel's values", target.count(), depth * height * width)?;
+        if let Some(mask) = mask {
+            same("a mask's voxels", mask.count(), target.count())?;
+        }
+        let mut layout = Layout {
+            first: (span.layout.first + channel as isize * span.channel_stride) as i64,
+            strides: span.layout.strides.map(|stride| stride as i64),
+            slope: span.rescale.unwrap_or_default().0,
+            intercept: span.rescale.unwrap_or_default().1,
+            element: match span.element_type {
+                ElementType::Int8 => 0,
+                ElementType::Uint8 => 1,
+                ElementType::Int16 => 2,
+                ElementType::Uint16 => 3,
+                ElementType::Int32 => 4,
+                ElementType::Float16 => 5,
+                _ => 6,
+            },
+            is_rescaled: u32::from(span.rescale.is_some()),
+        };
+        small("voxels", depth)?;
+        let mut whole = Extents([depth, height, width].map(|extent| extent as u32));
+        let mut changing = Changing::from(change);
+        let (mut from, mut to) = (memory.address(), target.address());
+        let mut inside = mask.map_or(std::ptr::null_mut(), |mask| mask.address());
+        let mut arguments = pointers![from, layout, whole, changing, inside, to];
+        self.launch(self.loaded.functions.read, height * width, depth.min(ROWS), 1, &mut arguments)
+    }
+
+    /// Values as the network's own elements of 16 bits: float16, or bfloat16.
+    pub fn narrow(&self, from: View<'_, f32>, to: View<'_, u16>, is_brain: bool) -> Result<()> {
+        same("values to convert", to.count(), from.count())?;
+        let (mut count, mut is_brain) = (small("values", from.count())?, u32::from(is_brain));
+        let (mut source, mut target) = (from.address(), to.address());
+        let mut arguments = pointers![source, target, count, is_brain];
+        self.launch(self.loaded.functions.narrow, from.count(), 1, 1, &mut arguments)
+    }
+
+    /// And back.
+    pub fn widen(&self, from: View<'_, u16>, to: View<'_, f32>, is_brain: bool) -> Result<()> {
+        same("values to convert", to.count(), from.count())?;
+        let (mut count, mut is_brain) = (small("values", from.count())?, u32::from(is_brain));
+        let (mut source, mut target) = (from.address(), to.address());
+        let mut arguments = pointers![source, target, count, is_brain];
+        self.launch(self.loaded.functions.widen, from.count(), 1, 1, &mut arguments)
+    }
+
     /// [`Tiles::gather`].
     pub fn gather(
         &self,
@@ -205,7 +352,7 @@ impl Kernels {
         let [mut z, mut y, mut x] = mirrored.map(u32::from);
         let (mut from, mut to) = (volume.address(), tile.address());
         let mut arguments = pointers![from, to, tiling, start, z, y, x];
-        self.launch(self.functions.gather, tiles.elements(1), channels, 1, &mut arguments)
+        self.launch(self.loaded.functions.gather, tiles.elements(1), channels, 1, &mut arguments)
     }
 
     /// [`constants`](crate::volume::tiles::constants) of all tiles.
@@ -224,7 +371,7 @@ impl Kernels {
         let mut arguments = pointers![from, tiling, at, count, number, value, differ];
         // A few blocks for each: nearly all tiles differ at once, and the others are soon read.
         let voxels = tiles.elements(1).min(16 * THREADS as usize);
-        self.launch(self.functions.constants, voxels, channels, tiles.count().min(ROWS), &mut arguments)?;
+        self.launch(self.loaded.functions.constants, voxels, channels, tiles.count().min(ROWS), &mut arguments)?;
         let (mut of_tiles, mut do_differ) = (vec![0; places], vec![0; places]);
         self.download(values.view(), &mut of_tiles)?;
         self.download(differs.view(), &mut do_differ)?;
@@ -250,7 +397,7 @@ impl Kernels {
         let [mut z, mut y, mut x] = mirrored.map(u32::from);
         let (mut from, mut to, mut is_first) = (tile.address(), sum.address(), u32::from(first));
         let mut arguments = pointers![from, to, extents, z, y, x, is_first];
-        self.launch(self.functions.add_mirrored, voxels, channels, 1, &mut arguments)
+        self.launch(self.loaded.functions.add_mirrored, voxels, channels, 1, &mut arguments)
     }
 
     /// Divides all values by one.
@@ -259,7 +406,7 @@ impl Kernels {
         for length in portions(values.count()) {
             let mut count = small("values", length)?;
             let mut arguments = pointers![at, count, divisor];
-            self.launch(self.functions.divide, length, 1, 1, &mut arguments)?;
+            self.launch(self.loaded.functions.divide, length, 1, 1, &mut arguments)?;
             at = at.wrapping_byte_add(length * size_of::<f32>());
         }
         Ok(())
@@ -272,7 +419,7 @@ impl Kernels {
         for length in portions(values.count()) {
             let mut count = small("values", length)?;
             let mut arguments = pointers![at, count, place];
-            self.launch(self.functions.find_nan, length, 1, 1, &mut arguments)?;
+            self.launch(self.loaded.functions.find_nan, length, 1, 1, &mut arguments)?;
             at = at.wrapping_byte_add(length * size_of::<f32>());
         }
         Ok(())
@@ -293,9 +440,11 @@ impl Kernels {
         same("a ring's values", ring.count(), planes * (channels + 1) * height * width)?;
         let [z, y, x] = [0, 1, 2].map(|axis| tiles.covered(axis, start[axis]));
         let (covered, first) = ([z.0.len(), y.0.len(), x.0.len()], [z.0.start, y.0.start, x.0.start]);
+        let plane = extents([1, height, width])?;
         let mut blending = Blending {
             patch: extents(tiles.patch)?,
-            ring: extents([planes, height, width])?,
+            // All planes together may have more voxels than that.
+            ring: Extents([small("planes", planes)?, plane.0[1], plane.0[2]]),
             covered: extents(covered)?,
             in_tile: Extents([z.1, y.1, x.1].map(|skipped| skipped as u32)),
             in_volume: Extents(first.map(|first| first as u32)),
@@ -303,17 +452,19 @@ impl Kernels {
         let mut number = small("channels", channels)?;
         let (mut tile, mut window, mut ring) = (tile.address(), window.address(), ring.address());
         let mut arguments = pointers![tile, window, ring, blending, number];
-        self.launch(self.functions.blend, covered.iter().product(), channels + 1, 1, &mut arguments)
+        self.launch(self.loaded.functions.blend, covered.iter().product(), channels + 1, 1, &mut arguments)
     }
 
-    /// Divides the sums of planes of a ring by their weights.
-    pub fn weigh(&self, planes: View<'_, f32>, voxels: usize, channels: usize) -> Result<()> {
+    /// Divides the sums of planes of a ring by their weights. Where a value of a plane is no number, its place in `found` becomes 1.
+    pub fn weigh(&self, planes: View<'_, f32>, voxels: usize, channels: usize, found: View<'_, u32>) -> Result<()> {
         let count = planes.count() / ((channels + 1) * voxels);
+        same("places for what is found", found.count(), count)?;
         same("values of planes", planes.count(), count * (channels + 1) * voxels)?;
         let (mut at, mut plane, mut number) =
             (planes.address(), small("voxels", voxels)?, small("channels", channels)?);
-        let mut arguments = pointers![at, plane, number];
-        self.launch(self.functions.weigh, voxels, count, 1, &mut arguments)
+        let mut places = found.address();
+        let mut arguments = pointers![at, plane, number, places];
+        self.launch(self.loaded.functions.weigh, voxels, count, 1, &mut arguments)
     }
 
     /// [`activate`](crate::volume::decide::activate) for planes of `[channel, voxel]`, `stride` values apart.
@@ -327,8 +478,8 @@ impl Kernels {
     ) -> Result<()> {
         let kernel = match activation {
             Activation::None => return Ok(()),
-            Activation::Sigmoid => self.functions.sigmoid,
-            Activation::Softmax => self.functions.softmax,
+            Activation::Sigmoid => self.loaded.functions.sigmoid,
+            Activation::Softmax => self.loaded.functions.softmax,
         };
         let rows = planes_of(planes, stride, voxels, channels)?;
         let (mut at, mut apart) = (planes.address(), stride as u64);
@@ -385,18 +536,29 @@ impl Kernels {
         let mut to = labels.address();
         match &rule.0 {
             RuleMemory::Argmax(of_channels) => {
-                let kernel = if L::IS_WIDE { self.functions.argmax_uint16 } else { self.functions.argmax_uint8 };
+                let kernel =
+                    if L::IS_WIDE { self.loaded.functions.argmax_uint16 } else { self.loaded.functions.argmax_uint8 };
                 let (mut number, mut table) = (small("channels", channels)?, of_channels.view().address());
                 let mut arguments = pointers![at, apart, count, number, table, to];
                 self.launch(kernel, voxels, rows, 1, &mut arguments)
             }
             RuleMemory::Regions { threshold, order, count: regions, .. } => {
-                let kernel = if L::IS_WIDE { self.functions.regions_uint16 } else { self.functions.regions_uint8 };
+                let kernel =
+                    if L::IS_WIDE { self.loaded.functions.regions_uint16 } else { self.loaded.functions.regions_uint8 };
                 let (mut table, mut regions, mut threshold) = (order.view().address(), *regions, *threshold);
                 let mut arguments = pointers![at, apart, count, table, regions, threshold, to];
                 self.launch(kernel, voxels, rows, 1, &mut arguments)
             }
         }
+    }
+
+    /// Adds to `counts`, which has a place for each label there can be, how many voxels have it.
+    pub fn count<L: Label>(&self, labels: View<'_, L>, counts: View<'_, u64>) -> Result<()> {
+        let kernel = if L::IS_WIDE { self.loaded.functions.count_uint16 } else { self.loaded.functions.count_uint8 };
+        let (mut count, mut from, mut to) = (small("labels", labels.count())?, labels.address(), counts.address());
+        let mut arguments = pointers![from, count, to];
+        // Not a thread for each: one counts many before it adds.
+        self.launch(kernel, labels.count().min(COUNTING), 1, 1, &mut arguments)
     }
 
     /// Of a result's way what the device needs for its planes. An error for cubic splines.
@@ -431,7 +593,7 @@ impl Kernels {
         let (mut rows, mut columns) = (samples.rows.view().address(), samples.columns.view().address());
         let mut is_linear = u32::from(samples.is_linear);
         let mut arguments = pointers![first, second, part, old, new, rows, columns, is_linear, target];
-        self.launch(self.functions.resample, to, channels, 1, &mut arguments)
+        self.launch(self.loaded.functions.resample, to, channels, 1, &mut arguments)
     }
 
     fn launch(
@@ -452,7 +614,7 @@ impl Kernels {
         let grid = [(voxels as u32).div_ceil(THREADS), rows as u32, layers as u32];
         // SAFETY: the arguments are those of the kernel, as its callers above give them, and of sizes that they have held against
         // each other; buffers are freed when the device's work has ended.
-        unsafe { self.module.launch(kernel, grid, THREADS, arguments, &self.stream) }
+        unsafe { self.loaded.module.launch(kernel, grid, THREADS, arguments, &self.stream) }
     }
 }
 

@@ -3,11 +3,13 @@
 //! `kernels.cu` is their source, `kernels.ptx` what `make kernels` makes of it; `kernels` launches them.
 
 mod buffer;
+mod download;
 mod kernels;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use buffer::{Buffer, View};
-pub use kernels::{Kernels, Samples};
-pub use sweep::DeviceSweep;
+pub use buffer::{Buffer, Element, View};
+pub use download::Download;
+pub use kernels::{DeviceRule, Kernels, Label, Samples};
+pub use sweep::{DeviceSweep, Planes};

@@ -17,6 +17,8 @@ pub struct DeviceSweep {
     /// As `Sweep`'s.
     ring: Buffer<f32>,
     planes: usize,
+    /// For each plane of the volume whether a value of it is no number, once it is final.
+    found: Buffer<u32>,
     next: usize,
     given: usize,
 }
@@ -37,7 +39,19 @@ impl DeviceSweep {
         ring.clear(0..elements, kernels.stream())?;
         let planes = tiles.patch[0].min(tiles.extents[0]);
         let window = kernels.upload(window)?;
-        Ok(Self { kernels: kernels.clone(), tiles, channels, window, ring, planes, next: 0, given: 0 })
+        let found = kernels.buffer(tiles.extents[0])?;
+        found.clear(0..tiles.extents[0], kernels.stream())?;
+        Ok(Self { kernels: kernels.clone(), tiles, channels, window, ring, planes, found, next: 0, given: 0 })
+    }
+
+    /// For each plane of the volume 1 where a value of it is no number, and it is final.
+    pub fn found(&self) -> View<'_, u32> {
+        self.found.view()
+    }
+
+    /// Whether planes are final when the next tile is blended.
+    pub fn gives_next(&self) -> bool {
+        self.tiles.final_planes(self.next + 1) > self.given
     }
 
     /// Blends what the network gives for the next tile, `[channel, z, y, x]`, in the order of the kernels' stream. `give` is called
@@ -55,8 +69,9 @@ impl DeviceSweep {
             let count = (end - self.given).min(self.planes - slot);
             let elements = planes(slot..slot + count, stride);
             let values = self.ring.part(elements.clone())?;
-            self.kernels.weigh(values, size, self.channels)?;
-            give(Planes { numbers: self.given..self.given + count, values, stride })?;
+            let numbers = self.given..self.given + count;
+            self.kernels.weigh(values, size, self.channels, self.found.part(numbers.clone())?)?;
+            give(Planes { numbers, values, stride })?;
             self.ring.clear(elements, self.kernels.stream())?;
             self.given += count;
         }

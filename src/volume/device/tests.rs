@@ -3,6 +3,8 @@
 use super::*;
 use crate::cuda::{Device, Stream};
 use crate::volume::decide::{activate, decide};
+use crate::volume::image::{Description, ELEMENT_TYPES, View};
+use crate::volume::intensity::{Change, Which};
 use crate::volume::recipe::{
     Activation, Interpolation, Padding, Placement, Resampling, ResamplingGeometry, Rule, Tiling, Window,
 };
@@ -11,6 +13,7 @@ use crate::volume::sweep::{Sweep, add_mirrored, mirrorings};
 use crate::volume::tiles::{Tiles, constants};
 use crate::volume::window::weights;
 use crate::volume::work::tests::PLAIN;
+use half::{bf16, f16};
 use std::sync::Arc;
 
 fn kernels() -> Arc<Kernels> {
@@ -59,6 +62,123 @@ const SHAPES: [([usize; 3], [usize; 3]); 5] = [
     ([1, 7, 6], [4, 1, 5]),
     ([33, 5, 40], [32, 8, 39]),
 ];
+
+#[test]
+#[ignore = "needs a GPU"]
+fn scans_are_read_and_changed() {
+    let kernels = kernels();
+    let extents = [5, 7, 9];
+    let count: usize = 2 * extents.iter().product::<usize>();
+    // All bits that elements can have, but for infinite ones and those that are no numbers.
+    let bytes: Vec<u8> = (0..4 * count + 64).map(|i| ((i * 7919 + i / 3) % 251) as u8 & 0x7b).collect();
+    let mask: Vec<bool> = (0..count / 2).map(|i| i % 3 != 1).collect();
+    let on_device: Vec<u8> = mask.iter().map(|inside| u8::from(*inside)).collect();
+    let on_device = kernels.upload(&on_device).unwrap();
+    let changes = [
+        Change::Nothing,
+        Change::Ct { low: -100.0, high: 400.5, mean: 12.5, divisor: 3.7 },
+        Change::Shifted { minus: 3.25, divisor: 0.3, which: Which::All },
+        Change::Shifted { minus: 3.25, divisor: 0.3, which: Which::Masked },
+        Change::Shifted { minus: 3.25, divisor: 0.3, which: Which::Nonzero },
+        Change::Range { minus: 1.5, divisor: Some(7.0), factor: 2.5, plus: -1.0, clip: Some((-1.0, 1.5)) },
+        Change::Range { minus: 1.5, divisor: None, factor: 2.5, plus: -1.0, clip: None },
+    ];
+    for element_type in ELEMENT_TYPES {
+        let dense = Description::dense(element_type, 2, extents).unwrap();
+        let size = element_type.size() as isize;
+        // Channels interleaved, rows from the last to the first.
+        let turned = Description {
+            first: (6 * 18 * size) as usize,
+            strides: [size, 7 * 18 * size, -18 * size, 2 * size],
+            slope: 0.1,
+            intercept: -7.0,
+            ..dense
+        };
+        for scan in [dense, turned] {
+            let view = View::new(&bytes, &scan).unwrap();
+            let span = view.span().unwrap();
+            assert!(span.is_aligned());
+            let memory = kernels.upload(span.memory).unwrap();
+            for change in changes {
+                for channel in 0..2 {
+                    let mut wanted = vec![0.0; count / 2];
+                    view.read(channel, 0..extents[0], &mut wanted);
+                    change.apply(&mut wanted, Some(&mask));
+                    let found = kernels.buffer(count / 2).unwrap();
+                    let inside = Some(on_device.view());
+                    kernels.read(&span, memory.view(), channel, change, inside, found.view()).unwrap();
+                    assert_same(&to_host(&kernels, &found), &wanted, &format!("{element_type} {change:?} {channel}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn elements_of_16_bits_are_converted() {
+    let kernels = kernels();
+    let halves: Vec<u16> = (0..=u16::MAX).collect();
+    let on_device = kernels.upload(&halves).unwrap();
+    let wide = kernels.buffer(halves.len()).unwrap();
+    kernels.widen(on_device.view(), wide.view(), false).unwrap();
+    assert_same(
+        &to_host(&kernels, &wide),
+        &halves.iter().map(|bits| f16::from_bits(*bits).to_f32()).collect::<Vec<_>>(),
+        "float16",
+    );
+    kernels.widen(on_device.view(), wide.view(), true).unwrap();
+    assert_same(
+        &to_host(&kernels, &wide),
+        &halves.iter().map(|bits| bf16::from_bits(*bits).to_f32()).collect::<Vec<_>>(),
+        "bfloat16",
+    );
+    // Of each half what lies beside it, halfway to the next, and beyond that.
+    let near = |bits: u16| {
+        [-1, 0, 1, 0xfff, 0x1000, 0x1001].map(|more| (f16::from_bits(bits).to_f32().to_bits() as i64 + more) as u32)
+    };
+    let mut values: Vec<f32> = (0..0x7c00).flat_map(near).map(f32::from_bits).collect();
+    values.extend([
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        65519.9,
+        65520.0,
+        3e38,
+        f32::MAX,
+        -0.0,
+        1e-40,
+        -3e-8,
+        2.9802322e-8,
+    ]);
+    values.extend(values.clone().iter().map(|value| -value));
+    let (from, to) = (kernels.upload(&values).unwrap(), kernels.buffer(values.len()).unwrap());
+    kernels.narrow(from.view(), to.view(), false).unwrap();
+    assert_eq!(to_host(&kernels, &to), values.iter().map(|value| f16::from_f32(*value).to_bits()).collect::<Vec<_>>());
+    kernels.narrow(from.view(), to.view(), true).unwrap();
+    assert_eq!(to_host(&kernels, &to), values.iter().map(|value| bf16::from_f32(*value).to_bits()).collect::<Vec<_>>());
+    let nan = kernels.upload(&[f32::NAN]).unwrap();
+    let to = kernels.buffer(1).unwrap();
+    kernels.narrow(nan.view(), to.view(), false).unwrap();
+    assert!(f16::from_bits(to_host(&kernels, &to)[0]).is_nan());
+    kernels.narrow(nan.view(), to.view(), true).unwrap();
+    assert!(bf16::from_bits(to_host(&kernels, &to)[0]).is_nan());
+}
+
+#[test]
+#[ignore = "needs a GPU"]
+fn labels_are_counted() {
+    let kernels = kernels();
+    let labels: Vec<u16> = (0..200_001).map(|i| if i % 1000 < 900 { 0 } else { (i / 7 % 300) as u16 }).collect();
+    let narrow: Vec<u8> = labels.iter().map(|label| *label as u8).collect();
+    let counts = kernels.buffer::<u64>(300).unwrap();
+    counts.clear(0..300, kernels.stream()).unwrap();
+    kernels.count(kernels.upload(&labels).unwrap().view(), counts.view()).unwrap();
+    kernels.count(kernels.upload(&narrow).unwrap().view(), counts.view()).unwrap();
+    let mut wanted = vec![0; 300];
+    labels.iter().for_each(|label| wanted[usize::from(*label)] += 1);
+    narrow.iter().for_each(|label| wanted[usize::from(*label)] += 1);
+    assert_eq!(to_host(&kernels, &counts), wanted);
+}
 
 #[test]
 #[ignore = "needs a GPU"]

@@ -1,0 +1,737 @@
+//! A volume on the GPU that the sessions run on: it goes there once, tiles are cut out and blended there, and labels come back.
+
+use super::labels::LabelMap;
+use super::network::{LentTile, Network, Tile};
+use super::place::{Place, Written, no_number, within_tile};
+use super::result::{Outputs, Writer, no_number_in_plane};
+use crate::backend::admission::Dependency;
+use crate::cuda::{Device, Stream};
+use crate::error::{Code, Error, Result};
+use crate::log::{Level, Log};
+use crate::tensor::{ElementType, MemoryKind};
+use crate::volume::device::{Buffer, DeviceRule, DeviceSweep, Download, Kernels, Label, Planes, Samples, View};
+use crate::volume::image::Description;
+use crate::volume::recipe::{Activation, Decision, Intensity, Recipe, Rule, ZScore};
+use crate::volume::resample::Way;
+use crate::volume::sweep::Sweep;
+use crate::volume::tiles::Tiles;
+use crate::volume::work::{Work, allocate};
+use crate::volume::{Announced, Back, Prepared, Surveyed};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Kernels go before what the network computes, which waits for them.
+const FIRST: i32 = -5;
+
+/// Labels are decided and copied in groups of planes of about so many bytes.
+const GROUP: usize = 4 << 20;
+
+/// What the driver rounds large pieces of memory up to.
+const GRAIN: u64 = 2 << 20;
+
+/// A GPU that volumes are put together on.
+pub struct Gpu {
+    kernels: Kernels,
+    log: Option<Arc<Log>>,
+}
+
+/// What a volume takes there.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// Bytes of device memory.
+    pub device: u64,
+    /// Bytes on the host.
+    pub host: u64,
+}
+
+impl Gpu {
+    /// The one that all networks run on, if it is one, and takes the kernels. Why not is in the log.
+    pub fn of(networks: &[Network]) -> Option<Self> {
+        let mut devices = networks.iter().flat_map(|network| network.session.devices());
+        let device = devices.next()?;
+        let log = networks.first().and_then(|network| network.session.engine().log()).cloned();
+        let on_host = |level, why: &str| {
+            let message = format!("volumes are put together by the processor, and not on the GPU: {why}");
+            log.iter().for_each(|log| log.write(level, &message));
+            None
+        };
+        if devices.any(|other| other.info.ordinal != device.info.ordinal)
+            || networks.iter().any(|network| network.session.devices().next().is_none())
+        {
+            return on_host(Level::Info, "the sessions run on several devices");
+        }
+        let types = |network: &Network| network.element_types();
+        if networks.windows(2).any(|pair| types(&pair[0]) != types(&pair[1])) {
+            return on_host(Level::Info, "the folds take and give elements of different types");
+        }
+        let kernels = Stream::new(device, FIRST).and_then(|stream| Kernels::new(device, Arc::new(stream)));
+        match kernels {
+            Ok(kernels) => Some(Self { kernels, log }),
+            Err(error) => on_host(Level::Warning, error.message()),
+        }
+    }
+
+    pub fn device(&self) -> &Arc<Device> {
+        self.kernels.device()
+    }
+
+    /// Says why a volume is put together on the host nevertheless.
+    pub fn tell(&self, why: &str) {
+        let message = format!("a volume is put together by the processor, and not on the GPU: {why}");
+        self.log.iter().for_each(|log| log.write(Level::Warning, &message));
+    }
+
+    /// What a volume takes at most, with so many passes under way.
+    pub fn needs(&self, volume: &Outline, limit: usize) -> Needs {
+        let Outline { recipe, scan, announced, tiles, network, writer, has_scores } = *volume;
+        let round = |bytes: u64| bytes.div_ceil(GRAIN).saturating_mul(GRAIN);
+        let product = |factors: &[usize]| factors.iter().fold(1, |product: u64, n| product.saturating_mul(*n as u64));
+        let data = round(announced.data_bytes);
+        let goes_raw = goes_raw(scan, announced.back.is_same_grid());
+        let is_masked = recipe.intensities.contains(&Intensity::ZScore(ZScore::FilledMask));
+        let mask = if is_masked { product(&announced.extents) } else { 0 };
+        let raw = if goes_raw { round(reach(scan)).saturating_add(round(mask)) } else { 0 };
+        let (input, output) = network.elements();
+        let types = network.element_types();
+        let tile = |elements: usize, element_type: ElementType| {
+            let narrow = if element_type == ElementType::Float32 { 0 } else { round(product(&[2, elements])) };
+            round(product(&[4, elements])).saturating_add(narrow)
+        };
+        let tiles_bytes = (tile(input, types.0).saturating_add(tile(output, types.1)))
+            .saturating_mul(limit as u64)
+            .saturating_add(2 * tile(output, types.1));
+        let channels = network.channels;
+        let window = round(product(&[4, tiles.given(1)]));
+        let ring = round(Sweep::memory(tiles, channels));
+        let back = &announced.back;
+        let [depth, height, width] = back.extents();
+        // Of labels of 16 bits; they may have 8.
+        let plane = height.saturating_mul(width).saturating_mul(2);
+        let decides = decides_there(&recipe.decision, has_scores, back);
+        let labels = if decides { round((plane.max(GROUP)) as u64) } else { 0 };
+        let resampled = match decides && !back.is_same_grid() {
+            true => round(product(&[4, channels, height, width]))
+                .saturating_add(2 * round(product(&[4, channels, tiles.extents[1], tiles.extents[2]]))),
+            false => 0,
+        };
+        let later = [window, ring, tiles_bytes, labels, resampled].into_iter().fold(0, u64::saturating_add);
+        // Rules, places of tiles and the like.
+        let small = 2 * GRAIN;
+        let device = data.saturating_add(raw.max(later)).saturating_add(small);
+
+        let before = match goes_raw {
+            true => announced.peak_bytes.saturating_sub(announced.data_bytes).saturating_add(mask),
+            false => announced.peak_bytes,
+        };
+        let during = match decides {
+            true => {
+                let planes = planes_at_once(tiles, &announced.back).min(depth);
+                product(&[planes.max(1), plane]).saturating_add(GROUP as u64)
+            }
+            false => writer.saturating_add(product(&[2, 4, channels, tiles.extents[1], tiles.extents[2]])),
+        };
+        Needs { device, host: before.max(during) }
+    }
+
+    /// Brings a scan there, and finds room for all that is needed later.
+    pub fn begin<'a>(&self, volume: Scanned<'_, 'a>, limit: usize, work: &Work) -> Result<OnDevice<'a>> {
+        let Scanned { recipe, surveyed, tiles, scan, network, window, labels } = volume;
+        let stream = Arc::new(Stream::new(self.device(), FIRST)?);
+        let kernels = Arc::new(self.kernels.on(stream));
+        let back = surveyed.back();
+        let volume = match goes_raw(scan, surveyed.is_same_grid()) {
+            true => upload(&kernels, recipe, surveyed, work)?,
+            false => {
+                let Prepared { data, .. } = surveyed.prepare(recipe, work)?;
+                kernels.upload(&data)?
+            }
+        };
+        work.check()?;
+        let constants = kernels.constants(&tiles, volume.view(), recipe.tiling.padding)?;
+        let sweep = DeviceSweep::new(&kernels, tiles.clone(), network.channels, window)?;
+        let found = kernels.buffer(tiles.count())?;
+        found.clear(0..tiles.count(), kernels.stream())?;
+        let types = network.element_types();
+        let (input, output) = network.elements();
+        let count = limit.min(tiles.count());
+        let made = |count: usize, elements: usize, element_type: ElementType| {
+            (0..count).map(|_| DeviceTile::new(&kernels, elements, element_type)).collect::<Result<Vec<_>>>()
+        };
+        // A sum more, and the result of tiles of one value.
+        let spare = (made(count, input, types.0)?, made(count + 2, output, types.1)?);
+        let decided = match labels.filter(|_| decides_there(&recipe.decision, false, &back)) {
+            Some(are_wide) => Some(Labels::new(&kernels, &recipe.decision, network.channels, &back, are_wide)?),
+            None => None,
+        };
+        let channels = network.channels;
+        Ok(OnDevice {
+            kernels,
+            recipe,
+            tiles,
+            back,
+            channels,
+            elements: network.elements(),
+            types,
+            volume,
+            constants,
+            sweep,
+            found,
+            spare,
+            output: decided,
+        })
+    }
+}
+
+/// What is known of a volume before it is looked at.
+#[derive(Clone, Copy)]
+pub struct Outline<'a> {
+    pub recipe: &'a Recipe,
+    pub scan: &'a Description,
+    pub announced: &'a Announced,
+    pub tiles: &'a Tiles,
+    pub network: &'a Network,
+    /// Bytes of a [`Writer`].
+    pub writer: u64,
+    pub has_scores: bool,
+}
+
+/// A volume that was looked at.
+pub struct Scanned<'s, 'a> {
+    pub recipe: &'a Recipe,
+    pub surveyed: &'s Surveyed<'s>,
+    pub tiles: Tiles,
+    pub scan: &'s Description,
+    pub network: &'s Network,
+    pub window: &'s [f32],
+    /// Whether labels have 16 bits, where they are all that is asked for.
+    pub labels: Option<bool>,
+}
+
+/// Whether a scan's elements go to the device as they are.
+fn goes_raw(scan: &Description, is_same_grid: bool) -> bool {
+    let dense = scan.extents.iter().fold(scan.channels as u64, |product, n| product.saturating_mul(*n as u64));
+    let size = scan.element_type.size();
+    let aligned = scan.strides.iter().all(|stride| stride % size as isize == 0);
+    is_same_grid && aligned && reach(scan) <= dense.saturating_mul(2 * size as u64)
+}
+
+/// Bytes between a scan's first element in memory and the end of its last.
+fn reach(scan: &Description) -> u64 {
+    let [z, y, x] = scan.extents;
+    let axes = [scan.channels, z, y, x].into_iter().zip(scan.strides);
+    axes.fold(scan.element_type.size() as u64, |reach, (extent, stride)| {
+        reach.saturating_add((stride.unsigned_abs() as u64).saturating_mul(extent.saturating_sub(1) as u64))
+    })
+}
+
+/// The most planes of the scan that are decided by one tile.
+fn planes_at_once(tiles: &Tiles, back: &Back) -> usize {
+    let planes = tiles.patch[0].min(tiles.extents[0]);
+    if back.is_same_grid() {
+        return planes;
+    }
+    (planes + 1).saturating_mul(back.extents()[0]).div_ceil(tiles.extents[0]) + 2
+}
+
+/// Whether labels are all that comes back; else values do, and the host decides.
+fn decides_there(decision: &Decision, has_scores: bool, back: &Back) -> bool {
+    !has_scores && (back.is_same_grid() || !decision.before_resampling)
+}
+
+fn upload(kernels: &Kernels, recipe: &Recipe, surveyed: &Surveyed<'_>, work: &Work) -> Result<Buffer<f32>> {
+    let span = surveyed
+        .view
+        .span()
+        .ok_or_else(|| Error::new(Code::Internal, "a scan's elements are not where they were; please report this"))?;
+    let memory = kernels.upload(span.memory)?;
+    work.check()?;
+    let mask = match &surveyed.mask {
+        Some(mask) => {
+            let mut bytes: Vec<u8> = allocate("a mask", mask.len())?;
+            bytes.iter_mut().zip(mask).for_each(|(byte, inside)| *byte = u8::from(*inside));
+            Some(kernels.upload(&bytes)?)
+        }
+        None => None,
+    };
+    let changes = surveyed.changes(recipe, work)?;
+    let voxels: usize = surveyed.extents().iter().product();
+    let volume = kernels.buffer(recipe.channels * voxels)?;
+    for (channel, change) in changes.into_iter().enumerate() {
+        let target = volume.part(channel * voxels..(channel + 1) * voxels)?;
+        kernels.read(&span, memory.view(), channel, change, mask.as_ref().map(Buffer::view), target)?;
+    }
+    Ok(volume)
+}
+
+/// A tile in device memory.
+pub struct DeviceTile {
+    values: Buffer<f32>,
+    /// The same for a network whose elements are of 16 bits, and their type.
+    narrow: Option<(Buffer<u16>, ElementType)>,
+}
+
+impl DeviceTile {
+    fn new(kernels: &Kernels, elements: usize, element_type: ElementType) -> Result<Self> {
+        let narrow = match element_type {
+            ElementType::Float32 => None,
+            _ => Some((kernels.buffer(elements)?, element_type)),
+        };
+        Ok(Self { values: kernels.buffer(elements)?, narrow })
+    }
+
+    /// Makes what the network takes of its values.
+    fn narrow(&self, kernels: &Kernels) -> Result<()> {
+        match &self.narrow {
+            None => Ok(()),
+            Some((narrow, element_type)) => {
+                kernels.narrow(self.values.view(), narrow.view(), *element_type == ElementType::BFloat16)
+            }
+        }
+    }
+
+    /// Makes its values of what the network gave.
+    fn widen(&self, kernels: &Kernels) -> Result<()> {
+        match &self.narrow {
+            None => Ok(()),
+            Some((narrow, element_type)) => {
+                kernels.widen(narrow.view(), self.values.view(), *element_type == ElementType::BFloat16)
+            }
+        }
+    }
+}
+
+impl Tile for DeviceTile {
+    fn lend(&mut self) -> LentTile {
+        let elements = self.values.view().count();
+        let (data, element_type) = match &self.narrow {
+            None => (self.values.view().address(), ElementType::Float32),
+            Some((narrow, element_type)) => (narrow.view().address(), *element_type),
+        };
+        LentTile { data: data.cast(), elements, element_type, kind: MemoryKind::Device }
+    }
+}
+
+/// A volume that is on the device, and room for what is made of it.
+pub struct OnDevice<'a> {
+    kernels: Arc<Kernels>,
+    recipe: &'a Recipe,
+    tiles: Tiles,
+    back: Back,
+    /// Channels that the network gives.
+    channels: usize,
+    /// Of a tile that they take, and of one that they give, and the types of both.
+    elements: (usize, usize),
+    types: (ElementType, ElementType),
+    /// `[channel, z, y, x]` on the model's grid.
+    volume: Buffer<f32>,
+    /// Of each tile the bits of its one value, if it has only one.
+    constants: Vec<Option<Vec<u32>>>,
+    sweep: DeviceSweep,
+    /// Of each tile 1 where the network gave what is no number.
+    found: Buffer<u32>,
+    /// Inputs and outputs.
+    spare: (Vec<DeviceTile>, Vec<DeviceTile>),
+    /// Where labels are decided there.
+    output: Option<Labels>,
+}
+
+impl<'a> Target<'a> {
+    /// Where some voxels may get no label of the network's they are 0.
+    pub fn labels(outputs: Outputs, cropped: bool) -> Result<Self> {
+        let Some(mut map) = outputs.labels else {
+            return Err(Error::new(Code::Internal, "there is no label map; please report this"));
+        };
+        if cropped {
+            map.clear();
+        }
+        Ok(Self::Labels(map))
+    }
+}
+
+impl<'a> OnDevice<'a> {
+    /// Of the model's grid.
+    pub fn tiles(&self) -> &Tiles {
+        &self.tiles
+    }
+
+    pub fn back(&self) -> &Back {
+        &self.back
+    }
+
+    /// Has labels written to a map, from those that are decided there or else by a writer on the host.
+    pub fn into(
+        self,
+        target: Target<'a>,
+        nan_allowed: bool,
+        work: &'a Work<'a>,
+        check: &'a dyn Fn() -> Result<()>,
+    ) -> DevicePlace<'a> {
+        DevicePlace { on: self, target, nan_allowed, work, check, pending: VecDeque::new() }
+    }
+
+    /// Whether labels are decided there.
+    pub fn decides(&self) -> bool {
+        self.output.is_some()
+    }
+}
+
+/// What becomes of planes that are final.
+pub enum Target<'a> {
+    /// Labels come back.
+    Labels(LabelMap),
+    /// Values do.
+    Values(Writer<'a>),
+}
+
+/// [`Place`] on a GPU. What comes back is written a little at a time, while networks run.
+pub struct DevicePlace<'a> {
+    /// Dropped first: copies end before their memory goes.
+    pending: VecDeque<Pending>,
+    on: OnDevice<'a>,
+    target: Target<'a>,
+    nan_allowed: bool,
+    work: &'a Work<'a>,
+    check: &'a dyn Fn() -> Result<()>,
+}
+
+/// What is on its way back.
+enum Pending {
+    /// Whether what networks gave for tiles, and planes, are numbers.
+    Checks { tiles: Download<u32>, planes: Download<u32> },
+    /// Labels of planes from that one on.
+    Labels { z: usize, labels: Download<u8> },
+}
+
+/// Decides labels of planes.
+struct Labels {
+    rule: DeviceRule,
+    /// Done before, to values that are not activated yet.
+    activation: Activation,
+    activation_before_resampling: Activation,
+    channels: usize,
+    /// Of the scan's grid, in the model's axes, without what was cut off.
+    extents: [usize; 3],
+    buffer: LabelBuffer,
+    /// Planes that the buffer holds, and that are in it.
+    capacity: usize,
+    filled: usize,
+    /// The scan's plane that is decided next.
+    next: usize,
+    counts: Buffer<u64>,
+    resampler: Option<Resampler>,
+}
+
+enum LabelBuffer {
+    Narrow(Buffer<u8>),
+    Wide(Buffer<u16>),
+}
+
+/// [`PlaneResampler`](crate::volume::resample::PlaneResampler) there.
+struct Resampler {
+    way: Way,
+    samples: Samples,
+    /// Plane `p` of the model's grid in place `p % 2`.
+    kept: [Buffer<f32>; 2],
+    target: Buffer<f32>,
+}
+
+impl Labels {
+    fn new(kernels: &Kernels, decision: &Decision, channels: usize, back: &Back, is_wide: bool) -> Result<Self> {
+        let extents @ [depth, height, width] = back.extents();
+        let size = if is_wide { 2 } else { 1 };
+        let capacity = (GROUP / (height * width * size)).clamp(1, depth);
+        let elements = capacity * height * width;
+        let buffer = match is_wide {
+            true => LabelBuffer::Wide(kernels.buffer(elements)?),
+            false => LabelBuffer::Narrow(kernels.buffer(elements)?),
+        };
+        let labels = usize::from(decision.largest_label()) + 1;
+        let counts = kernels.buffer(labels)?;
+        counts.clear(0..labels, kernels.stream())?;
+        let resampler = match back.is_same_grid() {
+            true => None,
+            false => {
+                let way = back.way().clone();
+                let plane = channels * way.from[1] * way.from[2];
+                Some(Resampler {
+                    samples: kernels.samples_of(&way)?,
+                    kept: [kernels.buffer(plane)?, kernels.buffer(plane)?],
+                    target: kernels.buffer(channels * height * width)?,
+                    way,
+                })
+            }
+        };
+        let pending = if decision.blend_probabilities { Activation::None } else { decision.activation };
+        let before = decision.resample_probabilities && resampler.is_some();
+        // The largest value stays the largest: nothing needs to be done to it.
+        let after = !before && matches!(decision.rule, Rule::Regions { .. });
+        let or_none = |is: bool| if is { pending } else { Activation::None };
+        Ok(Self {
+            rule: kernels.rule(&decision.rule)?,
+            activation: or_none(after),
+            activation_before_resampling: or_none(before),
+            channels,
+            extents,
+            buffer,
+            capacity,
+            filled: 0,
+            next: 0,
+            counts,
+            resampler,
+        })
+    }
+
+    /// Takes planes of the model's grid.
+    fn take(&mut self, kernels: &Kernels, planes: &Planes<'_>, pending: &mut VecDeque<Pending>) -> Result<()> {
+        let (stride, count) = (planes.stride, planes.numbers.len());
+        let Some(resampler) = self.resampler.take() else {
+            let mut start = 0;
+            while start < count {
+                let some = (count - start).min(self.capacity);
+                self.decide(kernels, planes.values.part(start * stride..(start + some) * stride)?, stride, some)?;
+                self.give(kernels, pending)?;
+                start += some;
+            }
+            return Ok(());
+        };
+        let outcome = self.resample(kernels, &resampler, planes, pending);
+        self.resampler = Some(resampler);
+        outcome
+    }
+
+    fn resample(
+        &mut self,
+        kernels: &Kernels,
+        resampler: &Resampler,
+        planes: &Planes<'_>,
+        pending: &mut VecDeque<Pending>,
+    ) -> Result<()> {
+        let [_, height, width] = resampler.way.from;
+        let size = self.channels * height * width;
+        for (i, z) in planes.numbers.clone().enumerate() {
+            let values = planes.values.part(i * planes.stride..i * planes.stride + size)?;
+            kernels.activate(values, size, height * width, self.channels, self.activation_before_resampling)?;
+            kernels.copy(values, resampler.kept[z % 2].view())?;
+            while self.next < self.extents[0] {
+                let (needed, part) = resampler.way.planes(self.next);
+                if needed[1] > z {
+                    break;
+                }
+                let from = needed.map(|plane| resampler.kept[plane % 2].view());
+                let target = resampler.target.view();
+                kernels.resample(&resampler.samples, from, part, target)?;
+                self.decide(kernels, target, target.count(), 1)?;
+                if self.filled == self.capacity {
+                    self.give(kernels, pending)?;
+                }
+            }
+        }
+        self.give(kernels, pending)
+    }
+
+    /// Decides the next planes of the scan, of which so many are there.
+    fn decide(&mut self, kernels: &Kernels, planes: View<'_, f32>, stride: usize, count: usize) -> Result<()> {
+        let size = self.extents[1] * self.extents[2];
+        kernels.activate(planes, stride, size, self.channels, self.activation)?;
+        let labels = self.filled * size..(self.filled + count) * size;
+        match &self.buffer {
+            LabelBuffer::Narrow(buffer) => self.label(kernels, planes, stride, buffer.part(labels)?)?,
+            LabelBuffer::Wide(buffer) => self.label(kernels, planes, stride, buffer.part(labels)?)?,
+        }
+        self.filled += count;
+        self.next += count;
+        Ok(())
+    }
+
+    fn label<L: Label>(&self, kernels: &Kernels, planes: View<'_, f32>, stride: usize, to: View<'_, L>) -> Result<()> {
+        kernels.decide(planes, stride, self.channels, &self.rule, to)?;
+        kernels.count(to, self.counts.view())
+    }
+
+    /// Sends what is decided on its way.
+    fn give(&mut self, kernels: &Kernels, pending: &mut VecDeque<Pending>) -> Result<()> {
+        let size = self.extents[1] * self.extents[2];
+        let labels = match &self.buffer {
+            _ if self.filled == 0 => return Ok(()),
+            LabelBuffer::Narrow(buffer) => buffer.part(0..self.filled * size)?.bytes(),
+            LabelBuffer::Wide(buffer) => buffer.part(0..self.filled * size)?.bytes(),
+        };
+        let labels = Download::start(kernels, labels)?;
+        pending.push_back(Pending::Labels { z: self.next - self.filled, labels });
+        self.filled = 0;
+        Ok(())
+    }
+}
+
+impl DevicePlace<'_> {
+    /// Writes so much of what comes back: pieces, of which each is a group of planes.
+    fn write(&mut self, most: usize) -> Result<()> {
+        let Target::Labels(map) = &mut self.target else { return Ok(()) };
+        let place = self.on.back.place(map.layout());
+        for _ in 0..most {
+            match self.pending.pop_front() {
+                None => break,
+                Some(Pending::Checks { tiles, planes }) => {
+                    check_numbers(&self.on.tiles, tiles, planes)?;
+                }
+                Some(Pending::Labels { z, mut labels }) => map.set_planes(&place, z, labels.wait()?),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error where a network gave, or blending made, what is no number.
+fn check_numbers(tiles: &Tiles, mut of_tiles: Download<u32>, mut of_planes: Download<u32>) -> Result<()> {
+    let first = |found: &mut Download<u32>| Ok::<_, Error>(found.wait()?.iter().position(|found| *found != 0));
+    if let Some(tile) = first(&mut of_tiles)? {
+        return Err(within_tile(tiles, tile, no_number()));
+    }
+    match first(&mut of_planes)? {
+        Some(z) => Err(no_number_in_plane(z)),
+        None => Ok(()),
+    }
+}
+
+impl Place for DevicePlace<'_> {
+    type Tile = DeviceTile;
+
+    fn input(&mut self) -> Result<DeviceTile> {
+        self.on.input()
+    }
+
+    fn output(&mut self) -> Result<DeviceTile> {
+        self.on.output()
+    }
+
+    fn gather(&mut self, tile: usize, mirrored: [bool; 3], input: &mut DeviceTile) -> Result<()> {
+        let OnDevice { kernels, tiles, volume, recipe, .. } = &self.on;
+        let values = input.values.view();
+        kernels.gather(tiles, volume.view(), tiles.start(tile), mirrored, recipe.tiling.padding, values)?;
+        input.narrow(kernels)
+    }
+
+    fn constant(&self, tile: usize, _input: &DeviceTile) -> Option<Vec<u32>> {
+        self.on.constants.get(tile).cloned().flatten()
+    }
+
+    fn dependency(&self) -> Dependency<'_> {
+        Dependency::Stream(self.on.kernels.stream())
+    }
+
+    fn take(&mut self, tile: usize, output: &mut DeviceTile) -> Result<()> {
+        let OnDevice { kernels, found, .. } = &self.on;
+        output.widen(kernels)?;
+        if self.nan_allowed { Ok(()) } else { kernels.find_nan(output.values.view(), found.part(tile..tile + 1)?) }
+    }
+
+    fn activate(&mut self, output: &mut DeviceTile, activation: Activation) -> Result<()> {
+        let (values, channels) = (output.values.view(), self.on.channels);
+        self.on.kernels.activate(values, values.count(), self.on.tiles.given(1), channels, activation)
+    }
+
+    fn add(&mut self, output: &DeviceTile, mirrored: [bool; 3], is_first: bool, sum: &mut DeviceTile) -> Result<()> {
+        let OnDevice { kernels, tiles, .. } = &self.on;
+        kernels.add_mirrored(output.values.view(), tiles.patch, mirrored, is_first, sum.values.view())
+    }
+
+    fn divide(&mut self, sum: &mut DeviceTile, by: f32) -> Result<()> {
+        self.on.kernels.divide(sum.values.view(), by)
+    }
+
+    fn copy(&mut self, from: &DeviceTile, to: &mut DeviceTile) -> Result<()> {
+        self.on.kernels.copy(from.values.view(), to.values.view())
+    }
+
+    fn blend(&mut self, tile: &DeviceTile) -> Result<()> {
+        let gives = self.on.sweep.gives_next();
+        // What came back before is written before more does.
+        self.write(if gives { usize::MAX } else { 1 })?;
+        let Self { pending, on, target, nan_allowed, work, check } = self;
+        let OnDevice { kernels, tiles, channels, sweep, found, output, .. } = on;
+        sweep.blend(tile.values.view(), |planes| {
+            check()?;
+            match (&mut *target, &mut *output) {
+                (Target::Values(writer), _) => {
+                    push((kernels, tiles, *channels, found), &planes, writer, *nan_allowed, work)
+                }
+                (Target::Labels(_), Some(labels)) => labels.take(kernels, &planes, pending),
+                (Target::Labels(_), None) => {
+                    Err(Error::new(Code::Internal, "labels are not decided on the device; please report this"))
+                }
+            }
+        })?;
+        if gives && !*nan_allowed && matches!(target, Target::Labels(_)) {
+            let tiles = Download::start(kernels, found.view())?;
+            pending.push_front(Pending::Checks { tiles, planes: Download::start(kernels, sweep.found())? });
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Written> {
+        self.write(usize::MAX)?;
+        let Self { on, target, .. } = self;
+        let (map, labels) = match (target, on.output) {
+            (Target::Labels(map), Some(labels)) => (map, labels),
+            (Target::Values(writer), _) => return Ok(Written { outputs: writer.finish(), counts: None }),
+            _ => return Err(Error::new(Code::Internal, "nothing was decided; please report this")),
+        };
+        let counts = match on.recipe.decision.largest_component {
+            true => None,
+            false => {
+                let mut counts = vec![0; labels.counts.view().count()];
+                on.kernels.download(labels.counts.view(), &mut counts)?;
+                // What was cut off has label 0.
+                let voxels = |extents: [usize; 3]| extents.iter().product::<usize>() as u64;
+                counts[0] += voxels(map.layout().extents) - voxels(labels.extents);
+                Some(counts)
+            }
+        };
+        Ok(Written { outputs: Outputs { labels: Some(map), scores: None }, counts })
+    }
+}
+
+impl OnDevice<'_> {
+    fn input(&mut self) -> Result<DeviceTile> {
+        match self.spare.0.pop() {
+            Some(tile) => Ok(tile),
+            None => DeviceTile::new(&self.kernels, self.elements.0, self.types.0),
+        }
+    }
+
+    fn output(&mut self) -> Result<DeviceTile> {
+        match self.spare.1.pop() {
+            Some(tile) => Ok(tile),
+            None => DeviceTile::new(&self.kernels, self.elements.1, self.types.1),
+        }
+    }
+}
+
+/// Has the host take planes: a copy is under way while the one before is worked on.
+fn push(
+    (kernels, tiles, channels, found): (&Kernels, &Tiles, usize, &Buffer<u32>),
+    planes: &Planes<'_>,
+    writer: &mut Writer<'_>,
+    nan_allowed: bool,
+    work: &Work,
+) -> Result<()> {
+    if !nan_allowed {
+        let mut of_tiles = vec![0; tiles.count()];
+        kernels.download(found.view(), &mut of_tiles)?;
+        if let Some(tile) = of_tiles.iter().position(|found| *found != 0) {
+            return Err(within_tile(tiles, tile, no_number()));
+        }
+    }
+    let size = channels * tiles.extents[1] * tiles.extents[2];
+    let start = |i: usize| Download::start(kernels, planes.values.part(i * planes.stride..i * planes.stride + size)?);
+    let count = planes.numbers.len();
+    let mut next = if count > 0 { Some(start(0)?) } else { None };
+    for (i, z) in planes.numbers.clone().enumerate() {
+        let Some(mut plane) = next.take() else { break };
+        if i + 1 < count {
+            next = Some(start(i + 1)?);
+        }
+        writer.push(z, plane.wait()?, work)?;
+    }
+    Ok(())
+}

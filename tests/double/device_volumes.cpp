@@ -1,0 +1,249 @@
+// Volumes on the sessions' GPU: under every TensorRT of which there is a double, with the kernels that the driver's double runs, held
+// against the same volumes put together by the processor, to the bit.
+
+#include "doubles.hpp"
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+
+namespace {
+
+int64_t kernels_run() {
+    static const auto runs = symbol<int64_t()>("libcuda.so.1", "cudaDoubleKernelRuns");
+    return runs();
+}
+
+// Gives back the three channels that it takes, as float32 or as float16.
+std::string copy(int element_type) {
+    const std::string type = std::to_string(element_type);
+    return "name copy\nlayers 7\nprofiles 3\nmemory 4096\ninput x " + type +
+           " -1,3,4,5,6 1,3,4,5,6 2,3,4,5,6 8,3,4,5,6\noutput y " + type + " -1,3,4,5,6\ncopies\n";
+}
+
+// The same of one channel.
+const char ONE[] = "layers 7\nprofiles 3\nmemory 4096\ninput x 0 -1,1,4,5,6 1,1,4,5,6 2,1,4,5,6 8,1,4,5,6\noutput y 0 -1,1,4,5,6\ncopies\n";
+
+// For it: a voxel is labelled where it is above a half.
+const char NINE[] =
+    R"({"planrt_recipe": 1, "tiling": {"patch": [4, 5, 6]}, "decision": {"regions": [{"channel": 0, "label": 9}]}})";
+
+std::string recipe(const std::string& decision, const std::string& more = "", const std::string& tiling = "") {
+    return R"({"planrt_recipe": 1, "channels": 3, )" + more + R"("tiling": {"patch": [4, 5, 6])" + tiling +
+           R"(}, "decision": {)" + decision + "}}";
+}
+
+const char ARGMAX[] = R"("labels": [0, 200, 7])";
+const char WIDE[] = R"("labels": [300, 0, 7])";
+const char REGIONS[] = R"("activation": "sigmoid", "regions": [{"channel": 0, "label": 1}, {"channel": 2, "label": 3}], "threshold": 0.7)";
+const char RESAMPLED[] = R"("transpose": [1, 0, 2], "resampling": {"spacing_mm": [1.5, 1, 1.25], "geometry": "edges", "data": "cubic"}, )";
+const char CENTRES[] = R"("orientation": "LPS", "resampling": {"spacing_mm": [3, 0.8, 1.25], "geometry": "centres", "data": "linear"}, )";
+const char NORMALIZED[] = R"("crop_to_nonzero": true, "intensities": [{"kind": "ct", "low": -300, "high": 400.5, "mean": 1.5, "deviation": 250},
+    {"kind": "z_score", "within": "filled_mask"}, {"kind": "range", "from": [-500, 500], "to": [0, 1], "clip": true}], )";
+const char OTHERS[] = R"("orientation": "RAS", "intensities": [{"kind": "zero_to_one"}, {"kind": "z_score", "within": "monai_nonzero"}, {"kind": "rgb"}], )";
+
+struct Result {
+    std::vector<uint16_t> wide;
+    std::vector<uint8_t> narrow;
+    std::vector<float> scores;
+    std::array<double, 3> volumes_ml{};
+    bool operator==(const Result& other) const {
+        return wide == other.wide && narrow == other.narrow && volumes_ml == other.volumes_ml && scores.size() == other.scores.size() &&
+               std::memcmp(scores.data(), other.scores.data(), scores.size() * 4) == 0;
+    }
+};
+
+constexpr std::array<int64_t, 3> EXTENTS{11, 9, 17};
+constexpr size_t VOXELS = 11 * 9 * 17;
+
+// A scan of three channels with air around.
+template <class Element>
+std::vector<Element> voxels() {
+    std::mt19937 random(7);
+    std::vector<Element> all(3 * VOXELS);
+    for (size_t i = 0; i < all.size(); ++i) {
+        const size_t x = i % 17, y = i / 17 % 9, z = i / (17 * 9) % 11;
+        const bool air = z < 2 || y == 0 || x > 14;
+        const int value = static_cast<int>(random() % 1000) - (std::numeric_limits<Element>::is_signed ? 500 : 0);
+        all[i] = air ? Element(0) : static_cast<Element>(sizeof(Element) == 1 ? value % 100 : value);
+    }
+    return all;
+}
+
+// What becomes of a scan, and whether kernels had a part in it.
+Result run(const planrt::Segmenter& segmenter, planrt::Volume volume, bool wide, bool with_scores, bool on_device) {
+    volume.channels = 3;
+    volume.direction = {0, 1, 0, 1, 0, 0, 0, 0, -1};
+    Result result;
+    const int64_t before = kernels_run();
+    planrt::SegmentationOptions options;
+    if (with_scores) {
+        result.scores.assign(3 * VOXELS, -1);
+        options.scores = planrt::ScoreMap::of(result.scores);
+    }
+    planrt::Segmentation segmentation = [&] {
+        if (wide) {
+            result.wide.assign(VOXELS, 0xA5A5);
+            return segmenter.submit(volume, planrt::LabelMap::of(result.wide), options);
+        }
+        result.narrow.assign(VOXELS, 0xA5);
+        return segmenter.submit(volume, planrt::LabelMap::of(result.narrow), options);
+    }();
+    segmentation.wait();
+    for (int32_t label = 0; label < 3; ++label)
+        result.volumes_ml[static_cast<size_t>(label)] = segmentation.label_volume_ml(std::array<int32_t, 3>{0, 7, 200}[static_cast<size_t>(label)]);
+    CHECK((kernels_run() > before) == on_device);
+    return result;
+}
+
+planrt::Segmenter on_host(const std::vector<const planrt::Engine*>& engines, const std::string& recipe) {
+    const Setting fails("CUDA_DOUBLE_FAILS", "cuModuleGetFunction=500");
+    return planrt::Segmenter(engines, recipe);
+}
+
+template <class Element>
+void compare(const planrt::Segmenter& here, const planrt::Segmenter& there, bool wide, bool with_scores) {
+    std::vector<Element> scan = voxels<Element>();
+    planrt::Volume volume = planrt::Volume::of(scan, EXTENTS, {2, 1.5, 1});
+    CHECK(run(here, volume, wide, with_scores, false) == run(there, volume, wide, with_scores, true));
+    volume.rescale_slope = 0.5;
+    volume.rescale_intercept = -10;
+    // The last axis first, backwards.
+    volume.strides_bytes = {int64_t(VOXELS * sizeof(Element)), int64_t(9 * 17 * sizeof(Element)), -int64_t(17 * sizeof(Element)),
+                            int64_t(sizeof(Element))};
+    volume.first_voxel_bytes = 8 * 17 * sizeof(Element);
+    CHECK(run(here, volume, wide, with_scores, false) == run(there, volume, wide, with_scores, true));
+}
+
+void same_as_on_the_host(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine one = tensorrt.load(runtime, copy(0)), other = tensorrt.load(runtime, copy(0)), half = tensorrt.load(runtime, copy(1));
+    const std::string monai = R"(, "window": "monai", "placement": "shifted_back", "overlap": 0.25, "padding": "reflect")";
+    const std::string recipes[] = {
+        recipe(ARGMAX),
+        recipe(ARGMAX, NORMALIZED, R"(, "mirrored": [true, false, true])"),
+        recipe(REGIONS, OTHERS, monai),
+        recipe(WIDE, RESAMPLED),
+        recipe(ARGMAX, CENTRES, R"(, "mirrored": [false, true, false])"),
+        recipe(std::string(REGIONS) + R"(, "resample_probabilities": true)", RESAMPLED, monai),
+        recipe(std::string(REGIONS) + R"(, "blend_probabilities": true)", CENTRES),
+        recipe(std::string(ARGMAX) + R"(, "before_resampling": true, "largest_component": true)", RESAMPLED),
+        recipe(std::string(ARGMAX) + R"(, "largest_component": true)", R"("crop_to_nonzero": true, "normalize_after_resampling": true, )"),
+    };
+    for (const std::string& text : recipes) {
+        const bool wide = holds(text, "300"), before = holds(text, "before_resampling");
+        const bool logits = !before && !holds(text, "blend_probabilities") && !holds(text, "resample_probabilities");
+        for (const std::vector<const planrt::Engine*>& engines :
+             {std::vector<const planrt::Engine*>{&one}, {&one, &other}, {&half}}) {
+            const planrt::Segmenter here = on_host(engines, text), there(engines, text);
+            compare<int16_t>(here, there, wide, logits);
+            compare<float>(here, there, wide, false);
+            if (engines.size() > 1) continue;
+            compare<uint8_t>(here, there, true, false);
+            compare<int32_t>(here, there, wide, false);
+        }
+    }
+}
+
+// Tiles of one value are computed once.
+void empty_scans(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, ONE);
+    planrt::SessionOptions options;
+    options.when_full = planrt::WhenFull::block;
+    const planrt::Session session({&engine}, options);
+    const planrt::Segmenter segmenter(std::vector<const planrt::Session*>{&session}, NINE);
+    std::vector<int16_t> scan(40 * 20 * 20, 0);
+    std::vector<uint8_t> labels(scan.size(), 0xA5);
+    segmenter.run(planrt::Volume::of(scan, {40, 20, 20}, {1, 1, 1}), planrt::LabelMap::of(labels));
+    CHECK(std::all_of(labels.begin(), labels.end(), [](uint8_t label) { return label == 0; }));
+    CHECK(session.statistics().items == 1);
+    // A half of it is empty.
+    std::fill(scan.begin() + 20 * 20 * 20, scan.end(), int16_t{1});
+    scan.back() = 2;
+    segmenter.run(planrt::Volume::of(scan, {40, 20, 20}, {1, 1, 1}), planrt::LabelMap::of(labels));
+    const uint64_t items = session.statistics().items;
+    CHECK(items > 10 && items < 200);
+}
+
+// What is no number is an error that names its tile, and nothing is labelled by it.
+void no_numbers(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, ONE);
+    const planrt::Segmenter here = on_host({&engine}, NINE), there({&engine}, NINE);
+    std::vector<float> scan(12 * 9 * 17, 0.75f);
+    scan[7 * 9 * 17 + 3 * 17 + 8] = std::nanf("");
+    std::vector<uint8_t> labels(scan.size(), 0xA5), others = labels;
+    const planrt::Volume volume = planrt::Volume::of(scan, {12, 9, 17}, {1, 1, 1});
+    const planrt::Error wanted = expect(planrt::ErrorCode::invalid_model, "tile ", [&] { here.run(volume, planrt::LabelMap::of(labels)); });
+    const planrt::Error found = expect(planrt::ErrorCode::invalid_model, "tile ", [&] { there.run(volume, planrt::LabelMap::of(others)); });
+    CHECK(std::string(wanted.what()) == found.what());
+    planrt::SegmentationOptions allowed;
+    allowed.nan_allowed = true;
+    here.run(volume, planrt::LabelMap::of(labels), allowed);
+    there.run(volume, planrt::LabelMap::of(others), allowed);
+    CHECK(labels == others);
+}
+
+// Where the device has no room, or fails, the processor does it, and the log says so.
+void short_of_memory(const Double& tensorrt) {
+    std::string said;
+    planrt::RuntimeOptions options = tensorrt.options();
+    options.log = [&](planrt::LogLevel, const char* message) { said += std::string(message) + "\n"; };
+    const planrt::Runtime runtime(options);
+    const planrt::Engine engine = tensorrt.load(runtime, ONE);
+    const planrt::Segmenter segmenter({&engine}, NINE);
+    std::vector<int16_t> scan(12 * 9 * 17, 1);
+    std::vector<uint8_t> labels(scan.size(), 0xA5);
+    const auto runs_there = [&] {
+        const int64_t before = kernels_run();
+        labels.assign(labels.size(), 0xA5);
+        segmenter.run(planrt::Volume::of(scan, {12, 9, 17}, {1, 1, 1}), planrt::LabelMap::of(labels));
+        CHECK(std::all_of(labels.begin(), labels.end(), [](uint8_t label) { return label == 9; }));
+        return kernels_run() > before;
+    };
+    CHECK(runs_there() && said.empty());
+    {
+        const Setting memory("CUDA_DOUBLE_MEMORY", "1000000");
+        CHECK(!runs_there() && holds(said, "put together by the processor"));
+    }
+    {
+        said.clear();
+        const Setting fails("CUDA_DOUBLE_FAILS", "cuMemsetD8Async=1");
+        runs_there();
+        CHECK(holds(said, "put together by the processor"));
+    }
+    CHECK(runs_there());
+}
+
+// A volume ends early, and another one goes on.
+void cancelled(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, ONE);
+    const planrt::Segmenter segmenter({&engine}, NINE);
+    std::vector<int16_t> scan(60 * 20 * 20);
+    for (size_t i = 0; i < scan.size(); ++i) scan[i] = static_cast<int16_t>(i % 3);
+    std::vector<uint8_t> labels(scan.size(), 0xA5), others = labels;
+    const planrt::Volume volume = planrt::Volume::of(scan, {60, 20, 20}, {1, 1, 1});
+    planrt::SegmentationOptions options;
+    options.progress = [](int64_t done, int64_t) { return done < 30; };
+    planrt::Segmentation ended = segmenter.submit(volume, planrt::LabelMap::of(labels), options);
+    planrt::Segmentation whole = segmenter.submit(volume, planrt::LabelMap::of(others));
+    expect(planrt::ErrorCode::cancelled, "30 of", [&] { ended.wait(); });
+    whole.wait();
+    for (size_t i = 0; i < scan.size(); ++i) CHECK(others[i] == (scan[i] > 0 ? 9 : 0));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    on_each(doubles(argc, argv), {{"same_as_on_the_host", same_as_on_the_host},
+                                  {"empty_scans", empty_scans},
+                                  {"no_numbers", no_numbers},
+                                  {"short_of_memory", short_of_memory},
+                                  {"cancelled", cancelled}});
+    return 0;
+}
