@@ -380,7 +380,7 @@ pub enum Target<'a> {
     /// Labels come back.
     Labels(LabelMap),
     /// Values do.
-    Values(Writer<'a>),
+    Values(Box<Writer<'a>>),
 }
 
 /// [`Place`] on a GPU. What comes back is written a little at a time, while networks run.

@@ -251,7 +251,7 @@ impl Model {
                 let (tiles, back) = (on_device.tiles().clone(), on_device.back().clone());
                 let target = match on_device.decides() {
                     true => Target::labels(outputs, recipe.crop_to_nonzero)?,
-                    false => Target::Values(writer(&back, tiles.extents, outputs)?),
+                    false => Target::Values(Box::new(writer(&back, tiles.extents, outputs)?)),
                 };
                 run.all(&tiles, on_device.into(target, nan_allowed, &work, &check), &mut tell)
             }
