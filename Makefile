@@ -85,13 +85,15 @@ test: $(DEEPBRAIN) $(BUILD)/venv/tests/python.done | setup-test
 	$(MAKE) sanitized
 	$(call heading,C$(,) C++ and Python against what is installed)
 	$(PYTHON) tests/real/fetch_tensorrt.py $(BUILD)/tensorrt
+	$(PYTHON) tests/python/setup_torch.py $(BUILD)/torch
 	$(MAKE) library
 	rm -rf $(BUILD)/test
 	cmake --install $(BUILD)/cmake --prefix $(CURDIR)/$(BUILD)/test/installed
 	mv $(BUILD)/test/installed $(BUILD)/test/moved
 	cmake -S tests -B $(BUILD)/tests -G Ninja -DCMAKE_PREFIX_PATH=$(CURDIR)/$(BUILD)/test/moved \
 	  -DPython3_EXECUTABLE=$(CURDIR)/$(PYTHON) -DDEEPBRAIN=$(CURDIR)/$(DEEPBRAIN) -DMRICRON=$(MRICRON) \
-	  -DTENSORRT=$(CURDIR)/$(BUILD)/tensorrt -DRUST_SANITIZED=$(CURDIR)/$(BUILD)/sanitized
+	  -DTENSORRT=$(CURDIR)/$(BUILD)/tensorrt -DTORCH_PYTHON=$(CURDIR)/$(BUILD)/torch/bin/python \
+	  -DRUST_SANITIZED=$(CURDIR)/$(BUILD)/sanitized
 	cmake --build $(BUILD)/tests
 	ctest --test-dir $(BUILD)/tests --output-on-failure
 
