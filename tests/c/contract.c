@@ -37,6 +37,11 @@ static void defaults(const planrt_engine *engine) {
     OK(planrt_engine_options_new(&engine_options));
     OK(planrt_engine_options_set_cpu_threads(engine_options, 0));
     OK(planrt_engine_options_set_cpu_shape_cache(engine_options, 0));
+    OK(planrt_engine_options_set_cpu_backend(engine_options, PLANRT_BACKEND_FASTEST_CPU));
+    OK(planrt_engine_options_set_cpu_backend(engine_options, PLANRT_BACKEND_OPENVINO));
+    OK(planrt_engine_options_set_cpu_backend(engine_options, PLANRT_BACKEND_CPU));
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "1 is no", planrt_engine_options_set_cpu_backend(engine_options, PLANRT_BACKEND_TENSORRT));
+    FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "-1 is no", planrt_engine_options_set_cpu_backend(engine_options, -1));
     OK(planrt_engine_options_set_lean_runtime(engine_options, NULL));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         FAILS(PLANRT_ERROR_INVALID_ARGUMENT, "", planrt_engine_options_set_cpu_threads(engine_options, bad[i]));

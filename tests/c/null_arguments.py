@@ -106,6 +106,7 @@ SPECIMENS = {
     "bool": "true",
     "double": "0.5",
     "int32_t": "1",
+    "planrt_backend": "PLANRT_BACKEND_CPU",
     "int64_t": "1",
     "size_t": "1",
     "planrt_element_type": "PLANRT_UINT8",

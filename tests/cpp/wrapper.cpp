@@ -98,6 +98,13 @@ static void describes() {
     CHECK(fails(planrt::ErrorCode::not_found, [&] { return planrt::Engine::from_folder(runtime, MODELS, planrt::BuildOptions(), "built.plan"); }));
     CHECK(*lines > 0);
     CHECK(engine.backend() == planrt::Backend::cpu);
+    options.openvino_path = MODELS;
+    const planrt::Runtime elsewhere(options);
+    CHECK(fails(planrt::ErrorCode::no_openvino, [&] { elsewhere.load_openvino(); }));
+    engine_options.cpu_backend = planrt::Backend::openvino;
+    CHECK(fails(planrt::ErrorCode::no_openvino, [&] { return planrt::Engine::from_file(elsewhere, small, engine_options); }));
+    engine_options.cpu_backend = planrt::Backend::fastest_cpu;
+    CHECK(planrt::Engine::from_file(elsewhere, small, engine_options).backend() == planrt::Backend::cpu);
     CHECK(engine.tensors().size() == 2 && engine.profile_count() == 0 && engine.device_memory_size() == 0);
     const planrt::TensorInfo prob = engine.tensor("prob");
     CHECK(prob.role == planrt::TensorRole::output && prob.element_type == planrt::ElementType::float32);

@@ -123,8 +123,11 @@ impl OpenVinoEngine {
         let prepared = Arc::new(prepared);
         let mut kept = self.prepared.lock();
         kept.push(prepared.clone());
-        while kept.len() > self.shape_cache {
-            kept.remove(0);
+        // So many of each mode: a batch of some shapes needs two.
+        if kept.iter().filter(|other| other.mode == mode).count() > self.shape_cache
+            && let Some(oldest) = kept.iter().position(|other| other.mode == mode)
+        {
+            kept.remove(oldest);
         }
         Ok(prepared)
     }
