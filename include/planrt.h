@@ -847,7 +847,9 @@ void planrt_engine_options_delete(struct planrt_engine_options *options);
  * after the same checks as for the CPU engine; up to 2 GiB. Contexts, sessions, batches of independent items, cancelling and
  * threads are the same, but: the last bits of an answer may depend on the number of threads, and in a batch on how many items
  * run beside it; float64 inputs and outputs, and int64 inputs beyond 32 bits, are refused, since OpenVINO computes them in half
- * their width. OpenVINO has threads of its own, as many as `planrt_engine_options_set_cpu_threads` says. Which OpenVINO it is,
+ * their width, and so is NaN in an input, of which its Relu, Clip, Max and others make numbers: NaN that comes up within the
+ * model may not be seen in its outputs. What else of ONNX is known to come out otherwise is refused when the model is loaded, and
+ * models of more than 10,000 nodes. OpenVINO has threads of its own, as many as `planrt_engine_options_set_cpu_threads` says. Which OpenVINO it is,
  * `planrt_runtime_options_set_openvino_path` says. Where there is none, or it does not take the model, loading with
  * `PLANRT_BACKEND_OPENVINO` fails.
  *

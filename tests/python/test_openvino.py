@@ -234,6 +234,9 @@ class Case:
         path = model(self.folder, [helper.make_node("Relu", ["x"], ["y"])], [info("x", TensorProto.FLOAT, [1])],
                      [info("y", TensorProto.FLOAT, [1])], opset=99)
         assert "operator set" in refused(lambda: Engine(path, runtime, cpu="OpenVINO"), ErrorCode.UNSUPPORTED)
+        nodes = [helper.make_node("Relu", [f"t{i}" if i else "x"], [f"t{i + 1}"]) for i in range(10_001)]
+        path = model(self.folder, nodes, [info("x", TensorProto.FLOAT, [1])], [info("t10001", TensorProto.FLOAT, [1])])
+        assert "nodes" in refused(lambda: Engine(path, runtime, cpu="OpenVINO"), ErrorCode.UNSUPPORTED)
         assert Engine(good, runtime, cpu="OpenVINO").backend == "OpenVINO"
 
     def what_openvino_computes_otherwise(self):
@@ -248,6 +251,10 @@ class Case:
         assert engine.run({"x": np.array([3, -4])})["y"].tolist() == [6, -8]
         said = refused(lambda: engine.run({"x": np.array([3, 1 << 40])}), ErrorCode.UNSUPPORTED)
         assert str(1 << 40) in said, said
+        nan = image(1, 8, 8, 8)
+        nan[0, 0, 3, 3, 3] = np.nan
+        said = refused(lambda: Engine(self.models / "small.onnx", runtime, cpu="OpenVINO").run({"image": nan}), ErrorCode.UNSUPPORTED)
+        assert "NaN" in said, said
         # Denormal numbers are numbers.
         path = model(self.folder, [helper.make_node("Mul", ["x", "x"], ["y"])], [info("x", TensorProto.FLOAT, [16])],
                      [info("y", TensorProto.FLOAT, [16])])

@@ -13,8 +13,20 @@ pub fn check(graph: &GraphProto, opset: i64) -> Result<()> {
             format!("the model is of operator set {opset}; those up to {NEWEST} are known here"),
         ));
     }
+    if graph.node.len() > MOST_NODES {
+        return Err(Error::new(
+            Code::Unsupported,
+            format!(
+                "the model has {} nodes; OpenVINO is given up to {MOST_NODES}, since it takes more than twice the time for twice \
+                 as many",
+                graph.node.len()
+            ),
+        ));
+    }
     check_graph(graph)
 }
+
+const MOST_NODES: usize = 10_000;
 
 /// What a node may not be: (operator, whether it is, what is wrong). Each was seen to come out otherwise than ONNX says.
 type Wrong = (&'static str, fn(&NodeProto) -> bool, &'static str);
@@ -32,6 +44,9 @@ const WRONG: &[Wrong] = &[
     ),
     ("Bernoulli", |_| true, "numbers of chance"),
     ("BitShift", |_| true, "signed numbers, which it does not tell apart"),
+    ("DFT", |node| node.attribute.iter().any(|one| one.name == "axis") || has_input(node, 2), "an axis"),
+    ("DynamicQuantizeLinear", |_| true, "numbers half way between two"),
+    ("LSTM", |node| has_input(node, 7), "peepholes"),
     ("RoiAlign", |node| text(node, "mode") == Some(b"max"), "mode = max"),
     ("SpaceToDepth", |node| text(node, "mode") == Some(b"CRD"), "mode = CRD"),
 ];
@@ -39,6 +54,10 @@ const WRONG: &[Wrong] = &[
 /// The attributes of Attention in operator set 23.
 const ATTENTION: [&str; 7] =
     ["is_causal", "kv_num_heads", "q_num_heads", "qk_matmul_output_mode", "scale", "softcap", "softmax_precision"];
+
+fn has_input(node: &NodeProto, index: usize) -> bool {
+    node.input.get(index).is_some_and(|name| !name.is_empty())
+}
 
 fn number(node: &NodeProto, name: &str) -> Option<i64> {
     node.attribute.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.i)

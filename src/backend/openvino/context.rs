@@ -10,6 +10,7 @@ use crate::engine::{Role, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::process::memory;
 use crate::tensor::{ElementType, HostTensor, Shape, copy_elements};
+use half::{bf16, f16};
 use openvino_c::{InferRequest, Tensor};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -339,20 +340,41 @@ pub(super) unsafe fn write_input(
         let from = view.data.add(run * count * view.element_type.size());
         copy_elements(from, view.element_type, data, info.element_type, count);
     }
+    let refuse = |what: String| Err(Error::new(Code::Unsupported, format!("input {} holds {what}", info.quoted())));
+    let lost = || refuse("NaN, of which OpenVINO makes numbers on the way".to_owned());
     match info.element_type {
         ElementType::Bool => {
             // SAFETY: as above. Callers take any other byte for true as well.
             let bytes = unsafe { std::slice::from_raw_parts_mut(data, count) };
             bytes.iter_mut().for_each(|byte| *byte = u8::from(*byte != 0));
         }
+        ElementType::Float32 => {
+            // SAFETY: as above; OpenVINO aligns what it allocates.
+            let numbers = unsafe { std::slice::from_raw_parts(data.cast::<f32>(), count) };
+            // All of them, which is done several at a time.
+            if numbers.iter().fold(false, |found, number| found | number.is_nan()) {
+                return lost();
+            }
+        }
+        ElementType::Float16 => {
+            // SAFETY: as above.
+            let numbers = unsafe { std::slice::from_raw_parts(data.cast::<f16>(), count) };
+            if numbers.iter().any(|number| number.is_nan()) {
+                return lost();
+            }
+        }
+        ElementType::BFloat16 => {
+            // SAFETY: as above.
+            let numbers = unsafe { std::slice::from_raw_parts(data.cast::<bf16>(), count) };
+            if numbers.iter().any(|number| number.is_nan()) {
+                return lost();
+            }
+        }
         ElementType::Int64 => {
             // SAFETY: as above; OpenVINO aligns what it allocates.
             let numbers = unsafe { std::slice::from_raw_parts(data.cast::<i64>(), count) };
             if let Some(number) = numbers.iter().find(|number| i32::try_from(**number).is_err()) {
-                return Err(Error::new(
-                    Code::Unsupported,
-                    format!("input {} holds {number}: OpenVINO computes int64 in 32 bits", info.quoted()),
-                ));
+                return refuse(format!("{number}: OpenVINO computes int64 in 32 bits"));
             }
         }
         _ => {}

@@ -15,9 +15,13 @@ use crate::tensor::Shape;
 use openvino_c::InferRequest;
 use std::sync::Arc;
 
-/// One instance unless more are asked for: a batch has all threads of the engine anyway.
+/// Two instances unless another number is asked for: while the last items of one batch run, the first of the next fill the
+/// streams that are free.
 pub fn instance_group(engine: &Arc<OpenVinoEngine>, size: &InstanceGroupOptions) -> Result<InstanceGroup> {
-    let count = size.host_contexts()?;
+    let count = match size.contexts {
+        0 if engine.threads > 1 => 2,
+        _ => size.host_contexts()?,
+    };
     let instances = (0..count).map(|_| Box::new(OpenVinoInstance { engine: engine.clone() }) as _).collect();
     let optimal = if engine.facts.batched && engine.facts.one_batch { engine.threads } else { 1 };
     let choices = InstanceChoices { batch_sizes: Vec::new(), optimal };
