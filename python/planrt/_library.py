@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import sys
 import threading
+import time
 import weakref
 from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64
 from ctypes import c_void_p
@@ -382,6 +384,36 @@ INFALLIBLE: dict[str, tuple[Any, list[Any]]] = {
     },
 }
 
+
+class _Calls:
+    """Callbacks that are at work on planrt's threads. Python ends such a thread where it stands, which ends the process badly."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._ended = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
+            self._ended = time.monotonic()
+
+    def finish(self) -> None:
+        """When Python ends: waits for callbacks whose session or segmenter was deleted inside one, where nobody waited for them."""
+        until = time.monotonic() + 10
+        # One that has ended is still on its way out of Python.
+        while (self._count or time.monotonic() < self._ended + 0.1) and time.monotonic() < until:
+            time.sleep(0.01)
+
+
+calls = _Calls()
+# Before any handle's finalizer, and so called after all of them.
+atexit.register(calls.finish)
+
 _lock = threading.Lock()
 _loaded: ctypes.CDLL | None = None
 
@@ -474,7 +506,10 @@ def new(function: str, *arguments: Any) -> c_void_p:
 
 def own(owner: object, kind: str, handle: c_void_p) -> weakref.finalize[Any, Any]:
     """Deletes the handle with its owner, in whatever order: planrt counts references."""
-    return weakref.finalize(owner, getattr(load(), f"planrt_{kind}_delete"), handle)
+    finalizer = weakref.finalize(owner, getattr(load(), f"planrt_{kind}_delete"), handle)
+    # When Python ends, what is under way ends with its session or segmenter, whose callbacks still ask these.
+    finalizer.atexit = kind not in ("request", "segmentation")
+    return finalizer
 
 
 def text(function: str, *arguments: Any) -> str:

@@ -29,7 +29,12 @@ def _log(_user_data: Any, level: int, message: bytes) -> None:
 
 
 def path_bytes(path: str | os.PathLike[str] | None) -> bytes | None:
-    return None if path is None else os.fsencode(path)
+    if path is None:
+        return None
+    encoded = os.fsencode(path)
+    if b"\0" in encoded:
+        raise ValueError(f"{path!r} has a null character, at which C would cut it")
+    return encoded
 
 
 class Runtime:

@@ -16,7 +16,7 @@ import numpy as np
 from . import _library
 from ._engine import Engine, cpu_backend, engine_options
 from ._errors import Error, ErrorCode
-from ._library import RequestCallback, ScorePlaneCallback, SegmentationProgress, error_of, load, new, own
+from ._library import RequestCallback, ScorePlaneCallback, SegmentationProgress, calls, error_of, load, new, own
 from ._runtime import Runtime, default_runtime, path_bytes
 from ._scan import Scan, Volume, c_volume, place_of
 from ._session import Session, check_priority, session_options
@@ -35,17 +35,20 @@ _numbers = itertools.count(1)
 @RequestCallback
 def _answered(number: int, error: int | None) -> None:
     # A module's global, so that it outlives every segmenter.
-    _under_way.pop(number)._answer(error_of(error) if error else None)
+    with calls:
+        _under_way.pop(number)._answer(error_of(error) if error else None)
 
 
 @SegmentationProgress
 def _advanced(number: int, done: int, count: int) -> bool:
-    return _under_way[number]._advance(done, count)
+    with calls:
+        return _under_way[number]._advance(done, count)
 
 
 @ScorePlaneCallback
 def _plane_is_done(number: int, address: int) -> bool:
-    return _under_way[number]._take(_library.ScorePlane.from_address(address))
+    with calls:
+        return _under_way[number]._take(_library.ScorePlane.from_address(address))
 
 
 class LabelMap:

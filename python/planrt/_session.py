@@ -14,7 +14,7 @@ from typing import Any
 from . import _library
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
-from ._library import RequestCallback, RequestOptions, error_of, load, new, own
+from ._library import RequestCallback, RequestOptions, calls, error_of, load, new, own
 from ._runtime import Stream
 from ._tensors import (
     Lent,
@@ -41,7 +41,8 @@ _numbers = itertools.count(1)
 def _answered(number: int, error: int | None) -> None:
     # A module's global, so that it outlives every session. What is popped here may be the last reference to its session, which may be
     # deleted inside its callback.
-    _pending.pop(number)._answer(error_of(error) if error else None)
+    with calls:
+        _pending.pop(number)._answer(error_of(error) if error else None)
 
 
 class Request(Future):  # type: ignore[type-arg]

@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import re
+import subprocess
 import sys
 import threading
 import unittest
@@ -400,6 +401,30 @@ class Sessions(Case):
             session.run({"image": IMAGE}, timeout=600, priority=3)
             self.fails(ErrorCode.SHAPE, "", session.run, {"image": IMAGE[0]})
         self.assertFalse(planrt._session._pending)
+
+
+# Requests are under way when Python ends; with an argument nobody has their session any more.
+UNDER_WAY = """
+import sys, numpy, planrt
+session = planrt.Session(planrt.Engine(sys.argv[1]), queue_capacity=300)
+for _ in range(200):
+    session.submit({"image": numpy.zeros((1, 1, 8, 8, 8), numpy.float32)})
+if len(sys.argv) > 2:
+    del session
+"""
+
+
+class End(unittest.TestCase):
+    def test_python_ends_while_requests_are_under_way(self):
+        for more in 5 * [[], ["dropped"]]:
+            command = [sys.executable, "-c", UNDER_WAY, str(MODELS / "small.onnx"), *more]
+            environment = os.environ | {"PYTHONPATH": str(Path(planrt.__file__).parent.parent)}
+            ended = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+
+    def test_a_path_is_not_cut(self):
+        with self.assertRaisesRegex(ValueError, "null character"):
+            Engine(f"{MODELS / 'small.onnx'}\0.onnx")
 
 
 class Library(unittest.TestCase):
