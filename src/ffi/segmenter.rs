@@ -535,7 +535,8 @@ enum Asked {
     Planes(ScoresAsked),
 }
 
-impl<'call> Argument<'call, *const planrt_segmentation_options> for Treated {
+// Boxed, since the calling thread may have little stack.
+impl<'call> Argument<'call, *const planrt_segmentation_options> for Box<Treated> {
     unsafe fn convert(raw: *const planrt_segmentation_options, name: &str, call: &'call Call) -> Result<Self> {
         // SAFETY: as the caller says.
         let Struct(options) = unsafe { Argument::convert(raw, name, call) }?;
@@ -597,7 +598,7 @@ impl<'call> Argument<'call, *const planrt_segmentation_options> for Treated {
             }
         };
         let region = region(options.region_start, options.region_extents)?;
-        Ok(Self { any_direction, scores, region, treatment })
+        Ok(Box::new(Treated { any_direction, scores, region, treatment }))
     }
 }
 
@@ -626,7 +627,7 @@ pub unsafe extern "C" fn planrt_segmenter_submit(
     export!(segmenter;
         volume: Scan,
         labels: Labels,
-        options: Option<Treated>,
+        options: Option<Box<Treated>>,
         segmentation_out: Option<Out<_>>
     => {
         // SAFETY: the memory is the segmentation's until it is answered, as the header asks.
@@ -660,7 +661,7 @@ pub unsafe extern "C" fn planrt_segmenter_run(
     labels: *const planrt_label_map,
     options: *const planrt_segmentation_options,
 ) -> *mut planrt_error {
-    export!(segmenter; volume: Scan, labels: Labels, options: Option<Treated> => {
+    export!(segmenter; volume: Scan, labels: Labels, options: Option<Box<Treated>> => {
         // SAFETY: the memory is the segmentation's until it is answered, as the header asks.
         let order = unsafe { order(&volume, &labels, options) }?;
         let mut job = None;
@@ -671,19 +672,19 @@ pub unsafe extern "C" fn planrt_segmenter_run(
 
 /// # Safety
 /// The memory of both is the job's until it is answered or refused.
-unsafe fn order(volume: &Scan, labels: &Labels, options: Option<Treated>) -> Result<Order> {
+unsafe fn order(volume: &Scan, labels: &Labels, options: Option<Box<Treated>>) -> Result<Box<Order>> {
     // SAFETY: as the caller says.
     let memory = unsafe { volume.lent() }?;
     // SAFETY: as the caller says.
     let labels = unsafe { labels.lent(volume.extents()) }?;
-    let Treated { any_direction, scores, region, treatment } = options.unwrap_or_default();
+    let Treated { any_direction, scores, region, treatment } = *options.unwrap_or_default();
     let scores = match scores {
         None => None,
         // SAFETY: as the caller says.
         Some(Asked::Map(map)) => Some(unsafe { map.lent(volume.extents()) }?),
         Some(Asked::Planes(asked)) => Some(asked),
     };
-    Ok(Order { scores, region, memory, volume: volume.volume(any_direction), labels, treatment })
+    Ok(Box::new(Order { scores, region, memory, volume: volume.volume(any_direction), labels, treatment }))
 }
 
 /// The most bytes of host memory that planrt takes for a volume with these options, beside the application's own and what the
@@ -708,12 +709,12 @@ pub unsafe extern "C" fn planrt_segmenter_estimate(
 ) -> *mut planrt_error {
     export!(segmenter;
         volume: Scan,
-        options: Option<Treated>,
+        options: Option<Box<Treated>>,
         bytes_out: Out<_>,
         least_bytes_out: Option<Out<_>>,
         device_bytes_out: Option<Out<_>>
     => {
-        let Treated { any_direction, region, treatment, .. } = options.unwrap_or_default();
+        let Treated { any_direction, region, treatment, .. } = *options.unwrap_or_default();
         let volume = volume.volume(any_direction);
         let estimate = segmenter.estimate(&volume, region.as_ref(), treatment.memory_budget)?;
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -744,11 +745,11 @@ pub unsafe extern "C" fn planrt_segmenter_check_company(
     options: *const planrt_segmentation_options,
     company: i32,
 ) -> *mut planrt_error {
-    export!(segmenter; volume: Scan, options: Option<Treated> => {
+    export!(segmenter; volume: Scan, options: Option<Box<Treated>> => {
         let company = usize::try_from(company).ok().filter(|company| (1..=64).contains(company)).ok_or_else(|| {
             Error::new(Code::InvalidArgument, format!("a company of {company}; take 1 to 64"))
         })?;
-        let Treated { any_direction, region, treatment, .. } = options.unwrap_or_default();
+        let Treated { any_direction, region, treatment, .. } = *options.unwrap_or_default();
         let again = || Treatment {
             timeout: treatment.timeout,
             nan_allowed: treatment.nan_allowed,

@@ -188,9 +188,9 @@ impl Segmenter {
 
     /// Takes a volume in, and hands its job out before it can be answered. What cannot be done is refused before anything is
     /// computed.
-    pub fn submit(&self, order: Order, hand_out: impl FnOnce(Job)) -> Result<()> {
+    pub fn submit(&self, order: Box<Order>, hand_out: impl FnOnce(Job)) -> Result<()> {
         let deadline = order.treatment.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let (order, scores, plan) = *with_room(|| self.look_over(order))?;
+        let looked_over = with_room(|| self.look_over(order))?;
         let shared = Arc::new(Shared::default());
         let mut jobs = self.jobs.lock();
         if jobs.closed {
@@ -204,6 +204,7 @@ impl Segmenter {
             let (chain, shared) = (self.chain.clone(), shared.clone());
             move || {
                 if begun.recv().is_ok() {
+                    let (order, scores, plan) = *looked_over;
                     chain.work(order, scores, &plan, deadline, &shared);
                 }
             }
@@ -220,7 +221,7 @@ impl Segmenter {
     }
 
     /// Holds an order against the models and the memory that there is.
-    fn look_over(&self, mut order: Order) -> Result<Box<(Order, Option<Scores>, Plan)>> {
+    fn look_over(&self, mut order: Box<Order>) -> Result<Box<(Box<Order>, Option<Scores>, Plan)>> {
         let decision = &self.chain.first().recipe.decision;
         order.labels.check(decision.largest_label())?;
         let scores = order.scores.take().map(|asked| self.chain.scores(asked)).transpose()?;
@@ -259,7 +260,8 @@ impl Segmenter {
             let layout = Layout { strides: dense.strides.map(|stride| stride * size), ..dense };
             let labels = LabelMap::new(lend(mask), element_type, layout)?;
             let treatment = Treatment { priority, ..treatment() };
-            let order = Order { memory: memory()?, volume: volume.clone(), labels, scores: None, region, treatment };
+            let order =
+                Box::new(Order { memory: memory()?, volume: volume.clone(), labels, scores: None, region, treatment });
             let mut job = None;
             self.submit(order, |handed| job = Some(handed))?;
             job.ok_or_else(|| Error::new(Code::Internal, "a job was taken in and not handed out; please report this"))
@@ -427,7 +429,14 @@ impl Chain {
     }
 
     /// The whole work of a job's thread.
-    fn work(&self, mut order: Order, scores: Option<Scores>, plan: &Plan, deadline: Option<Instant>, job: &Shared) {
+    fn work(
+        &self,
+        mut order: Box<Order>,
+        scores: Option<Scores>,
+        plan: &Plan,
+        deadline: Option<Instant>,
+        job: &Shared,
+    ) {
         job.begin();
         let callback = order.treatment.callback.take();
         let outcome = catch(|| self.segment(order, scores, plan, deadline, job)).and_then(|outcome| outcome);
@@ -440,13 +449,13 @@ impl Chain {
 
     fn segment(
         &self,
-        order: Order,
+        order: Box<Order>,
         scores: Option<Scores>,
         plan: &Plan,
         deadline: Option<Instant>,
         job: &Shared,
     ) -> Result<()> {
-        let Order { memory, volume, labels, region, treatment, .. } = order;
+        let Order { memory, volume, labels, region, treatment, .. } = *order;
         let Treatment { priority, nan_allowed, progress, .. } = treatment;
         let terms = Terms { job, priority, deadline, nan_allowed };
         let (whole, voxel_ml) = (volume.grid.extents, volume.grid.voxel_ml());
