@@ -190,7 +190,7 @@ impl Segmenter {
     /// computed.
     pub fn submit(&self, order: Box<Order>, hand_out: impl FnOnce(Job)) -> Result<()> {
         let deadline = order.treatment.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let looked_over = with_room(|| self.look_over(order))?;
+        let accepted = with_room(|| self.look_over(order))?;
         let shared = Arc::new(Shared::default());
         let mut jobs = self.jobs.lock();
         if jobs.closed {
@@ -204,7 +204,7 @@ impl Segmenter {
             let (chain, shared) = (self.chain.clone(), shared.clone());
             move || {
                 if begun.recv().is_ok() {
-                    let (order, scores, plan) = *looked_over;
+                    let Accepted { order, scores, plan } = *accepted;
                     chain.work(order, scores, &plan, deadline, &shared);
                 }
             }
@@ -221,7 +221,7 @@ impl Segmenter {
     }
 
     /// Holds an order against the models and the memory that there is.
-    fn look_over(&self, mut order: Box<Order>) -> Result<Box<(Box<Order>, Option<Scores>, Plan)>> {
+    fn look_over(&self, mut order: Box<Order>) -> Result<Box<Accepted>> {
         let decision = &self.chain.first().recipe.decision;
         order.labels.check(decision.largest_label())?;
         let scores = order.scores.take().map(|asked| self.chain.scores(asked)).transpose()?;
@@ -231,7 +231,7 @@ impl Segmenter {
         let part = region.map_or_else(|| Ok(order.volume.clone()), |region| order.volume.part(region))?;
         let plan = self.chain.plan(&part, scores.as_ref(), order.treatment.memory_budget)?;
         host::require("the segmentation", plan.memory)?;
-        Ok(Box::new((order, scores, plan)))
+        Ok(Box::new(Accepted { order, scores, plan }))
     }
 
     /// Segments a volume by itself, and then so many times at once, at priorities of their own: an error where a mask is another one.
@@ -316,6 +316,13 @@ impl Drop for Segmenter {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// An order that was held against the models and the memory.
+struct Accepted {
+    order: Box<Order>,
+    scores: Option<Scores>,
+    plan: Plan,
 }
 
 /// How a volume is worked on.
