@@ -46,7 +46,8 @@ pub mod precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(i32)]
 pub enum InstanceNormalization {
-    /// TensorRT's own layers where it has them (8.6 and later), else its plugin.
+    /// TensorRT's own layers where it has them (8.6 and later), else its plugin, which is the fastest in a CUDA graph; decomposed
+    /// where the plugin's libraries are not there.
     #[default]
     Default = 0,
     Native = 1,
@@ -151,19 +152,26 @@ fn build(runtime: &Runtime, data: &[u8], path: Option<&Path>, options: &Options)
         return Err(Error::new(Code::InvalidModel, "this is a plan already; plans are built from ONNX models"));
     }
     profiles::check(&options.profiles)?;
-    let Prepared { data, model, decomposition } = prepare(data, path, options)?;
+    let model = read(data, path)?;
     settings::check(options, &model)?;
     let watch = Arc::new(Watch::new(options.progress.clone()));
     // TensorRT goes deep.
     stack::with_room(|| {
         let library = runtime.builder_library()?;
+        let prepared = prepare(data, model, options, &library, runtime.log())?;
         let _current = library.device().map(|device| device.make_current()).transpose()?;
         let mut options = options.clone();
         let is_reduced = settings::is_reduced(&options, library.version());
-        decomposition.keep_float32(&mut options, is_reduced);
-        with_library(&library, runtime.log(), (&data, &model, path), &options, &watch)
+        prepared.decomposition.keep_float32(&mut options, is_reduced);
+        with_library(&library, runtime.log(), (&prepared.data, &prepared.model, path), &options, &watch)
     })
     .map_err(|error| if watch.is_cancelled() { cancelled() } else { error })
+}
+
+fn read(data: &[u8], path: Option<&Path>) -> Result<Model> {
+    let model = Model::read(data)?;
+    model.check_weights(path)?;
+    Ok(model)
 }
 
 /// A model as the parser is given it, and what was read off it.
@@ -171,17 +179,49 @@ struct Prepared<'a> {
     data: Cow<'a, [u8]>,
     model: Model,
     decomposition: Decomposition,
+    /// Whether its InstanceNormalization is a plugin.
+    has_plugin: bool,
 }
 
-fn prepare<'a>(data: &'a [u8], path: Option<&Path>, options: &Options) -> Result<Prepared<'a>> {
-    let model = Model::read(data)?;
-    model.check_weights(path)?;
-    if options.instance_normalization != InstanceNormalization::Decomposed || !model.has("InstanceNormalization") {
-        return Ok(Prepared { data: Cow::Borrowed(data), model, decomposition: Decomposition::default() });
+fn prepare<'a>(
+    data: &'a [u8],
+    model: Model,
+    options: &Options,
+    library: &BuilderLibrary,
+    log: &Log,
+) -> Result<Prepared<'a>> {
+    use InstanceNormalization::{Decomposed, Default, Native, Plugin};
+    let as_it_is = |model: Model, has_plugin| Prepared {
+        data: Cow::Borrowed(data),
+        model,
+        decomposition: Decomposition::default(),
+        has_plugin,
+    };
+    if !model.has("InstanceNormalization") {
+        return Ok(as_it_is(model, false));
     }
-    let (data, decomposition) = decompose::instance_normalization(data, &model)?;
-    let model = Model::read(&data)?;
-    Ok(Prepared { data: Cow::Owned(data), model, decomposition })
+    let wanted = match options.instance_normalization {
+        Default if settings::has_instance_normalization(library.version()) => Native,
+        Default if library.has_standard_plugins() => Plugin,
+        wanted => wanted,
+    };
+    match wanted {
+        Native => return Ok(as_it_is(model, false)),
+        Plugin => return Ok(as_it_is(model, true)),
+        Default | Decomposed => {}
+    }
+    match decompose::instance_normalization(data, &model) {
+        Ok((data, decomposition)) => {
+            let model = Model::read(&data)?;
+            Ok(Prepared { data: Cow::Owned(data), model, decomposition, has_plugin: false })
+        }
+        Err(error) if wanted == Decomposed => Err(error),
+        // The parser says then that it lacks the plugin.
+        Err(error) => {
+            log.write(Level::Info, &format!("InstanceNormalization is not taken apart: {error}"));
+            Ok(as_it_is(model, true))
+        }
+    }
 }
 
 fn cancelled() -> Error {

@@ -2,7 +2,7 @@
 
 use super::network::tell_errors;
 use super::progress::Watch;
-use super::{InstanceNormalization, Options, Prepared, cancelled, prepare};
+use super::{Options, Prepared, cancelled, prepare};
 use crate::backend::tensorrt::{BuilderLibrary, Lines, Plan, PlanOptions, failed, gather};
 use crate::error::{Code, Error, Result};
 use crate::model::{self, Format};
@@ -42,15 +42,16 @@ fn refit(runtime: &Runtime, plan: &[u8], data: &[u8], path: Option<&Path>, optio
     if model::recognize(data)? == Format::Plan {
         return Err(Error::new(Code::InvalidModel, "a plan gets its weights from an ONNX model, and not from a plan"));
     }
-    let prepared = prepare(data, path, options)?;
+    let model = super::read(data, path)?;
     let watch = Watch::new(options.progress.clone());
     // TensorRT goes deep.
     stack::with_room(|| {
         let plan = Plan::parse(plan)?;
         let library = runtime.builder_library()?;
         let tensorrt = runtime.tensorrt()?;
+        let prepared = prepare(data, model, options, &library, runtime.log())?;
+        check_normalization(&library, &prepared)?;
         let _current = tensorrt.device().make_current()?;
-        check_normalization(&library, &prepared, options)?;
         let engine = watch.step("loading the plan", || tensorrt.load_plan(&plan, &PlanOptions::default()))?;
         if !engine.is_refittable() {
             let message = "the plan's weights are not to be replaced: build it refittable (PLANRT_BUILD_REFITTABLE, \
@@ -69,16 +70,11 @@ fn refit(runtime: &Runtime, plan: &[u8], data: &[u8], path: Option<&Path>, optio
 }
 
 /// The plugin has its scales and biases from when the plan was built, and TensorRT does not tell of them.
-fn check_normalization(library: &BuilderLibrary, prepared: &Prepared<'_>, options: &Options) -> Result<()> {
-    let version = library.version();
-    let is_plugin = match options.instance_normalization {
-        InstanceNormalization::Plugin => true,
-        InstanceNormalization::Default => version.generation == Generation::V8 && version.minor < 6,
-        InstanceNormalization::Native | InstanceNormalization::Decomposed => false,
-    };
-    if !is_plugin || !prepared.model.has("InstanceNormalization") {
+fn check_normalization(library: &BuilderLibrary, prepared: &Prepared<'_>) -> Result<()> {
+    if !prepared.has_plugin {
         return Ok(());
     }
+    let version = library.version();
     Err(Error::new(
         Code::Unsupported,
         format!(

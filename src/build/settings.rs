@@ -130,6 +130,11 @@ pub fn apply(
     Ok(())
 }
 
+/// Whether this TensorRT has layers of its own for InstanceNormalization.
+pub fn has_instance_normalization(version: Version) -> bool {
+    version.generation != Generation::V8 || version.minor >= 6
+}
+
 pub fn instance_normalization(parser: &mut Parser, options: &Options, model: &Model) -> Result<()> {
     if !model.has("InstanceNormalization") {
         return Ok(());

@@ -1,10 +1,8 @@
 // What planrt's builds cost over those of a plain C++ program with the same options, and how fast the plans of both are; how
-// much longer loading a model folder takes than loading its plan. With TensorRT 8.5.3. building.sh does the first of these.
+// much longer loading a model folder takes than loading its plan. With TensorRT 8.5.3, in one process, turn by turn.
 //
-// usage: building plain|planrt MODEL.onnx INPUT SHAPE fp32|fp16 CACHE PLAN   builds once, and prints the seconds
-//        building runs PLAN OTHER INPUT SHAPE                                prints the time of a run of each, turn by turn
-//        building folder FOLDER PLAN ROUNDS                                  (PLAN: the plan's path in the folder)
-// SHAPE: 4x1x32x32x32; one input, one output, float32.
+// usage: building builds MODEL.onnx INPUT SHAPE fp32|fp16 ROUNDS      (SHAPE: 4x1x32x32x32; one input, one output, float32)
+//        building folder FOLDER PLAN ROUNDS                           (PLAN: the plan's path in the folder)
 
 #include "plain.hpp"
 #include "timing.hpp"
@@ -147,31 +145,49 @@ double seconds(const Work& work) {
     return since(start);
 }
 
-void build_once(const Task& task, bool is_plain, const std::string& cache, const std::string& path) {
-    std::string plan;
-    const double time = seconds([&] {
-        if (is_plain) {
-            plain::Cuda cuda;
-            cuda.start();
-            plain::Logger logger;
-            plan = build_plain(task, logger, cache);
-        } else {
-            plan = build_ours(task, planrt::Runtime(), cache);
-        }
-    });
-    write(path, plan);
-    std::printf("%.2f\n", time);
+void say(const char* what, const std::vector<double>& plain, const std::vector<double>& ours, const char* unit) {
+    std::printf("%-24s plain %9.2f %s   planrt %9.2f %s   ratio %.4f   (medians of %zu)\n", what, median(plain), unit,
+                median(ours), unit, median(ours) / median(plain), plain.size());
+    std::fflush(stdout);
 }
 
-void compare_runs(const Task& task, const std::string& first, const std::string& second) {
+void compare_builds(const Task& task, int rounds) {
     plain::Cuda cuda;
     cuda.start();
     plain::TensorRt tensorrt;
-    Runner runners[] = {Runner(cuda, tensorrt, task, read(first)), Runner(cuda, tensorrt, task, read(second))};
-    std::vector<double> times[2];
-    for (int turn = 0; turn < 20; ++turn)
-        for (const int i : {turn % 2, 1 - turn % 2}) times[i].push_back(runners[i].microseconds(500));
-    std::printf("%.2f %.2f\n", median(times[0]), median(times[1]));
+    const planrt::Runtime runtime;
+    const std::string plain_cache = "plain.cache", our_cache = "ours.cache";
+    std::string plain_plan, our_plan, cache;
+    // With a timing cache of that content, or none.
+    const auto builds = [&](bool plain_first, const std::string& from, std::vector<double>& plain, std::vector<double>& ours) {
+        for (const bool is_plain : {plain_first, !plain_first}) {
+            const std::string& path = is_plain ? plain_cache : our_cache;
+            std::filesystem::remove(path);
+            if (!from.empty()) write(path, from);
+            (is_plain ? plain : ours).push_back(seconds([&] {
+                if (is_plain) plain_plan = build_plain(task, tensorrt.logger, path);
+                else our_plan = build_ours(task, runtime, path);
+            }));
+        }
+    };
+    // What the first builds of a process load counts for neither; the cache that they leave serves both.
+    std::vector<double> plain_first, our_first, plain_cold, our_cold, plain_warm, our_warm, plain_runs, our_runs;
+    builds(true, "", plain_first, our_first);
+    say("the first ones", plain_first, our_first, "s ");
+    cache = read(plain_cache);
+    for (int round = 0; round < rounds; ++round) builds(round % 2 == 0, "", plain_cold, our_cold);
+    say("no timing cache", plain_cold, our_cold, "s ");
+    for (int round = 0; round < rounds; ++round) {
+        builds(round % 2 == 0, cache, plain_warm, our_warm);
+        Runner runners[] = {Runner(cuda, tensorrt, task, plain_plan), Runner(cuda, tensorrt, task, our_plan)};
+        std::vector<double> times[2];
+        for (int turn = 0; turn < 10; ++turn)
+            for (const int i : {turn % 2, 1 - turn % 2}) times[i].push_back(runners[i].microseconds(500));
+        plain_runs.push_back(median(times[0]));
+        our_runs.push_back(median(times[1]));
+    }
+    say("with a timing cache", plain_warm, our_warm, "s ");
+    say("a run of their plans", plain_runs, our_runs, "us");
 }
 
 void compare_folder(const std::string& folder, const std::string& plan, int rounds) {
@@ -216,10 +232,8 @@ int main(int argc, char** argv) try {
     const std::string what = argc > 1 ? argv[1] : "";
     if (what == "folder" && argc == 5) {
         compare_folder(argv[2], argv[3], std::atoi(argv[4]));
-    } else if (what == "runs" && argc == 6) {
-        compare_runs({"", argv[4], parse(argv[5]), false}, argv[2], argv[3]);
-    } else if ((what == "plain" || what == "planrt") && argc == 8) {
-        build_once({argv[2], argv[3], parse(argv[4]), std::string(argv[5]) == "fp16"}, what == "plain", argv[6], argv[7]);
+    } else if (what == "builds" && argc == 7) {
+        compare_builds({argv[2], argv[3], parse(argv[4]), std::string(argv[5]) == "fp16"}, std::atoi(argv[6]));
     } else {
         std::fprintf(stderr, "usage: see the head of building.cpp\n");
         return 2;

@@ -16,6 +16,7 @@ pub struct BuilderLibrary {
     found: Found,
     parser: ParserLibrary,
     device: Option<Arc<Device>>,
+    has_standard_plugins: bool,
     // Kept loaded, and the logger after all that TensorRT calls it from.
     _plugins: Plugins,
     lease: Lease,
@@ -60,17 +61,25 @@ impl BuilderLibrary {
         })?;
         let lease = Lease::new(log);
         // Operators that are plugins are known to the parser only where these are registered; few models have any.
-        if version.generation != Generation::Rtx
-            && let Err(why) = plugins.register_standard(library, lease.logger())
-        {
+        let registered = match version.generation {
+            Generation::Rtx => None,
+            _ => Some(plugins.register_standard(library, lease.logger())),
+        };
+        if let Some(Err(why)) = &registered {
             log.write(Level::Info, &format!("operators that are plugins of TensorRT's cannot be built: {why}"));
         }
+        let has_standard_plugins = registered.is_some_and(|registered| registered.is_ok());
         log.write(Level::Info, &format!("plans are built with {found}"));
-        Ok(Self { found, parser, device, _plugins: plugins, lease })
+        Ok(Self { found, parser, device, has_standard_plugins, _plugins: plugins, lease })
     }
 
     pub fn version(&self) -> Version {
         self.found.library.version()
+    }
+
+    /// Whether operators that are plugins of TensorRT's can be built.
+    pub fn has_standard_plugins(&self) -> bool {
+        self.has_standard_plugins
     }
 
     pub fn device(&self) -> Option<&Arc<Device>> {
