@@ -32,6 +32,55 @@ class Reference:
         return dict(zip(self.outputs, self.session.run(None, inputs)))
 
 
+def with_exact_norms(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """The model with the means and deviations of its InstanceNormalization in float64; None where it has none.
+
+    ONNX Runtime sums them in float32, one after the other, which over millions of voxels loses the digits that are looked for here.
+    """
+    typed = onnx.shape_inference.infer_shapes(model)
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in [*typed.graph.value_info, *typed.graph.input]}
+    opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.node[:]
+    done = 0
+    for number, node in enumerate(model.graph.node):
+        rank = ranks.get(node.input[0], 0) if node.op_type == "InstanceNormalization" and not node.domain else 0
+        if rank < 3:
+            made.graph.node.add().CopyFrom(node)
+            continue
+        done += 1
+        name, axes = f"{node.output[0]}/{number}/exact", list(range(2, rank))
+
+        def weight(what: str, array: np.ndarray[Any, Any]) -> str:
+            made.graph.initializer.append(onnx.numpy_helper.from_array(array, f"{name}/{what}"))
+            return f"{name}/{what}"
+
+        def add(kind: str, inputs: list[str], what: str, **attributes: Any) -> str:
+            output = node.output[0] if what == "result" else f"{name}/{what}"
+            made.graph.node.append(onnx.helper.make_node(kind, inputs, [output], **attributes))
+            return output
+
+        def mean(of: str, what: str) -> str:
+            if opset >= 18:
+                return add("ReduceMean", [of, weight(f"{what}_axes", np.array(axes, np.int64))], what, keepdims=1)
+            return add("ReduceMean", [of], what, axes=axes, keepdims=1)
+
+        epsilon = next((one.f for one in node.attribute if one.name == "epsilon"), 1e-5)
+        channels = weight("channels", np.array([-1] + [1] * len(axes), np.int64))
+        scale, bias = (
+            add("Cast", [add("Reshape", [one, channels], f"{what}_shaped")], what, to=onnx.TensorProto.DOUBLE)
+            for one, what in ((node.input[1], "scale"), (node.input[2], "bias"))
+        )
+        whole = add("Cast", [node.input[0]], "whole", to=onnx.TensorProto.DOUBLE)
+        centred = add("Sub", [whole, mean(whole, "mean")], "centred")
+        variance = mean(add("Mul", [centred, centred], "squares"), "variance")
+        root = add("Sqrt", [add("Add", [variance, weight("epsilon", np.array(epsilon, np.float64))], "variance_epsilon")], "root")
+        scaled = add("Mul", [add("Div", [centred, root], "normal"), scale], "scaled")
+        add("Cast", [add("Add", [scaled, bias], "shifted")], "result", to=onnx.TensorProto.FLOAT)
+    return made if done else None
+
+
 def compare(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any], rtol: float, atol: float) -> dict[str, Any]:
     """How one output differs from what was expected."""
     result: dict[str, Any] = {"rtol": rtol, "atol": atol, "shape": list(expected.shape)}

@@ -71,6 +71,8 @@ def _checks(checks: list[dict[str, Any]]) -> str:
             why = (why or "") + place
         if why:
             rows.append([f'<td></td><td colspan="9" class="bad">{_text(why)}</td>'])
+        if note := check.get("note"):
+            rows.append([f'<td></td><td colspan="9">{_text(note)}</td>'])
     head = ["", "between", "input", "output", "largest difference", "mean", "labels changed", "NaN", "infinite", "rtol / atol"]
     return _table(head, rows)
 

@@ -347,6 +347,23 @@ class Numbers(unittest.TestCase):
             self.assertFalse(numbers.compare(odd, other, 1e-4, 1e-4)["passed"] or numbers.compare(other, odd, 1e-4, 1e-4)["passed"])
 
 
+    def test_normalizations_in_float64(self):
+        inputs = {"x": 1e4 + np.random.default_rng(0).standard_normal((2, 2, 40, 40, 40), np.float32)}
+        values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2, 40, 40, 40]) for name in "xy"]
+        weights = [onnx.numpy_helper.from_array(np.array(w, np.float32), n) for n, w in (("s", [2, 3]), ("b", [0.5, -1]))]
+        whole = inputs["x"].astype(np.float64)
+        axes = (2, 3, 4)
+        right = (whole - whole.mean(axes, keepdims=True)) / np.sqrt(whole.var(axes, keepdims=True) + 1e-3)
+        right = right * np.array([2, 3]).reshape(1, 2, 1, 1, 1) + np.array([0.5, -1]).reshape(1, 2, 1, 1, 1)
+        for opset in (9, 17, 18):
+            node = helper.make_node("InstanceNormalization", ["x", "s", "b"], ["y"], epsilon=1e-3)
+            graph = helper.make_graph([node], "g", values[:1], values[1:], weights)
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+            found = numbers.Reference(numbers.with_exact_norms(model).SerializeToString()).run(inputs)["y"]
+            np.testing.assert_allclose(found, right, 1e-6, 1e-6)
+        self.assertIsNone(numbers.with_exact_norms(onnx.load(MODELS / "small.onnx")))
+
+
 class Names(unittest.TestCase):
     def test_the_nodes_in_a_layers_name(self):
         named = plans.named(["/down/Conv", "/down/Conv_1", "Conv", "/act/Relu", "/norm"])
