@@ -88,10 +88,21 @@ def layers(engine: planrt.Engine, model: onnx.ModelProto) -> list[dict[str, Any]
         name, details = str(layer["name"]), layer.get("details")
         metadata = str(details.get("Metadata", "")) if isinstance(details, dict) else ""
         nodes = re.findall(r"\[ONNX Layer: (.*?)\]", metadata) or nodes_in(name, known)
+        kernel = str(details.get("TacticName") or "") if isinstance(details, dict) else ""
+        precision = layer.get("precision") or precision_of(kernel)
         told.append(
-            {"name": name, "kind": layer.get("type") or "", "precision": layer.get("precision") or "", "onnx": list(dict.fromkeys(nodes))}
+            {"name": name, "kind": layer.get("type") or "", "precision": precision, "kernel": kernel, "onnx": list(dict.fromkeys(nodes))}
         )
     return told
+
+
+# What is in a kernel's name that computes so.
+_KERNELS = [("TF32", r"tf32"), ("INT8", r"i8816|i16832|int8|s8"), ("FP16", r"f16|h884|h1688|h16816|hmma|fp16|half"), ("FP32", r"f32|ffma|scudnn|sgemm|float")]
+
+
+def precision_of(kernel: str) -> str:
+    """TensorRT 8 does not tell the types of layers whose shapes are open: then by the kernel's name, or nothing."""
+    return next((name for name, pattern in _KERNELS if re.search(pattern, kernel, re.IGNORECASE)), "")
 
 
 def named(nodes: Iterable[str]) -> re.Pattern[str]:

@@ -113,7 +113,7 @@ def _operators(operators: dict[str, Any], plans: list[dict[str, Any]]) -> str:
 
 
 _ONE, _MANY, _NONE = "#dafbe1", "#fff1d6", "#ffebe9"
-_PRECISIONS = {"FP32": "#ddf4ff", "FP16": "#fbefff", "INT8": "#fff8c5", "BF16": "#fbefff"}
+_PRECISIONS = {"FP32": "#ddf4ff", "FP16": "#fbefff", "TF32": "#ddf4ff", "INT8": "#fff8c5", "BF16": "#fbefff"}
 _KEYS = (
     f'<p class="keys"><span style="background:{_ONE}">one to one</span><span style="background:{_MANY}">one to many</span>'
     f'<span style="background:{_NONE}">not found</span><span style="background:{_PRECISIONS["FP32"]}">layer in float32</span>'
@@ -133,6 +133,8 @@ def _layer_summary(nodes: list[dict[str, str]], layers: list[dict[str, Any]]) ->
     named = len(nodes) - sum(lost.values())
     text = f"<p>{named} of {len(nodes)} nodes are in {len(layers)} layers of the plan by their names"
     folded = ", ".join(f"{count} {name}" for name, count in lost.most_common())
+    if not any(layer["precision"] for layer in layers):
+        text = text.replace("<p>", "<p>TensorRT does not tell the precisions of this plan's layers. ", 1)
     return text + (f"; folded, or without a layer of their own: {_text(folded)}" if folded else "") + ".</p>" + _table(
         ["ONNX", "layer", "precision", "times"], rows
     )
@@ -252,8 +254,8 @@ def _plans(plans: list[dict[str, Any]]) -> str:
             parts.append(f"<p>Built, and not run here: {_text(plan.get('why', ''))}</p>")
         parts.append(_search(plan))
         if layers := plan.get("layers"):
-            rows = [[_cell(layer["name"]), _cell(layer["kind"]), _cell(layer["precision"])] for layer in layers]
-            parts.append(f"<details><summary>{len(rows)} layers</summary>{_table(['layer', 'kind', 'precision'], rows)}</details>")
+            rows = [[_cell(layer["name"]), _cell(layer["kind"]), _cell(layer["precision"]), _cell(layer.get("kernel", ""))] for layer in layers]
+            parts.append(f"<details><summary>{len(rows)} layers</summary>{_table(['layer', 'kind', 'precision', 'kernel'], rows)}</details>")
     return "".join(parts)
 
 

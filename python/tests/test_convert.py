@@ -365,6 +365,17 @@ class Numbers(unittest.TestCase):
 
 
 class Names(unittest.TestCase):
+    def test_the_precision_in_a_kernels_name(self):
+        for kernel, precision in (
+            ("sm80_xmma_fprop_implicit_gemm_tf32f32_tf32f32_f32_nhwckrsc_nhwc_tilesize128x64x16", "TF32"),
+            ("sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc_nhwc_tilesize128x64x32", "FP16"),
+            ("sm50_xmma_cublas_gemm_h884", "FP16"),
+            ("ampere_scudnn_128x64_relu_interior_nn_v1", "FP32"),
+            ("", ""),
+        ):
+            with self.subTest(kernel):
+                self.assertEqual(plans.precision_of(kernel), precision)
+
     def test_the_nodes_in_a_layers_name(self):
         named = plans.named(["/down/Conv", "/down/Conv_1", "Conv", "/act/Relu", "/norm"])
         for layer, nodes in (
