@@ -13,8 +13,22 @@ Array = np.ndarray[Any, Any]
 
 # Of labels from 1 on; more begin anew.
 _COLOURS = np.array([[230, 60, 50], [60, 150, 255], [70, 200, 90], [250, 190, 40], [190, 90, 220], [60, 210, 210]], np.float32)
-_DIFFERENT = np.array([255, 0, 255], np.float32)
+_DIFFERENT = [255, 0, 255]
 _LARGEST_SIDE = 320
+# A picture is numbers in a palette, with few grays: noise takes most of its bytes.
+_GRAYS, _DIM_GRAYS = 16, 4
+
+
+def _palette() -> Array:
+    """Grays, then grays below each colour, then dim grays, then what is different, then white."""
+    grays = np.repeat(np.linspace(0, 255, _GRAYS)[:, None], 3, 1)
+    parts = [grays, *[0.5 * grays + 0.5 * colour for colour in _COLOURS]]
+    dim = np.repeat(np.linspace(0, 150, _DIM_GRAYS)[:, None], 3, 1)
+    return np.concatenate([*parts, dim, [_DIFFERENT, [255, 255, 255]]]).round().astype(np.uint8)
+
+
+_DIM_AT = _GRAYS * (1 + len(_COLOURS))
+_DIFFERENT_AT = _DIM_AT + _DIM_GRAYS
 
 
 def labels_of(output: Array) -> Array | None:
@@ -48,7 +62,7 @@ def picture(volume: Array, expected: Array, found: Array) -> str | None:
     else:
         axes = [0, 1, 2]
     low, high = np.percentile(volume, [1, 99])
-    gray = np.clip((volume - low) / max(high - low, 1e-12), 0, 1) * 255
+    gray = np.clip((volume.astype(np.float32) - low) / max(high - low, 1e-12), 0, 1)
     rows = []
     for axis in axes:
         others = tuple(one for one in range(3) if one != axis)
@@ -57,29 +71,26 @@ def picture(volume: Array, expected: Array, found: Array) -> str | None:
         plane, a, b = (np.take(one, at, axis) for one in (gray, expected, found))
         step = -(-max(plane.shape) // _LARGEST_SIDE)
         plane, a, b = (one[::step, ::step] for one in (plane, a, b))
-        base = np.repeat(plane[..., None], 3, -1).astype(np.float32)
-        changed = base * 0.6
-        changed[a != b] = _DIFFERENT
-        rows.append(np.concatenate([_painted(base, a), _painted(base, b), changed], 1))
+        changed = np.where(a != b, _DIFFERENT_AT, _DIM_AT + np.minimum(plane * _DIM_GRAYS, _DIM_GRAYS - 1).astype(int))
+        rows.append(np.concatenate([_painted(plane, a), _painted(plane, b), changed], 1))
     width = max(row.shape[1] for row in rows)
-    padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    return base64.b64encode(png(np.concatenate(padded).clip(0, 255).astype(np.uint8))).decode()
+    padded = [np.pad(row, ((0, 4), (0, width - row.shape[1])), constant_values=_DIFFERENT_AT + 1) for row in rows]
+    return base64.b64encode(png(np.concatenate(padded).astype(np.uint8), _palette())).decode()
 
 
-def _painted(base: Array, labels: Array) -> Array:
-    painted = base.copy()
-    inside = labels > 0
-    painted[inside] = 0.5 * base[inside] + 0.5 * _COLOURS[(labels[inside] - 1) % len(_COLOURS)]
-    return painted
+def _painted(plane: Array, labels: Array) -> Array:
+    colour = np.where(labels > 0, 1 + (labels - 1) % len(_COLOURS), 0)
+    return colour * _GRAYS + np.minimum(plane * _GRAYS, _GRAYS - 1).astype(int)
 
 
-def png(pixels: Array) -> bytes:
-    """A picture of 8-bit red, green and blue."""
-    height, width, _ = pixels.shape
+def png(pixels: Array, palette: Array) -> bytes:
+    """A picture of numbers in a palette of 8-bit red, green and blue."""
+    height, width = pixels.shape
     lines = b"".join(b"\0" + pixels[row].tobytes() for row in range(height))
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"PLTE", palette.tobytes()), chunk(b"IDAT", zlib.compress(lines, 9)), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

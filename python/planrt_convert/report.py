@@ -26,7 +26,9 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else _text(value)
+    if isinstance(value, float):
+        return f"{value:.0f}" if 100 <= abs(value) < 1e9 else f"{value:.3g}"
+    return _text(value)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -208,7 +210,7 @@ def _throughput(rows: list[dict[str, Any]], device: str) -> str:
         colour = _BARS[levels.index(row["concurrency"]) % len(_BARS)]
         bars.append(
             f'<rect x="250" y="{y + 2}" width="{width:.1f}" height="18" rx="3" fill="{colour}"><title>{row["concurrency"]} at once</title></rect>'
-            f'<text x="{256 + width:.1f}" y="{y + 15}">{row["runs_per_second"]:.3g}/s, p50 {row["p50_ms"]:.3g} ms</text>'
+            f'<text x="{256 + width:.1f}" y="{y + 15}">{_number(row["runs_per_second"])}/s, p50 {_number(row["p50_ms"])} ms</text>'
         )
         y += 24
     keys = "".join(
