@@ -87,7 +87,7 @@ def mapping(
 ) -> dict[str, Any]:
     """Every aten operator with the ONNX nodes that it became: those between the values that both have.
 
-    An operator without its like in the ONNX model is where it went wrong, or was folded into the next.
+    The first operator that is left without its like in the ONNX model is where it went wrong.
     """
     import torch
 
@@ -127,14 +127,34 @@ def mapping(
                     row["nodes"].insert(0, node.name)
             waiting += [below for below in node.input if below not in used]
         rows.append(row)
+    return summed_up(joined(rows))
+
+
+def joined(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with those operators that have no like, and are followed by one that has, as parts of that: a convolution and its
+    BatchNorm become one convolution. Where an operator went wrong, what follows has no like either."""
+    made: list[dict[str, Any]] = []
+    waiting: list[dict[str, Any]] = []
+    for row in rows:
+        if not row["matched"]:
+            waiting.append(row)
+            continue
+        made.append({**row, "torch": " + ".join(one["torch"] for one in [*waiting, row])})
+        waiting = []
+    return made + waiting
+
+
+def summed_up(rows: list[dict[str, Any]]) -> dict[str, Any]:
     summary = collections.Counter((row["torch"], " + ".join(row["onnx"]) if row["matched"] else "?") for row in rows)
+    unmatched = [row["torch"] for row in rows if not row["matched"]]
     return {
         "rows": rows,
+        "operators": sum(1 + row["torch"].count(" + ") for row in rows),
         "summary": [
             {"torch": torch_name, "onnx": onnx_names, "count": count} for (torch_name, onnx_names), count in summary.most_common()
         ],
-        "unmatched": [row["torch"] for row in rows if not row["matched"]],
-        "first_unmatched": next((row["torch"] for row in rows if not row["matched"]), None),
+        "unmatched": unmatched,
+        "first_unmatched": unmatched[0] if unmatched else None,
     }
 
 

@@ -87,16 +87,17 @@ def _operators(operators: dict[str, Any], plans: list[dict[str, Any]]) -> str:
         parts.append(f"<p>PyTorch's operators could not be matched: {_text(operators['mapping_failed'])}</p>")
     mapping = operators["mapping"]
     if mapping is not None:
-        matched = len(mapping["rows"]) - len(mapping["unmatched"])
+        count = mapping["operators"]
         parts.append(
-            f"<h3>From PyTorch to ONNX</h3><p>{matched} of {len(mapping['rows'])} of PyTorch's operators have their like in the ONNX model, by "
+            f"<h3>From PyTorch to ONNX</h3><p>{count - len(mapping['unmatched'])} of {count} of PyTorch's operators have their like in the ONNX model, by "
             "their results.</p>"
         )
         if mapping["first_unmatched"]:
             parts.append(f'<p class="bad">The first without: {_text(mapping["first_unmatched"])}.</p>')
         rows = []
         for row in mapping["summary"]:
-            kind = "folded or absent" if row["onnx"] in ("", "?") else "one to many" if " + " in row["onnx"] else "one to one"
+            several = f"{'many' if ' + ' in row['torch'] else 'one'} to {'many' if ' + ' in row['onnx'] else 'one'}"
+            kind = "folded or absent" if row["onnx"] in ("", "?") else several
             rows.append([_cell(row["torch"]), _cell(row["onnx"] or "-"), _cell(kind), _figure(row["count"])])
         parts.append(_table(["PyTorch", "ONNX", "", "times"], rows))
     told = [plan for plan in plans if plan.get("layers")]
@@ -117,7 +118,7 @@ def _operators(operators: dict[str, Any], plans: list[dict[str, Any]]) -> str:
 _ONE, _MANY, _NONE = "#dafbe1", "#fff1d6", "#ffebe9"
 _PRECISIONS = {"FP32": "#ddf4ff", "FP16": "#fbefff", "TF32": "#ddf4ff", "INT8": "#fff8c5", "BF16": "#fbefff"}
 _KEYS = (
-    f'<p class="keys"><span style="background:{_ONE}">one to one</span><span style="background:{_MANY}">one to many</span>'
+    f'<p class="keys"><span style="background:{_ONE}">one to one</span><span style="background:{_MANY}">one to many, many to one</span>'
     f'<span style="background:{_NONE}">not found</span><span style="background:{_PRECISIONS["FP32"]}">layer in float32</span>'
     f'<span style="background:{_PRECISIONS["FP16"]}">layer in float16</span></p>'
 )
@@ -153,7 +154,7 @@ def _picture(rows: list[dict[str, Any]], plan: dict[str, Any] | None) -> str:
     for number, row in enumerate(rows):
         y = top + number * height
         nodes = " + ".join(row["onnx"])
-        colour = _NONE if not row["matched"] else _MANY if len(row["onnx"]) > 1 else _ONE
+        colour = _NONE if not row["matched"] else _MANY if len(row["onnx"]) > 1 or " + " in row["torch"] else _ONE
         if row["torch"]:
             shapes.append(f'<rect x="4" y="{y}" width="200" height="20" rx="4" fill="{colour}"/><text x="10" y="{y + 14}">{_text(row["torch"])}</text>')
         if not row["matched"] or not nodes:

@@ -408,6 +408,13 @@ class FromTorch(Case):
             def forward(self, x):
                 return self.last(self.group(torch.relu(self.norm(self.first(x))))).softmax(1)
 
+        def Folded():
+            torch.manual_seed(0)
+            norm = torch.nn.BatchNorm3d(2)
+            norm.running_mean.fill_(0.5)
+            norm.running_var.fill_(3.0)
+            return torch.nn.Sequential(torch.nn.Conv3d(1, 2, 3), norm, torch.nn.ReLU())
+
         class Asinh(torch.nn.Module):
             def forward(self, x):
                 return torch.asinh(x)
@@ -455,6 +462,13 @@ class FromTorch(Case):
         os.chdir(self.scratch)
         self.addCleanup(os.chdir, old)
         self.addCleanup(sys.modules.pop, "networks", None)
+
+    def test_what_is_folded_is_part_of_the_next(self):
+        self.convert("networks:Folded", *self.SIZES)
+        mapping = self.report()["operators"]["mapping"]
+        self.assertEqual([(row["torch"], row["onnx"]) for row in mapping["summary"]], [("_convolution + batch_norm", "Conv"), ("relu", "Relu")])
+        self.assertEqual((mapping["operators"], mapping["unmatched"]), (3, []))
+        self.assertIn("many to one", (self.out / "report.html").read_text())
 
     def network(self, name):
         sys.path.insert(0, str(self.scratch))
