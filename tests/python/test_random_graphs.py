@@ -21,6 +21,7 @@ import onnxruntime  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "python"))
+import random_families  # noqa: E402
 from planrt import Engine as Model, Error as PlanrtError  # noqa: E402
 
 F32, F64, I64, I32, I16, U16, I8, U8, BOOL, F16 = (
@@ -51,6 +52,8 @@ class Graph:
         self.random = np.random.default_rng(seed)
         self.opset = opset
         self.nodes, self.weights, self.inputs, self.tensors = [], {}, {}, {}
+        # Outputs of which no more is known than type and rank; nothing else reads them.
+        self.declared = {}
 
     def pick(self, choices):
         return choices[self.random.integers(len(choices))]
@@ -132,7 +135,8 @@ class Graph:
                 if not tensor.HasField("shape") or any(not d.HasField("dim_value") for d in tensor.shape.dim):
                     raise Nothing
                 shape = [d.dim_value for d in tensor.shape.dim]
-                if len(shape) > 7 or np.prod(shape) > 20000:
+                # Of nothing at all ONNX Runtime has crashed.
+                if len(shape) > 7 or np.prod(shape) > 20000 or 0 in shape:
                     raise Nothing
                 self.tensors[value.name] = (tensor.elem_type, shape)
         except Exception as error:
@@ -150,7 +154,9 @@ class Graph:
             return helper.make_tensor_value_info(name, kind, shape)
         weights = [numpy_helper.from_array(array, name) for name, array in self.weights.items()]
         results = [helper.make_tensor_value_info(n, self.tensors[n][0], [None] * len(self.tensors[n][1]) if symbols else self.tensors[n][1])
-                   if n in self.tensors else onnx.ValueInfoProto(name=n) for n in outputs]
+                   if n in self.tensors else
+                   helper.make_tensor_value_info(n, self.declared[n][0], [None] * self.declared[n][1]) if n in self.declared
+                   else onnx.ValueInfoProto(name=n) for n in outputs]
         graph = helper.make_graph(self.nodes, "random", [value(n) for n in self.inputs], results, weights)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=9)
 
@@ -687,6 +693,9 @@ def quantized(g):
     scale, zero = g.constant(np.float32(0.1)), g.constant(g.pick([np.uint8(128), np.int8(3)]))
     g.add("QuantizeLinear", [x, scale, zero])
     g.add("DequantizeLinear", [f"t{len(g.tensors) - 1}", scale, zero])
+
+
+OPERATORS.update(random_families.OPERATORS)
 
 
 def make(seed, only=None):

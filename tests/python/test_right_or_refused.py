@@ -222,6 +222,160 @@ def depth_first_volume():
 
 
 @case
+def a_part_of_what_is_summed():
+    """An operator that looks at all of an axis, before one that takes every other place of it."""
+    weights = {"w": noise(4, 1, 1, 1), "v": noise(3, 4, 1, 1), "u": noise(4, 1, 2, 1)}
+    for first in ([op("Softmax", "x", "a", axis=3)], [op("LogSoftmax", "x", "a", axis=2)], [op("LpNormalization", "x", "a", axis=3)],
+                  [op("Softmax", "x", "b", axis=3), op("Mul", "b b", "a")]):
+        for weight, group in (("w", 4), ("v", 1), ("u", 4)):
+            second = op("Conv", f"a {weight}", "y", strides=[2, 2], group=group, dilations=[2, 1] if weight == "u" else [1, 1])
+            model = graph([*first, second], {"x": (FLOAT, [2, 4, 5, 6])}, {"y": (FLOAT, None)}, weights)
+            check(model, {"x": noise(2, 4, 5, 6)})
+
+
+@case
+def graphs_within_the_graph():
+    """What holds for the whole graph holds in branches and in the steps of a Scan."""
+    value = lambda name, shape: helper.make_tensor_value_info(name, FLOAT, shape)  # noqa: E731
+    weights = {"w": noise(4, 1, 1, 1), "zero": np.float32(0)}
+    part = [op("Softmax", "x", "a", axis=3), helper.make_node("Conv", ["a", "w"], ["t"], strides=[2, 2], group=4)]
+    ways = [helper.make_graph(part, "then", [], [value("t", None)]),
+            helper.make_graph([op("Relu", "x", "r"), op("MaxPool", "r", "e", kernel_shape=[1, 1], strides=[2, 2])], "else", [], [value("e", None)])]
+    nodes = [op("ReduceSum", "x", "s", keepdims=0), op("Greater", "s zero", "c"), op("If", "c", "y", then_branch=ways[0], else_branch=ways[1])]
+    model = graph(nodes, {"x": (FLOAT, [2, 4, 5, 6])}, {"y": (FLOAT, None)}, weights)
+    x = np.abs(noise(2, 4, 5, 6))
+    for sign in (1, -1):
+        check(model, {"x": sign * x})
+    for kind in ("Max", "Min"):
+        step = helper.make_graph([op(kind, "s e", "n"), op("Relu", "n", "o")], "step", [value("s", [3]), value("e", [3])],
+                                 [value("n", [3]), value("o", [3])])
+        x = noise(4, 3)
+        x[1, 2] = np.nan
+        nodes = [helper.make_node("Scan", ["i", "x"], ["last", "y"], body=step, num_scan_inputs=1)]
+        check(graph(nodes, {"i": (FLOAT, [3]), "x": (FLOAT, [4, 3])}, {"last": (FLOAT, [3]), "y": (FLOAT, [4, 3])}),
+              {"i": noise(3), "x": x})
+
+
+@case
+def more_nodes_than_any_network_has():
+    nodes = [op("Relu", f"t{i}", f"t{i + 1}") for i in range(100_000)]
+    refuse(graph(nodes, {"t0": (FLOAT, [2])}, {"t100000": (FLOAT, [2])}), "100000 nodes")
+
+
+@case
+def extents_beyond_all_memory():
+    """Computed in 32 bits they would be small ones."""
+    for kind, inputs, names in (("Expand", "x s", "s"), ("Tile", "x s", "s"), ("Reshape", "x s", "s")):
+        for number in (2**40, 2**32, 2**62, -(2**40)):
+            model = graph([op(kind, inputs, "y")], {"x": (FLOAT, [4])}, {"y": (FLOAT, None)}, {names: np.array([number])})
+            refuse(model, f"the {kind}", str(number))
+    fill = graph([op("ConstantOfShape", "s", "c"), op("Add", "x c", "y")], {"x": (FLOAT, [1])}, {"y": (FLOAT, None)},
+                 {"s": np.array([2**33, 2**33])})
+    refuse(fill, "the ConstantOfShape")
+    resized = graph([op("Resize", "x", "y", mode="nearest")], {"x": (FLOAT, [1, 1, 4, 4])}, {"y": (FLOAT, None)},
+                    {"s": np.array([1, 1, 2**40, 2**40])})
+    resized.graph.node[0].input.extend(["", "", "s"])
+    refuse(resized, "the Resize")
+
+
+@case
+def names_that_are_given_twice():
+    inputs, outputs = {"x": (FLOAT, [2, 3])}, {"y": (FLOAT, [2, 3])}
+    weights = graph([op("Add", "x w", "y")], inputs, outputs, {"w": noise(3)})
+    weights.graph.initializer.append(weights.graph.initializer[0])
+    refuse(weights, "two of its weights", '"w"', code=INVALID_MODEL)
+    twice = graph([op("Relu", "x", "y")], inputs, outputs)
+    twice.graph.output.append(twice.graph.output[0])
+    refuse(twice, "two of its outputs", '"y"', code=INVALID_MODEL)
+    attribute = op("Softmax", "x", "y", axis=0)
+    attribute.attribute.append(helper.make_attribute("axis", 1))
+    refuse(graph([attribute], inputs, outputs), "the Softmax", "axis", "twice", code=INVALID_MODEL)
+    sets = graph([op("Relu", "x", "y")], inputs, outputs)
+    sets.opset_import.append(helper.make_opsetid("", 9))
+    refuse(sets, "two operator sets", code=INVALID_MODEL)
+    lacking = op("Transpose", "x", "y")
+    lacking.input.insert(0, "")
+    refuse(graph([lacking], inputs, outputs), "the Transpose", "first input", code=INVALID_MODEL)
+
+
+@case
+def products_summed_to_one_number():
+    for opset in (12, 13):
+        for equation in ("ab->", "ab,ba->", "ab , bc ->"):
+            names = "x x" if "," in equation else "x"
+            model = graph([op("Einsum", names, "y", equation=equation)], {"x": (FLOAT, [3, 3])}, {"y": (FLOAT, [])}, opset=opset)
+            check(model, {"x": noise(3, 3)})
+
+
+@case
+def frequencies_of_another_length():
+    for opset in (17, 20):
+        for length in (3, 4, 5, 8):
+            weights = {"n": np.array(length), "a": np.array(1)}
+            node = op("DFT", "x n", "y", axis=1, onesided=1) if opset < 20 else op("DFT", "x n a", "y", onesided=1)
+            x = noise(2, 5, 3, 1)
+            expected = np.fft.rfft(x[..., 0], length, 1)
+            check(graph([node], {"x": (FLOAT, [2, 5, 3, 1])}, {"y": (FLOAT, None)}, weights, opset=opset), {"x": x},
+                  {"y": np.stack([expected.real, expected.imag], -1).astype(np.float32)})
+            node.attribute.append(helper.make_attribute("inverse", 1))
+            x = noise(2, 4, 3, 2)
+            expected = np.fft.irfft(x[..., 0] + 1j * x[..., 1], length, 1).astype(np.float32)
+            check(graph([node], {"x": (FLOAT, [2, 4, 3, 2])}, {"y": (FLOAT, None)}, weights, opset=opset), {"x": x},
+                  {"y": expected[..., None]})
+
+
+@case
+def scattered_by_indexes_from_the_end():
+    weights = {"i": np.array([[-1, 0], [0, -2]]), "u": noise(2, 2)}
+    for reduction in ("none", "add", "mul", "max", "min"):
+        check(graph([op("ScatterND", "x i u", "y", reduction=reduction)], {"x": (FLOAT, [3, 3, 2])}, {"y": (FLOAT, [3, 3, 2])}, weights,
+                    opset=18), {"x": noise(3, 3, 2)})
+
+
+@case
+def samples_by_cubes_at_the_border():
+    refuse(graph([op("GridSample", "x g", "y", mode="cubic", padding_mode="border")], {"x": (FLOAT, [1, 1, 4, 4]), "g": (FLOAT, [1, 2, 2, 2])},
+                 {"y": (FLOAT, None)}, opset=20), "the GridSample", "padding_mode = border")
+
+
+@case
+def sequences_of_scripted_exports():
+    """torch.stack, torch.cat, torch.split and torch.unbind, as torch's scripted exports write them."""
+    weights = {"one": np.array(1), "minus": np.array(-1), "sizes": np.array([1, 3])}
+    inputs = {"x": (FLOAT, ["a", 4, "b"]), "z": (FLOAT, ["a", 4, "b"])}
+    values = {"x": noise(2, 4, 3), "z": noise(2, 4, 3)}
+    made = op("SequenceConstruct", "x z", "s")
+    for nodes in (
+        [made, op("ConcatFromSequence", "s", "y", axis=1)],
+        [made, op("ConcatFromSequence", "s", "y", axis=-1, new_axis=1)],
+        [made, op("Identity", "s", "t"), op("SequenceAt", "t minus", "y")],
+        [made, op("SequenceInsert", "s x one", "t"), op("SequenceErase", "t", "u"), op("ConcatFromSequence", "u", "y", axis=0)],
+        [op("SplitToSequence", "x sizes", "s", axis=1), op("SequenceAt", "s one", "y")],
+        [op("SplitToSequence", "x", "s", axis=2, keepdims=0), op("SequenceAt", "s minus", "y")],
+        [op("SplitToSequence", "x one", "s", axis=0), op("SequenceAt", "s one", "y")],
+        [op("SplitToSequence", "x", "s", axis=0), op("ConcatFromSequence", "s", "y", axis=0)],
+    ):
+        check(graph(nodes, inputs, {"y": (FLOAT, None)}, weights), values)
+    length = [made, op("SequenceLength", "s", "n"), op("Cast", "n", "f", to=FLOAT), op("Mul", "f x", "y")]
+    check(graph(length, inputs, {"y": (FLOAT, None)}), values)
+    # How many pieces there are does not show before the run.
+    refuse(graph([op("SplitToSequence", "x", "s", axis=2), op("SequenceLength", "s", "n"), op("Cast", "n", "f", to=FLOAT),
+                  op("Mul", "f x", "y")], inputs, {"y": (FLOAT, None)}), "SequenceLength")
+
+
+@case
+def elements_that_the_data_chooses():
+    """x[x > 0] in exports: how many there are shows at the run."""
+    weights = {"zero": np.float32(0), "all": np.array([-1])}
+    for nodes in (
+        [op("Greater", "x zero", "m"), op("NonZero", "m", "n"), op("Transpose", "n", "t", perm=[1, 0]), op("GatherND", "x t", "g"),
+         op("ReduceSum", "g", "y", keepdims=0)],
+        [op("Greater", "x zero", "m"), op("Reshape", "m all", "f"), op("Compress", "x f", "g"), op("ReduceSum", "g", "y", keepdims=0)],
+    ):
+        check(graph(nodes, {"x": (FLOAT, [3, 4])}, {"y": (FLOAT, [])}, weights), {"x": noise(3, 4)})
+
+
+@case
 def a_constant_declared_with_a_batch():
     model = graph([op("Identity", "x", "y")], {"x": (FLOAT, ["batch", 2])}, {"y": (FLOAT, ["batch", 2]), "c": (FLOAT, ["batch", 2])})
     model.graph.node.append(op("Constant", "", "c", value=numpy_helper.from_array(noise(1, 2))))

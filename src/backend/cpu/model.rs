@@ -1,7 +1,7 @@
 //! Reads an ONNX model: what it says of itself, and whether tract can take it.
 
-use super::node::is_standard;
-use super::told::Told;
+use super::node::{is_standard, title};
+use super::told::{Told, is_far};
 use super::widen::widen;
 use super::{batch, external, gate, guard, native, normalization, numeric, resize, rewrite, told, transposed};
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
@@ -74,10 +74,12 @@ impl Source {
         else {
             return Err(invalid(data));
         };
+        gate::check_size(&graph)?;
         let beside = external::read(&mut graph, folder)?;
-        let opset = opset(&proto);
+        let opset = opset(&proto)?;
         let layers_json = layers_json(&graph);
         rewrite(&mut graph, &proto.functions, opset)?;
+        gate::check_size(&graph)?;
         proto.functions.clear();
         admit(&graph, opset)?;
         check(&graph)?;
@@ -275,12 +277,8 @@ impl Model {
             graph.set_input_fact(i, InferenceFact::dt_shape(datum_type(input.element_type), extents))?;
         }
         for (value, place) in told.iter().zip(&self.told) {
-            // tract computes shapes in 32 bits in places. The ends of 64 bits are ends of axes.
             if value.datum_type() == i64::datum_type()
-                && let Some(far) = value.try_as_plain_ram()?.as_slice::<i64>()?.iter().find(|number| {
-                    let ends = [i64::MAX, i64::MIN, i64::MIN + 1, i64::MAX - 1];
-                    i32::try_from(**number).is_err() && !ends.contains(number)
-                })
+                && let Some(far) = value.try_as_plain_ram()?.as_slice::<i64>()?.iter().find(|n| is_far(**n))
             {
                 let name = self.inputs().nth(*place).map_or_else(String::new, |input| input.quoted().to_string());
                 return Err(TractError::msg(format!("input {name} holds {far}, which is no extent")));
@@ -352,9 +350,14 @@ impl Model {
 }
 
 /// The version of ONNX's own operators.
-fn opset(proto: &ModelProto) -> i64 {
-    let own = proto.opset_import.iter().find(|import| is_standard(&import.domain));
-    own.map_or(1, |import| import.version)
+fn opset(proto: &ModelProto) -> Result<i64> {
+    let mut own = proto.opset_import.iter().filter(|import| is_standard(&import.domain)).map(|import| import.version);
+    let first = own.next().unwrap_or(1);
+    match own.find(|version| *version != first) {
+        _ if first < 1 => Err(damaged(format!("its operator set is {first}"))),
+        Some(other) => Err(damaged(format!("it names two operator sets, {first} and {other}"))),
+        None => Ok(first),
+    }
 }
 
 fn invalid(data: &[u8]) -> Error {
@@ -580,7 +583,14 @@ fn check(graph: &GraphProto) -> Result<()> {
 }
 
 fn check_graph(graph: &GraphProto) -> Result<()> {
-    let mut produced: HashSet<_> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
+    let mut produced = HashSet::new();
+    if let Some(twice) = graph.initializer.iter().find(|tensor| !produced.insert(tensor.name.as_str())) {
+        return Err(damaged(format!("two of its weights are called {}", quoted(&twice.name))));
+    }
+    let mut outputs = HashSet::new();
+    if let Some(twice) = graph.output.iter().find(|output| !outputs.insert(output.name.as_str())) {
+        return Err(damaged(format!("two of its outputs are called {}", quoted(&twice.name))));
+    }
     produced.extend(graph.input.iter().map(|input| input.name.as_str()));
     for tensor in &graph.initializer {
         check_tensor(tensor, &tensor.name)?;
@@ -594,11 +604,16 @@ fn check_graph(graph: &GraphProto) -> Result<()> {
     for node in &graph.node {
         for output in node.output.iter().filter(|name| !name.is_empty()) {
             if !produced.insert(output) {
-                return Err(Error::new(
-                    Code::InvalidModel,
-                    format!("the ONNX model is damaged: two of its nodes produce {}", quoted(output)),
-                ));
+                return Err(damaged(format!("two of its nodes produce {}", quoted(output))));
             }
+        }
+        // Only a Loop may be without its first input; tract would take the second for it.
+        if node.input.first().is_some_and(String::is_empty) && node.op_type != "Loop" {
+            return Err(damaged(format!("{} lacks its first input", title(node))));
+        }
+        let mut named = HashSet::new();
+        if let Some(twice) = node.attribute.iter().find(|attribute| !named.insert(attribute.name.as_str())) {
+            return Err(damaged(format!("{} has its attribute {} twice", title(node), quoted(&twice.name))));
         }
         check_window(node, graph)?;
         for attribute in &node.attribute {
@@ -610,13 +625,14 @@ fn check_graph(graph: &GraphProto) -> Result<()> {
             }
         }
     }
-    if let Some(output) = graph.output.iter().find(|output| !produced.contains(output.name.as_str())) {
-        return Err(Error::new(
-            Code::InvalidModel,
-            format!("the ONNX model is damaged: nothing in it produces its output {}", quoted(&output.name)),
-        ));
+    match graph.output.iter().find(|output| !produced.contains(output.name.as_str())) {
+        Some(output) => Err(damaged(format!("nothing in it produces its output {}", quoted(&output.name)))),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+fn damaged(how: String) -> Error {
+    Error::new(Code::InvalidModel, format!("the ONNX model is damaged: {how}"))
 }
 
 /// A convolution's or pooling's attributes, which tract indexes by the axes of the kernel.

@@ -10,14 +10,20 @@ use tract_onnx::prelude::Tensor;
 /// The values of those inputs, in their order.
 pub type Told = Vec<Arc<Tensor>>;
 
+/// Whether a number is beyond what tract computes shapes with, which is 32 bits in places. The ends of 64 bits are ends of axes.
+pub fn is_far(number: i64) -> bool {
+    i32::try_from(number).is_err()
+        && !matches!(number, i64::MIN | -0x7fff_ffff_ffff_ffff | 0x7fff_ffff_ffff_fffe | i64::MAX)
+}
+
 /// The inputs of an operator that have to be known before it runs.
-fn parameters(node: &NodeProto) -> &'static [usize] {
+pub fn parameters(node: &NodeProto) -> &'static [usize] {
     match node.op_type.as_str() {
         "BatchNormalization" => &[1, 2, 3, 4],
         "Col2Im" | "STFT" => &[1, 2, 3],
         "ConstantOfShape" => &[0],
-        "AffineGrid" | "CenterCropPad" | "Compress" | "CumProd" | "CumSum" | "Expand" | "Reshape" | "Split"
-        | "Squeeze" | "TopK" | "Trilu" | "Unsqueeze" | "Upsample" => &[1],
+        "AffineGrid" | "CenterCropPad" | "CumProd" | "CumSum" | "Expand" | "Reshape" | "Split" | "Squeeze" | "TopK"
+        | "Trilu" | "Unsqueeze" | "Upsample" => &[1],
         "DFT" | "Dropout" | "MaxUnpool" | "OneHot" | "Tile" => &[1, 2],
         "NonMaxSuppression" => &[2, 3, 4],
         "Pad" | "Resize" => &[1, 2, 3],

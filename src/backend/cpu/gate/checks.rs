@@ -139,6 +139,14 @@ pub fn einsum(node: &Node) -> Checked {
     Ok(())
 }
 
+/// tract brings positions to the border before it looks for neighbours, which are brought there themselves.
+pub fn grid_sample(node: &Node) -> Checked {
+    match matches!(node.string("mode"), "cubic" | "bicubic") && node.string("padding_mode") == "border" {
+        true => refuse("attribute mode = cubic together with padding_mode = border"),
+        false => Ok(()),
+    }
+}
+
 pub fn lrn(node: &Node) -> Checked {
     match node.int("size") {
         Some(size) if size > 0 && size % 2 == 1 => Ok(()),

@@ -6,13 +6,37 @@ mod table;
 mod typed;
 
 use super::node::{Constants, Node, cut, is_standard, title};
+use super::told::{is_far, parameters};
 use crate::error::{Code, Error, Result};
 use std::collections::BTreeSet;
 pub(in crate::backend) use table::NEWEST;
 use table::{Allowed, OPERATORS, Operator, Refusal};
 use tract_onnx::pb::attribute_proto::AttributeType;
-use tract_onnx::pb::{AttributeProto, GraphProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto};
 pub use typed::check as check_typed;
+
+/// More nodes than any network has that people train. tract's time grows with the square of their number: it is seconds for
+/// a few thousand.
+const MOST_NODES: usize = 20_000;
+
+/// An error if there are so many nodes that loading would have no end.
+pub fn check_size(graph: &GraphProto) -> Result<()> {
+    let nodes = count(graph);
+    if nodes <= MOST_NODES {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Unsupported,
+        format!(
+            "the model has {nodes} nodes; the CPU engine takes at most {MOST_NODES} (onnxsim or onnxslim may fold some)"
+        ),
+    ))
+}
+
+fn count(graph: &GraphProto) -> usize {
+    let within = graph.node.iter().flat_map(|node| &node.attribute).flat_map(|a| a.g.iter().chain(&a.graphs));
+    graph.node.len() + within.map(count).sum::<usize>()
+}
 
 /// An error if the model uses what the CPU engine does not compute, or not for certain.
 pub fn check(graph: &GraphProto, opset: i64) -> Result<()> {
@@ -53,7 +77,7 @@ fn check_graph(graph: &GraphProto, opset: i64, lacking: &mut BTreeSet<String>) -
             continue;
         };
         let node = Node::new(proto, &constants, opset);
-        if let Err(Refusal { why, hint }) = check_node(operator, &node) {
+        if let Err(Refusal { why, hint }) = check_node(operator, proto, &node) {
             let hint = if hint.is_empty() { String::new() } else { format!("; {hint}") };
             return unsupported(&format!("the CPU engine does not compute it with {why}{hint}"));
         }
@@ -66,7 +90,7 @@ fn check_graph(graph: &GraphProto, opset: i64, lacking: &mut BTreeSet<String>) -
     Ok(())
 }
 
-fn check_node(operator: &Operator, node: &Node) -> std::result::Result<(), Refusal> {
+fn check_node(operator: &Operator, proto: &NodeProto, node: &Node) -> std::result::Result<(), Refusal> {
     let refuse = |why| Err(Refusal { why, hint: "" });
     for attribute in node.attributes() {
         // Of the first operator set, about memory only.
@@ -81,6 +105,13 @@ fn check_node(operator: &Operator, node: &Node) -> std::result::Result<(), Refus
     let used = (0..node.output_count()).rev().find(|index| node.has_output(*index)).map_or(0, |index| index + 1);
     if used > operator.outputs {
         return refuse(format!("{used} outputs"));
+    }
+    for input in parameters(proto) {
+        // What these fill with, count from or cut at may be any number.
+        let any = matches!((operator.name, input), ("Pad" | "OneHot", 2) | ("Range" | "Slice", _));
+        if let Some(far) = node.numbers(*input).into_iter().flatten().find(|number| !any && is_far(*number)) {
+            return refuse(format!("{far} in input {input}, which is no extent"));
+        }
     }
     operator.check.map_or(Ok(()), |check| check(node))
 }

@@ -200,7 +200,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     plain("GlobalMaxPool"),
     with("Greater", BROADCAST),
     plain("GreaterOrEqual"),
-    with("GridSample", &[("align_corners", Any), ("mode", Any), ("padding_mode", Any)]),
+    checked("GridSample", &[("align_corners", Any), ("mode", Any), ("padding_mode", Any)], checks::grid_sample),
     with("GroupNormalization", &[("epsilon", Any), ("num_groups", Any), ("stash_type", Int(&[1]))]),
     with("HammingWindow", WINDOW),
     with("HannWindow", WINDOW),

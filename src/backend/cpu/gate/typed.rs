@@ -6,15 +6,13 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::tract_core::ops::array::{Pad, PadMode};
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv, MaxPool, PaddingSpec, PoolSpec, SumPool};
+use tract_onnx::tract_hir::tract_core::ops::logic::IfThenElse;
 use tract_onnx::tract_hir::tract_core::ops::math::{ShiftLeft, ShiftRight};
+use tract_onnx::tract_hir::tract_core::ops::scan::Scan;
 
 /// An error if tract would compute one of the nodes in another way than ONNX says, or fail at it.
 pub fn check<'a>(graph: &TypedModel, outputs: impl Iterator<Item = &'a TensorInfo>) -> TractResult<()> {
-    for node in graph.nodes() {
-        if let Some(why) = trouble(graph, node)? {
-            return Err(TractError::msg(format!("node \"{}\": {why}", node.name)));
-        }
-    }
+    check_nodes(graph)?;
     for (outlet, output) in graph.output_outlets()?.iter().zip(outputs) {
         let (computed, declared) = (graph.outlet_fact(*outlet)?.datum_type, datum_type(output.element_type));
         // tract has a type of its own for shapes, which the model has as int64.
@@ -24,6 +22,21 @@ pub fn check<'a>(graph: &TypedModel, outputs: impl Iterator<Item = &'a TensorInf
                 output.name(),
                 output.element_type
             )));
+        }
+    }
+    Ok(())
+}
+
+fn check_nodes(graph: &TypedModel) -> TractResult<()> {
+    for node in graph.nodes() {
+        if let Some(why) = trouble(graph, node)? {
+            return Err(TractError::msg(format!("node \"{}\": {why}", node.name)));
+        }
+        if let Some(scan) = node.op_as::<Scan>() {
+            check_nodes(&scan.body)?;
+        } else if let Some(branches) = node.op_as::<IfThenElse>() {
+            check_nodes(&branches.then_body)?;
+            check_nodes(&branches.else_body)?;
         }
     }
     Ok(())

@@ -237,7 +237,108 @@ impl Kernel for TensorScatter {
     }
 }
 
+/// tract's fails at negative indexes.
+#[derive(Debug)]
+struct ScatterNd {
+    reduction: Option<Merge>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Merge {
+    Add,
+    Multiply,
+    Largest,
+    Smallest,
+}
+
+impl Merge {
+    fn whole(self, a: i64, b: i64) -> i64 {
+        match self {
+            Self::Add => a.wrapping_add(b),
+            Self::Multiply => a.wrapping_mul(b),
+            Self::Largest => a.max(b),
+            Self::Smallest => a.min(b),
+        }
+    }
+
+    /// NaN is passed on.
+    fn float(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Add => a + b,
+            Self::Multiply => a * b,
+            _ if a.is_nan() || b.is_nan() => f64::NAN,
+            Self::Largest => a.max(b),
+            Self::Smallest => a.min(b),
+        }
+    }
+}
+
+impl Kernel for ScatterNd {
+    fn name(&self) -> &'static str {
+        "ScatterND"
+    }
+
+    fn facts(&self, inputs: &Places<Fact>) -> TractResult<Vec<Fact>> {
+        let (data, indexes, updates) = (inputs.need(0)?, inputs.need(1)?, inputs.need(2)?);
+        let depth = *indexes.shape.last().context("its indexes have no axis")?;
+        ensure!(depth <= data.rank(), "its indexes of {depth} numbers do not fit {:?}", data.shape);
+        let wanted = indexes.shape[..indexes.rank() - 1].iter().chain(&data.shape[depth..]);
+        ensure!(wanted.eq(&updates.shape), "its updates of shape {:?} do not fit its indexes", updates.shape);
+        ensure!(data.kind == updates.kind, "its updates are of another type");
+        let computed = data.kind.is_float() || data.kind.is_integer();
+        ensure!(self.reduction.is_none() || computed, "{:?} cannot be reduced", data.kind);
+        Ok(vec![Fact::new(data.kind, data.shape.iter().copied())])
+    }
+
+    fn eval(&self, inputs: &Places<TValue>) -> TractResult<Vec<Tensor>> {
+        let (data, indexes, updates) = (inputs.need(0)?, inputs.need(1)?, inputs.need(2)?);
+        let shape = data.shape();
+        let depth = *indexes.shape().last().context("its indexes have no axis")?;
+        let count: usize = shape[depth..].iter().product();
+        let strides = strides(shape);
+        let numbers = wholes(indexes)?;
+        let rows: usize = indexes.shape()[..indexes.rank() - 1].iter().product();
+        let to = |row: usize| -> TractResult<usize> {
+            let numbers = numbers[row * depth..][..depth].iter().enumerate();
+            numbers.map(|(level, number)| Ok(index(*number, shape[level])? * strides[level])).sum()
+        };
+        let Some(merge) = self.reduction else {
+            let moved = Moved::of(updates)?;
+            let mut output = data.clone().into_tensor();
+            let bytes = output.as_bytes_mut();
+            for row in 0..rows {
+                moved.copy(row * count, count, bytes, to(row)?);
+            }
+            return Ok(vec![output]);
+        };
+        macro_rules! merged {
+            ($read:ident, $merge:ident) => {{
+                let (mut values, updates) = ($read(data)?, $read(updates)?);
+                for row in 0..rows {
+                    let (from, to) = (row * count, to(row)?);
+                    for (value, update) in values[to..to + count].iter_mut().zip(&updates[from..]) {
+                        *value = merge.$merge(*value, *update);
+                    }
+                }
+                made(data.datum_type(), shape, &values)?
+            }};
+        }
+        Ok(vec![if data.datum_type().is_float() { merged!(floats, float) } else { merged!(wholes, whole) }])
+    }
+}
+
 pub fn register(operators: &mut OnnxOpRegister) {
+    operators.insert("ScatterND", |_, proto| {
+        let reduction = match proto.get_attr_opt::<&str>("reduction")? {
+            None | Some("none") => None,
+            Some("add") => Some(Merge::Add),
+            Some("mul") => Some(Merge::Multiply),
+            Some("max") => Some(Merge::Largest),
+            Some("min") => Some(Merge::Smallest),
+            Some(other) => bail!("its reduction is \"{other}\""),
+        };
+        Ok((node(ScatterNd { reduction }, proto), vec![]))
+    });
     operators.insert("GatherND", |_, proto| {
         let batch = proto.get_attr_opt::<i64>("batch_dims")?.unwrap_or(0);
         Ok((node(GatherNd { batch: usize::try_from(batch)? }, proto), vec![]))

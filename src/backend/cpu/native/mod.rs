@@ -54,9 +54,13 @@ impl Fact {
 
     fn of(fact: &TypedFact) -> TractResult<Self> {
         let shape = fact.shape.as_concrete().context("a shape that it takes depends on the data")?;
-        let kind = if fact.datum_type == TDim::datum_type() { i64::datum_type() } else { fact.datum_type };
-        Ok(Self { kind, shape: shape.into(), value: fact.konst.clone() })
+        Ok(Self { kind: plain(fact.datum_type), shape: shape.into(), value: fact.konst.clone() })
     }
+}
+
+/// tract has a type of its own for shapes, which the model has as int64.
+fn plain(kind: DatumType) -> DatumType {
+    if kind == TDim::datum_type() { i64::datum_type() } else { kind }
 }
 
 /// What stands in the places of a node's inputs, of which some may be left out.
@@ -109,6 +113,43 @@ impl Shell {
     fn facts(&self, inputs: impl IntoIterator<Item = Fact>) -> TractResult<TVec<Fact>> {
         let facts = self.kernel.facts(&Places::new(&self.inputs, inputs))?;
         Ok(self.wanted(facts))
+    }
+
+    /// The outputs for inputs of which some extents depend on the data: each extent of an output has to be a number, or one
+    /// of those. Which, shows when others are put in their places, twice.
+    fn open_facts(&self, inputs: &[TypedFact]) -> TractResult<TVec<TypedFact>> {
+        const PROBES: [usize; 2] = [10_007, 20_011];
+        let mut open: Vec<TDim> = Vec::new();
+        for extent in inputs.iter().flat_map(|fact| fact.shape.iter()) {
+            if extent.to_i64().is_err() && !open.contains(extent) {
+                open.push(extent.clone());
+            }
+        }
+        let probe = |first: usize| {
+            let put = |extent: &TDim| match open.iter().position(|other| other == extent) {
+                Some(place) => Ok(first + 10 * place),
+                None => Ok(extent.to_usize()?),
+            };
+            let fact = |fact: &TypedFact| {
+                let shape = fact.shape.iter().map(put).collect::<TractResult<TVec<_>>>()?;
+                Ok(Fact { kind: plain(fact.datum_type), shape, value: fact.konst.clone() })
+            };
+            self.facts(inputs.iter().map(fact).collect::<TractResult<Vec<_>>>()?)
+        };
+        let [low, high] = [probe(PROBES[0])?, probe(PROBES[1])?];
+        let one = |(low, high): (&Fact, &Fact)| {
+            ensure!(low.rank() == high.rank(), "the rank of what it gives depends on the data");
+            let extents = low.shape.iter().zip(&high.shape).map(|(low, high)| {
+                if low == high {
+                    return Ok(low.to_dim());
+                }
+                let same = |place: &usize| (PROBES[0] + 10 * place, PROBES[1] + 10 * place) == (*low, *high);
+                let place = (0..open.len()).find(same).context("a shape that it gives depends on the data")?;
+                Ok(open[place].clone())
+            });
+            Ok(low.kind.fact(extents.collect::<TractResult<TVec<_>>>()?))
+        };
+        low.iter().zip(&high).map(one).collect()
     }
 
     /// An error that [`guard`](super::guard) knows if tensors of so many elements, and what is worked out beside them, are
@@ -181,16 +222,22 @@ impl Expansion for Shell {
         let mut wires: TVec<OutletId> = inputs.into();
         let mut facts = Vec::with_capacity(wires.len());
         for (index, wire) in wires.iter_mut().enumerate() {
-            facts.push(Fact::of(model.outlet_fact(*wire)?)?);
+            facts.push(model.outlet_fact(*wire)?.clone());
             if model.outlet_fact(*wire)?.datum_type == TDim::datum_type() {
                 *wire = model.wire_node(format!("{prefix}.number{index}"), cast(i64::datum_type()), &[*wire])?[0];
             }
         }
+        if facts.iter().any(|fact| fact.shape.as_concrete().is_none()) {
+            let outputs = self.open_facts(&facts)?;
+            return model.wire_node(prefix, Native { shell: self.clone(), outputs }, &wires);
+        }
+        let facts = facts.iter().map(Fact::of).collect::<TractResult<Vec<_>>>()?;
         if let Some(operator) = self.kernel.tracts(&Places::new(&self.inputs, facts.iter().cloned()))? {
             return model.wire_node(prefix, operator, &wires[..1]);
         }
         let outputs = self.facts(facts)?;
         self.require_memory(outputs.iter().map(|fact| &fact.shape[..]))?;
+        let outputs = outputs.iter().map(|fact| fact.kind.fact(&*fact.shape)).collect();
         model.wire_node(prefix, Native { shell: self.clone(), outputs }, &wires)
     }
 }
@@ -199,7 +246,7 @@ impl Expansion for Shell {
 #[derive(Clone, Debug)]
 struct Native {
     shell: Shell,
-    outputs: TVec<Fact>,
+    outputs: TVec<TypedFact>,
 }
 
 impl PartialEq for Native {
@@ -222,7 +269,8 @@ impl EvalOp for Native {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let shapes = inputs.iter().map(|input| input.shape()).chain(self.outputs.iter().map(|fact| &fact.shape[..]));
+        let outputs = self.outputs.iter().filter_map(|fact| fact.shape.as_concrete());
+        let shapes = inputs.iter().map(|input| input.shape()).chain(outputs);
         self.shell.require_memory(shapes)?;
         let results = self.shell.kernel.eval(&Places::new(&self.shell.inputs, inputs))?;
         Ok(self.shell.wanted(results).into_iter().map(IntoTValue::into_tvalue).collect())
@@ -231,7 +279,7 @@ impl EvalOp for Native {
 
 impl TypedOp for Native {
     fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        Ok(self.outputs.iter().map(|fact| fact.kind.fact(&*fact.shape)).collect())
+        Ok(self.outputs.clone())
     }
 
     as_op!();

@@ -1,6 +1,6 @@
-//! Windows for signals.
+//! Windows for signals, and their frequencies.
 
-use super::values::made;
+use super::values::{axis, floats, made, wholes};
 use super::{Fact, Kernel, Places, node};
 use std::f64::consts::TAU;
 use tract_onnx::model::OnnxOpRegister;
@@ -42,7 +42,7 @@ impl Kernel for Window {
     }
 
     fn eval(&self, inputs: &Places<TValue>) -> TractResult<Vec<Tensor>> {
-        let size = super::values::wholes(inputs.need(0)?)?[0] as usize;
+        let size = wholes(inputs.need(0)?)?[0] as usize;
         let around = if self.periodic { size } else { size.saturating_sub(1) } as f64;
         let one = |at: usize| {
             let x = if around == 0.0 { 0.0 } else { TAU * at as f64 / around };
@@ -53,7 +53,137 @@ impl Kernel for Window {
     }
 }
 
+/// tract's is wrong where the length is not the input's.
+#[derive(Debug)]
+struct Fourier {
+    /// Where it is an attribute.
+    axis: Option<i64>,
+    inverse: bool,
+    one_sided: bool,
+}
+
+/// Real and imaginary part.
+type Complex = (f64, f64);
+
+impl Fourier {
+    /// The axis, the length, and the shape of the result.
+    fn layout(
+        &self,
+        shape: &[usize],
+        length: Option<i64>,
+        at: Option<i64>,
+    ) -> TractResult<(usize, usize, TVec<usize>)> {
+        let at = axis(self.axis.or(at).unwrap_or(-2), shape.len())?;
+        ensure!(at + 1 < shape.len() && matches!(shape[shape.len() - 1], 1 | 2), "it takes real or complex numbers");
+        let back = self.inverse && self.one_sided;
+        let usual = if back { 2 * (shape[at] as i64 - 1) } else { shape[at] as i64 };
+        let length = length.unwrap_or(usual);
+        ensure!((1..1 << 40).contains(&length), "its length is {length}");
+        let mut result: TVec<usize> = shape.into();
+        result[at] = if self.one_sided && !self.inverse { length as usize / 2 + 1 } else { length as usize };
+        // What one side of frequencies comes from is real.
+        result[shape.len() - 1] = if back { 1 } else { 2 };
+        Ok((at, length as usize, result))
+    }
+
+    /// All frequencies of a line of values.
+    fn transform(&self, line: Vec<Complex>) -> Vec<Complex> {
+        let count = line.len();
+        let turn = if self.inverse { TAU } else { -TAU } / count as f64;
+        let rotated = |(re, im): Complex, by: usize| {
+            let (sin, cos) = (turn * by as f64).sin_cos();
+            (re * cos - im * sin, re * sin + im * cos)
+        };
+        if count > 1 && count.is_multiple_of(2) {
+            let half = |first: usize| self.transform(line.iter().skip(first).step_by(2).copied().collect());
+            let (even, odd) = (half(0), half(1));
+            let at = |k: usize| {
+                let (odd, even) = (rotated(odd[k % (count / 2)], k), even[k % (count / 2)]);
+                (even.0 + odd.0, even.1 + odd.1)
+            };
+            return (0..count).map(at).collect();
+        }
+        let sum = |k: usize| {
+            let terms = line.iter().enumerate().map(|(t, value)| rotated(*value, k * t % count));
+            terms.fold((0.0, 0.0), |all, term| (all.0 + term.0, all.1 + term.1))
+        };
+        (0..count).map(sum).collect()
+    }
+}
+
+impl Kernel for Fourier {
+    fn name(&self) -> &'static str {
+        "DFT"
+    }
+
+    fn parameters(&self) -> &'static [usize] {
+        &[1, 2]
+    }
+
+    fn facts(&self, inputs: &Places<Fact>) -> TractResult<Vec<Fact>> {
+        let input = inputs.need(0)?;
+        let number = |place: usize| match inputs.get(place) {
+            Some(fact) => fact.numbers().map(|numbers| numbers.first().copied()),
+            None => Ok(None),
+        };
+        ensure!(input.kind.is_float(), "it takes floating point");
+        ensure!(!self.inverse || !self.one_sided || input.shape.last() == Some(&2), "it takes complex frequencies");
+        Ok(vec![Fact::new(input.kind, self.layout(&input.shape, number(1)?, number(2)?)?.2)])
+    }
+
+    fn eval(&self, inputs: &Places<TValue>) -> TractResult<Vec<Tensor>> {
+        let input = inputs.need(0)?;
+        let shape = input.shape();
+        let number = |place: usize| match inputs.get(place) {
+            Some(value) => wholes(value).map(|numbers| numbers.first().copied()),
+            None => Ok(None),
+        };
+        let (at, length, result) = self.layout(shape, number(1)?, number(2)?)?;
+        let values = floats(input)?;
+        let parts = shape[shape.len() - 1];
+        let inner: usize = shape[at + 1..shape.len() - 1].iter().product();
+        let outer: usize = shape[..at].iter().product();
+        let (kept, made_of) = (result[at], result[shape.len() - 1]);
+        let mut output = vec![0.0; outer * kept * inner * made_of];
+        for line in 0..outer * inner {
+            let (outside, inside) = (line / inner, line % inner);
+            let given = |t: usize| {
+                if t >= shape[at] {
+                    return (0.0, 0.0);
+                }
+                let place = ((outside * shape[at] + t) * inner + inside) * parts;
+                (values[place], if parts == 2 { values[place + 1] } else { 0.0 })
+            };
+            let one = |t: usize| {
+                if made_of == 1 && t > length / 2 {
+                    let (re, im) = given(length - t);
+                    return (re, -im);
+                }
+                given(t)
+            };
+            let scale = if self.inverse { 1.0 / length as f64 } else { 1.0 };
+            for (k, (re, im)) in self.transform((0..length).map(one).collect()).into_iter().take(kept).enumerate() {
+                let place = ((outside * kept + k) * inner + inside) * made_of;
+                output[place] = re * scale;
+                if made_of == 2 {
+                    output[place + 1] = im * scale;
+                }
+            }
+        }
+        Ok(vec![made(input.datum_type(), &result, &output)?])
+    }
+}
+
 pub fn register(operators: &mut OnnxOpRegister) {
+    operators.insert("DFT", |context, proto| {
+        let flag = |name| TractResult::Ok(proto.get_attr_opt::<i64>(name)?.unwrap_or(0) != 0);
+        // Before operator set 20 the axis is an attribute.
+        let axis = match context.onnx_operator_set_version < 20 {
+            true => Some(proto.get_attr_opt("axis")?.unwrap_or(1)),
+            false => None,
+        };
+        Ok((node(Fourier { axis, inverse: flag("inverse")?, one_sided: flag("onesided")? }, proto), vec![]))
+    });
     operators.insert("HannWindow", |_, proto| Ok((node(Window::of(proto, [0.5, 0.5, 0.0])?, proto), vec![])));
     operators.insert("HammingWindow", |_, proto| {
         Ok((node(Window::of(proto, [25.0 / 46.0, 21.0 / 46.0, 0.0])?, proto), vec![]))

@@ -17,21 +17,31 @@ use guarded::{Guarded, GuardedMaxPool, WidePool};
 pub use operators::register;
 pub(super) use operators::{ROUND, ROUND_TO, alike};
 use reduction::{Reduction, Sum};
-use repeated::Repeated;
+use repeated::{Fence, Repeated};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::TypedOp;
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, SumPool};
 use tract_onnx::tract_hir::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_hir::tract_core::ops::logic::IfThenElse;
 use tract_onnx::tract_hir::tract_core::ops::math::{Ln, Max, Min, Mul, Square};
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
+use tract_onnx::tract_hir::tract_core::ops::scan::Scan;
 use whole::WholeSquare;
 
 /// A window of more elements than this is summed in float64.
 const WIDE: usize = 64;
 
-/// Puts these operators in the places of tract's.
+/// Puts these operators in the places of tract's, in the graphs within the graph as well.
 pub fn replace(graph: &mut TypedModel) -> TractResult<()> {
+    for node in &mut graph.nodes {
+        if let Some(scan) = node.op_as_mut::<Scan>() {
+            replace(&mut scan.body)?;
+        } else if let Some(branches) = node.op_as_mut::<IfThenElse>() {
+            replace(&mut branches.then_body)?;
+            replace(&mut branches.else_body)?;
+        }
+    }
     for id in graph.eval_order()? {
         let node = graph.node(id);
         let Some(operator) = same::spelled_out(graph, node)? else { continue };
@@ -42,6 +52,9 @@ pub fn replace(graph: &mut TypedModel) -> TractResult<()> {
         let node = graph.node(id);
         let Some((operator, inputs)) = better(graph, node)? else { continue };
         TypedModelPatch::replace_single_op(graph, node, &inputs, operator)?.apply(graph)?;
+    }
+    for id in graph.eval_order()? {
+        Fence::before(graph, id)?;
     }
     graph.compact()
 }

@@ -1,14 +1,66 @@
 //! An axis of one element that is repeated, and one of which every so many elements are taken, kept from tract's rewriting.
 //!
 //! tract moves both through the graph; where a matrix product sums over the repeated axis, it took the first of the weights
-//! for all of them, and where a softmax sums over the axis of which a part is taken, it summed over that part. A product with
-//! 0 it takes for 0 where it is none, of infinity or of what is no number.
+//! for all of them, and where a softmax sums over the axis of which a part is taken, it summed over that part. The strides of
+//! a convolution it takes for such a part as well, where the kernel has one element along them. A product with 0 it takes for
+//! 0 where it is none, of infinity or of what is no number.
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::array::{MultiBroadcastTo, StridedSlice, Tile};
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_hir::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_hir::tract_core::ops::math::Mul;
+
+/// What it is given, and nothing moves through it.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+pub struct Fence;
+
+impl Fence {
+    /// Puts one in front of a convolution whose strides tract takes out of it.
+    pub fn before(graph: &mut TypedModel, id: usize) -> TractResult<()> {
+        let node = graph.node(id);
+        let Some(op) = node.op_as::<Conv>() else { return Ok(()) };
+        let pool = &op.pool_spec;
+        let apart = |axis: usize| {
+            pool.stride(axis) > 1
+                && (pool.kernel_shape[axis] == 1 || pool.dilation(axis).is_multiple_of(pool.stride(axis)))
+        };
+        if !(0..pool.rank()).any(apart) || graph.node(node.inputs[0].node).op_is::<Self>() {
+            return Ok(());
+        }
+        let mut patch = TypedModelPatch::default();
+        let mut inputs = patch.taps(graph, &node.inputs)?;
+        inputs[0] = patch.wire_node(format!("{}.fence", node.name), Self, &inputs[..1])?[0];
+        let output = patch.wire_node(&node.name, op.clone(), &inputs)?[0];
+        patch.shunt_outside(graph, OutletId::new(id, 0), output)?;
+        patch.apply(graph)
+    }
+}
+
+impl Op for Fence {
+    fn name(&self) -> StaticName {
+        "Fence".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Fence {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        Ok(inputs)
+    }
+}
+
+impl TypedOp for Fence {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec![inputs[0].without_value()])
+    }
+
+    as_op!();
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repeated {

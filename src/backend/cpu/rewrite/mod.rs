@@ -1,8 +1,9 @@
 //! The graph written anew, with the same meaning, in what the CPU engine takes: functions written out, branches that are
-//! always taken put in place, old spellings made new.
+//! always taken put in place, sequences named tensor by tensor, old spellings made new.
 
 mod branches;
 mod functions;
+mod sequences;
 mod spelling;
 
 use crate::error::Result;
@@ -11,14 +12,16 @@ use tract_onnx::pb::{FunctionProto, GraphProto, NodeProto};
 /// Rewrites a model's graph. Nothing is left that calls one of the model's functions.
 pub fn rewrite(graph: &mut GraphProto, functions: &[FunctionProto], opset: i64) -> Result<()> {
     write_out(graph, functions, opset)?;
-    spelling::renew(graph);
+    spelling::renew(graph, opset);
     Ok(())
 }
 
-/// Writes functions out and folds branches that are always taken, for engines that know ONNX's older spellings.
+/// Writes functions out, folds branches that are always taken and names what is in sequences, for engines that know ONNX's
+/// older spellings.
 pub fn write_out(graph: &mut GraphProto, functions: &[FunctionProto], opset: i64) -> Result<()> {
     functions::write_out(graph, functions, opset)?;
     branches::fold(graph);
+    sequences::write_out(graph);
     Ok(())
 }
 

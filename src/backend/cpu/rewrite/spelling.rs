@@ -1,41 +1,129 @@
-//! What older operator sets say in another way, and tract wants said in the newer one.
+//! What is said in a way that tract does not take, or takes for something else, said in another.
 
+use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{GraphProto, TensorProto};
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
-pub fn renew(graph: &mut GraphProto) {
+pub fn renew(graph: &mut GraphProto, opset: i64) {
     let mut tensors = Vec::new();
-    for node in &mut graph.node {
-        let place = |name: &str| node.attribute.iter().position(|attribute| attribute.name == name);
-        match node.op_type.as_str() {
-            // Operator sets 7 and 8 have the factors as an attribute, later ones as an input.
-            "Upsample" if node.input.len() == 1 => {
-                let Some(place) = place("scales") else { continue };
-                let scales = node.attribute.remove(place).floats;
-                let name = format!("{}/scales", node.output.first().map_or("", String::as_str));
-                node.input.push(name.clone());
-                tensors.push(TensorProto {
-                    name,
-                    dims: vec![scales.len() as i64],
-                    data_type: DataType::Float as i32,
-                    float_data: scales,
-                    ..TensorProto::default()
-                });
-            }
-            // Before operator set 7 the second operand was broadcast where a flag allowed it; with no axis said its axes are
-            // the last ones, as they are since.
-            "Add" | "And" | "Div" | "Equal" | "Greater" | "Less" | "Mul" | "Or" | "Pow" | "Sub" | "Xor" => {
-                if let Some(flag) = place("broadcast")
-                    && place("axis").is_none()
-                {
-                    node.attribute.remove(flag);
-                }
-            }
-            _ => {}
-        }
+    let mut nodes = Vec::with_capacity(graph.node.len());
+    for mut node in std::mem::take(&mut graph.node) {
         for attribute in &mut node.attribute {
-            attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(renew);
+            attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(|graph| renew(graph, opset));
+        }
+        match node.op_type.as_str() {
+            "Compress" if opset >= 13 && node.input.len() == 2 => nodes.extend(compress(node, &mut tensors)),
+            "Einsum" => nodes.extend(einsum(node, opset, &mut tensors)),
+            _ => {
+                respell(&mut node, &mut tensors);
+                nodes.push(node);
+            }
         }
     }
+    graph.node = nodes;
     graph.initializer.append(&mut tensors);
+}
+
+/// What older operator sets say in another way.
+fn respell(node: &mut NodeProto, tensors: &mut Vec<TensorProto>) {
+    let place = |name: &str| node.attribute.iter().position(|attribute| attribute.name == name);
+    match node.op_type.as_str() {
+        // Operator sets 7 and 8 have the factors as an attribute, later ones as an input.
+        "Upsample" if node.input.len() == 1 => {
+            let Some(place) = place("scales") else { return };
+            let scales = node.attribute.remove(place).floats;
+            let name = format!("{}/scales", node.output.first().map_or("", String::as_str));
+            node.input.push(name.clone());
+            tensors.push(TensorProto {
+                name,
+                dims: vec![scales.len() as i64],
+                data_type: DataType::Float as i32,
+                float_data: scales,
+                ..TensorProto::default()
+            });
+        }
+        // Before operator set 7 the second operand was broadcast where a flag allowed it; with no axis said its axes are
+        // the last ones, as they are since.
+        "Add" | "And" | "Div" | "Equal" | "Greater" | "Less" | "Mul" | "Or" | "Pow" | "Sub" | "Xor" => {
+            if let Some(flag) = place("broadcast")
+                && place("axis").is_none()
+            {
+                node.attribute.remove(flag);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Compress, of which tract does not know the shape: the indexes of what is taken, gathered.
+fn compress(node: NodeProto, tensors: &mut Vec<TensorProto>) -> Vec<NodeProto> {
+    let output = node.output.first().map_or("", String::as_str);
+    let [data, condition] = &node.input[..] else { return vec![node] };
+    let inner = |kind: &str| format!("{output}/{kind}");
+    let mut nodes = Vec::new();
+    let axis = node.attribute.iter().find(|attribute| attribute.name == "axis").map(|attribute| attribute.i);
+    let mut number = |kind: &str, number: i64| {
+        tensors.push(numbers(inner(kind), vec![1], vec![number]));
+        inner(kind)
+    };
+    let data = match axis {
+        Some(_) => data.clone(),
+        None => {
+            let whole = number("all", -1);
+            nodes.push(made("Reshape", &node.name, vec![data.clone(), whole], inner("flat")));
+            inner("flat")
+        }
+    };
+    nodes.push(made("NonZero", &node.name, vec![condition.clone()], inner("found")));
+    let row = number("row", 0);
+    nodes.push(made("Squeeze", &node.name, vec![inner("found"), row], inner("indexes")));
+    let mut gather = made("Gather", &node.name, vec![data, inner("indexes")], output.to_owned());
+    gather.attribute.push(int("axis", axis.unwrap_or(0)));
+    nodes.push(gather);
+    nodes
+}
+
+/// An Einsum of which the result is one number: tract takes an empty result for none said. One letter is kept, and summed
+/// over afterwards.
+fn einsum(mut node: NodeProto, opset: i64, tensors: &mut Vec<TensorProto>) -> Vec<NodeProto> {
+    let Some(attribute) = node.attribute.iter_mut().find(|attribute| attribute.name == "equation") else {
+        return vec![node];
+    };
+    let equation: String = String::from_utf8_lossy(&attribute.s).chars().filter(|c| !c.is_whitespace()).collect();
+    let letter = equation.chars().find(char::is_ascii_alphabetic);
+    let (Some(output), Some(letter), true) = (node.output.first(), letter, equation.ends_with("->")) else {
+        return vec![node];
+    };
+    attribute.s = format!("{equation}{letter}").into_bytes();
+    let (output, inner) = (output.clone(), format!("{output}/line"));
+    node.output = vec![inner.clone()];
+    let mut sum = made("ReduceSum", &node.name, vec![inner], output.clone());
+    sum.attribute.push(int("keepdims", 0));
+    if opset < 13 {
+        let axes = AttributeProto {
+            name: "axes".to_owned(),
+            r#type: AttributeType::Ints as i32,
+            ints: vec![0],
+            ..AttributeProto::default()
+        };
+        sum.attribute.push(axes);
+    } else {
+        let axes = format!("{output}/axes");
+        tensors.push(numbers(axes.clone(), vec![1], vec![0]));
+        sum.input.push(axes);
+    }
+    vec![node, sum]
+}
+
+fn made(kind: &str, name: &str, input: Vec<String>, output: String) -> NodeProto {
+    let name = name.to_owned();
+    NodeProto { op_type: kind.to_owned(), name, input, output: vec![output], ..NodeProto::default() }
+}
+
+fn int(name: &str, i: i64) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i, ..AttributeProto::default() }
+}
+
+fn numbers(name: String, dims: Vec<i64>, int64_data: Vec<i64>) -> TensorProto {
+    TensorProto { name, dims, data_type: DataType::Int64 as i32, int64_data, ..TensorProto::default() }
 }
