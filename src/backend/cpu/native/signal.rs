@@ -2,6 +2,8 @@
 
 use super::values::{axis, floats, made, wholes};
 use super::{Fact, Kernel, Places, node};
+use rustfft::num_complex::Complex;
+use rustfft::{FftDirection, FftPlanner};
 use std::f64::consts::TAU;
 use tract_onnx::model::OnnxOpRegister;
 use tract_onnx::pb::NodeProto;
@@ -62,9 +64,6 @@ struct Fourier {
     one_sided: bool,
 }
 
-/// Real and imaginary part.
-type Complex = (f64, f64);
-
 impl Fourier {
     /// The axis, the length, and the shape of the result.
     fn layout(
@@ -84,30 +83,6 @@ impl Fourier {
         // What one side of frequencies comes from is real.
         result[shape.len() - 1] = if back { 1 } else { 2 };
         Ok((at, length as usize, result))
-    }
-
-    /// All frequencies of a line of values.
-    fn transform(&self, line: Vec<Complex>) -> Vec<Complex> {
-        let count = line.len();
-        let turn = if self.inverse { TAU } else { -TAU } / count as f64;
-        let rotated = |(re, im): Complex, by: usize| {
-            let (sin, cos) = (turn * by as f64).sin_cos();
-            (re * cos - im * sin, re * sin + im * cos)
-        };
-        if count > 1 && count.is_multiple_of(2) {
-            let half = |first: usize| self.transform(line.iter().skip(first).step_by(2).copied().collect());
-            let (even, odd) = (half(0), half(1));
-            let at = |k: usize| {
-                let (odd, even) = (rotated(odd[k % (count / 2)], k), even[k % (count / 2)]);
-                (even.0 + odd.0, even.1 + odd.1)
-            };
-            return (0..count).map(at).collect();
-        }
-        let sum = |k: usize| {
-            let terms = line.iter().enumerate().map(|(t, value)| rotated(*value, k * t % count));
-            terms.fold((0.0, 0.0), |all, term| (all.0 + term.0, all.1 + term.1))
-        };
-        (0..count).map(sum).collect()
     }
 }
 
@@ -145,24 +120,24 @@ impl Kernel for Fourier {
         let outer: usize = shape[..at].iter().product();
         let (kept, made_of) = (result[at], result[shape.len() - 1]);
         let mut output = vec![0.0; outer * kept * inner * made_of];
+        let direction = if self.inverse { FftDirection::Inverse } else { FftDirection::Forward };
+        let fourier = FftPlanner::new().plan_fft(length, direction);
+        let scale = if self.inverse { 1.0 / length as f64 } else { 1.0 };
         for line in 0..outer * inner {
             let (outside, inside) = (line / inner, line % inner);
             let given = |t: usize| {
                 if t >= shape[at] {
-                    return (0.0, 0.0);
+                    return Complex::new(0.0, 0.0);
                 }
                 let place = ((outside * shape[at] + t) * inner + inside) * parts;
-                (values[place], if parts == 2 { values[place + 1] } else { 0.0 })
+                Complex::new(values[place], if parts == 2 { values[place + 1] } else { 0.0 })
             };
             let one = |t: usize| {
-                if made_of == 1 && t > length / 2 {
-                    let (re, im) = given(length - t);
-                    return (re, -im);
-                }
-                given(t)
+                if made_of == 1 && t > length / 2 { given(length - t).conj() } else { given(t) }
             };
-            let scale = if self.inverse { 1.0 / length as f64 } else { 1.0 };
-            for (k, (re, im)) in self.transform((0..length).map(one).collect()).into_iter().take(kept).enumerate() {
+            let mut turned: Vec<Complex<f64>> = (0..length).map(one).collect();
+            fourier.process(&mut turned);
+            for (k, Complex { re, im }) in turned.into_iter().take(kept).enumerate() {
                 let place = ((outside * kept + k) * inner + inside) * made_of;
                 output[place] = re * scale;
                 if made_of == 2 {
