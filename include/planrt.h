@@ -2903,6 +2903,16 @@ struct planrt_error *planrt_segmenter_options_set_output(struct planrt_segmenter
                                                          const char *name);
 
 /**
+ * Whether only the largest connected part of each label is kept, and the rest of it becomes 0, instead of what the model's description
+ * says, which is no for nnU-Net's and MONAI's.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_segmenter_options_set_largest_component(struct planrt_segmenter_options *options,
+                                                                    bool is_kept_alone);
+
+/**
  * How much each voxel of a tile counts where tiles overlap, instead of the window in the model's description: one weight above 0 for
  * each voxel that the network gives for a tile, x fastest. They are copied.
  *

@@ -2112,6 +2112,7 @@ struct SegmenterOptions {
     std::optional<SessionOptions> session;        ///< of the sessions that run the tiles
     std::optional<EngineOptions> engine;          ///< how the models of a folder are loaded
     std::optional<std::string> output;            ///< of a model that has several, the one that is segmented by
+    std::optional<bool> largest_component;        ///< whether only the largest connected part of each label is kept
     std::optional<std::vector<float>> window;     ///< a weight for each voxel that the network gives for a tile, x fastest
     const Segmenter* coarse = nullptr;            ///< finds the box that is segmented; it may go when the segmenter is made
     double coarse_margin_mm = 0;                  ///< around what the coarse one found
@@ -2291,6 +2292,9 @@ private:
         }
         if (options.output) {
             detail::check(planrt_segmenter_options_set_output(raw, detail::c_string(*options.output)));
+        }
+        if (options.largest_component) {
+            detail::check(planrt_segmenter_options_set_largest_component(raw, *options.largest_component));
         }
         if (options.window) {
             detail::check(planrt_segmenter_options_set_window(raw, options.window->data(), options.window->size()));

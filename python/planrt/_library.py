@@ -315,6 +315,7 @@ FALLIBLE: dict[str, list[Any]] = {
     "planrt_segmenter_options_set_mirrored": [_HANDLE, c_bool, c_bool, c_bool],
     "planrt_segmenter_options_set_configuration": [_HANDLE, c_char_p],
     "planrt_segmenter_options_set_output": [_HANDLE, c_char_p],
+    "planrt_segmenter_options_set_largest_component": [_HANDLE, c_bool],
     "planrt_segmenter_options_set_window": [_HANDLE, POINTER(c_float), c_size_t],
     "planrt_segmenter_options_set_coarse": [_HANDLE, _HANDLE, c_double],
     "planrt_segmenter_new_ensemble": [POINTER(c_void_p), c_size_t, _HANDLE, _OUT],

@@ -158,8 +158,9 @@ class Segmenter:
     `folder` is a model's folder: its description (`recipe.json`, a passport, nnU-Net's `plans.json` or a MONAI bundle's `inference.json`) and
     its models, one for each fold. What is not said is as the description has it: how much tiles overlap (0 to below 1), the
     axes (z, y, x) of the model's grid that they are `mirrored` over, which `configuration` of an nnU-Net's the models are, which `output` of a
-    model that has several is the result, and how much each voxel of a tile counts (`window`, an array of the patch's shape). `threads` are for
-    what is not the network; `cpu` is what runs ONNX models, as for an `Engine`; `session` holds arguments of `Session` for the sessions that run the tiles. With `coarse`, another segmenter and
+    model that has several is the result, whether only the largest connected part of each label is kept, and how much each voxel of a tile
+    counts (`window`, an array of the patch's shape). `threads` are for what is not the network; `cpu` is what runs ONNX models, as for an
+    `Engine`; `session` holds arguments of `Session` for the sessions that run the tiles. With `coarse`, another segmenter and
     a margin in millimetres, volumes are first segmented with that one, and only the box around what it found by this one.
     """
 
@@ -172,6 +173,7 @@ class Segmenter:
         mirrored: Sequence[bool] | None = None,
         configuration: str | None = None,
         output: str | None = None,
+        largest_component: bool | None = None,
         window: Any = None,
         threads: int = 0,
         cpu: str = "CPU",
@@ -184,6 +186,7 @@ class Segmenter:
             "mirrored": mirrored,
             "configuration": configuration,
             "output": output,
+            "largest_component": largest_component,
             "window": window,
             "threads": threads,
             "cpu": cpu,
@@ -201,6 +204,7 @@ class Segmenter:
         overlap: float | None = None,
         mirrored: Sequence[bool] | None = None,
         output: str | None = None,
+        largest_component: bool | None = None,
         window: Any = None,
         threads: int = 0,
         session: Mapping[str, Any] | None = None,
@@ -222,6 +226,7 @@ class Segmenter:
             "overlap": overlap,
             "mirrored": mirrored,
             "output": output,
+            "largest_component": largest_component,
             "window": window,
             "threads": threads,
             "session": session,
@@ -253,6 +258,8 @@ class Segmenter:
                 library.planrt_segmenter_options_set_configuration(options, settings["configuration"].encode())
             if settings.get("output") is not None:
                 library.planrt_segmenter_options_set_output(options, settings["output"].encode())
+            if settings.get("largest_component") is not None:
+                library.planrt_segmenter_options_set_largest_component(options, settings["largest_component"])
             if settings.get("window") is not None:
                 weights = np.ascontiguousarray(settings["window"], np.float32)
                 address = weights.ctypes.data_as(POINTER(c_float))

@@ -271,6 +271,22 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_output(
     })
 }
 
+/// Whether only the largest connected part of each label is kept, and the rest of it becomes 0, instead of what the model's description
+/// says, which is no for nnU-Net's and MONAI's.
+///
+/// Requires: `options` is alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_segmenter_options_set_largest_component(
+    options: *mut planrt_segmenter_options,
+    is_kept_alone: bool,
+) -> *mut planrt_error {
+    export!(options; => {
+        options.lock().largest_component = Some(is_kept_alone);
+        Ok(())
+    })
+}
+
 /// How much each voxel of a tile counts where tiles overlap, instead of the window in the model's description: one weight above 0 for
 /// each voxel that the network gives for a tile, x fastest. They are copied.
 ///

@@ -24,6 +24,11 @@ static const char usage[] =
     "  --configuration NAME   of an nnU-Net the one that the models are, as 3d_fullres\n"
     "  --overlap SHARE        of a tile with its neighbour, 0 to below 1; less is faster\n"
     "  --mirror AXES          none, or those of z, y and x of the model to average mirrored tiles over; none is fastest\n"
+    "  --output NAME          of a model that has several outputs the one to segment by\n"
+    "  --largest              keeps only the largest connected part of each label\n"
+    "  --with MODEL           another model, as another configuration of nnU-Net's: probabilities are averaged; may be given more than once\n"
+    "  --coarse MODEL         a small model that finds where to look: the others work on the box around what it finds\n"
+    "  --margin MM            millimetres around that box; 20 if not given\n"
     "  --any-direction        takes a scan whose axes are not perpendicular as if they were\n"
     "  --allow-nan            goes on where the network gives what is no number\n"
     "  --tensorrt PATH        the TensorRT library, or the folder it is in\n"
@@ -34,11 +39,12 @@ static const char usage[] =
     "It prints how large each label is, and exits with 0 if the labels are written, with 1 if the scan cannot be segmented, with 2\n"
     "if it was called wrongly, with 3 if what there is cannot be written, with 130 after Ctrl-C.\n";
 
-enum { MOST_SCANS = 64, LABELS = 65536 };
+enum { MOST_SCANS = 64, MOST_MODELS = 16, LABELS = 65536 };
 
 struct arguments {
-    const char *model, *scans[MOST_SCANS], *out, *overlay;
-    size_t scan_count, budget;
+    const char *models[MOST_MODELS], *coarse, *scans[MOST_SCANS], *out, *overlay;
+    size_t model_count, scan_count, budget;
+    double margin_mm;
     bool nan_allowed, any_direction_allowed;
 };
 
@@ -219,8 +225,33 @@ static int check_outs(const struct arguments *arguments) {
     return -1;
 }
 
+/* The models, averaged if there are several, within what the coarse one finds. */
+static planrt_error *load(const struct arguments *arguments, const planrt_runtime *runtime, planrt_segmenter_options *options,
+                          planrt_segmenter **out) {
+    planrt_segmenter *models[MOST_MODELS] = {NULL}, *coarse = NULL;
+    planrt_error *error = NULL;
+    if (arguments->coarse) {
+        error = planrt_segmenter_load(runtime, arguments->coarse, NULL, &coarse);
+        /* Several are within the box together. */
+        if (!error && arguments->model_count == 1) error = planrt_segmenter_options_set_coarse(options, coarse, arguments->margin_mm);
+    }
+    for (size_t i = 0; i < arguments->model_count && !error; i++)
+        error = planrt_segmenter_load(runtime, arguments->models[i], options, &models[i]);
+    if (!error && arguments->model_count == 1) {
+        *out = models[0];
+        models[0] = NULL;
+    } else if (!error) {
+        if (coarse) error = planrt_segmenter_options_set_coarse(options, coarse, arguments->margin_mm);
+        if (!error)
+            error = planrt_segmenter_new_ensemble((const planrt_segmenter *const *)models, arguments->model_count, options, out);
+    }
+    for (size_t i = 0; i < arguments->model_count; i++) planrt_segmenter_delete(models[i]);
+    planrt_segmenter_delete(coarse);
+    return error;
+}
+
 static int run(const struct arguments *arguments, const planrt_runtime_options *runtime_options,
-               const planrt_segmenter_options *options) {
+               planrt_segmenter_options *options) {
     struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
@@ -234,7 +265,7 @@ static int run(const struct arguments *arguments, const planrt_runtime_options *
     planrt_error *error = read_scans(arguments, &scan);
     if (!error) error = planrt_scan_get_volume(scan, &volume);
     if (!error && !interrupted) error = planrt_runtime_new(runtime_options, &runtime);
-    if (!error && !interrupted) error = planrt_segmenter_load(runtime, arguments->model, options, &segmenter);
+    if (!error && !interrupted) error = load(arguments, runtime, options, &segmenter);
     int code = interrupted ? INTERRUPTED : USABLE;
     if (!error && code == USABLE) {
         const size_t count = (size_t)(volume.extents[0] * volume.extents[1] * volume.extents[2]);
@@ -278,6 +309,18 @@ static int take(struct arguments *all, const char *name, const char *value, plan
         all->overlay = value;
     } else if (strcmp(name, "--budget") == 0) {
         if (!parse_bytes(value, MIB, &all->budget)) return wrong_option("segment", "--budget takes MiB, not", value);
+    } else if (strcmp(name, "--with") == 0) {
+        if (all->model_count == MOST_MODELS) return wrong_option("segment", "more models than there can be", value);
+        all->models[all->model_count++] = value;
+    } else if (strcmp(name, "--coarse") == 0) {
+        all->coarse = value;
+    } else if (strcmp(name, "--margin") == 0) {
+        char *end;
+        all->margin_mm = strtod(value, &end);
+        if (end == value || *end || !(all->margin_mm >= 0 && all->margin_mm < 1e6))
+            return wrong_option("segment", "--margin takes millimetres, not", value);
+    } else if (strcmp(name, "--output") == 0) {
+        error = planrt_segmenter_options_set_output(options, value);
     } else if (strcmp(name, "--configuration") == 0) {
         error = planrt_segmenter_options_set_configuration(options, value);
     } else if (strcmp(name, "--overlap") == 0) {
@@ -315,7 +358,7 @@ static int take(struct arguments *all, const char *name, const char *value, plan
 }
 
 int segment(int count, char **arguments) {
-    struct arguments all = {0};
+    struct arguments all = {.margin_mm = 20, .model_count = 1};
     planrt_runtime_options *runtime = NULL;
     planrt_segmenter_options *options = NULL;
     planrt_error *error = planrt_runtime_options_new(&runtime);
@@ -329,10 +372,13 @@ int segment(int count, char **arguments) {
             code = written(USABLE);
         } else if (strcmp(arguments[i], "--allow-nan") == 0) {
             all.nan_allowed = true;
+        } else if (strcmp(arguments[i], "--largest") == 0) {
+            error = planrt_segmenter_options_set_largest_component(options, true);
+            if (error) code = failed(error);
         } else if (strcmp(arguments[i], "--any-direction") == 0) {
             all.any_direction_allowed = true;
         } else if (arguments[i][0] != '-') {
-            if (!all.model) all.model = arguments[i];
+            if (!all.models[0]) all.models[0] = arguments[i];
             else if (all.scan_count < MOST_SCANS) all.scans[all.scan_count++] = arguments[i];
             else code = wrong_option("segment", "more scans than there can be", arguments[i]);
         } else if (!split(count - i, arguments + i, &option) || !option.value || !*option.value) {
@@ -342,8 +388,8 @@ int segment(int count, char **arguments) {
             i += option.is_next;
         }
     }
-    if (code < 0 && (!all.model || !all.scan_count || !all.out))
-        code = wrong_option("segment", "MODEL, SCAN and --out MASK are needed", !all.model ? "no MODEL" : !all.out ? "no --out" : "no SCAN");
+    if (code < 0 && (!all.models[0] || !all.scan_count || !all.out))
+        code = wrong_option("segment", "MODEL, SCAN and --out MASK are needed", !all.models[0] ? "no MODEL" : !all.out ? "no --out" : "no SCAN");
     if (code < 0) code = check_outs(&all);
     if (code < 0) code = run(&all, runtime, options);
     planrt_segmenter_options_delete(options);

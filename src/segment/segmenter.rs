@@ -39,6 +39,7 @@ pub struct Options {
     pub overlap: Option<f64>,
     pub mirrored: Option<[bool; 3]>,
     pub output: Option<String>,
+    pub largest_component: Option<bool>,
     pub window: Option<Vec<f32>>,
     /// Threads for what is not the network; 0 for one a core.
     pub threads: usize,
@@ -123,7 +124,9 @@ impl Segmenter {
         if let Some(window) = &options.window {
             tiling.window = Window::Weights(window.clone());
         }
-        if recipe.decision.before_resampling
+        let decision = &mut recipe.decision;
+        decision.largest_component = options.largest_component.unwrap_or(decision.largest_component);
+        if decision.before_resampling
             && let Some(resampling) = &mut recipe.resampling
         {
             // There is nothing between two labels.

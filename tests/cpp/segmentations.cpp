@@ -438,6 +438,8 @@ static void chains() {
     options.window = std::vector<float>(512, 0.5f);
     options.output = "prob";
     CHECK(::segmenter("small", small_recipe, options).labels(scan.volume()).size() == labels.size());
+    options.largest_component = true;
+    CHECK(::segmenter("small", small_recipe, options).labels(scan.volume()).size() == labels.size());
     options.output = "none";
     CHECK(fails(planrt::ErrorCode::not_found, [&] { return ::segmenter("small", small_recipe, options); }));
     options.output.reset();

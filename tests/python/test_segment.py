@@ -114,6 +114,22 @@ class Segment(unittest.TestCase):
         np.testing.assert_array_equal(labels, narrow.astype("u2") * 300)
         self.assertEqual(picture.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
 
+    def test_models_and_a_coarse_one(self):
+        other = self.folder / "other"
+        shutil.copytree(self.model, other)
+        alone = self.segmented()[2]
+        np.testing.assert_array_equal(self.segmented("with.nii", "--with", other, "--with", other)[2], alone)
+        # What it finds is everywhere.
+        np.testing.assert_array_equal(self.segmented("coarse.nii", "--coarse", other, "--margin=100")[2], alone)
+        np.testing.assert_array_equal(self.segmented("both.nii", "--coarse", other, "--with", other, "--margin", "100")[2], alone)
+        largest = self.segmented("largest.nii", "--largest")[2]
+        self.assertTrue(0 < np.count_nonzero(largest) < np.count_nonzero(alone))
+        self.assertTrue((alone[largest > 0] > 0).all())
+        out = ["--out", self.folder / "mask.nii"]
+        self.run_segment(1, self.model, self.scan, *out, "--output=none", text="no output")
+        self.run_segment(1, self.model, self.scan, *out, "--coarse", self.folder / "none", text="none")
+        self.run_segment(2, self.model, self.scan, *out, "--margin=-1", text="--margin")
+
     def test_files_are_channels(self):
         said = self.run_segment(1, self.model, self.scan, self.scan, "--out", self.folder / "mask.nii")
         self.assertIn("channel", said)

@@ -131,6 +131,36 @@ class References(Case):
                 self.assertTrue(same_bits(result.scores, expected), np.abs(result.scores - expected).max())
                 np.testing.assert_array_equal(result.labels, expected.argmax(axis=0))
 
+    def test_segmented_as_monai_does(self):
+        for number, case in enumerate(cases.MONAI):
+            with self.subTest(case["name"]):
+                scale = {
+                    "range": {"kind": "range", "from": [-200, 900], "to": [0, 1], "clip": True},
+                    "nonzero": {"kind": "z_score", "within": "monai_nonzero"},
+                }[case["scale"]]
+                decision = {"labels": list(range(cases.CLASSES))}
+                if case["argmax_first"]:
+                    decision["before_resampling"] = True
+                else:
+                    decision.update(activation="softmax", resample_probabilities=True)
+                described = recipe(
+                    case["patch"],
+                    tiling={"overlap": 0.5, "placement": "shifted_back", "window": "monai"},
+                    decision=decision,
+                    orientation="RAS",
+                    transpose=[2, 1, 0],
+                    resampling={"spacing_mm": list(case["target"]), "geometry": "centres", "data": "linear"},
+                    intensities=[scale],
+                    normalize_after_resampling=True,
+                )
+                segmenter = Segmenter.from_folds(placed(number, 1, cases.CLASSES, case["patch"]).engine(), described)
+                # Its axes are x, y and z, and its coordinates grow to the right and to the front.
+                voxels = cases.scan(number, (1, *case["extents"]), 1)[0].transpose(2, 1, 0)
+                direction = np.diag([-1.0, -1.0, 1.0]) @ case["direction"]
+                labels = segmenter.run(Volume(voxels, case["spacing"][::-1], direction=direction)).labels
+                expected = REFERENCES[f"monai {number}"].transpose(2, 1, 0)
+                np.testing.assert_array_equal(labels, expected)
+
     def test_segmented_as_nnunet_does(self):
         for number, case in enumerate(cases.NNUNET):
             with self.subTest(case["name"]):

@@ -57,6 +57,30 @@ BLENDING = [
 ]
 CLASSES = 3
 
+# MONAI from the scan to the labels, with the transforms of its bundles; axes are x, y, z, as its own are, and columns of the direction (in
+# RAS) those of x, y and z.
+MONAI = [
+    {
+        "name": name,
+        "extents": extents,
+        "spacing": spacing,
+        "direction": direction,
+        "target": target,
+        "patch": patch,
+        "argmax_first": argmax_first,
+        "scale": scale,
+    }
+    for name, extents, spacing, direction, target, patch, argmax_first, scale in [
+        ("finer", (19, 21, 12), (1.2, 1.1, 2.0), np.eye(3), (1.5, 1.5, 2.0), (10, 9, 8), False, "range"),
+        ("coarser", (14, 13, 9), (1.9, 1.7, 3.0), np.diag([-1.0, 1.0, -1.0]), (1.5, 1.5, 2.0), (8, 12, 10), False, "range"),
+        ("turned", (15, 12, 17), (1.0, 1.4, 0.9), np.eye(3)[[1, 2, 0]], (1.3, 1.2, 1.1), (8, 9, 7), False, "range"),
+        # No voxel lies halfway between two, where MONAI takes the one that noise says.
+        ("argmax first", (17, 16, 15), (1.0, 1.4, 0.9), np.diag([1.0, -1.0, 1.0]), (1.5, 1.3, 1.3), (9, 8, 7), True, "range"),
+        # Not resampled: MONAI's interpolation makes 1e-16 of some zeros, which then count as something else.
+        ("nonzero", (13, 12, 14), (1.0, 1.2, 0.9), np.diag([1.0, -1.0, 1.0]), (1.0, 1.2, 0.9), (9, 8, 7), False, "nonzero"),
+    ]
+]
+
 
 def _configuration(patch, spacing, schemes, masked=None, torch=False):
     function = "resample_torch_fornnunet" if torch else "resample_data_or_seg_to_shape"

@@ -38,7 +38,18 @@ class Anything(type):
 sys.modules["blosc2"] = types.ModuleType("blosc2")
 sys.modules["blosc2"].__getattr__ = Anything.named
 
+from monai.data import MetaTensor
 from monai.inferers import sliding_window_inference
+from monai.transforms import (
+    Activationsd,
+    AsDiscreted,
+    Compose,
+    Invertd,
+    NormalizeIntensityd,
+    Orientationd,
+    ScaleIntensityRanged,
+    Spacingd,
+)
 from nnunetv2.inference import predict_from_raw_data, sliding_window_prediction
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
@@ -75,6 +86,26 @@ def blended(number, case):
         cval=case["value"],
     )
     return answer[0].numpy()
+
+
+def monai_labels(number, case):
+    image = cases.scan(number, (1, *case["extents"]), 1).astype(np.float32)
+    affine = np.eye(4)
+    affine[:3, :3] = case["direction"] * np.array(case["spacing"])
+    scale = {
+        "range": ScaleIntensityRanged("image", -200, 900, 0, 1, clip=True),
+        "nonzero": NormalizeIntensityd("image", nonzero=True),
+    }[case["scale"]]
+    before = Compose([Orientationd("image", "RAS", labels=None), Spacingd("image", case["target"], mode="bilinear"), scale])
+    data = before({"image": MetaTensor(torch.from_numpy(image), affine=torch.from_numpy(affine))})
+    network = Network(number, 1, cases.CLASSES, case["patch"])
+    logits = sliding_window_inference(data["image"][None], case["patch"], 2, network, overlap=0.5, mode="gaussian")[0]
+    data["pred"] = MetaTensor(logits, meta=data["image"].meta)
+    nearest = case["argmax_first"]
+    back = Invertd("pred", transform=before, orig_keys="image", nearest_interp=nearest, to_tensor=True)
+    decide = AsDiscreted("pred", argmax=True)
+    after = [decide, back] if nearest else [Activationsd("pred", softmax=True), back, decide]
+    return np.asarray(Compose(after)(data)["pred"][0]).astype(np.uint8)
 
 
 class Wide:
@@ -118,6 +149,9 @@ def main():
     answers = {}
     for number, case in enumerate(cases.BLENDING):
         answers[f"blended {number}"] = blended(number, case)
+    for number, case in enumerate(cases.MONAI):
+        answers[f"monai {number}"] = monai_labels(number, case)
+        print(f"{case['name']}: labels {np.bincount(answers[f'monai {number}'].ravel())}")
     for number, case in enumerate(cases.NNUNET):
         labels, probabilities = segmented(number, case, True)
         narrow, _ = segmented(number, case, False)
