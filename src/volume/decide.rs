@@ -72,24 +72,27 @@ pub fn decide(values: &[f32], rule: &Rule, labels: &mut [u16]) {
     let count = labels.len();
     match rule {
         Rule::Argmax { labels: of_channels } => {
-            let mut best = [0f32; BLOCK];
+            // The channel is as wide as its value, so that both are chosen by the same vector of comparisons.
+            let (mut best, mut chosen) = ([0f32; BLOCK], [0u32; BLOCK]);
             for first in (0..count).step_by(BLOCK) {
                 let block = first..(first + BLOCK).min(count);
-                let (best, chosen) = (&mut best[..block.len()], &mut labels[block.clone()]);
-                for (channel, (values, label)) in values.chunks_exact(count).zip(of_channels).enumerate() {
+                let (best, chosen) = (&mut best[..block.len()], &mut chosen[..block.len()]);
+                for (channel, values) in (0u32..).zip(values.chunks_exact(count).take(of_channels.len())) {
                     let values = &values[block.clone()];
                     if channel == 0 {
                         best.copy_from_slice(values);
-                        chosen.fill(*label);
+                        chosen.fill(0);
                         continue;
                     }
                     for ((value, best), chosen) in values.iter().zip(best.iter_mut()).zip(chosen.iter_mut()) {
                         // As everywhere, the first channel that is no number counts as the largest.
                         let is_better = (*value > *best) | (value.is_nan() & !best.is_nan());
                         *best = if is_better { *value } else { *best };
-                        *chosen = if is_better { *label } else { *chosen };
+                        *chosen = if is_better { channel } else { *chosen };
                     }
                 }
+                let of_block = labels[block].iter_mut().zip(&*chosen);
+                of_block.for_each(|(label, channel)| *label = of_channels.get(*channel as usize).copied().unwrap_or(0));
             }
         }
         Rule::Regions { threshold, order } => {
