@@ -282,7 +282,7 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_largest_component(
     is_kept_alone: bool,
 ) -> *mut planrt_error {
     export!(options; => {
-        options.lock().largest_component = Some(is_kept_alone);
+        options.lock().segmenter.largest_component = Some(is_kept_alone);
         Ok(())
     })
 }
