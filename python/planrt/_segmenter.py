@@ -144,12 +144,14 @@ class Segmentation(Future):  # type: ignore[type-arg]
 
 
 class Memory(NamedTuple):
-    """The host memory that a volume takes, in bytes, beside the application's own and what engines and sessions have."""
+    """The memory that a volume takes, in bytes, beside the application's own and what engines and sessions have."""
 
     most: int
-    """With the options that were given."""
+    """Of the host's, with the options that were given."""
     least: int
     """The smallest budget that can be kept."""
+    device: int = 0
+    """Of a GPU's."""
 
 
 class Segmenter:

@@ -434,7 +434,7 @@ class Networks(Case):
         np.testing.assert_array_equal(inside.labels[part], alone.labels)
         np.testing.assert_array_equal(seen[(slice(None), *part)], alone.scores)
         self.fails(ErrorCode.UNSUPPORTED, "probabilities", ensemble.run, volume, logits=True)
-        most, least = ensemble.estimate(volume)
+        most, least, _device = ensemble.estimate(volume)
         self.assertGreater(least, members[0].estimate(volume).least)
         np.testing.assert_array_equal(ensemble.run(volume, memory_budget=least).labels, result.labels)
         self.fails(ErrorCode.OUT_OF_MEMORY, "budget", ensemble.run, volume, memory_budget=least - 1)
@@ -541,7 +541,7 @@ class BadInput(Case):
     def test_more_voxels_than_there_is_memory(self):
         voxels = np.broadcast_to(np.int16(1), (2048, 1024, 1024))
         huge = Volume(voxels, (1, 1, 1))
-        most, least = self.segmenter.estimate(huge)
+        least = self.segmenter.estimate(huge).least
         self.assertGreater(least, 4 << 31)
         labels = np.empty(huge.shape, np.uint8)  # which no page is taken for
         self.fails(ErrorCode.OUT_OF_MEMORY, "budget", self.segmenter.run, huge, labels, memory_budget=1 << 30)
@@ -554,7 +554,7 @@ class BadInput(Case):
         patch = (12, 12, 12)
         segmenter = Segmenter.from_folds(scaled([0, 1] * 4, patch).engine(), recipe(patch, 8, **way))
         volume = Volume(np.ones((16, 17, 18), np.float32), (1, 1, 1))
-        most, least = segmenter.estimate(volume)
+        most, least, _device = segmenter.estimate(volume)
         self.assertLess(least, most)
         for budget in (least, (least + most) // 2, most):
             self.assertTrue(segmenter.run(volume, memory_budget=budget).labels.all())
