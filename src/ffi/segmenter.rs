@@ -707,7 +707,7 @@ unsafe fn order(volume: &Scan, labels: &Labels, options: Option<Box<Treated>>) -
 /// engines and sessions have: `*bytes_out`; and the smallest budget that can be kept, `*least_bytes_out`, which may be null. And the
 /// most bytes of device memory, `*device_bytes_out`, which may be null: a volume is put together on the GPU that the sessions run on,
 /// if that is one and has room now; else, and where there is none, it takes none there (0), and more on the host. The volume's
-/// `data` is not looked at and may be null. Any thread.
+/// `data` is not looked at and may be null. Maps in device memory take their `size_bytes` more on the host. Any thread.
 ///
 /// Errors: as for `planrt_segmenter_submit`.
 ///
@@ -731,8 +731,9 @@ pub unsafe extern "C" fn planrt_segmenter_estimate(
         device_bytes_out: Option<Out<_>>
     => {
         let Treated { any_direction, region, treatment, .. } = *options.unwrap_or_default();
+        let copies = volume.copy_bytes();
         let volume = volume.volume(any_direction);
-        let estimate = segmenter.estimate(&volume, region.as_ref(), treatment.memory_budget)?;
+        let estimate = segmenter.estimate(&volume, region.as_ref(), copies, treatment.memory_budget)?;
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         bytes_out.set(size(estimate.memory));
         for (out, bytes) in [(least_bytes_out, estimate.least_memory), (device_bytes_out, estimate.device_memory)] {
@@ -779,7 +780,7 @@ pub unsafe extern "C" fn planrt_segmenter_check_company(
             // SAFETY: the call waits for all segmentations, and the memory is readable until then, as the header asks.
             || unsafe { volume.lent() },
             // SAFETY: the check keeps each mask until its segmentation is answered.
-            |mask| unsafe { LentMut::new(mask.as_mut_ptr(), mask.len()) },
+            |mask| unsafe { LentMut::new(mask.as_mut_ptr(), mask.len(), false) },
             again,
         )
     })

@@ -19,7 +19,7 @@ use std::fmt::Display;
 pub struct planrt_volume {
     /// Bytes of this struct, as the caller knows it.
     pub struct_size: usize,
-    /// Host memory, which need not be aligned.
+    /// Memory of that kind, which need not be aligned. A device's is one that the sessions run on, and all work on it has ended.
     pub data: *const c_void,
     /// Bytes behind `data`: all voxels lie within.
     pub size_bytes: usize,
@@ -27,7 +27,7 @@ pub struct planrt_volume {
     pub first_voxel_bytes: usize,
     /// `PLANRT_INT8`, `_UINT8`, `_INT16`, `_UINT16`, `_INT32`, `_FLOAT16` or `_FLOAT32`.
     pub element_type: planrt_element_type,
-    /// `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+    /// `PLANRT_MEMORY_HOST`, `_PINNED` or `_DEVICE`, of which planrt has a copy on the host meanwhile; 0 for `PLANRT_MEMORY_HOST`.
     pub memory_kind: planrt_memory_kind,
     /// Of one grid, as CT and PET that were resampled to it; 0 for 1.
     pub channels: i32,
@@ -64,7 +64,7 @@ const _: () = assert!(size_of::<planrt_volume>() == planrt_volume::FIRST_SIZE);
 pub struct planrt_label_map {
     /// Bytes of this struct, as the caller knows it.
     pub struct_size: usize,
-    /// Host memory, which need not be aligned.
+    /// Memory of that kind, which need not be aligned. A device's is one that the sessions run on, and nothing there uses it.
     pub data: *mut c_void,
     /// Bytes behind `data`: all voxels lie within.
     pub size_bytes: usize,
@@ -72,7 +72,7 @@ pub struct planrt_label_map {
     pub first_voxel_bytes: usize,
     /// `PLANRT_UINT8` or `PLANRT_UINT16`.
     pub element_type: planrt_element_type,
-    /// `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+    /// `PLANRT_MEMORY_HOST`, `_PINNED` or `_DEVICE`, of which planrt has a copy on the host meanwhile; 0 for `PLANRT_MEMORY_HOST`.
     pub memory_kind: planrt_memory_kind,
     /// Bytes from one z, one y and one x to the next; all 0 where labels lie without gaps, x fastest.
     pub strides_bytes: [i64; 3],
@@ -93,7 +93,7 @@ const _: () = assert!(size_of::<planrt_label_map>() == planrt_label_map::FIRST_S
 pub struct planrt_score_map {
     /// Bytes of this struct, as the caller knows it.
     pub struct_size: usize,
-    /// Host memory, which need not be aligned.
+    /// Memory of that kind, which need not be aligned. A device's is one that the sessions run on, and nothing there uses it.
     pub data: *mut c_void,
     /// Bytes behind `data`: all values lie within.
     pub size_bytes: usize,
@@ -101,7 +101,7 @@ pub struct planrt_score_map {
     pub first_voxel_bytes: usize,
     /// `PLANRT_FLOAT32` or `PLANRT_FLOAT16`.
     pub element_type: planrt_element_type,
-    /// `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+    /// `PLANRT_MEMORY_HOST`, `_PINNED` or `_DEVICE`, of which planrt has a copy on the host meanwhile; 0 for `PLANRT_MEMORY_HOST`.
     pub memory_kind: planrt_memory_kind,
     /// Bytes from one channel, one z, one y and one x to the next; all 0 where values lie without gaps, x fastest and channels
     /// slowest.
@@ -161,6 +161,7 @@ impl planrt_score_plane {
 pub(super) struct Scan {
     data: *const u8,
     size: usize,
+    is_on_device: bool,
     grid: Grid,
     scan: Description,
 }
@@ -175,12 +176,17 @@ impl Scan {
         self.grid.extents
     }
 
+    /// Bytes of what has to be copied to the host.
+    pub(super) fn copy_bytes(&self) -> u64 {
+        if self.is_on_device { self.size as u64 } else { 0 }
+    }
+
     /// # Safety
     /// The memory stays as it is until the job that it is given to is answered or refused.
     pub(super) unsafe fn lent(&self) -> Result<Lent> {
         let size = lendable(self.data, self.size, "the volume's data")?;
         // SAFETY: as the caller says.
-        Ok(unsafe { Lent::new(self.data, size) })
+        Ok(unsafe { Lent::new(self.data, size, self.is_on_device) })
     }
 }
 
@@ -192,11 +198,10 @@ impl Labels {
     /// The memory is left alone until the job that it is given to is answered or refused.
     pub(super) unsafe fn lent(&self, extents: [usize; 3]) -> Result<LabelMap> {
         let Self(map) = self;
-        on_host(map.memory_kind, "the label map")?;
         let element_type = element_type(map.element_type)?;
         let size = lendable(map.data.cast_const().cast(), map.size_bytes, "the label map's data")?;
         // SAFETY: as the caller says.
-        let memory = unsafe { LentMut::new(map.data.cast(), size) };
+        let memory = unsafe { LentMut::new(map.data.cast(), size, is_on_device(map.memory_kind)?) };
         let strides = match map.strides_bytes {
             [0, 0, 0] => {
                 let [_, z, y, x] = Description::dense(element_type, 1, extents)?.strides;
@@ -217,11 +222,10 @@ impl Map {
     /// The memory is left alone until the job that it is given to is answered or refused.
     pub(super) unsafe fn lent(&self, extents: [usize; 3]) -> Result<ScoresAsked> {
         let Self(map) = self;
-        on_host(map.memory_kind, "the score map")?;
         let element_type = element_type(map.element_type)?;
         let size = lendable(map.data.cast_const().cast(), map.size_bytes, "the score map's data")?;
         // SAFETY: as the caller says.
-        let memory = unsafe { LentMut::new(map.data.cast(), size) };
+        let memory = unsafe { LentMut::new(map.data.cast(), size, is_on_device(map.memory_kind)?) };
         let (channel_stride, [z, y, x]) = match map.strides_bytes {
             [0, 0, 0, 0] => {
                 let [_, z, y, x] = Description::dense(element_type, 1, extents)?.strides;
@@ -280,7 +284,6 @@ impl<'call> Argument<'call, *const planrt_volume> for Scan {
     unsafe fn convert(raw: *const planrt_volume, name: &str, call: &'call Call) -> Result<Self> {
         // SAFETY: as the caller says.
         let Struct(volume) = unsafe { Argument::convert(raw, name, call) }?;
-        on_host(volume.memory_kind, "the volume")?;
         let extents = volume.extents.map(|extent| usize::try_from(extent).unwrap_or(0));
         if extents.contains(&0) {
             let message = format!("a volume of {:?} voxels; each extent is above 0", volume.extents);
@@ -307,7 +310,8 @@ impl<'call> Argument<'call, *const planrt_volume> for Scan {
             [a, b, c, d, e, f, g, h, i] => [[a, b, c], [d, e, f], [g, h, i]],
         };
         let grid = Grid { extents, spacing_mm: volume.spacing_mm, origin_mm: volume.origin_mm, direction };
-        Ok(Self { data: volume.data.cast(), size: volume.size_bytes, grid, scan })
+        let is_on_device = is_on_device(volume.memory_kind)?;
+        Ok(Self { data: volume.data.cast(), size: volume.size_bytes, is_on_device, grid, scan })
     }
 }
 
@@ -319,17 +323,9 @@ impl<'call> Argument<'call, *const planrt_label_map> for Labels {
     }
 }
 
-fn on_host(kind: planrt_memory_kind, what: &str) -> Result<()> {
-    match kind {
-        0 => Ok(()),
-        kind => match memory_kind(kind)? {
-            MemoryKind::Host | MemoryKind::Pinned => Ok(()),
-            MemoryKind::Device => Err(Error::new(
-                Code::Unsupported,
-                format!("{what} is in device memory; a segmenter works on the host's"),
-            )),
-        },
-    }
+/// Whether memory of a kind is a device's; 0 is the host's.
+fn is_on_device(kind: planrt_memory_kind) -> Result<bool> {
+    Ok(kind != 0 && memory_kind(kind)? == MemoryKind::Device)
 }
 
 /// The size of memory that is not null.

@@ -17,13 +17,13 @@ pub struct LabelMap {
 
 impl LabelMap {
     /// An error where a voxel would lie outside the memory, or two share a byte. The layout counts bytes.
-    pub fn new(mut memory: LentMut, element_type: ElementType, layout: Layout) -> Result<Self> {
+    pub fn new(memory: LentMut, element_type: ElementType, layout: Layout) -> Result<Self> {
         if !matches!(element_type, ElementType::Uint8 | ElementType::Uint16) {
             let message = format!("labels of {element_type}; they are uint8 or uint16");
             return Err(Error::new(Code::InvalidArgument, message));
         }
         let Layout { extents: [z, y, x], first, strides } = layout;
-        let size = memory.bytes().len();
+        let size = memory.size();
         let fits = |(least, most): (isize, isize)| {
             least >= 0 && most.unsigned_abs().checked_add(element_type.size()).is_some_and(|end| end <= size)
         };
@@ -72,6 +72,11 @@ impl LabelMap {
             }
             at += stride;
         }
+    }
+
+    /// Its memory, to be found and fetched where it is on a device.
+    pub fn memory(&mut self) -> &mut LentMut {
+        &mut self.memory
     }
 
     /// The type of its elements.

@@ -8,6 +8,7 @@ use super::place::{OnHost, Place, Written};
 use super::result::{Outputs, Writer, settle};
 use super::scores::Scores;
 use super::stream::{self, Source, Stream};
+use crate::cuda::Device;
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
 use crate::schedule::Session;
@@ -144,6 +145,11 @@ impl Model {
     /// Those that tell what its engines do.
     pub fn logs(&self) -> impl Iterator<Item = &Arc<Log>> {
         self.networks.iter().filter_map(|network| network.session.engine().log())
+    }
+
+    /// The CUDA devices that they run on.
+    pub fn devices(&self) -> impl Iterator<Item = &Arc<Device>> {
+        self.networks[0].session.devices()
     }
 
     fn tiles(&self, extents: [usize; 3]) -> Result<Tiles> {

@@ -1,7 +1,9 @@
 //! From planes of what the network gives, on the model's grid, to labels on the scan's.
 
 use super::labels::LabelMap;
+use super::lent::LentMut;
 use super::scores::{Scores, Wanted};
+use crate::cuda::Device;
 use crate::error::{Code, Error, Result};
 use crate::volume::Back;
 use crate::volume::decide::{activate, decide};
@@ -9,6 +11,7 @@ use crate::volume::grid::{Box3, Layout};
 use crate::volume::recipe::{Activation, Decision, Rule};
 use crate::volume::resample::PlaneResampler;
 use crate::volume::work::{Pieces, Work, allocate};
+use std::sync::Arc;
 
 /// Rows that a thread takes at a time.
 const ROWS: usize = 8;
@@ -21,6 +24,32 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// Finds what is on a device: bytes of what is copied to the host for that.
+    pub fn find<'a, D: Iterator<Item = &'a Arc<Device>>>(&mut self, devices: impl Fn() -> D) -> Result<u64> {
+        let mut bytes = 0;
+        for (memory, what) in self.memory() {
+            memory.find(what, devices())?;
+            bytes += memory.copy_bytes();
+        }
+        Ok(bytes)
+    }
+
+    /// Brings what is on a device to the host: what lies between elements stays as it is.
+    pub fn fetch(&mut self) -> Result<()> {
+        self.memory().try_for_each(|(memory, what)| memory.fetch(what))
+    }
+
+    /// And back.
+    pub fn store(&mut self) -> Result<()> {
+        self.memory().try_for_each(|(memory, _)| memory.store())
+    }
+
+    fn memory(&mut self) -> impl Iterator<Item = (&mut LentMut, &'static str)> {
+        let labels = self.labels.as_mut().map(|labels| (labels.memory(), "the label map"));
+        let scores = self.scores.as_mut().and_then(Scores::map_memory).map(|memory| (memory, "the score map"));
+        labels.into_iter().chain(scores)
+    }
+
     /// Everything is 0.
     pub fn clear(&mut self) {
         self.labels.iter_mut().for_each(LabelMap::clear);

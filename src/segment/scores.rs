@@ -112,6 +112,14 @@ impl Scores {
         }
     }
 
+    /// A caller's memory that it goes to, if it does, to be found and fetched where that is on a device.
+    pub fn map_memory(&mut self) -> Option<&mut LentMut> {
+        match &mut self.goes {
+            Goes::To { memory, .. } => Some(memory),
+            Goes::By { .. } => None,
+        }
+    }
+
     /// From now on a part of the scan is all of it.
     pub fn cut(&mut self, part: &Box3) {
         match &mut self.goes {
@@ -235,8 +243,8 @@ impl Row {
 
 /// A caller's memory, if all values lie within.
 fn to(map: ScoreMap, channels: usize) -> Result<Goes> {
-    let ScoreMap { mut memory, element_type, layout, channel_stride } = map;
-    let size = memory.bytes().len();
+    let ScoreMap { memory, element_type, layout, channel_stride } = map;
+    let size = memory.size();
     if !matches!(element_type, ElementType::Float32 | ElementType::Float16) {
         let message = format!("probabilities or logits of {element_type}; they are float32 or float16");
         return Err(Error::new(Code::InvalidArgument, message));

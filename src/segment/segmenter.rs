@@ -23,7 +23,6 @@ use crate::schedule::{self, Session, WhenFull};
 use crate::sync::Mutex;
 use crate::tensor::ElementType;
 use crate::volume::grid::{Box3, Layout, voxels};
-use crate::volume::image::View;
 use crate::volume::recipe::{Interpolation, Recipe, Window};
 use crate::volume::work::allocate;
 use std::sync::{Arc, mpsc};
@@ -182,10 +181,16 @@ impl Segmenter {
         }
     }
 
-    /// What a job takes for a volume within a budget.
-    pub fn estimate(&self, volume: &Volume, region: Option<&Box3>, budget: Option<u64>) -> Result<Estimate> {
+    /// What a job takes for a volume within a budget; `copies` are bytes of what is on a device.
+    pub fn estimate(
+        &self,
+        volume: &Volume,
+        region: Option<&Box3>,
+        copies: u64,
+        budget: Option<u64>,
+    ) -> Result<Estimate> {
         let volume = region.map_or_else(|| Ok(volume.clone()), |region| volume.part(region))?;
-        let plan = self.chain.plan(&volume, None, budget)?;
+        let plan = self.chain.plan(&volume, None, copies, budget)?;
         Ok(Estimate { memory: plan.memory, least_memory: plan.least_memory, device_memory: plan.device_memory })
     }
 
@@ -207,8 +212,8 @@ impl Segmenter {
             let (chain, shared) = (self.chain.clone(), shared.clone());
             move || {
                 if begun.recv().is_ok() {
-                    let Accepted { order, scores, plan } = *accepted;
-                    chain.work(order, scores, &plan, deadline, &shared);
+                    let Accepted { taken, plan } = *accepted;
+                    chain.work(taken, &plan, deadline, &shared);
                 }
             }
         };
@@ -224,17 +229,21 @@ impl Segmenter {
     }
 
     /// Holds an order against the models and the memory that there is.
-    fn look_over(&self, mut order: Box<Order>) -> Result<Box<Accepted>> {
-        let decision = &self.chain.first().recipe.decision;
-        order.labels.check(decision.largest_label())?;
-        let scores = order.scores.take().map(|asked| self.chain.scores(asked)).transpose()?;
-        // Before anything begins: all voxels lie within the memory.
-        View::new(order.memory.bytes(), &order.volume.scan)?;
-        let region = order.region.as_ref();
-        let part = region.map_or_else(|| Ok(order.volume.clone()), |region| order.volume.part(region))?;
-        let plan = self.chain.plan(&part, scores.as_ref(), order.treatment.memory_budget)?;
+    fn look_over(&self, order: Box<Order>) -> Result<Box<Accepted>> {
+        let Order { mut memory, volume, labels, scores, region, treatment } = *order;
+        let first = self.chain.first();
+        labels.check(first.recipe.decision.largest_label())?;
+        let scores = scores.map(|asked| self.chain.scores(asked)).transpose()?;
+        // Before anything begins: all voxels lie within the memory, and a device's is one that the sessions run on.
+        volume.scan.within(memory.size())?;
+        memory.find("the volume", first.devices())?;
+        let mut outputs = Outputs { labels: Some(labels), scores };
+        let copies = memory.copy_bytes().saturating_add(outputs.find(|| first.devices())?);
+        let part = region.as_ref().map_or_else(|| Ok(volume.clone()), |region| volume.part(region))?;
+        let plan = self.chain.plan(&part, outputs.scores.as_ref(), copies, treatment.memory_budget)?;
         host::require("the segmentation", plan.memory)?;
-        Ok(Box::new(Accepted { order, scores, plan }))
+        let taken = Box::new(Taken { memory, volume, region, outputs, treatment });
+        Ok(Box::new(Accepted { taken, plan }))
     }
 
     /// Segments a volume by itself, and then so many times at once, at priorities of their own: an error where a mask is another one.
@@ -323,9 +332,17 @@ impl Drop for Segmenter {
 
 /// An order that was held against the models and the memory.
 struct Accepted {
-    order: Box<Order>,
-    scores: Option<Scores>,
+    taken: Box<Taken>,
     plan: Plan,
+}
+
+/// A volume that was taken in.
+struct Taken {
+    memory: Lent,
+    volume: Volume,
+    region: Option<Box3>,
+    outputs: Outputs,
+    treatment: Treatment,
 }
 
 /// How a volume is worked on.
@@ -346,6 +363,8 @@ struct Needs {
     averaging: u64,
     /// Those of the coarse one, and its labels.
     coarse: Option<(Box<Needs>, u64)>,
+    /// Of what is on a device.
+    copies: u64,
 }
 
 impl Needs {
@@ -354,7 +373,7 @@ impl Needs {
         let models = self.models.iter().map(|memory| memory.with(memory.passes(share)));
         let own = models.fold(self.averaging, u64::saturating_add);
         let coarse = self.coarse.as_ref().map_or(0, |(needs, labels)| needs.with(share).saturating_add(*labels));
-        own.max(coarse)
+        own.max(coarse).saturating_add(self.copies)
     }
 
     /// The same of device memory.
@@ -396,7 +415,7 @@ impl Chain {
         Scores::new(asked, first.channels(), &first.recipe.decision, first.recipe.resampling.is_some())
     }
 
-    fn needs(&self, volume: &Volume, scores: Option<&Scores>) -> Result<Needs> {
+    fn needs(&self, volume: &Volume, scores: Option<&Scores>, copies: u64) -> Result<Needs> {
         let several = self.models.len() > 1;
         let models = self.models.iter().map(|model| match several {
             // A model's planes are its scores.
@@ -407,13 +426,14 @@ impl Chain {
             None => None,
             Some(Coarse { chain, .. }) => {
                 let labels = (voxels(volume.grid.extents)? as u64).saturating_mul(chain.label_bytes());
-                Some((Box::new(chain.needs(volume, None)?), labels))
+                Some((Box::new(chain.needs(volume, None, 0)?), labels))
             }
         };
         Ok(Needs {
             models: models.collect::<Result<_>>()?,
             averaging: if several { ensemble::memory(&self.models, volume) } else { 0 },
             coarse,
+            copies,
         })
     }
 
@@ -421,8 +441,8 @@ impl Chain {
         if self.first().recipe.decision.largest_label() > u8::MAX.into() { 2 } else { 1 }
     }
 
-    fn plan(&self, volume: &Volume, scores: Option<&Scores>, budget: Option<u64>) -> Result<Plan> {
-        let needs = self.needs(volume, scores)?;
+    fn plan(&self, volume: &Volume, scores: Option<&Scores>, copies: u64, budget: Option<u64>) -> Result<Plan> {
+        let needs = self.needs(volume, scores, copies)?;
         let fits = |share: &usize| budget.is_none_or(|budget| needs.with(*share) <= budget);
         match (1..=needs.most_passes()).rev().find(fits) {
             Some(share) => Ok(needs.plan(share)),
@@ -439,17 +459,10 @@ impl Chain {
     }
 
     /// The whole work of a job's thread.
-    fn work(
-        &self,
-        mut order: Box<Order>,
-        scores: Option<Scores>,
-        plan: &Plan,
-        deadline: Option<Instant>,
-        job: &Shared,
-    ) {
+    fn work(&self, mut taken: Box<Taken>, plan: &Plan, deadline: Option<Instant>, job: &Shared) {
         job.begin();
-        let callback = order.treatment.callback.take();
-        let outcome = catch(|| self.segment(order, scores, plan, deadline, job)).and_then(|outcome| outcome);
+        let callback = taken.treatment.callback.take();
+        let outcome = catch(|| self.segment(taken, plan, deadline, job)).and_then(|outcome| outcome);
         let outcome = job.answer(outcome);
         if let Some(callback) = callback {
             // There is nobody to tell of a panic in it.
@@ -457,19 +470,13 @@ impl Chain {
         }
     }
 
-    fn segment(
-        &self,
-        order: Box<Order>,
-        scores: Option<Scores>,
-        plan: &Plan,
-        deadline: Option<Instant>,
-        job: &Shared,
-    ) -> Result<()> {
-        let Order { memory, volume, labels, region, treatment, .. } = *order;
+    fn segment(&self, taken: Box<Taken>, plan: &Plan, deadline: Option<Instant>, job: &Shared) -> Result<()> {
+        let Taken { mut memory, volume, mut outputs, region, treatment } = *taken;
         let Treatment { priority, nan_allowed, progress, .. } = treatment;
         let terms = Terms { job, priority, deadline, nan_allowed };
         let (whole, voxel_ml) = (volume.grid.extents, volume.grid.voxel_ml());
-        let mut outputs = Outputs { labels: Some(labels), scores };
+        memory.fetch("the volume")?;
+        outputs.fetch()?;
         let mut part = volume;
         if let Some(region) = region {
             outputs.clear();
@@ -477,7 +484,8 @@ impl Chain {
             outputs.cut(&region);
         }
         let mut meter = Meter::new(job, progress);
-        let mut counts = self.run(memory.bytes(), part, outputs, plan, terms, &mut meter)?.1;
+        let (mut outputs, mut counts) = self.run(memory.bytes(), part, outputs, plan, terms, &mut meter)?;
+        outputs.store()?;
         // What was not worked on is background.
         let worked_on: u64 = counts.iter().sum();
         if let Some(background) = counts.first_mut() {

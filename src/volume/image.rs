@@ -76,14 +76,12 @@ impl Description {
         let strides = [stride(plane)?, stride(y * x)?, stride(x)?, stride(1)?];
         Ok(Self { element_type, channels, extents, first: 0, strides, slope: 1.0, intercept: 0.0 })
     }
-}
 
-impl<'a> View<'a> {
-    /// An error where an element would lie outside the memory.
-    pub fn new(memory: &'a [u8], scan: &Description) -> Result<Self> {
+    /// Where channel 0 lies in memory of so many bytes; an error where an element would lie outside.
+    pub fn within(&self, size_of_memory: usize) -> Result<Layout> {
         let Description {
             element_type, channels, extents, strides: [channel_stride, z, y, x], slope, intercept, ..
-        } = *scan;
+        } = *self;
         if !ELEMENT_TYPES.contains(&element_type) {
             let names = ELEMENT_TYPES.map(|known| known.to_string()).join(", ");
             return Err(Error::new(Code::Unsupported, format!("a scan of {element_type}; it can be of {names}")));
@@ -100,17 +98,14 @@ impl<'a> View<'a> {
         }
         let size = element_type.size();
         let bounds = || {
-            let layout = Layout { extents, first: isize::try_from(scan.first).ok()?, strides: [z, y, x] };
+            let layout = Layout { extents, first: isize::try_from(self.first).ok()?, strides: [z, y, x] };
             let (least, most) = layout.bounds()?;
             let reach = channel_stride.checked_mul(isize::try_from(channels - 1).ok()?)?;
             let (least, most) = (least.checked_add(reach.min(0))?, most.checked_add(reach.max(0))?);
             Some((layout, usize::try_from(least).ok()?, usize::try_from(most).ok()?.checked_add(size)?))
         };
         match bounds() {
-            Some((layout, _, end)) if end <= memory.len() => {
-                let rescale = (slope != 1.0 || intercept != 0.0).then_some((slope, intercept));
-                Ok(Self { memory, element_type, channels, channel_stride, layout, rescale })
-            }
+            Some((layout, _, end)) if end <= size_of_memory => Ok(layout),
             bounds => {
                 let [ez, ey, ex] = extents;
                 let reach = match bounds {
@@ -122,13 +117,21 @@ impl<'a> View<'a> {
                     format!(
                         "the scan's memory has {} bytes, and {channels} channels of {ez}x{ey}x{ex} {element_type} with strides \
                          {:?} from byte {} on {reach}",
-                        memory.len(),
-                        scan.strides,
-                        scan.first
+                        size_of_memory, self.strides, self.first
                     ),
                 ))
             }
         }
+    }
+}
+
+impl<'a> View<'a> {
+    /// An error where an element would lie outside the memory.
+    pub fn new(memory: &'a [u8], scan: &Description) -> Result<Self> {
+        let layout = scan.within(memory.len())?;
+        let Description { element_type, channels, strides: [channel_stride, ..], slope, intercept, .. } = *scan;
+        let rescale = (slope != 1.0 || intercept != 0.0).then_some((slope, intercept));
+        Ok(Self { memory, element_type, channels, channel_stride, layout, rescale })
     }
 
     pub fn channels(&self) -> usize {

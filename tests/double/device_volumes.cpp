@@ -133,7 +133,10 @@ void same_as_on_the_host(const Double& tensorrt) {
         recipe(std::string(ARGMAX) + R"(, "before_resampling": true, "largest_component": true)", RESAMPLED),
         recipe(std::string(ARGMAX) + R"(, "largest_component": true)", R"("crop_to_nonzero": true, "normalize_after_resampling": true, )"),
     };
+    // All of them under one TensorRT: to the others they are tiles like any.
+    static const std::string thorough = tensorrt.name();
     for (const std::string& text : recipes) {
+        if (tensorrt.name() != thorough && &text != &recipes[1] && &text != &recipes[3]) continue;
         const bool wide = holds(text, "300"), before = holds(text, "before_resampling");
         const bool logits = !before && !holds(text, "blend_probabilities") && !holds(text, "resample_probabilities");
         for (const std::vector<const planrt::Engine*>& engines :
@@ -219,6 +222,57 @@ void short_of_memory(const Double& tensorrt) {
     CHECK(runs_there());
 }
 
+// Volumes, labels and scores in device memory: that of the sessions' device, or an error.
+void device_memory(const Double& tensorrt) {
+    const Setting two("CUDA_DOUBLE_DEVICES", "2");
+    planrt::RuntimeOptions elsewhere = tensorrt.options();
+    elsewhere.device = 1;
+    const planrt::Runtime runtime(tensorrt.options()), second(elsewhere);
+    const planrt::Engine engine = tensorrt.load(runtime, ONE);
+    const planrt::Segmenter segmenter({&engine}, NINE);
+    std::vector<int16_t> scan(12 * 9 * 17);
+    for (size_t i = 0; i < scan.size(); ++i) scan[i] = static_cast<int16_t>(i % 3);
+    const planrt::Buffer voxels(runtime, planrt::MemoryKind::device, 2 * scan.size()), labels(runtime, planrt::MemoryKind::device, 2 * scan.size()),
+        scores(runtime, planrt::MemoryKind::device, 4 * scan.size()), other(second, planrt::MemoryKind::device, 2 * scan.size());
+    std::memcpy(voxels.data(), scan.data(), 2 * scan.size());
+    std::memset(labels.data(), 0xA5, 2 * scan.size());
+    planrt::Volume volume = planrt::Volume::of(scan, {12, 9, 17}, {1, 1, 1});
+    std::vector<uint8_t> on_host(scan.size());
+    planrt::LabelMap map = planrt::LabelMap::of(on_host);
+    const size_t before = segmenter.estimate(volume).bytes;
+    volume.data = voxels.data();
+    volume.memory_kind = map.memory_kind = planrt::MemoryKind::device;
+    CHECK(segmenter.estimate(volume).bytes == before + 2 * scan.size());
+    map.data = labels.data();
+    map.size_bytes = 2 * scan.size();
+    map.strides_bytes = {2 * 9 * 17, 2 * 17, 2};
+    segmenter.run(volume, map);
+    for (size_t i = 0; i < scan.size(); ++i) {
+        const uint8_t* label = static_cast<const uint8_t*>(labels.data()) + 2 * i;
+        CHECK(label[0] == (scan[i] > 0 ? 9 : 0) && label[1] == 0xA5);
+    }
+    std::vector<float> logits(scan.size());
+    planrt::SegmentationOptions options;
+    options.scores = planrt::ScoreMap::of(logits);
+    options.scores->data = scores.data();
+    options.scores->memory_kind = planrt::MemoryKind::device;
+    segmenter.run(volume, map, options);
+    for (size_t i = 0; i < scan.size(); ++i) CHECK(std::abs(static_cast<const float*>(scores.data())[i] - scan[i]) < 1e-5);
+
+    volume.data = other.data();
+    expect(planrt::ErrorCode::invalid_argument, "the volume is on CUDA device 1", [&] { segmenter.run(volume, map); });
+    volume.data = scan.data();
+    expect(planrt::ErrorCode::invalid_argument, "said to be in device memory", [&] { segmenter.run(volume, map); });
+    volume.data = static_cast<const char*>(voxels.data()) + 2;
+    expect(planrt::ErrorCode::buffer_too_small, "the volume has", [&] { segmenter.run(volume, map); });
+    volume.data = voxels.data();
+    map.data = other.data();
+    expect(planrt::ErrorCode::invalid_argument, "the label map is on CUDA device 1", [&] { segmenter.run(volume, map); });
+    options.scores->data = other.data();
+    map.data = labels.data();
+    expect(planrt::ErrorCode::invalid_argument, "the score map is on CUDA device 1", [&] { segmenter.run(volume, map, options); });
+}
+
 // A volume ends early, and another one goes on.
 void cancelled(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
@@ -244,6 +298,7 @@ int main(int argc, char** argv) {
                                   {"empty_scans", empty_scans},
                                   {"no_numbers", no_numbers},
                                   {"short_of_memory", short_of_memory},
+                                  {"device_memory", device_memory},
                                   {"cancelled", cancelled}});
     return 0;
 }

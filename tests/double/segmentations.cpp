@@ -125,11 +125,6 @@ void refuses(const Double& tensorrt) {
     expect(planrt::ErrorCode::shape, "nearest is profile 0", [&] { make("[7, 4, 4]"); });
     const planrt::Segmenter segmenter = make("[6, 4, 4]");
     Scan scan({7, 7, 8}, 1);
-    const planrt::Buffer device(runtime, planrt::MemoryKind::device, scan.voxels.size() * 4);
-    planrt::Volume volume = scan.volume();
-    volume.data = device.data();
-    volume.memory_kind = planrt::MemoryKind::device;
-    expect(planrt::ErrorCode::unsupported, "device memory", [&] { segmenter.run(volume, scan.map()); });
     segmenter.run(scan.volume(), scan.map());
 }
 
