@@ -8,16 +8,22 @@ use crate::backend::admission::Dependency;
 use crate::cuda::{Device, Stream};
 use crate::error::{Code, Error, Result};
 use crate::log::{Level, Log};
+use crate::process::thread;
 use crate::tensor::{ElementType, MemoryKind};
-use crate::volume::device::{Buffer, DeviceRule, DeviceSweep, Download, Kernels, Label, Planes, Samples, View};
+use crate::volume::device::{
+    Buffer, DeviceRule, DeviceSweep, Download, Kernels, Label, Planes, Samples, View, can_resample, resample,
+    resampling_bytes, upload, upload_bytes,
+};
 use crate::volume::image::Description;
+use crate::volume::intensity::{self, Change};
 use crate::volume::recipe::{Activation, Decision, Intensity, Recipe, Rule, ZScore};
 use crate::volume::resample::Way;
 use crate::volume::sweep::Sweep;
 use crate::volume::tiles::Tiles;
-use crate::volume::work::{Work, allocate};
+use crate::volume::work::{Pieces, Work, allocate};
 use crate::volume::{Announced, Back, Prepared, Surveyed};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Kernels go before what the network computes, which waits for them.
@@ -87,10 +93,19 @@ impl Gpu {
         let round = |bytes: u64| bytes.div_ceil(GRAIN).saturating_mul(GRAIN);
         let product = |factors: &[usize]| factors.iter().fold(1, |product: u64, n| product.saturating_mul(*n as u64));
         let data = round(announced.data_bytes);
-        let goes_raw = goes_raw(scan, announced.back.is_same_grid());
+        let there = &announced.there;
+        let goes_raw = goes_raw(scan, there);
         let is_masked = recipe.intensities.contains(&Intensity::ZScore(ZScore::FilledMask));
-        let mask = if is_masked { product(&announced.extents) } else { 0 };
-        let raw = if goes_raw { round(reach(scan)).saturating_add(round(mask)) } else { 0 };
+        let mask = if is_masked { product(&there.from) } else { 0 };
+        let resampling = match there.is_nowhere() {
+            true => 0,
+            false => resampling_bytes(there)
+                .map(round)
+                .into_iter()
+                .fold(round(product(&there.from).saturating_mul(4)), u64::saturating_add),
+        };
+        let raw = [round(reach(scan)), round(mask), resampling].into_iter().fold(0, u64::saturating_add);
+        let raw = if goes_raw { raw } else { 0 };
         let (input, output) = network.elements();
         let types = network.element_types();
         let tile = |elements: usize, element_type: ElementType| {
@@ -120,7 +135,12 @@ impl Gpu {
         let device = data.saturating_add(raw.max(later)).saturating_add(small);
 
         let before = match goes_raw {
-            true => announced.peak_bytes.saturating_sub(announced.data_bytes).saturating_add(mask),
+            // A channel's sums over what was resampled are taken here.
+            true => {
+                let channel = if there.is_nowhere() { 0 } else { announced.data_bytes / recipe.channels.max(1) as u64 };
+                let scratch = announced.peak_bytes.saturating_sub(announced.data_bytes);
+                [mask, channel, upload_bytes(reach(scan), usize::MAX)].into_iter().fold(scratch, u64::saturating_add)
+            }
             false => announced.peak_bytes,
         };
         let during = match decides {
@@ -135,12 +155,13 @@ impl Gpu {
 
     /// Brings a scan there, and finds room for all that is needed later.
     pub fn begin<'a>(&self, volume: Scanned<'_, 'a>, limit: usize, work: &Work) -> Result<OnDevice<'a>> {
-        let Scanned { recipe, surveyed, tiles, scan, network, window, labels } = volume;
+        let Scanned { recipe, surveyed, tiles, scan, networks, window, labels } = volume;
+        let network = &networks[0];
         let stream = Arc::new(Stream::new(self.device(), FIRST)?);
         let kernels = Arc::new(self.kernels.on(stream));
         let back = surveyed.back();
-        let volume = match goes_raw(scan, surveyed.is_same_grid()) {
-            true => upload(&kernels, recipe, surveyed, work)?,
+        let volume = match goes_raw(scan, surveyed.there()) {
+            true => bring(&kernels, recipe, surveyed, work)?,
             false => {
                 let Prepared { data, .. } = surveyed.prepare(recipe, work)?;
                 kernels.upload(&data)?
@@ -167,6 +188,7 @@ impl Gpu {
         Ok(OnDevice {
             kernels,
             recipe,
+            is_one_fold: networks.len() == 1,
             tiles,
             back,
             channels,
@@ -201,18 +223,19 @@ pub struct Scanned<'s, 'a> {
     pub surveyed: &'s Surveyed<'s>,
     pub tiles: Tiles,
     pub scan: &'s Description,
-    pub network: &'s Network,
+    /// At least one.
+    pub networks: &'s [Network],
     pub window: &'s [f32],
     /// Whether labels have 16 bits, where they are all that is asked for.
     pub labels: Option<bool>,
 }
 
 /// Whether a scan's elements go to the device as they are.
-fn goes_raw(scan: &Description, is_same_grid: bool) -> bool {
+fn goes_raw(scan: &Description, there: &Way) -> bool {
     let dense = scan.extents.iter().fold(scan.channels as u64, |product, n| product.saturating_mul(*n as u64));
     let size = scan.element_type.size();
     let aligned = scan.strides.iter().all(|stride| stride % size as isize == 0);
-    is_same_grid && aligned && reach(scan) <= dense.saturating_mul(2 * size as u64)
+    can_resample(there) && aligned && reach(scan) <= dense.saturating_mul(2 * size as u64)
 }
 
 /// Bytes between a scan's first element in memory and the end of its last.
@@ -238,12 +261,13 @@ fn decides_there(decision: &Decision, has_scores: bool, back: &Back) -> bool {
     !has_scores && (back.is_same_grid() || !decision.before_resampling)
 }
 
-fn upload(kernels: &Kernels, recipe: &Recipe, surveyed: &Surveyed<'_>, work: &Work) -> Result<Buffer<f32>> {
+/// The volume on the model's grid, made there of the scan as it comes.
+fn bring(kernels: &Kernels, recipe: &Recipe, surveyed: &Surveyed<'_>, work: &Work) -> Result<Buffer<f32>> {
     let span = surveyed
         .view
         .span()
         .ok_or_else(|| Error::new(Code::Internal, "a scan's elements are not where they were; please report this"))?;
-    let memory = kernels.upload(span.memory)?;
+    let memory = upload(kernels, span.memory, work)?;
     work.check()?;
     let mask = match &surveyed.mask {
         Some(mask) => {
@@ -253,14 +277,51 @@ fn upload(kernels: &Kernels, recipe: &Recipe, surveyed: &Surveyed<'_>, work: &Wo
         }
         None => None,
     };
-    let changes = surveyed.changes(recipe, work)?;
+    let there = surveyed.there();
+    let changes_after = recipe.normalize_after_resampling && !there.is_nowhere();
+    let changes = match changes_after {
+        true => vec![Change::Nothing; recipe.channels],
+        false => surveyed.changes(recipe, work)?,
+    };
     let voxels: usize = surveyed.extents().iter().product();
     let volume = kernels.buffer(recipe.channels * voxels)?;
-    for (channel, change) in changes.into_iter().enumerate() {
+    let source = match there.is_nowhere() {
+        true => None,
+        false => Some(kernels.buffer(there.from.iter().product())?),
+    };
+    for (channel, (change, intensity)) in changes.into_iter().zip(&recipe.intensities).enumerate() {
         let target = volume.part(channel * voxels..(channel + 1) * voxels)?;
-        kernels.read(&span, memory.view(), channel, change, mask.as_ref().map(Buffer::view), target)?;
+        let dense = source.as_ref().map_or(target, Buffer::view);
+        kernels.read(&span, memory.view(), channel, change, mask.as_ref().map(Buffer::view), dense)?;
+        if source.is_some() {
+            resample(kernels, there, dense, target, work)?;
+        }
+        if changes_after {
+            kernels.change(target, change_after(kernels, intensity, there.to, target, work)?)?;
+        }
     }
     Ok(volume)
+}
+
+/// What is done to a channel that was resampled. Sums over it are the host's, in its order.
+fn change_after(
+    kernels: &Kernels,
+    intensity: &Intensity,
+    extents: [usize; 3],
+    values: View<'_, f32>,
+    work: &Work,
+) -> Result<Change> {
+    let mut data: Vec<f32> = Vec::new();
+    if intensity.needs_survey() {
+        data = allocate("a channel on the model's grid", values.count())?;
+        kernels.download(values, &mut data)?;
+    }
+    let plane = extents[1] * extents[2];
+    let read = |planes: Range<usize>, values: &mut [f32]| {
+        values.copy_from_slice(&data[planes.start * plane..planes.end * plane]);
+    };
+    let planes = intensity::Planes { extents, together: 1, read: &read };
+    Change::of(intensity, &planes, None, work, &Pieces::new(extents[0]))
 }
 
 /// A tile in device memory.
@@ -317,6 +378,8 @@ pub struct OnDevice<'a> {
     recipe: &'a Recipe,
     tiles: Tiles,
     back: Back,
+    /// Whether there is one network.
+    is_one_fold: bool,
     /// Channels that the network gives.
     channels: usize,
     /// Of a tile that they take, and of one that they give, and the types of both.
@@ -567,17 +630,29 @@ impl DevicePlace<'_> {
     /// Writes so much of what comes back: pieces, of which each is a group of planes.
     fn write(&mut self, most: usize) -> Result<()> {
         let Target::Labels(map) = &mut self.target else { return Ok(()) };
-        let place = self.on.back.place(map.layout());
-        for _ in 0..most {
-            match self.pending.pop_front() {
-                None => break,
-                Some(Pending::Checks { tiles, planes }) => {
-                    check_numbers(&self.on.tiles, tiles, planes)?;
-                }
-                Some(Pending::Labels { z, mut labels }) => map.set_planes(&place, z, labels.wait()?),
-            }
+        let most = most.min(self.pending.len());
+        write(map, &self.on.tiles, &self.on.back, self.pending.drain(..most))
+    }
+}
+
+/// Writes what comes back.
+fn write(map: &mut LabelMap, tiles: &Tiles, back: &Back, pending: impl IntoIterator<Item = Pending>) -> Result<()> {
+    let place = back.place(map.layout());
+    for pending in pending {
+        match pending {
+            Pending::Checks { tiles: of_tiles, planes } => check_numbers(tiles, of_tiles, planes)?,
+            Pending::Labels { z, mut labels } => map.set_planes(&place, z, labels.wait()?),
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+impl DevicePlace<'_> {
+    /// Whether what is blended is what the network gave, so that both are looked at together.
+    fn is_looked_at_when_blended(&self) -> bool {
+        let Recipe { tiling, decision, .. } = self.on.recipe;
+        let is_activated = decision.blend_probabilities && decision.activation != Activation::None;
+        self.on.is_one_fold && tiling.mirrored == [false; 3] && !is_activated
     }
 }
 
@@ -622,7 +697,10 @@ impl Place for DevicePlace<'_> {
     fn take(&mut self, tile: usize, output: &mut DeviceTile) -> Result<()> {
         let OnDevice { kernels, found, .. } = &self.on;
         output.widen(kernels)?;
-        if self.nan_allowed { Ok(()) } else { kernels.find_nan(output.values.view(), found.part(tile..tile + 1)?) }
+        match self.nan_allowed || self.is_looked_at_when_blended() {
+            true => Ok(()),
+            false => kernels.find_nan(output.values.view(), found.part(tile..tile + 1)?),
+        }
     }
 
     fn activate(&mut self, output: &mut DeviceTile, activation: Activation) -> Result<()> {
@@ -647,9 +725,12 @@ impl Place for DevicePlace<'_> {
         let gives = self.on.sweep.gives_next();
         // What came back before is written before more does.
         self.write(if gives { usize::MAX } else { 1 })?;
+        let is_looked_at = !self.nan_allowed && self.is_looked_at_when_blended();
         let Self { pending, on, target, nan_allowed, work, check } = self;
         let OnDevice { kernels, tiles, channels, sweep, found, output, .. } = on;
-        sweep.blend(tile.values.view(), |planes| {
+        let next = sweep.next();
+        let place = if is_looked_at { Some(found.part(next..next + 1)?) } else { None };
+        sweep.blend(tile.values.view(), place, |planes| {
             check()?;
             match (&mut *target, &mut *output) {
                 (Target::Values(writer), _) => {
@@ -668,26 +749,31 @@ impl Place for DevicePlace<'_> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Written> {
-        self.write(usize::MAX)?;
-        let Self { on, target, .. } = self;
-        let (map, labels) = match (target, on.output) {
+    fn finish(self) -> Result<Written> {
+        let Self { pending, on, target, .. } = self;
+        let OnDevice { kernels, recipe, tiles, back, volume, sweep, spare, output, .. } = on;
+        let (mut map, labels) = match (target, output) {
             (Target::Labels(map), Some(labels)) => (map, labels),
             (Target::Values(writer), _) => return Ok(Written { outputs: writer.finish(), counts: None }),
             _ => return Err(Error::new(Code::Internal, "nothing was decided; please report this")),
         };
-        let counts = match on.recipe.decision.largest_component {
-            true => None,
-            false => {
-                let mut counts = vec![0; labels.counts.view().count()];
-                on.kernels.download(labels.counts.view(), &mut counts)?;
-                // What was cut off has label 0.
-                let voxels = |extents: [usize; 3]| extents.iter().product::<usize>() as u64;
-                counts[0] += voxels(map.layout().extents) - voxels(labels.extents);
-                Some(counts)
-            }
-        };
-        Ok(Written { outputs: Outputs { labels: Some(map), scores: None }, counts })
+        let mut counts = vec![0; labels.counts.view().count()];
+        // Everything that comes back is there when these are.
+        kernels.download(labels.counts.view(), &mut counts)?;
+        let unused = move || drop((volume, sweep, spare));
+        std::thread::scope(|scope| {
+            // The driver takes milliseconds to free memory.
+            let freeing = thread::spawn_scoped(scope, "planrt-free".to_owned(), unused);
+            let written = write(&mut map, &tiles, &back, pending);
+            drop(freeing);
+            written
+        })?;
+        let is_counted = !recipe.decision.largest_component;
+        // What was cut off has label 0.
+        let voxels = |extents: [usize; 3]| extents.iter().product::<usize>() as u64;
+        counts[0] += voxels(map.layout().extents) - voxels(labels.extents);
+        let outputs = Outputs { labels: Some(map), scores: None };
+        Ok(Written { outputs, counts: is_counted.then_some(counts) })
     }
 }
 

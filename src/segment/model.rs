@@ -299,7 +299,7 @@ impl Model {
                 surveyed,
                 tiles: self.tiles(surveyed.extents())?,
                 scan: &volume.scan,
-                network: &self.networks[0],
+                networks: &self.networks,
                 window: &self.window,
                 labels: labels.map(|labels| labels.element_type() == ElementType::Uint16),
             };

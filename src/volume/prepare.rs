@@ -100,7 +100,8 @@ impl Back {
 pub struct Announced {
     /// Of the model's grid if nothing is cut off.
     pub extents: [usize; 3],
-    /// The way back if nothing is cut off.
+    /// The way there, and the way back, if nothing is cut off.
+    pub there: Way,
     pub back: Back,
     /// Bytes of `Prepared::data`.
     pub data_bytes: u64,
@@ -123,6 +124,7 @@ pub fn announce(recipe: &Recipe, grid: &Grid, any_direction: bool, threads: usiz
     let peak_bytes = data_bytes.saturating_add(mask).saturating_add(scratch);
     Ok(Announced {
         extents: there.to,
+        there,
         back: Back { way: back, axes, scan: whole.extents, kept: whole },
         data_bytes,
         peak_bytes,
@@ -180,16 +182,16 @@ impl Surveyed<'_> {
         self.there.to
     }
 
-    /// Whether that is the scan's own, in the model's axes and without what is cut off.
-    pub fn is_same_grid(&self) -> bool {
-        self.there.is_nowhere()
+    /// The scan's way there.
+    pub fn there(&self) -> &Way {
+        &self.there
     }
 
     pub fn back(&self) -> Back {
         Back { way: self.back.clone(), axes: self.axes, scan: self.scan, kept: self.kept }
     }
 
-    /// What is done to each channel's values where the grid stays the same.
+    /// What is done to each channel's values before they are resampled.
     pub fn changes(&self, recipe: &Recipe, work: &Work) -> Result<Vec<Change>> {
         let (extents, together) = (self.view.extents(), self.view.planes_together());
         let pieces = Pieces::new(recipe.channels * extents[0].div_ceil(together));

@@ -1,5 +1,6 @@
 // planrt's kernels for volumes (src/volume/device/kernels.cu) for the driver's double, compiled for the host from the same
 // source: one thread does what those of a row of blocks do on a GPU.
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +17,8 @@ int __nvvm_read_ptx_sreg_ctaid_z() { return static_cast<int>(block_z); }
 int __nvvm_read_ptx_sreg_nctaid_x() { return 1; }
 int __nvvm_read_ptx_sreg_nctaid_y() { return static_cast<int>(blocks_y); }
 int __nvvm_read_ptx_sreg_nctaid_z() { return static_cast<int>(blocks_z); }
+void __nvvm_atom_min_gen_ui(unsigned *place, unsigned value) { *place = std::min(*place, value); }
+void __nvvm_atom_max_gen_ui(unsigned *place, unsigned value) { *place = std::max(*place, value); }
 int __nvvm_read_ptx_sreg_tid_x() { return 0; }
 int __nvvm_read_ptx_sreg_ntid_x() { return 1; }
 
@@ -46,7 +49,8 @@ Kernel kernels[] = {
     ENTRY(planrt_find_nan),     ENTRY(planrt_blend),         ENTRY(planrt_weigh),         ENTRY(planrt_sigmoid),
     ENTRY(planrt_softmax),      ENTRY(planrt_argmax_uint8),  ENTRY(planrt_argmax_uint16), ENTRY(planrt_regions_uint8),
     ENTRY(planrt_regions_uint16), ENTRY(planrt_resample),    ENTRY(planrt_read),          ENTRY(planrt_narrow),
-    ENTRY(planrt_widen),        ENTRY(planrt_count_uint8),   ENTRY(planrt_count_uint16),
+    ENTRY(planrt_change),       ENTRY(planrt_resample_axis), ENTRY(planrt_resample_spline), ENTRY(planrt_ends),
+    ENTRY(planrt_clip),         ENTRY(planrt_widen),        ENTRY(planrt_count_uint8),   ENTRY(planrt_count_uint16),
 };
 
 }

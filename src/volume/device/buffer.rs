@@ -15,6 +15,7 @@ impl Element for u8 {}
 impl Element for u16 {}
 impl Element for u32 {}
 impl Element for u64 {}
+impl Element for f64 {}
 
 /// So many elements on the device. The driver waits for the device's work before it frees them.
 pub struct Buffer<T: Element> {

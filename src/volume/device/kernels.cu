@@ -120,6 +120,117 @@ KERNEL planrt_read(const uint8 *memory, Layout l, Extents e, Change c, const uin
     }
 }
 
+// Change::apply, of one channel without a mask.
+KERNEL planrt_change(float *values, uint32 count, Change c) {
+    values += (uint64)row() * count;
+    EACH_VOXEL(i, count) values[i] = changed(values[i], c, true);
+}
+
+// ---- A scan on another grid: one axis after the other ----
+
+// [outer, from, inner], and what becomes of it: [outer, to, inner].
+struct Lines {
+    uint32 outer, from, to, inner;
+};
+
+// kernel::Between: sample `at`, and by `part` the next one.
+struct Between {
+    uint32 at;
+    float part;
+};
+
+// Kernel::rows and Kernel::along, of the nearest samples or between two. Rows are of the outer axes.
+KERNEL planrt_resample_axis(const float *source, float *target, Lines l, const Between *samples, uint32 is_linear) {
+    for (uint32 outer = row(); outer < l.outer; outer += rows()) {
+        const float *from = source + (uint64)outer * l.from * l.inner;
+        float *to = target + (uint64)outer * l.to * l.inner;
+        EACH_VOXEL(i, l.to * l.inner) {
+            const uint32 inner = i % l.inner;
+            const Between sample = samples[i / l.inner];
+            const float a = from[(uint64)sample.at * l.inner + inner];
+            const float b = from[(uint64)(sample.part > 0.0f ? sample.at + 1 : sample.at) * l.inner + inner];
+            to[i] = is_linear ? a + (b - a) * sample.part : a;
+        }
+    }
+}
+
+// spline::Taps.
+struct Taps {
+    uint32 first;
+    double weights[4];
+};
+
+// Spline, of `count` lines from line `first` on. Coefficients are in `scratch`: that of sample `i` of a line is `count` from the next.
+KERNEL planrt_resample_spline(const float *source, float *target, Lines l, const Taps *taps, uint64 first, uint32 count, double *scratch) {
+    const double pole = -0.2679491924311227;
+    const uint32 padding = 12, length = l.from + 2 * padding;
+    EACH_VOXEL(i, count) {
+        const uint64 line = first + i, outer = line / l.inner, inner = line % l.inner;
+        const float *from = source + outer * l.from * l.inner + inner;
+        float *to = target + outer * l.to * l.inner + inner;
+        double *c = scratch + i;
+        for (uint32 j = 0; j < length; ++j) {
+            const uint32 at = j < padding ? 0 : j - padding < l.from ? j - padding : l.from - 1;
+            c[(uint64)j * count] = from[(uint64)at * l.inner];
+        }
+        double power = pole, before = c[0];
+        for (uint32 j = 1; j < length && j <= 32; ++j) {
+            before = before + power * c[(uint64)j * count];
+            power = power * pole;
+        }
+        c[0] = before;
+        for (uint32 j = 1; j < length; ++j) {
+            before = c[(uint64)j * count] + pole * before;
+            c[(uint64)j * count] = before;
+        }
+        double after = pole / (pole * pole - 1.0) * (pole * c[(uint64)(length - 2) * count] + c[(uint64)(length - 1) * count]);
+        c[(uint64)(length - 1) * count] = after;
+        for (uint32 j = length - 1; j-- > 0;) {
+            after = pole * (after - c[(uint64)j * count]);
+            c[(uint64)j * count] = after;
+        }
+        for (uint32 j = 0; j < l.to; ++j) {
+            const Taps t = taps[j];
+            const double *at = c + (uint64)t.first * count;
+            const double value = t.weights[0] * at[0] + t.weights[1] * at[count] + t.weights[2] * at[2 * (uint64)count] +
+                                 t.weights[3] * at[3 * (uint64)count];
+            to[(uint64)j * l.inner] = (float)value;
+        }
+    }
+}
+
+// Numbers in the order of their values.
+DEVICE uint32 ordered(float value) { return bits(value) >> 31 ? ~bits(value) : bits(value) | 0x80000000; }
+
+// image::ends_of, of planes, which are rows: the least and the most of each or, where there is one place, of all of them, as `ordered`.
+KERNEL planrt_ends(const float *values, uint32 planes, uint32 plane, uint32 is_one, uint32 *least, uint32 *most) {
+    for (uint32 z = row(); z < planes; z += rows()) {
+        const float *of_plane = values + (uint64)z * plane;
+        uint32 low = 0xffffffff, high = 0;
+        EACH_VOXEL(i, plane) {
+            if (is_nan(of_plane[i])) continue;
+            const uint32 value = ordered(of_plane[i]);
+            low = value < low ? value : low;
+            high = value > high ? value : high;
+        }
+        __nvvm_atom_min_gen_ui(least + (is_one ? 0 : z), low);
+        __nvvm_atom_max_gen_ui(most + (is_one ? 0 : z), high);
+    }
+}
+
+struct Ends {
+    float low, high;
+};
+
+// image::clip, of planes.
+KERNEL planrt_clip(float *values, uint32 planes, uint32 plane, uint32 is_one, const Ends *ends) {
+    for (uint32 z = row(); z < planes; z += rows()) {
+        const Ends of_plane = ends[is_one ? 0 : z];
+        float *own = values + (uint64)z * plane;
+        EACH_VOXEL(i, plane) own[i] = clipped(own[i], of_plane.low, of_plane.high);
+    }
+}
+
 // copy_elements, from float32 to float16 or bfloat16.
 KERNEL planrt_narrow(const float *from, uint16 *to, uint32 count, uint32 is_brain) {
     EACH_VOXEL(i, count) {
@@ -174,16 +285,19 @@ DEVICE const float *channel_of(const float *volume, const Tiling &t, uint32 chan
     return volume + (uint64)channel * t.volume.z * t.volume.y * t.volume.x;
 }
 
-// Tiles::gather. Rows are channels.
+// Tiles::gather. Rows are channels, layers planes.
 KERNEL planrt_gather(const float *volume, float *tile, Tiling t, Start start, uint32 mirror_z, uint32 mirror_y, uint32 mirror_x) {
     const float *channel = channel_of(volume, t, row());
-    const uint32 count = voxels(t.patch);
-    EACH_VOXEL(i, count) {
-        uint32 x = i % t.patch.x, y = i / t.patch.x % t.patch.y, z = i / t.patch.x / t.patch.y;
-        if (mirror_x) x = t.patch.x - 1 - x;
-        if (mirror_y) y = t.patch.y - 1 - y;
-        if (mirror_z) z = t.patch.z - 1 - z;
-        tile[(uint64)row() * count + i] = value_at(channel, t, start, z, y, x);
+    const uint32 plane = t.patch.y * t.patch.x;
+    for (uint32 to_z = layer(); to_z < t.patch.z; to_z += layers()) {
+        const uint32 z = mirror_z ? t.patch.z - 1 - to_z : to_z;
+        float *to = tile + ((uint64)row() * t.patch.z + to_z) * plane;
+        EACH_VOXEL(i, plane) {
+            uint32 x = i % t.patch.x, y = i / t.patch.x;
+            if (mirror_x) x = t.patch.x - 1 - x;
+            if (mirror_y) y = t.patch.y - 1 - y;
+            to[i] = value_at(channel, t, start, z, y, x);
+        }
     }
 }
 
@@ -245,17 +359,24 @@ struct Blending {
     Extents covered, in_tile, in_volume;
 };
 
-// Sweep::add. Rows are channels, and one more for the weights.
-KERNEL planrt_blend(const float *tile, const float *window, float *ring, Blending b, uint32 channels) {
-    const uint32 plane = b.ring.y * b.ring.x;
-    EACH_VOXEL(i, voxels(b.covered)) {
-        const uint32 x = i % b.covered.x, y = i / b.covered.x % b.covered.y, z = i / b.covered.x / b.covered.y;
-        const uint32 from = ((b.in_tile.z + z) * b.patch.y + b.in_tile.y + y) * b.patch.x + b.in_tile.x + x;
-        const uint64 slot = (uint64)((b.in_volume.z + z) % b.ring.z) * (channels + 1) + row();
-        float *sum = ring + slot * plane + (b.in_volume.y + y) * b.ring.x + b.in_volume.x + x;
-        const float weight = window[from];
-        const float value = row() < channels ? tile[(uint64)row() * voxels(b.patch) + from] * weight : weight;
-        *sum = *sum + value;
+// Sweep::add. Rows are planes. Where a value of the tile is no number the place becomes 1, if there is one.
+KERNEL planrt_blend(const float *tile, const float *window, float *ring, Blending b, uint32 channels, uint32 *found) {
+    const uint64 plane = (uint64)b.ring.y * b.ring.x, patch = voxels(b.patch);
+    for (uint32 z = row(); z < b.covered.z; z += rows()) {
+        float *slot = ring + ((b.in_volume.z + z) % b.ring.z) * (channels + 1) * plane;
+        const uint64 of_tile = (uint64)(b.in_tile.z + z) * b.patch.y * b.patch.x;
+        EACH_VOXEL(i, b.covered.y * b.covered.x) {
+            const uint32 x = i % b.covered.x, y = i / b.covered.x;
+            const uint64 from = of_tile + (uint64)(b.in_tile.y + y) * b.patch.x + b.in_tile.x + x;
+            float *sum = slot + (uint64)(b.in_volume.y + y) * b.ring.x + b.in_volume.x + x;
+            const float weight = window[from];
+            for (uint32 channel = 0; channel < channels; ++channel) {
+                const float value = tile[channel * patch + from];
+                if (found && is_nan(value)) *found = 1;
+                sum[channel * plane] = sum[channel * plane] + value * weight;
+            }
+            sum[channels * plane] = sum[channels * plane] + weight;
+        }
     }
 }
 
@@ -404,12 +525,6 @@ KERNEL planrt_count_uint8(const uint8 *labels, uint32 count, uint64 *counts) { c
 KERNEL planrt_count_uint16(const uint16 *labels, uint32 count, uint64 *counts) { count_labels(labels, count, counts); }
 
 // ---- The result on another grid ----
-
-// kernel::Between: sample `at`, and by `part` the next one.
-struct Between {
-    uint32 at;
-    float part;
-};
 
 struct Plane {
     uint32 y, x;

@@ -21,6 +21,9 @@ const PTX: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("kernels
 /// Threads of a block.
 const THREADS: u32 = 256;
 
+/// Samples of the edge before and behind a spline's line.
+pub(super) const PADDING: usize = 12;
+
 /// Threads that count labels.
 const COUNTING: usize = 1 << 15;
 
@@ -59,6 +62,11 @@ functions!(
     read,
     narrow,
     widen,
+    change,
+    resample_axis,
+    resample_spline,
+    ends,
+    clip,
     count_uint8,
     count_uint16
 );
@@ -173,6 +181,26 @@ impl From<Change> for Changing {
     }
 }
 
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct LinesThere([u32; 4]);
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Taps {
+    first: u32,
+    weights: [f64; 4],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    low: f32,
+    high: f32,
+}
+
+impl Element for Taps {}
+impl Element for Ends {}
 impl Element for Start {}
 impl Element for Region {}
 impl Element for Between {}
@@ -203,6 +231,17 @@ enum RuleMemory {
     Argmax(Buffer<u16>),
     Regions { threshold: f32, order: Buffer<Region>, count: u32, channels: usize },
 }
+
+/// `[outer, from, inner]`, of which `[outer, to, inner]` is made.
+pub struct Lines {
+    pub outer: usize,
+    pub from: usize,
+    pub to: usize,
+    pub inner: usize,
+}
+
+/// Between what the slices of a channel lie, or all of it.
+pub struct Bounds(Buffer<Ends>);
 
 /// How planes of a result are resampled along their rows and columns, on the device.
 pub struct Samples {
@@ -317,6 +356,105 @@ impl Kernels {
         self.launch(self.loaded.functions.read, height * width, depth.min(ROWS), 1, &mut arguments)
     }
 
+    /// [`Change::apply`] to all values of one channel, without a mask.
+    pub fn change(&self, values: View<'_, f32>, change: Change) -> Result<()> {
+        let mut at = values.address();
+        for length in portions(values.count()) {
+            let (mut count, mut changing) = (small("values", length)?, Changing::from(change));
+            let mut arguments = pointers![at, count, changing];
+            self.launch(self.loaded.functions.change, length, 1, 1, &mut arguments)?;
+            at = at.wrapping_byte_add(length * size_of::<f32>());
+        }
+        Ok(())
+    }
+
+    /// One axis of a channel: [`Resampling::rows`] and [`Resampling::along`]. So many lines of a spline are worked on at once.
+    pub fn resample_axis(
+        &self,
+        axis: &Resampling,
+        lines: &Lines,
+        source: View<'_, f32>,
+        target: View<'_, f32>,
+        splines: usize,
+    ) -> Result<()> {
+        let Lines { outer, from, to, inner } = *lines;
+        same("values of lines", source.count(), outer * from * inner)?;
+        same("values of lines", target.count(), outer * to * inner)?;
+        small("voxels", to.saturating_mul(inner))?;
+        let mut there =
+            LinesThere([small("lines", outer)?, small("voxels", from)?, small("voxels", to)?, small("voxels", inner)?]);
+        let (mut old, mut new) = (source.address(), target.address());
+        let Resampling::Cubic(spline) = axis else {
+            let samples = self.upload(&between(axis, from, to)?)?;
+            let (mut table, mut is_linear) =
+                (samples.view().address(), u32::from(matches!(axis, Resampling::Linear(_))));
+            let mut arguments = pointers![old, new, there, table, is_linear];
+            self.launch(self.loaded.functions.resample_axis, to * inner, outer.min(ROWS), 1, &mut arguments)?;
+            // The samples are in use until then.
+            return self.stream.synchronize();
+        };
+        let taps: Vec<_> = spline.taps().map(|(first, weights)| Taps { first: first as u32, weights }).collect();
+        same("weights of an axis", taps.len(), to)?;
+        let taps = self.upload(&taps)?;
+        let all = outer * inner;
+        let most = splines.min(all);
+        let scratch = self.buffer::<f64>(most * (from + 2 * PADDING))?;
+        for start in (0..all).step_by(most.max(1)) {
+            let lines = most.min(all - start);
+            let (mut table, mut place) = (taps.view().address(), scratch.view().address());
+            let (mut first, mut count) = (start as u64, small("lines", lines)?);
+            let mut arguments = pointers![old, new, there, table, first, count, place];
+            self.launch(self.loaded.functions.resample_spline, lines, 1, 1, &mut arguments)?;
+        }
+        self.stream.synchronize()
+    }
+
+    /// Between what a channel's values lie, before it goes that way: all of them, or those of each plane where axis 0 is treated
+    /// separately.
+    pub fn ends(&self, source: View<'_, f32>, way: &Way) -> Result<Bounds> {
+        let [planes, height, width] = way.from;
+        same("a channel's values", source.count(), planes * height * width)?;
+        let is_one = way.separate.is_none();
+        let places = if is_one { 1 } else { planes };
+        let (least, most) = (self.upload(&vec![u32::MAX; places])?, self.upload(&vec![0u32; places])?);
+        let (mut from, mut to_least, mut to_most) = (source.address(), least.view().address(), most.view().address());
+        let (mut depth, mut plane, mut one) =
+            (small("planes", planes)?, small("voxels", height * width)?, u32::from(is_one));
+        let mut arguments = pointers![from, depth, plane, one, to_least, to_most];
+        // Each counts many before it tells.
+        let voxels = (height * width).min(16 * THREADS as usize);
+        self.launch(self.loaded.functions.ends, voxels, planes.min(ROWS), 1, &mut arguments)?;
+        let (mut lows, mut highs) = (vec![0; places], vec![0; places]);
+        self.download(least.view(), &mut lows)?;
+        self.download(most.view(), &mut highs)?;
+        let number = |ordered: u32| f32::from_bits(if ordered >> 31 == 1 { ordered & 0x7fff_ffff } else { !ordered });
+        let ends = |(low, high): (&u32, &u32)| match low > high {
+            // There is no number at all.
+            true => Ends { low: f32::INFINITY, high: f32::NEG_INFINITY },
+            false => Ends { low: number(*low), high: number(*high) },
+        };
+        let mut ends: Vec<Ends> = lows.iter().zip(&highs).map(ends).collect();
+        if let (false, Resampling::Nearest(samples)) = (is_one, &way.kernels[0]) {
+            ends = samples.iter().map(|sample| ends[*sample]).collect();
+        }
+        Ok(Bounds(self.upload(&ends)?))
+    }
+
+    /// Keeps the values of a channel that has gone that way between these.
+    pub fn clip(&self, target: View<'_, f32>, way: &Way, ends: Bounds) -> Result<()> {
+        let [planes, height, width] = way.to;
+        same("a channel's values", target.count(), planes * height * width)?;
+        let is_one = way.separate.is_none();
+        same("ends", ends.0.view().count(), if is_one { 1 } else { planes })?;
+        let (mut at, mut between) = (target.address(), ends.0.view().address());
+        let (mut depth, mut plane, mut one) =
+            (small("planes", planes)?, small("voxels", height * width)?, u32::from(is_one));
+        let mut arguments = pointers![at, depth, plane, one, between];
+        self.launch(self.loaded.functions.clip, height * width, planes.min(ROWS), 1, &mut arguments)?;
+        // The ends are in use until then.
+        self.stream.synchronize()
+    }
+
     /// Values as the network's own elements of 16 bits: float16, or bfloat16.
     pub fn narrow(&self, from: View<'_, f32>, to: View<'_, u16>, is_brain: bool) -> Result<()> {
         same("values to convert", to.count(), from.count())?;
@@ -352,7 +490,8 @@ impl Kernels {
         let [mut z, mut y, mut x] = mirrored.map(u32::from);
         let (mut from, mut to) = (volume.address(), tile.address());
         let mut arguments = pointers![from, to, tiling, start, z, y, x];
-        self.launch(self.loaded.functions.gather, tiles.elements(1), channels, 1, &mut arguments)
+        let [depth, height, width] = tiles.taken();
+        self.launch(self.loaded.functions.gather, height * width, channels, depth.min(ROWS), &mut arguments)
     }
 
     /// [`constants`](crate::volume::tiles::constants) of all tiles.
@@ -425,7 +564,7 @@ impl Kernels {
         Ok(())
     }
 
-    /// Adds a tile to a ring of so many planes, as `Sweep::add` does.
+    /// Adds a tile to a ring of so many planes, as `Sweep::add` does. Where a value of it is no number a place becomes 1.
     pub fn blend(
         &self,
         tiles: &Tiles,
@@ -433,7 +572,11 @@ impl Kernels {
         start: [isize; 3],
         (tile, window): (View<'_, f32>, View<'_, f32>),
         (ring, planes): (View<'_, f32>, usize),
+        found: Option<View<'_, u32>>,
     ) -> Result<()> {
+        if let Some(found) = found {
+            same("places for what is found", found.count(), 1)?;
+        }
         let [_, height, width] = tiles.extents;
         same("a tile's values", tile.count(), tiles.given(channels))?;
         same("a window's weights", window.count(), tiles.given(1))?;
@@ -451,8 +594,10 @@ impl Kernels {
         };
         let mut number = small("channels", channels)?;
         let (mut tile, mut window, mut ring) = (tile.address(), window.address(), ring.address());
-        let mut arguments = pointers![tile, window, ring, blending, number];
-        self.launch(self.loaded.functions.blend, covered.iter().product(), channels + 1, 1, &mut arguments)
+        let mut place = found.map_or(std::ptr::null_mut(), |found| found.address());
+        let mut arguments = pointers![tile, window, ring, blending, number, place];
+        let [depth, height, width] = covered;
+        self.launch(self.loaded.functions.blend, height * width, depth.min(ROWS), 1, &mut arguments)
     }
 
     /// Divides the sums of planes of a ring by their weights. Where a value of a plane is no number, its place in `found` becomes 1.

@@ -5,11 +5,15 @@
 mod buffer;
 mod download;
 mod kernels;
+mod resample;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 pub use buffer::{Buffer, Element, View};
 pub use download::Download;
 pub use kernels::{DeviceRule, Kernels, Label, Samples};
+pub use resample::{bytes as resampling_bytes, can as can_resample, resample};
 pub use sweep::{DeviceSweep, Planes};
+pub use upload::{bytes as upload_bytes, upload};

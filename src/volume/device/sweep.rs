@@ -49,16 +49,27 @@ impl DeviceSweep {
         self.found.view()
     }
 
+    /// The tile that is blended next.
+    pub fn next(&self) -> usize {
+        self.next
+    }
+
     /// Whether planes are final when the next tile is blended.
     pub fn gives_next(&self) -> bool {
         self.tiles.final_planes(self.next + 1) > self.given
     }
 
-    /// Blends what the network gives for the next tile, `[channel, z, y, x]`, in the order of the kernels' stream. `give` is called
+    /// Blends what the network gives for the next tile, `[channel, z, y, x]`, in the order of the kernels' stream; where a value is no
+    /// number the place becomes 1. `give` is called
     /// with planes that are final, in their order, and what it does with them is done in the same order.
-    pub fn blend(&mut self, tile: View<'_, f32>, mut give: impl FnMut(Planes<'_>) -> Result<()>) -> Result<()> {
+    pub fn blend(
+        &mut self,
+        tile: View<'_, f32>,
+        found: Option<View<'_, u32>>,
+        mut give: impl FnMut(Planes<'_>) -> Result<()>,
+    ) -> Result<()> {
         let (start, ring) = (self.tiles.start(self.next), (self.ring.view(), self.planes));
-        self.kernels.blend(&self.tiles, self.channels, start, (tile, self.window.view()), ring)?;
+        self.kernels.blend(&self.tiles, self.channels, start, (tile, self.window.view()), ring, found)?;
         self.next += 1;
         let end = self.tiles.final_planes(self.next);
         let size = self.tiles.extents[1] * self.tiles.extents[2];

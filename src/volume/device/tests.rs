@@ -116,6 +116,50 @@ fn scans_are_read_and_changed() {
 
 #[test]
 #[ignore = "needs a GPU"]
+fn channels_are_resampled_as_on_the_host() {
+    use crate::volume::intensity::Planes;
+    let kernels = kernels();
+    let spacing_mm = [3.0, 0.7, 1.0];
+    for (extents, target_mm) in [
+        ([7, 40, 33], [1.0, 1.5, 1.25]),
+        ([20, 5, 9], [4.0, 0.3, 1.0]),
+        ([1, 1, 1], [1.0, 1.0, 2.0]),
+        ([3, 200, 130], [3.0, 1.4, 0.9]),
+    ] {
+        for geometry in [ResamplingGeometry::Edges, ResamplingGeometry::Centres] {
+            for data in [Interpolation::Nearest, Interpolation::Linear, Interpolation::Cubic] {
+                for separate_axis_above in [None, Some(2.0)] {
+                    let resampling = Resampling {
+                        spacing_mm: target_mm,
+                        geometry,
+                        data,
+                        result: Interpolation::Linear,
+                        separate_axis_above,
+                    };
+                    let way = Way::there(extents, spacing_mm, &resampling).unwrap();
+                    assert!(can_resample(&way));
+                    let source = values(extents.iter().product());
+                    let plane = extents[1] * extents[2];
+                    let read = |planes: std::ops::Range<usize>, values: &mut [f32]| {
+                        values.copy_from_slice(&source[planes.start * plane..planes.end * plane]);
+                    };
+                    let planes = Planes { extents, together: 1, read: &read };
+                    let mut wanted = vec![0.0; way.to.iter().product()];
+                    let pieces = crate::volume::work::Pieces::new(1);
+                    crate::volume::resample::resample(&way, &planes, &mut wanted, &PLAIN, &pieces).unwrap();
+                    let target = kernels.buffer(wanted.len()).unwrap();
+                    let on_device = kernels.upload(&source).unwrap();
+                    resample(&kernels, &way, on_device.view(), target.view(), &PLAIN).unwrap();
+                    let what = format!("{extents:?} to {target_mm:?}, {geometry:?}, {data:?}, {separate_axis_above:?}");
+                    assert_same(&to_host(&kernels, &target), &wanted, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
 fn elements_of_16_bits_are_converted() {
     let kernels = kernels();
     let halves: Vec<u16> = (0..=u16::MAX).collect();
@@ -297,7 +341,7 @@ fn blended_as_on_the_host() {
                     let mut found = Vec::new();
                     let tile = kernels.upload(&tile).unwrap();
                     swept
-                        .blend(tile.view(), |planes| {
+                        .blend(tile.view(), None, |planes| {
                             for (i, z) in planes.numbers.clone().enumerate() {
                                 let mut plane = vec![0.0; channels * size];
                                 let start = i * planes.stride;

@@ -42,14 +42,9 @@ fn is_direct(way: &Way) -> bool {
     matches!((&way.kernels[1], &way.kernels[2]), (Kernel::Same, Kernel::Same))
 }
 
-/// Whether planes are resampled along axis 1 first: along that which makes less of it.
-fn rows_first(way: &Way) -> bool {
-    way.to[1] <= way.from[1]
-}
-
 /// Elements of a plane that is resampled along one axis.
 fn halfway(way: &Way) -> usize {
-    if rows_first(way) { way.to[1] * way.from[2] } else { way.from[1] * way.to[2] }
+    if way.rows_first() { way.to[1] * way.from[2] } else { way.from[1] * way.to[2] }
 }
 
 /// Reads the planes, each once, and fills `target`, which has the extents `way.to`.
@@ -103,7 +98,7 @@ fn in_planes(
     pieces: &Pieces,
 ) -> Result<()> {
     let ([_, ny, nx], [_, my, mx], [_, rows, along]) = (way.from, way.to, &way.kernels);
-    let (direct, rows_first, halfway) = (is_direct(way), rows_first(way), halfway(way));
+    let (direct, rows_first, halfway) = (is_direct(way), way.rows_first(), halfway(way));
     let scratch = || {
         Ok(Scratch {
             planes: allocate("planes of the scan", if direct { 0 } else { source.together * ny * nx })?,

@@ -72,6 +72,11 @@ impl Way {
         }
     }
 
+    /// Whether planes are resampled along axis 1 first: along that which makes less of it.
+    pub fn rows_first(&self) -> bool {
+        self.to[1] <= self.from[1]
+    }
+
     pub fn is_nowhere(&self) -> bool {
         self.kernels.iter().all(|kernel| matches!(kernel, Kernel::Same))
     }

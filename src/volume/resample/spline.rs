@@ -54,6 +54,11 @@ impl Spline {
         Ok(Self { length: from + 2 * PADDING, taps })
     }
 
+    /// For each new sample the first of four coefficients, and their weights.
+    pub fn taps(&self) -> impl Iterator<Item = (usize, [f64; 4])> {
+        self.taps.iter().map(|taps| (taps.first, taps.weights))
+    }
+
     pub fn scratch_bytes(&self) -> u64 {
         (self.length as u64).saturating_mul((WIDTH * size_of::<f64>()) as u64)
     }
