@@ -11,7 +11,7 @@ use crate::log::{Level, Log};
 use crate::process::thread;
 use crate::tensor::{ElementType, MemoryKind};
 use crate::volume::device::{
-    Buffer, DeviceRule, DeviceSweep, Download, Kernels, Label, Planes, Samples, View, can_resample, resample,
+    Buffer, DeviceRule, DeviceSweep, Download, Kernels, Label, Piece, Planes, Samples, View, can_resample, resample,
     resampling_bytes, upload, upload_bytes,
 };
 use crate::volume::image::Description;
@@ -175,11 +175,11 @@ impl Gpu {
         let types = network.element_types();
         let (input, output) = network.elements();
         let count = limit.min(tiles.count());
-        let made = |count: usize, elements: usize, element_type: ElementType| {
-            (0..count).map(|_| DeviceTile::new(&kernels, elements, element_type)).collect::<Result<Vec<_>>>()
-        };
         // A sum more, and the result of tiles of one value.
-        let spare = (made(count, input, types.0)?, made(count + 2, output, types.1)?);
+        let spare = (
+            DeviceTile::several(&kernels, count, input, types.0)?,
+            DeviceTile::several(&kernels, count + 2, output, types.1)?,
+        );
         let decided = match labels.filter(|_| decides_there(&recipe.decision, false, &back)) {
             Some(are_wide) => Some(Labels::new(&kernels, &recipe.decision, network.channels, &back, are_wide)?),
             None => None,
@@ -326,18 +326,25 @@ fn change_after(
 
 /// A tile in device memory.
 pub struct DeviceTile {
-    values: Buffer<f32>,
+    values: Piece<f32>,
     /// The same for a network whose elements are of 16 bits, and their type.
-    narrow: Option<(Buffer<u16>, ElementType)>,
+    narrow: Option<(Piece<u16>, ElementType)>,
 }
 
 impl DeviceTile {
-    fn new(kernels: &Kernels, elements: usize, element_type: ElementType) -> Result<Self> {
-        let narrow = match element_type {
-            ElementType::Float32 => None,
-            _ => Some((kernels.buffer(elements)?, element_type)),
+    fn several(kernels: &Kernels, count: usize, elements: usize, element_type: ElementType) -> Result<Vec<Self>> {
+        let values = Piece::several(kernels.device(), count, elements)?;
+        let mut narrow = match element_type {
+            ElementType::Float32 => Vec::new(),
+            _ => Piece::several(kernels.device(), count, elements)?,
         };
-        Ok(Self { values: kernels.buffer(elements)?, narrow })
+        let tile = |values| Self { values, narrow: narrow.pop().map(|narrow| (narrow, element_type)) };
+        Ok(values.into_iter().map(tile).collect())
+    }
+
+    fn one(kernels: &Kernels, elements: usize, element_type: ElementType) -> Result<Self> {
+        let made = Self::several(kernels, 1, elements, element_type)?.pop();
+        made.ok_or_else(|| Error::new(Code::Internal, "a tile was not made; please report this"))
     }
 
     /// Makes what the network takes of its values.
@@ -687,6 +694,10 @@ impl Place for DevicePlace<'_> {
     }
 
     fn constant(&self, tile: usize, _input: &DeviceTile) -> Option<Vec<u32>> {
+        self.known(tile)
+    }
+
+    fn known(&self, tile: usize) -> Option<Vec<u32>> {
         self.on.constants.get(tile).cloned().flatten()
     }
 
@@ -781,14 +792,14 @@ impl OnDevice<'_> {
     fn input(&mut self) -> Result<DeviceTile> {
         match self.spare.0.pop() {
             Some(tile) => Ok(tile),
-            None => DeviceTile::new(&self.kernels, self.elements.0, self.types.0),
+            None => DeviceTile::one(&self.kernels, self.elements.0, self.types.0),
         }
     }
 
     fn output(&mut self) -> Result<DeviceTile> {
         match self.spare.1.pop() {
             Some(tile) => Ok(tile),
-            None => DeviceTile::new(&self.kernels, self.elements.1, self.types.1),
+            None => DeviceTile::one(&self.kernels, self.elements.1, self.types.1),
         }
     }
 }

@@ -25,6 +25,11 @@ pub trait Place {
     /// The bits of the one value that each channel of a tile has, if each has only one; `input` is the tile.
     fn constant(&self, tile: usize, input: &Self::Tile) -> Option<Vec<u32>>;
 
+    /// The same where it is known before the tile is cut out.
+    fn known(&self, _tile: usize) -> Option<Vec<u32>> {
+        None
+    }
+
     /// Behind what a tile is given to the network.
     fn dependency(&self) -> Dependency<'_>;
 

@@ -85,11 +85,11 @@ impl<'a, P: Place> Stream<'a, P> {
         loop {
             self.fill()?;
             let Some(step) = self.waiting.0.pop_front() else { break };
-            let is_last = step.is_last;
+            let (is_last, is_same) = (step.is_last, matches!(step.work, Work::Same));
             self.finish(step).map_err(|error| within_tile(self.source.tiles, self.finished, error))?;
             if is_last {
-                if let Some(sum) = &self.sum {
-                    self.place.blend(sum)?;
+                if let Some(result) = if is_same { &self.constant_result } else { &self.sum } {
+                    self.place.blend(result)?;
                 }
                 self.finished += 1;
                 done()?;
@@ -113,6 +113,9 @@ impl<'a, P: Place> Stream<'a, P> {
         let (tile, fold, mirroring) = self.next;
         let is_first = (fold, mirroring) == (0, 0);
         let network = &networks[fold];
+        if is_first && self.constant.is_some() && self.place.known(tile) == self.constant {
+            return self.skip(tile);
+        }
         let (mut input, output) = match self.spare.pop() {
             Some(spare) => spare,
             None => (self.place.input()?, self.place.output()?),
@@ -123,9 +126,7 @@ impl<'a, P: Place> Stream<'a, P> {
             self.is_constant = constant.is_some();
             if self.is_constant && constant == self.constant {
                 self.spare.push((input, output));
-                self.waiting.0.push_back(Step { work: Work::Same, is_first, is_last: true });
-                self.next = (tile + 1, 0, 0);
-                return Ok(());
+                return self.skip(tile);
             }
             self.constant = constant.or(self.constant.take());
         }
@@ -146,18 +147,20 @@ impl<'a, P: Place> Stream<'a, P> {
         Ok(())
     }
 
+    /// A tile has the value of the last one that had one only.
+    fn skip(&mut self, tile: usize) -> Result<()> {
+        self.waiting.0.push_back(Step { work: Work::Same, is_first: true, is_last: true });
+        self.next = (tile + 1, 0, 0);
+        Ok(())
+    }
+
     /// Adds a step's result to its tile's.
     fn finish(&mut self, step: Step<P::Tile>) -> Result<()> {
         let Step { work, is_first, is_last } = step;
         let (pass, mirrored, is_constant) = match work {
             Work::Pass(pass, mirrored) => (pass, vec![mirrored], false),
             Work::Constant(pass) => (pass, self.mirrorings.clone(), true),
-            Work::Same => {
-                if let (Some(result), Some(sum)) = (&self.constant_result, &mut self.sum) {
-                    self.place.copy(result, sum)?;
-                }
-                return Ok(());
-            }
+            Work::Same => return Ok(()),
         };
         let request = pass.request.clone();
         let outcome = pass.finish();

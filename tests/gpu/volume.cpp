@@ -246,6 +246,19 @@ int main(int argc, char** argv) {
             }
             std::fflush(stdout);
         }
+        {
+            // As nnU-Net does it: cubic splines to 1.5 mm, and logits linearly back. 200x273x273 voxels there: 4x5x5 tiles.
+            const planrt::Segmenter segmenter({&engine}, R"({"planrt_recipe": 1, "intensities": [{"kind": "ct", "low": -1000, "high": 1000,
+                "mean": 12.5, "deviation": 300}], "resampling": {"spacing_mm": [1.5, 1.5, 1.5], "geometry": "edges", "data": "cubic"},
+                "tiling": {"patch": [96, 96, 96]}, "decision": {"labels": [0, 1]}})");
+            Job job;
+            run(segmenter, volume, job);
+            std::vector<double> whole;
+            for (int round = 0; round < 5; ++round) whole.push_back(run(segmenter, volume, job));
+            std::printf("resampled to 1.5 mm and back, 100 tiles: %.1f ms; ratio %.3f\n", median(whole) * 1e3, median(whole) / (batch / BATCH * 100));
+            phases(segmenter, volume, job);
+            memory(cuda, segmenter, volume, classes);
+        }
         company(engine, volume, alone, batch);
     } catch (const planrt::Error& error) {
         std::fprintf(stderr, "planrt: %s\n", error.what());

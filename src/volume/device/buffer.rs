@@ -56,6 +56,28 @@ impl<T: Element> Buffer<T> {
     }
 }
 
+/// A part of a buffer that several share: the driver takes as long for a small one as for a large one.
+pub struct Piece<T: Element> {
+    of: Arc<Buffer<T>>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Element> Piece<T> {
+    /// So many, of so many elements each.
+    pub fn several(device: &Arc<Device>, count: usize, len: usize) -> Result<Vec<Self>> {
+        // Each begins where the device likes to read.
+        let apart = len.checked_next_multiple_of(128).unwrap_or(usize::MAX);
+        let of = Arc::new(Buffer::new(device, apart.saturating_mul(count))?);
+        Ok((0..count).map(|i| Self { of: of.clone(), start: i * apart, len }).collect())
+    }
+
+    pub fn view(&self) -> View<'_, T> {
+        let address = self.of.memory.address().wrapping_byte_add(self.start * size_of::<T>());
+        View { address, len: self.len, of: PhantomData }
+    }
+}
+
 impl<'a, T: Element> View<'a, T> {
     pub fn address(&self) -> *mut c_void {
         self.address

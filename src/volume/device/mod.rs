@@ -11,7 +11,7 @@ mod sweep;
 mod tests;
 mod upload;
 
-pub use buffer::{Buffer, Element, View};
+pub use buffer::{Buffer, Element, Piece, View};
 pub use download::Download;
 pub use kernels::{DeviceRule, Kernels, Label, Samples};
 pub use resample::{bytes as resampling_bytes, can as can_resample, resample};
