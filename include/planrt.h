@@ -2440,7 +2440,7 @@ typedef struct planrt_volume {
    */
   size_t struct_size;
   /**
-   * Host memory, which need not be aligned.
+   * Memory of that kind, which need not be aligned. A device's is one that the sessions run on, and all work on it has ended.
    */
   const void *data;
   /**
@@ -2456,7 +2456,7 @@ typedef struct planrt_volume {
    */
   planrt_element_type element_type;
   /**
-   * `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+   * `PLANRT_MEMORY_HOST`, `_PINNED` or `_DEVICE`, of which planrt has a copy on the host meanwhile; 0 for `PLANRT_MEMORY_HOST`.
    */
   planrt_memory_kind memory_kind;
   /**
@@ -2503,7 +2503,7 @@ typedef struct planrt_label_map {
    */
   size_t struct_size;
   /**
-   * Host memory, which need not be aligned.
+   * Memory of that kind, which need not be aligned. A device's is one that the sessions run on, and nothing there uses it.
    */
   void *data;
   /**
@@ -2519,7 +2519,7 @@ typedef struct planrt_label_map {
    */
   planrt_element_type element_type;
   /**
-   * `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+   * `PLANRT_MEMORY_HOST`, `_PINNED` or `_DEVICE`, of which planrt has a copy on the host meanwhile; 0 for `PLANRT_MEMORY_HOST`.
    */
   planrt_memory_kind memory_kind;
   /**
@@ -2538,7 +2538,7 @@ typedef struct planrt_score_map {
    */
   size_t struct_size;
   /**
-   * Host memory, which need not be aligned.
+   * Memory of that kind, which need not be aligned. A device's is one that the sessions run on, and nothing there uses it.
    */
   void *data;
   /**
@@ -2554,7 +2554,7 @@ typedef struct planrt_score_map {
    */
   planrt_element_type element_type;
   /**
-   * `PLANRT_MEMORY_HOST` or `PLANRT_MEMORY_PINNED`; 0 for `PLANRT_MEMORY_HOST`.
+   * `PLANRT_MEMORY_HOST`, `_PINNED` or `_DEVICE`, of which planrt has a copy on the host meanwhile; 0 for `PLANRT_MEMORY_HOST`.
    */
   planrt_memory_kind memory_kind;
   /**
@@ -3079,7 +3079,7 @@ struct planrt_error *planrt_segmenter_run(const struct planrt_segmenter *segment
  * engines and sessions have: `*bytes_out`; and the smallest budget that can be kept, `*least_bytes_out`, which may be null. And the
  * most bytes of device memory, `*device_bytes_out`, which may be null: a volume is put together on the GPU that the sessions run on,
  * if that is one and has room now; else, and where there is none, it takes none there (0), and more on the host. The volume's
- * `data` is not looked at and may be null. Any thread.
+ * `data` is not looked at and may be null. Maps in device memory take their `size_bytes` more on the host. Any thread.
  *
  * Errors: as for `planrt_segmenter_submit`.
  *
