@@ -214,7 +214,7 @@ static void bad_volumes(const planrt_engine *small) {
     CHECK(least > 9 * 9 * 9 * 4 && bytes >= least && bytes < 1 << 20);
     /* Tiles without number along one axis: what they would take is told, and refused. */
     bad.extents[0] = bad.extents[1] = 1, bad.extents[2] = (int64_t)1 << 45;
-    OK(planrt_segmenter_estimate(segmenter, &bad, NULL, &bytes, NULL));
+    OK(planrt_segmenter_estimate(segmenter, &bad, NULL, &bytes, NULL, NULL));
     CHECK(bytes > (size_t)1 << 45);
     bad = volume;
     options.memory_budget_bytes = least - 1;
