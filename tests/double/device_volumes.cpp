@@ -52,7 +52,7 @@ struct Result {
     std::array<double, 3> volumes_ml{};
     bool operator==(const Result& other) const {
         return wide == other.wide && narrow == other.narrow && volumes_ml == other.volumes_ml && scores.size() == other.scores.size() &&
-               std::memcmp(scores.data(), other.scores.data(), scores.size() * 4) == 0;
+               (scores.empty() || std::memcmp(scores.data(), other.scores.data(), scores.size() * 4) == 0);
     }
 };
 
