@@ -26,7 +26,7 @@ def fetch(version, folder):
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         unpacked = Path(temporary) / "libraries"
         unpacked.mkdir()
-        with zipfile.ZipFile(download("openvino", version, Path(temporary))) as wheel:
+        with zipfile.ZipFile(download("openvino", version, Path(temporary), "3.11")) as wheel:
             for member in wheel.namelist():
                 path = PurePosixPath(member)
                 if path.parent.name == "libs" and path.name.startswith(WANTED):

@@ -30,12 +30,14 @@ CACHED_8 = Path.home() / ".cache/tensorrt-8.5.3/tensorrt/libnvinfer.so.8"
 WANTED = ("libnvinfer.so", "libnvinfer_lean.so", "libnvinfer_dispatch.so", "libtensorrt_rtx.so", "libtensorrt_onnxparser_rtx.so")
 
 
-def download(project: str, version: str, folder: Path) -> Path:
-    """The wheel. It is only unpacked, so the Python that it is for need not be this one."""
+def download(project: str, version: str, folder: Path, python: str = "") -> Path:
+    """The wheel. It is only unpacked, so the Python that it is for need not be this one; `python` is its version where it matters."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--dest", str(folder), f"{project}=={version}"]
     if project == "tensorrt":
-        command += ["--python-version", "3.10"]
+        python = "3.10"
+    if python:
+        command += ["--python-version", python]
     subprocess.run(command, check=True)
     return next(folder.glob("*.whl"))
 
