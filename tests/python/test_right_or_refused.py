@@ -234,6 +234,22 @@ def a_part_of_what_is_summed():
 
 
 @case
+def less_or_divided_by_a_convolution():
+    """1 - conv(x), which is not -conv(x) with another bias, and 1 / conv(x)."""
+    for kernel in ([3, 3, 3], [1, 1, 1], [3, 3], [3]):
+        for channels in (1, 3):
+            tail = [1] * len(kernel)
+            weights = {"w": np.abs(noise(channels, 2, *kernel)), "b": np.abs(noise(channels)) + 1, "s": np.abs(noise(channels, *tail)) + 1}
+            shape = [2, 2, *[5] * len(kernel)]
+            for constant in (np.abs(noise(1, channels, *tail)), np.float32(1)):
+                for nodes in ([op("Conv", "x w b", "a")], [op("Conv", "x w b", "c"), op("Mul", "c s", "a")],
+                              [op("Conv", "x w b", "c"), op("Identity", "c", "a")]):
+                    for kind in ("Sub", "Div"):
+                        model = graph([*nodes, op(kind, "k a", "y")], {"x": (FLOAT, shape)}, {"y": (FLOAT, None)}, weights | {"k": constant})
+                        check(model, {"x": np.abs(noise(*shape))})
+
+
+@case
 def graphs_within_the_graph():
     """What holds for the whole graph holds in branches and in the steps of a Scan."""
     value = lambda name, shape: helper.make_tensor_value_info(name, FLOAT, shape)  # noqa: E731

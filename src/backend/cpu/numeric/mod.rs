@@ -17,7 +17,7 @@ use guarded::{Guarded, GuardedMaxPool, WidePool};
 pub use operators::register;
 pub(super) use operators::{ROUND, ROUND_TO, alike};
 use reduction::{Reduction, Sum};
-use repeated::{Fence, Repeated};
+use repeated::{Fence, Repeated, fence_subtrahend};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::TypedOp;
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
@@ -55,6 +55,7 @@ pub fn replace(graph: &mut TypedModel) -> TractResult<()> {
     }
     for id in graph.eval_order()? {
         Fence::before(graph, id)?;
+        fence_subtrahend(graph, id)?;
     }
     graph.compact()
 }

@@ -5,12 +5,14 @@
 //! a convolution it takes for such a part as well, where the kernel has one element along them. A product with 0 it takes for
 //! 0 where it is none, of infinity or of what is no number.
 
+use std::collections::HashSet;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::array::{MultiBroadcastTo, StridedSlice, Tile};
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::cnn::Conv;
-use tract_onnx::tract_hir::tract_core::ops::math::Mul;
+use tract_onnx::tract_hir::tract_core::ops::identity::Identity;
+use tract_onnx::tract_hir::tract_core::ops::math::{Div, Mul, Sub};
 
 /// What it is given, and nothing moves through it.
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
@@ -36,6 +38,39 @@ impl Fence {
         patch.shunt_outside(graph, OutletId::new(id, 0), output)?;
         patch.apply(graph)
     }
+}
+
+/// Puts a fence in front of what is subtracted, or divided by, where that comes of a convolution: tract makes such a node
+/// part of the convolution and leaves its weights as they are for a difference, and inverts them for a quotient.
+pub fn fence_subtrahend(graph: &mut TypedModel, id: usize) -> TractResult<()> {
+    let node = graph.node(id);
+    let Some(op) = node.op_as::<TypedBinOp>().filter(|op| op.0.is::<Sub>() || op.0.is::<Div>()) else {
+        return Ok(());
+    };
+    if !is_of_convolution(graph, node.inputs[1]) {
+        return Ok(());
+    }
+    let mut patch = TypedModelPatch::default();
+    let mut inputs = patch.taps(graph, &node.inputs)?;
+    inputs[1] = patch.wire_node(format!("{}.fence", node.name), Fence, &inputs[1..])?[0];
+    let output = patch.wire_node(&node.name, op.clone(), &inputs)?[0];
+    patch.shunt_outside(graph, OutletId::new(id, 0), output)?;
+    patch.apply(graph)
+}
+
+/// Whether nothing but what may be made part of a convolution, or moved past it, lies between one and that tensor.
+fn is_of_convolution(graph: &TypedModel, outlet: OutletId) -> bool {
+    let (mut seen, mut open) = (HashSet::new(), vec![outlet.node]);
+    while let Some(id) = open.pop() {
+        let node = graph.node(id);
+        if node.op_is::<Conv>() {
+            return true;
+        }
+        if seen.insert(id) && (node.op_is::<TypedBinOp>() || node.op_is::<AxisOp>() || node.op_is::<Identity>()) {
+            open.extend(node.inputs.iter().map(|input| input.node));
+        }
+    }
+    false
 }
 
 impl Op for Fence {
