@@ -50,7 +50,7 @@ expect 2 "no MODEL" bench
 expect 2 "one model" bench first second
 expect 2 "--streams" inspect "$models/small.onnx" --streams=2
 expect 2 "NAME:1x1x8x8" bench "$models/small.onnx" --shapes=image
-expect 2 "auto or a size" bench "$models/small.onnx" --weightStreamingBudget=much
+expect 2 "takes a size, a percentage" bench "$models/small.onnx" --weightStreamingBudget=much
 expect 2 "takes seconds" bench "$models/small.onnx" --duration=long
 
 # What cannot be written is no success.

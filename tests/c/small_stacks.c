@@ -49,8 +49,6 @@ static void write_files(void) {
     write_file("planrt.json", deep, strlen(deep));
 }
 
-static size_t stack_kib;
-
 static void volumes(planrt_runtime *runtime, planrt_engine *engine) {
     planrt_scan *scan = NULL;
     planrt_segmenter *segmenter = NULL;
@@ -64,8 +62,7 @@ static void volumes(planrt_runtime *runtime, planrt_engine *engine) {
     const char *recipe = "{\"planrt_recipe\": 1, \"tiling\": {\"patch\": [8, 8, 8]}, \"decision\": {\"labels\": [0, 1]}}";
     OK(planrt_segmenter_new((const planrt_engine *const *)&engine, 1, recipe, NULL, &segmenter));
     planrt_label_map map = {.struct_size = sizeof map, .data = labels, .size_bytes = sizeof labels, .element_type = PLANRT_UINT8};
-    /* Builds for development have larger frames. */
-    if (stack_kib >= 32) OK(planrt_segmenter_run(segmenter, &volume, &map, NULL));
+    OK(planrt_segmenter_run(segmenter, &volume, &map, NULL));
     OK(planrt_scan_write_labels(scan, mask_file, labels, sizeof labels, PLANRT_UINT8));
     OK(planrt_scan_write_overlay(scan, picture_file, labels, sizeof labels, PLANRT_UINT8));
     planrt_segmenter_delete(segmenter);
@@ -125,7 +122,6 @@ int main(void) {
     for (size_t i = 0; i < sizeof kib / sizeof *kib; i++) {
         pthread_attr_t attributes;
         pthread_t thread;
-        stack_kib = kib[i];
         CHECK(pthread_attr_init(&attributes) == 0);
         CHECK(pthread_attr_setstacksize(&attributes, kib[i] * 1024) == 0);
         CHECK(pthread_create(&thread, &attributes, everything, NULL) == 0);

@@ -516,8 +516,9 @@ int cuMemsetD8Async(uintptr_t address, unsigned char value, size_t size, void *s
 
 /* ---- Kernels: planrt's own (src/cuda/copy.ptx, and those of kernels.cpp), whose work is done here while they are launched ---- */
 
-void *cudaDoubleKernel(const char *name);
-bool cudaDoubleRunKernel(void *function, unsigned rows, unsigned layers, void **parameters);
+/* kernels.cpp's; not there where this file is compiled by itself, as an old driver is. */
+__attribute__((weak)) void *cudaDoubleKernel(const char *name);
+__attribute__((weak)) bool cudaDoubleRunKernel(void *function, unsigned rows, unsigned layers, void **parameters);
 
 int cuModuleLoadData(void **module, const void *image) {
     BEGIN_IN_CONTEXT;
@@ -538,7 +539,7 @@ int cuModuleUnload(void *module) {
 int cuModuleGetFunction(void **function, void *module, const char *name) {
     BEGIN_IN_CONTEXT;
     if (!is_alive(MODULE, module)) return INVALID_VALUE;
-    *function = strcmp(name, "planrt_copy") == 0 ? module : cudaDoubleKernel(name);
+    *function = strcmp(name, "planrt_copy") == 0 ? module : cudaDoubleKernel ? cudaDoubleKernel(name) : NULL;
     return *function ? SUCCESS : INVALID_VALUE;
 }
 
@@ -547,7 +548,7 @@ int cuLaunchKernel(void *function, unsigned columns, unsigned rows, unsigned lay
     BEGIN_IN_CONTEXT;
     (void)columns, (void)x, (void)y, (void)z, (void)shared, (void)extra;
     if (!is_stream(stream)) return INVALID_HANDLE;
-    if (!captured_by(stream) && cudaDoubleRunKernel(function, rows, layers, parameters)) return SUCCESS;
+    if (!captured_by(stream) && cudaDoubleRunKernel && cudaDoubleRunKernel(function, rows, layers, parameters)) return SUCCESS;
     if (!is_alive(MODULE, function)) return INVALID_HANDLE;
     if (captured_by(stream)) {
         struct node *node = add_node(captured_by(stream));
