@@ -91,11 +91,13 @@ fn is_cut_short(file: &Path) -> bool {
     })
 }
 
-/// The names of the libraries that a 64-bit ELF file needs; none where it cannot be read.
+/// The names of the libraries that a 64-bit ELF file needs; none where it cannot be read. For OpenVINO, which comes with the CPU engine.
+#[cfg(feature = "cpu")]
 pub fn needed(file: &Path) -> Vec<String> {
     File::open(file).ok().and_then(|file| names_needed(&file)).unwrap_or_default()
 }
 
+#[cfg(feature = "cpu")]
 fn names_needed(file: &File) -> Option<Vec<String>> {
     const LOAD: u32 = 1;
     const DYNAMIC: u32 = 2;
@@ -167,6 +169,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "cpu")]
     fn what_a_library_needs_is_read_from_it() {
         let own = std::env::current_exe().unwrap();
         assert!(needed(&own).iter().any(|name| name == "libc.so.6"), "{:?}", needed(&own));

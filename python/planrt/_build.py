@@ -14,7 +14,7 @@ from typing import Any
 from . import _library
 from ._engine import address_of
 from ._errors import Error
-from ._library import BuildProgress, ProfileShape, load, new, own
+from ._library import BuildProgress, Owner, ProfileShape, load, new, own
 from ._runtime import Runtime, default_runtime, path_bytes
 
 
@@ -76,7 +76,7 @@ Profile = Mapping[str, "Shape | tuple[Shape, Shape, Shape]"]
 Progress = Callable[[str, "str | None", int, int], "bool | None"]
 
 
-class Plan:
+class Plan(Owner):
     """A plan in memory, for `Engine`, or to be saved."""
 
     def __init__(self, handle: ctypes.c_void_p):
@@ -205,5 +205,5 @@ def _profile_shape(name: str, shapes: Any) -> ProfileShape:
         shapes = (shapes,) * 3
     if len(shapes) != 3 or len({len(shape) for shape in shapes}) != 1 or len(shapes[0]) > _library.MAX_RANK:
         raise ValueError(f"a profile has one shape for {name!r}, or the smallest, best and largest, of one rank")
-    minimum, best, maximum = (_library.Extents(*shape) for shape in shapes)
+    minimum, best, maximum = (_library.Extents(*_library.checked_extents(shape)) for shape in shapes)
     return ProfileShape(rank=len(shapes[0]), min=minimum, opt=best, max=maximum)

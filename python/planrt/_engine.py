@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from . import _library
 from ._errors import Error, ErrorCode
-from ._library import load, new, own
+from ._library import Owner, load, new, own
 from ._runtime import Runtime, Stream, default_runtime, path_bytes
 from ._tensors import (
     Lent,
@@ -76,7 +76,7 @@ def engine_options(**settings: Any) -> Iterator[c_void_p]:
         library.planrt_engine_options_delete(options)
 
 
-class Engine:
+class Engine(Owner):
     """A loaded model: a TensorRT plan on a GPU, or an ONNX model on the CPU. Any thread may use it, several at once.
 
     `model` is a file's path, a model's bytes, or a `Plan`. `cpu` is what runs ONNX models: "CPU", planrt's own engine, "OpenVINO",
@@ -323,11 +323,11 @@ def _input_shapes(shapes: Mapping[str, Sequence[int]] | None) -> tuple[Any, int]
         one.struct_size = ctypes.sizeof(_library.InputShape)
         one.name, one.rank = name.encode(), len(shape)
         if len(shape) <= _library.MAX_RANK:  # else the library says what is wrong
-            one.shape = _library.Extents(*shape)
+            one.shape = _library.Extents(*_library.checked_extents(shape))
     return given, len(given)
 
 
-class Context:
+class Context(Owner):
     """One execution context of an engine: for one thread at a time."""
 
     def __init__(self, engine: Engine):
@@ -374,7 +374,7 @@ class Context:
 
     def set_shape(self, name: str, shape: Sequence[int]) -> None:
         """Sets the shape of an input."""
-        extents = (c_int64 * max(len(shape), 1))(*shape)
+        extents = (c_int64 * max(len(shape), 1))(*_library.checked_extents(shape))
         load().planrt_context_set_shape(self._handle, name.encode(), extents, len(shape))
 
     def shape(self, name: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64
 from ctypes import c_void_p
 from pathlib import Path
@@ -505,7 +506,21 @@ def new(function: str, *arguments: Any) -> c_void_p:
     return handle
 
 
-def own(owner: object, kind: str, handle: c_void_p) -> weakref.finalize[Any, Any]:
+def checked_extents(shape: Sequence[int]) -> Sequence[int]:
+    """What does not fit would be cut without a word."""
+    if any(not -(2**63) <= extent < 2**63 for extent in shape):
+        raise ValueError(f"the shape {tuple(shape)} is beyond 64 bits")
+    return shape
+
+
+class Owner:
+    """What owns a handle: it is not copied, since the handle goes with the first of the two."""
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        raise TypeError(f"a planrt {type(self).__name__} cannot be copied or pickled")
+
+
+def own(owner: Owner, kind: str, handle: c_void_p) -> weakref.finalize[Any, Any]:
     """Deletes the handle with its owner, in whatever order: planrt counts references."""
     finalizer = weakref.finalize(owner, getattr(load(), f"planrt_{kind}_delete"), handle)
     # When Python ends, what is under way ends with its session or segmenter, whose callbacks still ask these.

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from . import _library
-from ._library import LogCallback, ReleaseCallback, load, new, own
+from ._library import LogCallback, Owner, ReleaseCallback, load, new, own
 from ._tensors import DEVICE, element_type
 
 _logger = logging.getLogger("planrt")
@@ -37,7 +37,7 @@ def path_bytes(path: str | os.PathLike[str] | None) -> bytes | None:
     return encoded
 
 
-class Runtime:
+class Runtime(Owner):
     """What is found for an application: the CUDA driver, a device, TensorRT. Any thread may use it.
 
     Nothing is loaded before it is needed, so one is made on every machine. Its log goes to the logger "planrt" of
@@ -131,7 +131,7 @@ def version() -> str:
     return load().planrt_version().decode()  # type: ignore[no-any-return]
 
 
-class Stream:
+class Stream(Owner):
     """A CUDA stream: planrt's own, or `native`, one of the application's, which it must outlive."""
 
     def __init__(self, runtime: Runtime, native: int | None = None, *, priority: int = 0):
@@ -165,7 +165,7 @@ class Stream:
         self.wait_for(Stream(self._runtime, native))
 
 
-class DeviceArray:
+class DeviceArray(Owner):
     """Memory on a GPU, dense in C order; freed with the last reference to it."""
 
     def __init__(self, runtime: Runtime, shape: tuple[int, ...], dtype: np.dtype[Any]):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _library
-from ._library import load, new, own
+from ._library import Owner, load, new, own
 from ._runtime import path_bytes
 from ._tensors import ELEMENT_TYPES, element_type
 
@@ -163,7 +163,7 @@ class Scan:
         call(self._handle, path_bytes(path), array.ctypes.data, array.nbytes, type_)
 
 
-class _Read:
+class _Read(Owner):
     """A scan's handle; views of its voxels keep it."""
 
     def __init__(self, handle: c_void_p):

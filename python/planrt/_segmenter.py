@@ -16,7 +16,7 @@ import numpy as np
 from . import _library
 from ._engine import Engine, cpu_backend, engine_options
 from ._errors import Error, ErrorCode
-from ._library import RequestCallback, ScorePlaneCallback, SegmentationProgress, calls, error_of, load, new, own
+from ._library import Owner, RequestCallback, ScorePlaneCallback, SegmentationProgress, calls, error_of, load, new, own
 from ._runtime import Runtime, default_runtime, path_bytes
 from ._scan import Scan, Volume, c_volume, place_of
 from ._session import Session, check_priority, session_options
@@ -51,7 +51,7 @@ def _plane_is_done(number: int, address: int) -> bool:
         return _under_way[number]._take(_library.ScorePlane.from_address(address))
 
 
-class LabelMap:
+class LabelMap(Owner):
     """What a segmentation came to, on the grid of its volume."""
 
     def __init__(self, labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any] | None, handle: c_void_p):
@@ -69,7 +69,7 @@ class LabelMap:
         return value.value
 
 
-class Segmentation(Future):  # type: ignore[type-arg]
+class Segmentation(Owner, Future):  # type: ignore[type-arg]
     """A volume that was submitted: a future whose result is a `LabelMap`.
 
     As every future of `concurrent.futures` it is waited for with `result`, `wait` or `as_completed`, and in a coroutine with
@@ -154,7 +154,7 @@ class Memory(NamedTuple):
     """Of a GPU's."""
 
 
-class Segmenter:
+class Segmenter(Owner):
     """Segments whole volumes: a scan goes in with its spacing, labels on its own grid come out. Any thread may use it, several at once.
 
     `folder` is a model's folder: its description (`recipe.json`, a passport, nnU-Net's `plans.json` or a MONAI bundle's `inference.json`) and

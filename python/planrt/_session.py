@@ -14,7 +14,7 @@ from typing import Any
 from . import _library
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
-from ._library import RequestCallback, RequestOptions, calls, error_of, load, new, own
+from ._library import Owner, RequestCallback, RequestOptions, calls, error_of, load, new, own
 from ._runtime import Stream
 from ._tensors import (
     Lent,
@@ -45,7 +45,7 @@ def _answered(number: int, error: int | None) -> None:
         _pending.pop(number)._answer(error_of(error) if error else None)
 
 
-class Request(Future):  # type: ignore[type-arg]
+class Request(Owner, Future):  # type: ignore[type-arg]
     """A request that was submitted: a future whose result is the outputs by their names.
 
     As every future of `concurrent.futures` it is waited for with `result`, `wait` or `as_completed`, and in a coroutine with
@@ -117,7 +117,7 @@ def session_options(
         library.planrt_session_options_delete(options)
 
 
-class Session:
+class Session(Owner):
     """Runs requests of many threads on a few contexts, those that fit together as one batch. Any thread may use it, several at once.
 
     `engines` is an engine, or one model's engines on several devices. Times are in seconds; what is not said is chosen by planrt,

@@ -6,6 +6,7 @@ The folder is what tests/models/make_models.py wrote; PLANRT_HEADER names planrt
 
 import asyncio
 import concurrent.futures
+import copy
 import ctypes
 import gc
 import logging
@@ -183,6 +184,20 @@ class Running(Case):
         self.fails(ErrorCode.INVALID_ARGUMENT, "rank", self.engine.inspect, {"image": [1] * 9}, runs=1)
         self.fails(ErrorCode.UNSUPPORTED, "", self.engine.statistic, "weights_size")
         self.assertEqual(planrt.version().split(".")[:2], list(map(str, _library.API_VERSION)))
+
+    def test_what_owns_a_handle_is_not_copied(self):
+        session = Session(self.engine)
+        self.addCleanup(session.close)
+        for owner in (self.engine, self.engine.runtime, session, session.submit({"image": IMAGE})):
+            for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+                with self.assertRaisesRegex(TypeError, "cannot be copied"):
+                    copied(owner)
+
+    def test_extents_are_not_cut(self):
+        shape = (2**64 + 1, 1, 8, 8, 8)
+        for call in (lambda: planrt.Context(self.engine).set_shape("image", shape), lambda: self.engine.inspect({"image": shape}, runs=1)):
+            with self.assertRaisesRegex(ValueError, "beyond 64 bits"):
+                call()
 
     def test_models_come_from_bytes_too(self):
         data = (MODELS / "small.onnx").read_bytes()

@@ -4,6 +4,7 @@ use super::Options;
 use super::onnx::Model;
 use crate::backend::tensorrt::{failed, gather};
 use crate::error::{Code, Error, Result};
+use crate::quote::quoted;
 use std::collections::HashSet;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -38,7 +39,7 @@ fn tell(error: &ParserError, model: &Model) -> String {
         what = "TensorRT has no such operator, and no plugin of its name is loaded";
     }
     match (error.node, &error.node_name, &error.node_operator) {
-        (Some(index), Some(name), Some(operator)) => format!("node {index} \"{name}\" ({operator}): {what}"),
+        (Some(index), Some(name), Some(operator)) => format!("node {index} {} ({operator}): {what}", quoted(name)),
         (Some(index), ..) => format!("{}: {what}", model.describe(index)),
         _ => what.to_owned(),
     }
@@ -90,7 +91,7 @@ pub fn keep_float32(network: &Network, model: &Model, options: &Options) -> Resu
     match options.float32_nodes.iter().find(|name| !found.contains(name.as_str())) {
         Some(name) => Err(Error::new(
             Code::NotFound,
-            format!("no layer comes from a node \"{name}\", which is to stay in float32"),
+            format!("no layer comes from a node {}, which is to stay in float32", quoted(name)),
         )),
         None => Ok(()),
     }

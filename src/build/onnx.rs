@@ -3,7 +3,7 @@
 
 use super::protobuf::{Field, Fields, text};
 use crate::error::{Code, Error, Result};
-use crate::quote::shown;
+use crate::quote::{quoted, shown};
 use std::path::{Component, Path};
 
 /// How many graphs lie within one another at most.
@@ -190,9 +190,9 @@ impl Model {
     pub fn describe(&self, index: usize) -> String {
         match self.nodes.get(index) {
             Some(Node { name, operator, output }) if name.is_empty() => {
-                format!("node {index} ({operator}, which computes \"{output}\")")
+                format!("node {index} ({operator}, which computes {})", quoted(output))
             }
-            Some(Node { name, operator, .. }) => format!("node {index} \"{name}\" ({operator})"),
+            Some(Node { name, operator, .. }) => format!("node {index} {} ({operator})", quoted(name)),
             None => format!("node {index}"),
         }
     }

@@ -5,6 +5,7 @@ use super::onnx::{self, Model};
 use crate::backend::tensorrt::{failed, gather};
 use crate::error::{Code, Error, Result};
 use crate::log::{Level, Log};
+use crate::quote::quoted;
 use crate::tensor::Shape;
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -19,14 +20,15 @@ pub fn check(profiles: &[Vec<Bounds>]) -> Result<()> {
     for Bounds { input, min, opt, max } in profiles.iter().flatten() {
         if min.len() != opt.len() || opt.len() != max.len() {
             return Err(wrong(format!(
-                "\"{input}\": the shapes {min}, {opt} and {max} of a profile differ in how many dimensions they have"
+                "{}: the shapes {min}, {opt} and {max} of a profile differ in how many dimensions they have",
+                quoted(input)
             )));
         }
         for (axis, ((&min, &opt), &max)) in min.iter().zip(opt.iter()).zip(max.iter()).enumerate() {
             if min < 1 || min > opt || opt > max {
                 return Err(wrong(format!(
-                    "\"{input}\": dimension {axis} is {min} at least, {opt} at best and {max} at most; they are positive and \
-                     do not fall"
+                    "{}: dimension {axis} is {min} at least, {opt} at best and {max} at most; they are positive and do not fall",
+                    quoted(input)
                 )));
             }
         }
@@ -93,8 +95,8 @@ pub fn add(
 
 fn check_against(bounds: &Bounds, inputs: &[Input]) -> Result<()> {
     let Some(input) = inputs.iter().find(|input| input.name == bounds.input) else {
-        let names: Vec<_> = inputs.iter().map(|input| format!("\"{}\"", input.name)).collect();
-        let message = format!("the model has no input \"{}\"; it has {}", bounds.input, names.join(", "));
+        let names: Vec<_> = inputs.iter().map(|input| quoted(&input.name).to_string()).collect();
+        let message = format!("the model has no input {}; it has {}", quoted(&bounds.input), names.join(", "));
         return Err(Error::new(Code::NotFound, message));
     };
     // The bounds of an input that is a shape are those of its values.
@@ -107,7 +109,8 @@ fn check_against(bounds: &Bounds, inputs: &[Input]) -> Result<()> {
             given.len() == shape.len() && shape.iter().zip(given.iter()).all(|(own, given)| *own < 0 || own == given);
         if !fits {
             return Err(wrong(format!(
-                "\"{name}\" is {shape} in the model, where -1 is open; the profile says {given}"
+                "{} is {shape} in the model, where -1 is open; the profile says {given}",
+                quoted(name)
             )));
         }
     }
@@ -131,8 +134,11 @@ fn check_named(number: usize, profile: &[Bounds], inputs: &[onnx::Input]) -> Res
             }
             if *least > *most {
                 return Err(wrong(format!(
-                    "the model's dimension \"{name}\" is at least {least} in \"{at_least}\" and at most {most} in \"{at_most}\" of \
-                     profile {number}: it is the same one"
+                    "the model's dimension {} is at least {least} in {} and at most {most} in {} of profile {number}: it is the \
+                     same one",
+                    quoted(name),
+                    quoted(at_least),
+                    quoted(at_most)
                 )));
             }
         }
@@ -151,14 +157,15 @@ fn set(profile: &mut OptimizationProfile, input: &Input, bounds: &[Bounds], numb
             let only_batch_is_open = !is_shape && !shape.with_first(1).is_dynamic();
             if !bounds.is_empty() || !only_batch_is_open {
                 return Err(wrong(format!(
-                    "profile {number} lacks shapes for \"{name}\", which is {shape} in the model, where -1 is open: say the \
-                     smallest, the best and the largest"
+                    "profile {number} lacks shapes for {}, which is {shape} in the model, where -1 is open: say the smallest, the \
+                     best and the largest",
+                    quoted(name)
                 )));
             }
             let one = shape.with_first(1);
             log.write(
                 Level::Warning,
-                &format!("no shapes are given for \"{name}\" ({shape}): the plan takes {one} only"),
+                &format!("no shapes are given for {} ({shape}): the plan takes {one} only", quoted(name)),
             );
             [one; 3]
         }
@@ -170,7 +177,7 @@ fn set(profile: &mut OptimizationProfile, input: &Input, bounds: &[Bounds], numb
             false => Dims::new(&shape).is_some_and(|dims| profile.set_dimensions(&c_name, select, &dims)),
         };
         if !is_taken {
-            return Err(wrong(format!("TensorRT refuses the shape {shape} for \"{name}\" in profile {number}")));
+            return Err(wrong(format!("TensorRT refuses the shape {shape} for {} in profile {number}", quoted(name))));
         }
     }
     Ok(())
@@ -193,6 +200,10 @@ mod tests {
             assert!(error.code() == Code::Shape && error.message().contains("dimension 0"), "{error}");
         }
         assert!(check(&bounds(&[1], &[1, 4], &[1, 4])).is_err());
+        let mut named = bounds(&[0], &[1], &[1]);
+        named[0][0].input = "\u{1b}[2J".to_owned();
+        let error = check(&named).unwrap_err();
+        assert!(error.message().starts_with("\"\\u{1b}[2J\": dimension 0"), "{error}");
     }
 
     #[test]
