@@ -5,6 +5,8 @@ pub mod batch;
 #[cfg(feature = "cpu")]
 pub mod cpu;
 #[cfg(feature = "cpu")]
+mod host_context;
+#[cfg(feature = "cpu")]
 mod host_tensors;
 pub mod instance;
 pub mod instance_group;

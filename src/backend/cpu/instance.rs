@@ -2,9 +2,10 @@
 //! gathered, and a request's result does not depend on what else is in its batch.
 
 use super::CpuEngine;
-use super::context::{CpuContext, read, write};
+use super::context::{read, write};
 use crate::backend::admission::{Admission, Dependency};
 use crate::backend::batch::{BatchKey, Capacity};
+use crate::backend::host_context::{HostContext, HostEngine};
 use crate::backend::instance::{Failure, Instance};
 use crate::backend::instance_group::{Choices, InstanceChoices, InstanceGroup, InstanceGroupOptions};
 use crate::backend::job::{Job, RequestTensor, on_host};
@@ -37,11 +38,11 @@ impl Admission for CpuAdmission {
     fn batch_key(&self, inputs: &[Shape]) -> Result<BatchKey> {
         let tensors = &self.engine.model.description.tensors;
         self.engine.model.check_shapes(inputs)?;
-        let mut context = CpuContext::new(self.engine.clone());
+        let mut context = HostContext::new(self.engine.clone());
         let empty = inputs.iter().any(|shape| shape.first() == Some(&0));
         if self.engine.model.batched && self.engine.model.one_batch && !empty {
             let item: Vec<_> = inputs.iter().map(|shape| shape.with_first(1)).collect();
-            if let Some(arrangement) = context.arrange_items(&item)?
+            if let Some(arrangement) = self.engine.arrange_items(&item)
                 && let Some(outputs) = arrangement.outputs.into_iter().collect()
             {
                 return Ok(BatchKey { inputs: item, outputs, batched: true, device: None });

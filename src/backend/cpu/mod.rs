@@ -29,13 +29,13 @@ mod told;
 mod transposed;
 mod widen;
 
+use crate::backend::host_context::HostContext;
 use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::backend::{Context, Engine};
 use crate::engine::{Description, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::process::reserve;
 use crate::tensor::Shape;
-use context::CpuContext;
 use model::{Model, run_type};
 use plan::{Plan, Plans};
 use std::collections::TryReserveError;
@@ -139,7 +139,7 @@ impl Engine for CpuEngine {
     }
 
     fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>> {
-        Ok(Box::new(CpuContext::new(self)))
+        Ok(Box::new(HostContext::new(self)))
     }
 
     fn instance_group(self: Arc<Self>, size: &InstanceGroupOptions) -> Result<InstanceGroup> {

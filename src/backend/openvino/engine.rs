@@ -1,11 +1,11 @@
 //! An ONNX model on OpenVINO.
 
-use super::context::OpenVinoContext;
 use super::library::Library;
 use super::prepared::{Mode, Prepared};
 use super::{checks, failed, instance};
 use crate::backend::cpu::model::{Facts, Source};
 use crate::backend::cpu::rewrite;
+use crate::backend::host_context::HostContext;
 use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::backend::{Context, Engine};
 use crate::engine::{Backend, Description, TensorInfo};
@@ -251,7 +251,7 @@ impl Engine for OpenVinoEngine {
     }
 
     fn new_context(self: Arc<Self>) -> Result<Box<dyn Context>> {
-        Ok(Box::new(OpenVinoContext::new(self)))
+        Ok(Box::new(HostContext::new(self)))
     }
 
     fn instance_group(self: Arc<Self>, size: &InstanceGroupOptions) -> Result<InstanceGroup> {

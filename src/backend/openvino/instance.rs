@@ -6,6 +6,7 @@ use super::engine::OpenVinoEngine;
 use crate::backend::Cancellation;
 use crate::backend::admission::{Admission, Dependency};
 use crate::backend::batch::{BatchKey, Capacity};
+use crate::backend::host_context::HostEngine;
 use crate::backend::instance::{Failure, Instance};
 use crate::backend::instance_group::{Choices, InstanceChoices, InstanceGroup, InstanceGroupOptions};
 use crate::backend::job::{Job, on_host};
@@ -44,7 +45,7 @@ impl Admission for OpenVinoAdmission {
         let empty = inputs.iter().any(|shape| shape.contains(&0));
         if facts.batched && facts.one_batch && !empty {
             let item: Vec<_> = inputs.iter().map(|shape| shape.with_first(1)).collect();
-            if let Some(arrangement) = self.engine.arrange_items(&item)?
+            if let Some(arrangement) = self.engine.arrange_items(&item)
                 && let Some(outputs) = arrangement.outputs.into_iter().collect()
             {
                 return Ok(BatchKey { inputs: item, outputs, batched: true, device: None });
