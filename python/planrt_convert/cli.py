@@ -71,6 +71,13 @@ def _from_zero(text: str) -> float:
     return number
 
 
+def _function(text: str) -> str:
+    module, _, function = text.partition(":")
+    if not module or not function:
+        raise argparse.ArgumentTypeError(f"{text!r}: MODULE:FUNCTION is expected")
+    return text
+
+
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 0 on is expected")
@@ -113,7 +120,8 @@ def parser() -> argparse.ArgumentParser:
     add("--no-search", dest="search", action="store_false", help="do not look for what must stay float32 where a plan is not exact enough")
     add("--timing-cache", metavar="FILE", help="TensorRT's timing cache, taken from there and kept there: builds take a tenth of the time with it")
     add("--without-libraries", action="store_true", help="plans that need neither cuDNN nor cuBLAS, nor TensorRT's plugins, when they run")
-    add("--data", metavar="FILE.npz", help="an input of yours, an array for each by its name: checked beside the random ones, and drawn")
+    add("--data", metavar="FILE", action="append", default=[], help="inputs of yours, checked beside the random ones, and drawn: .nii or .nii.gz, as [z, y, x], its numbers as the file rescales them; .npy; or .npz, an array for each input by its name. It may be given several times")
+    add("--prepare", metavar="MODULE:FUNCTION", type=_function, help="makes of what is in a file of --data what the model takes: of a planrt.Volume, an array, or arrays by their names, an array or arrays by their names")
     add("--seed", type=int, default=0, help="of the random inputs")
     add("--concurrency", type=_numbers, default=[1, 4], metavar="LIST", help="requests at once when throughput is measured (1,4)")
     add("--seconds", type=_from_zero, default=2, help="for each measurement of throughput; 0 for none (2)")

@@ -119,16 +119,7 @@ class Source:
 
     def _load_function(self, text: str) -> None:
         torch = import_torch(text)
-        name, _, function = text.partition(":")
-        sys.path.insert(0, os.getcwd())
-        try:
-            with users_own(f"{name} cannot be imported"):
-                module = importlib.import_module(name)
-        finally:
-            sys.path.pop(0)
-        make = getattr(module, function, None)
-        if not callable(make):
-            raise Problem(f"{name} has no function {function!r} that makes a model")
+        make = users_function(text, "that makes a model")
         with users_own(f"{text} fails"):
             made = make()
         if not isinstance(made, torch.nn.Module):
@@ -179,6 +170,21 @@ def users_own(what: str) -> Iterator[None]:
         yield
     except (Exception, SystemExit) as error:
         raise Problem(f"{what}: {type(error).__name__}: {first_line(error)}") from error
+
+
+def users_function(text: str, that: str) -> Any:
+    """What module:function names; the module may lie in the folder that this was called in."""
+    name, _, function = text.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        with users_own(f"{name} cannot be imported"):
+            module = importlib.import_module(name)
+    finally:
+        sys.path.pop(0)
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise Problem(f"{name} has no function {function!r} {that}")
+    return found
 
 
 def import_torch(what: str) -> Any:

@@ -11,7 +11,6 @@ import platform
 import shutil
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ import numpy as np
 import onnx
 import planrt
 
-from . import graph, numbers, overlay, plans, search, speed
+from . import data, graph, numbers, overlay, plans, search, speed
 from .problem import Problem
 from .report import html
-from .source import Input, Source, export, first_line, name_nodes, opset_of, random_array, read_inputs, shown
+from .source import Input, Source, export, first_line, name_nodes, opset_of, random_array, read_inputs, users_function
 
 # Test vectors are small: what is larger stays out of the folder, and the report says so.
 _MOST_VECTOR_BYTES = 256 << 20
@@ -45,6 +44,7 @@ class Conversion:
             raise Problem(f"{self.out} is there already, and no folder")
         self.work = self.out.with_name(self.out.name + ".work")
         self.source = Source(arguments.model, arguments.symbolics)
+        self.prepare = users_function(arguments.prepare, "that prepares a file of --data") if arguments.prepare else None
         self.onnx = self.work / "model.onnx"
         self.runtime = planrt.Runtime(tensorrt=arguments.tensorrt, device=arguments.device)
         self.report: dict[str, Any] = {}
@@ -65,9 +65,13 @@ class Conversion:
 
     def _of_numbers(self) -> dict[str, Any]:
         """What the result of a check depends on beside."""
-        keys = ("rtol", "atol", "loose", "seed", "tensorrt", "device", "keep_float32", "search", "without_libraries")
-        data = self.arguments.data
-        return {**{key: getattr(self.arguments, key) for key in keys}, "data": data and planrt.sha256(data)}
+        own = {name: data.digest(arrays) for name, arrays in self.data.items()}
+        return {**{key: getattr(self.arguments, key) for key in ("rtol", "atol", "seed")}, "data": own}
+
+    def _of_plans(self) -> dict[str, Any]:
+        """What a plan and its checks depend on."""
+        keys = ("loose", "tensorrt", "device", "keep_float32", "search", "without_libraries")
+        return {**self._of_numbers(), **{key: getattr(self.arguments, key) for key in keys}}
 
     def _begin(self) -> None:
         self.state_file = self.work / "state.json"
@@ -124,14 +128,15 @@ class Conversion:
         self.model = model = onnx.load(str(self.onnx))
         self.inputs = read_inputs(model, self.arguments.input)
         self.batches = self._batches()
+        self.data = data.read_all(self.arguments.data, self.prepare, self.inputs, self.batches)
         self.report["model"] = self._model(model)
-        of_numbers = self._of_numbers()
+        of_numbers, of_plans = self._of_numbers(), self._of_plans()
         self.report["operators"] = self._step("graph", lambda: self._graph(model), of_numbers)
         told = self._step("numbers", self._numbers, of_numbers)
         checks, overlays = told["checks"], told["overlays"]
         self.report["plans"] = []
         for precision in self.arguments.precision:
-            plan = self._step(f"plan {precision}", lambda: self._plan(precision), of_numbers)
+            plan = self._step(f"plan {precision}", lambda: self._plan(precision), of_plans)
             self.report["plans"].append(plan)
             checks, overlays = checks + plan.get("checks", []), overlays + plan.get("overlays", [])
         self.report["checks"], self.report["overlays"] = checks, overlays
@@ -227,30 +232,7 @@ class Conversion:
         samples = [(f"random, batch {batch}" if len(every) > 1 else "random", random(batch)) for batch in every]
         if any(one.other_extents() != one.shape for one in self.inputs):
             samples.append(("random, other extents", random(smallest, True)))
-        if self.arguments.data:
-            given = self._data()
-            samples.append((Path(self.arguments.data).name, lambda: given))
-        return samples
-
-    def _data(self) -> numbers.Arrays:
-        path = Path(self.arguments.data)
-        try:
-            with np.load(path) as data:
-                given = dict(data)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise Problem(f"{path} is no .npz with an array for each input: {first_line(error)}") from error
-        for one in self.inputs:
-            if one.name not in given:
-                raise Problem(f"{path} has no array {one.name!r}")
-            shape = given[one.name].shape
-            fits = len(shape) == len(one.shape) and all(
-                axis in one.open_axes or extent == own for axis, (extent, own) in enumerate(zip(shape, one.shape))
-            )
-            if not fits:
-                raise Problem(f"{path}: {one.name!r} is {shown(list(shape))}, and the model takes {shown([-1 if axis in one.open_axes else extent for axis, extent in enumerate(one.shape)])}")
-            if 0 in one.open_axes and not self.batches[0] <= shape[0] <= self.batches[2]:
-                raise Problem(f"{path}: {one.name!r} has a batch of {shape[0]}, which --batch {':'.join(map(str, self.batches))} leaves out")
-        return {one.name: given[one.name].astype(one.dtype) for one in self.inputs}
+        return samples + [(name, lambda given=given: given) for name, given in self.data.items()]
 
     def _expected(self, name: str, inputs: numbers.Arrays) -> tuple[numbers.Arrays, str]:
         """What a sample's results are to be, and whose word that is: PyTorch's, where there is a module, or ONNX Runtime's."""
@@ -353,10 +335,10 @@ class Conversion:
                 result["why"] += self._hint(name)
                 self.tell(f"  {reference} and {other}, {name}: {output!r} differs: {result['why']}")
             checks.append({"between": [reference, other], "input": name, "output": output, **result})
-            if overlays is not None and self.arguments.data and name == Path(self.arguments.data).name:
+            if overlays is not None and name in self.data:
                 a, b = overlay.labels_of(array), overlay.labels_of(found[output])
                 if a is not None and b is not None and a.shape == b.shape:
-                    drawn = overlay.picture(self._data()[self.inputs[0].name][0][0], a, b)
+                    drawn = overlay.picture(self.data[name][self.inputs[0].name][0][0], a, b)
                     between = {"between": [reference, other], "input": name, "output": output}
                     overlays.append({**between, "labels": overlay.agreement(a, b), "png": drawn})
         return checks
@@ -524,7 +506,7 @@ class Conversion:
     def _tests(self) -> list[tuple[str, numbers.Arrays, numbers.Arrays]]:
         tests, room = [], _MOST_VECTOR_BYTES
         samples = self._samples()
-        for name, make in [samples[0], *(samples[-1:] if self.arguments.data else [])]:
+        for name, make in [samples[0], *samples[len(samples) - len(self.data) :]]:
             inputs = make()
             outputs, _reference = self._expected(name, inputs)
             room -= sum(array.nbytes for array in [*inputs.values(), *outputs.values()])
@@ -544,7 +526,7 @@ class Conversion:
         elif not any("clocks" in row for row in report["throughput"]):
             report["not_done"].append("throughput on a GPU was not measured: no plan runs here")
         if not report["overlays"]:
-            report["not_done"].append("results were not drawn: " + ("they are no labels of its voxels" if self.arguments.data else "give a volume with --data"))
+            report["not_done"].append("results were not drawn: " + ("they are no labels of its voxels" if self.data else "give a volume with --data"))
         tests = self._tests() if report["passed"] else []
         without_pictures = {**report, "overlays": [{**one, "png": None} for one in report["overlays"]]}
         for plan in without_pictures["plans"]:

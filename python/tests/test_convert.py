@@ -14,7 +14,6 @@ import os
 import re
 import resource
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,10 @@ import onnx
 import planrt
 from onnx import TensorProto, helper
 from planrt_convert import cli, numbers, plans, search, speed, steps
+from scans import nifti
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "examples" / "models" / "deepbet"))
+import prepare
 
 MODELS = Path(os.environ["PLANRT_MODELS"])
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -52,6 +55,11 @@ class Case(unittest.TestCase):
             got = cli.main(command)
         self.assertEqual(got, code, said.getvalue())
         return said.getvalue()
+
+    def written(self, name):
+        path = self.scratch / name
+        path.write_text("this is nothing of what its name says")
+        return path
 
     def report(self):
         return json.loads((self.out / "report.json").read_text())
@@ -140,6 +148,53 @@ class FromOnnx(Case):
         np.savez(data, picture=np.ones(3))
         self.assertIn("no array 'image'", self.convert(MODELS / "small.onnx", "--data", data, code=2))
 
+    def test_scans_of_the_users(self):
+        voxels = np.random.default_rng(0).integers(0, 5, (8, 8, 8), np.int16)
+        for name, content in (("a.nii", nifti(voxels)), ("b.NII.GZ", gzip.compress(nifti(voxels)))):
+            (self.scratch / name).write_bytes(content)
+        np.save(self.scratch / "c.npy", 2.0 * voxels + 1)  # as the scans say of their own numbers
+        files = [self.scratch / name for name in ("a.nii", "b.NII.GZ", "c.npy")]
+        self.convert(MODELS / "small.onnx", *[word for file in files for word in ("--data", file)])
+        tests = json.loads((self.out / "planrt.json").read_text())["tests"]
+        self.assertEqual([test["name"] for test in tests], ["random, batch 1", "a.nii", "b.NII.GZ", "c.npy"])
+        for test in tests[1:]:
+            (one,) = test["inputs"]
+            found = np.fromfile(self.out / one["file"], np.float32) if one["file"].endswith(".bin") else np.load(self.out / one["file"])
+            np.testing.assert_array_equal(found.reshape(8, 8, 8), 2.0 * voxels + 1)
+        self.assertEqual(len(self.report()["overlays"]), 3)
+
+    def test_what_prepares_the_users_scans(self):
+        (self.scratch / "scan.nii").write_bytes(nifti(np.arange(12 * 9 * 8, dtype=np.int16).reshape(12, 9, 8)))
+        code = """
+            import numpy as np, planrt
+            def crop(volume):
+                assert isinstance(volume, planrt.Volume) and tuple(volume.spacing_mm) == (2.0, 0.75, 0.5), volume
+                return volume.voxels[2:10, 1:]
+            def both(volume):
+                return {"image": np.stack([crop(volume)] * 2)[:, None]}
+            def fails(volume):
+                return {}["spacing"]
+            number = 7
+        """
+        (self.scratch / "own_crop.py").write_text(textwrap.dedent(code))
+        small, words = MODELS / "small.onnx", ["--data", self.scratch / "scan.nii"]
+        before = os.getcwd()
+        os.chdir(self.scratch)
+        self.addCleanup(os.chdir, before)
+        self.assertIn("'image' is 1x1x12x9x8, and the model takes ?x1x8x8x8; --prepare", self.convert(small, *words, code=2))
+        for function in ("crop", "both"):
+            self.convert(small, *words, "--prepare", f"own_crop:{function}")
+            self.assertIn("scan.nii", {check["input"] for check in self.report()["checks"]})
+        for text, function in (
+            ("what prepares it fails: KeyError", "own_crop:fails"),
+            ("no function 'number' that prepares", "own_crop:number"),
+            ("none_such cannot be imported", "none_such:crop"),
+            ("MODULE:FUNCTION", "own_crop"),
+        ):
+            said = self.convert(small, *words, "--prepare", function, code=2)
+            self.assertIn(text, said)
+            self.assertNotIn("Traceback", said)
+
     def test_bad_input_is_told_in_a_line(self):
         text = self.scratch / "text.onnx"
         text.write_text("this is no model")
@@ -162,7 +217,12 @@ class FromOnnx(Case):
             ("NAME=1x1x64x64x64", [small, "--input", "image"]),
             ("from 0 on", [small, "--rtol", "nan"]),
             ("from 0 on", [small, "--threads", "-1"]),
-            ("no .npz", [small, "--data", text]),
+            ("by its name", [small, "--data", text]),
+            ("no arrays that can be read", [small, "--data", self.written("broken.npz")]),
+            ("no arrays that can be read", [small, "--data", self.written("broken.npy")]),
+            ("broken.nii", [small, "--data", self.written("broken.nii")]),
+            ("broken.nii.gz", [small, "--data", self.written("broken.nii.gz")]),
+            ("none.nii", [small, "--data", self.scratch / "none.nii"]),
             ("No such file", [small, "--data", "no_such.npz"]),
         ):
             with self.subTest(text):
@@ -576,32 +636,19 @@ class FromTorch(Case):
                 self.assertLess(len(said.splitlines()), 12)  # no dump of a graph
 
 
-def read_nifti(path):
-    """The voxels of a .nii.gz of 8-bit numbers, from left to right, posterior to anterior, inferior to superior."""
-    data = gzip.decompress(Path(path).read_bytes())
-    extents, kind, begin = struct.unpack_from("<8h", data, 40)[1:4], *struct.unpack_from("<h", data, 70), int(struct.unpack_from("<f", data, 108)[0])
-    assert kind == 2
-    voxels = np.frombuffer(data, np.uint8, int(np.prod(extents)), begin).reshape(extents, order="F")
-    return voxels[::-1] if struct.unpack_from("<f", data, 280)[0] < 0 else voxels
-
-
 @unittest.skipUnless(HAS_TORCH and DEEPBET and HEADS, "no PyTorch, or no deepbet, or no head")
 class Deepbet(Case):
     """The network of deepbet that finds the brain in a whole head, from its TorchScript to a folder."""
 
     def test_from_torchscript_to_a_folder(self):
-        head, brain = read_nifti(Path(HEADS, "ch2.nii.gz")), read_nifti(Path(HEADS, "ch2bet.nii.gz")) > 0
-        near = np.ix_(*[((np.arange(128) + 0.5) * extent / 128).astype(int) for extent in head.shape])  # as deepbet takes them
-        small = head[near].astype(np.float32)
-        low, high = np.quantile(small, [0.005, 0.995])
-        small = np.clip((small - low) / (high - low), 0, 1)
-        small = (0.226 * (small - small.mean()) / small.std() + 0.449).astype(np.float32)
-        np.savez(self.scratch / "head.npz", INPUT__0=small[None, None])
-        words = ["--input", "INPUT__0=1x1x128x128x128", "--output", "OUTPUT__0", "--batch", "1:1:2", "--data", self.scratch / "head.npz"]
+        heads = Path(HEADS)
+        words = ["--input", "INPUT__0=1x1x128x128x128", "--output", "OUTPUT__0", "--batch", "1:1:2"]
+        words += ["--data", heads / "ch2.nii.gz", "--prepare", "prepare:head"]
         if TENSORRT is not None:
             words += ["--tensorrt", TENSORRT, "--precision", "fp32"]
         self.convert(Path(DEEPBET, "bbox_model.pt"), *words)
         report = self.report()
+        self.assertIn("ch2.nii.gz", {check["input"] for check in report["checks"]})
         self.assertEqual(report["operators"]["mapping"]["unmatched"], [])
         self.assertEqual([plan["built"] for plan in report["plans"]], [True] if TENSORRT is not None else [])
         for one in report["overlays"]:
@@ -609,8 +656,10 @@ class Deepbet(Case):
                 self.assertGreater(label["dice"], 0.9999)
         self.assertIn("data:image/png", (self.out / "report.html").read_text())
         engine = planrt.Engine.from_folder(self.out, allow_cpu=True)
-        found = engine.run({"INPUT__0": small[None, None]})["OUTPUT__0"][0, 1] > 0.5
-        dice = 2 * (found & brain[near]).sum() / (found.sum() + brain[near].sum())
+        head = prepare.head(planrt.Scan(heads / "ch2.nii.gz").volume)
+        found = engine.run({"INPUT__0": head[None, None]})["OUTPUT__0"][0, 1] > 0.5
+        brain = prepare.small(prepare.oriented(planrt.Scan(heads / "ch2bet.nii.gz").volume)) > 0
+        dice = 2 * (found & brain).sum() / (found.sum() + brain.sum())
         self.assertGreater(dice, 0.9)
         if keep := os.environ.get("PLANRT_KEEP_REPORT"):
             shutil.copyfile(self.out / "report.html", keep)

@@ -11,7 +11,6 @@ import gzip
 import json
 import os
 import shutil
-import struct
 import tempfile
 import threading
 import unittest
@@ -21,26 +20,12 @@ from pathlib import Path
 import numpy as np
 import planrt
 from planrt import Engine, Error, ErrorCode, LabelMap, Scan, Segmenter, Session, Volume
+from scans import nifti
 
 MODELS = Path(os.environ["PLANRT_MODELS"])
 RECIPE = {"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1]}}
 VOXELS = np.random.default_rng(7).normal(size=(9, 18, 20)).astype(np.float32)
 SPACING = (2.0, 0.75, 0.5)
-
-
-def nifti(voxels, sform):
-    extents = voxels.shape[::-1]
-    code = {"u1": 2, "i2": 4, "f4": 16}[voxels.dtype.str[1:]]
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, len(extents), *extents, *[1] * (7 - len(extents)))
-    struct.pack_into("<2h", header, 70, code, 8 * voxels.itemsize)
-    struct.pack_into("<8f", header, 76, 1, 0.5, 0.75, 2, 1, 1, 1, 1)
-    struct.pack_into("<3f", header, 108, 352, 2, 1)
-    struct.pack_into("<2h", header, 252, 0, 1)
-    struct.pack_into("<12f", header, 280, *sform)
-    header[344:348] = b"n+1\0"
-    return bytes(header) + voxels.tobytes()
 
 
 class Case(unittest.TestCase):
@@ -275,13 +260,11 @@ class Running(Case):
 
 
 class Scans(Case):
-    SFORM = (0.0, 0.0, 2.0, 1.0, -0.5, 0.0, 0.0, 2.0, 0.0, 0.75, 0.0, 3.0)
-
     def setUp(self):
         self.path = self.folder()
         self.file = self.path / "scan.nii.gz"
         self.voxels = np.round(VOXELS * 100).astype("i2")
-        self.file.write_bytes(gzip.compress(nifti(self.voxels, self.SFORM)))
+        self.file.write_bytes(gzip.compress(nifti(self.voxels)))
 
     def test_read(self):
         scan = Scan(self.file)
