@@ -49,9 +49,12 @@ pub struct Terms<'a> {
 }
 
 /// The memory that a volume takes on its way through a model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Memory {
-    fixed: u64,
+    /// Of the scan on the model's grid.
+    data: u64,
+    /// Of what is made of tiles, swept in one strip, in two, in four and so on.
+    sweeping: Vec<u64>,
     preparing: u64,
     keeping: u64,
     /// Of a stream with no pass under way, and of each pass.
@@ -74,18 +77,26 @@ struct There {
 pub struct Share {
     /// Passes under way at most.
     pub passes: usize,
+    /// How often the strips that it is swept in are halved; on a GPU it is swept in one.
+    pub halvings: usize,
     pub is_on_device: bool,
 }
 
 impl Memory {
-    /// Bytes of the host's with so many passes under way.
-    pub fn with(&self, passes: usize) -> u64 {
+    /// Bytes of the host's with so many passes under way, where strips were halved so often.
+    pub fn with(&self, passes: usize, halvings: usize) -> u64 {
         if let Some(There { host, .. }) = self.there {
             return host;
         }
         let (fixed, pass) = self.stream;
         let stream = fixed.saturating_add(pass.saturating_mul(passes as u64));
-        self.fixed.saturating_add(stream.max(self.keeping)).max(self.preparing)
+        let sweeping = self.sweeping.get(halvings).or(self.sweeping.last()).copied().unwrap_or(0);
+        self.data.saturating_add(sweeping.saturating_add(stream).max(self.keeping)).max(self.preparing)
+    }
+
+    /// How often strips can be halved.
+    pub fn most_halvings(&self) -> usize {
+        self.sweeping.len().saturating_sub(1)
     }
 
     /// The most passes that are of use, but `share` of them at most.
@@ -97,8 +108,8 @@ impl Memory {
         self.most
     }
 
-    pub fn share(&self, share: usize) -> Share {
-        Share { passes: self.passes(share), is_on_device: self.there.is_some() }
+    pub fn share(&self, share: usize, halvings: usize) -> Share {
+        Share { passes: self.passes(share), halvings, is_on_device: self.there.is_some() }
     }
 
     /// Bytes on the GPU.
@@ -173,6 +184,14 @@ impl Model {
         let network = &self.networks[0];
         let writer =
             Writer::memory(decision, network.channels, &announced.back, announced.extents, scores, self.threads);
+        let of_strip = |Strip { tiles, back, extents }: Strip| {
+            let writer = Writer::memory(decision, network.channels, &back, extents, scores, self.threads);
+            Sweep::memory(&tiles, network.channels).saturating_add(writer)
+        };
+        let of_strips =
+            |count: usize| strips(&tiles, &announced.back, count).into_iter().map(of_strip).max().unwrap_or(0);
+        let rows = announced.back.extents()[1].min(MOST_STRIPS);
+        let counts = std::iter::successors(Some(1), |count| Some(2 * count)).take_while(|count| *count <= rows);
         let stream = stream::memory(network, 0);
         let pass = stream::memory(network, 1).saturating_sub(stream);
         let affordable = usize::try_from(PASSES_BYTES / pass.max(1)).unwrap_or(usize::MAX);
@@ -188,10 +207,12 @@ impl Model {
             has_scores: scores.is_some() || beside > 1,
         };
         if let Some((there, most)) = self.there(&outline, keeping, beside) {
-            return Ok(Memory { fixed: 0, preparing: 0, keeping, stream: (0, 0), most, there: Some(there) });
+            let there = Some(there);
+            return Ok(Memory { data: 0, sweeping: vec![0], preparing: 0, keeping, stream: (0, 0), most, there });
         }
         Ok(Memory {
-            fixed: announced.data_bytes.saturating_add(Sweep::memory(&tiles, network.channels)).saturating_add(writer),
+            data: announced.data_bytes,
+            sweeping: counts.map(of_strips).collect(),
             preparing: announced.peak_bytes,
             keeping,
             stream: (stream, pass),
@@ -244,8 +265,9 @@ impl Model {
         let surveyed = survey(recipe, &scan, &work).map_err(in_words)?;
         let check = || job.check(deadline);
         let channels = self.channels();
-        let writer = |back: &Back, extents, outputs| {
-            Writer::new(&recipe.decision, channels, back, extents, outputs, recipe.crop_to_nonzero, nan_allowed)
+        let writer = |back: &Back, extents, outputs, is_first: bool| {
+            let is_cleared = is_first && recipe.crop_to_nonzero;
+            Writer::new(&recipe.decision, channels, back, extents, outputs, is_cleared, nan_allowed)
         };
         let run = Run { model: self, passes: share.passes, priority, deadline, job };
         let on_device =
@@ -257,26 +279,39 @@ impl Model {
                 let (tiles, back) = (on_device.tiles().clone(), on_device.back().clone());
                 let target = match on_device.decides() {
                     true => Target::labels(outputs, recipe.crop_to_nonzero)?,
-                    false => Target::Values(Box::new(writer(&back, tiles.extents, outputs)?)),
+                    false => Target::Values(Box::new(writer(&back, tiles.extents, outputs, true)?)),
                 };
                 run.all(&tiles, on_device.into(target, nan_allowed, &work, &check), &mut tell)
             }
             None => {
                 let Prepared { data, extents, back } = surveyed.prepare(recipe, &work).map_err(in_words)?;
                 drop(surveyed);
-                let tiles = self.tiles(extents)?;
-                let place = OnHost {
-                    tiles: &tiles,
-                    volume: &data,
-                    padding: recipe.tiling.padding,
-                    channels: (recipe.channels, channels),
-                    nan_allowed,
-                    sweep: Sweep::new(tiles.clone(), channels, self.window.clone())?,
-                    writer: writer(&back, extents, outputs)?,
-                    work: &work,
-                    check: &check,
-                };
-                run.all(&tiles, place, &mut tell)
+                let halvings = share.halvings.min(MOST_STRIPS.ilog2() as usize);
+                let strips = strips(&self.tiles(extents)?, &back, 1 << halvings);
+                let count = strips.iter().map(|strip| strip.tiles.count()).sum();
+                let mut before = 0;
+                let mut written = Written { outputs, counts: None };
+                for Strip { tiles, back, extents } in strips {
+                    let place = OnHost {
+                        tiles: &tiles,
+                        volume: &data,
+                        padding: recipe.tiling.padding,
+                        channels: (recipe.channels, channels),
+                        nan_allowed,
+                        sweep: Sweep::new(tiles.clone(), channels, self.window.clone())?,
+                        writer: writer(&back, extents, written.outputs, before == 0)?,
+                        work: &work,
+                        check: &check,
+                    };
+                    let mut tell = |done, _: usize| match (before, done) {
+                        // It is where the last strip ended.
+                        (1.., 0) => Ok(()),
+                        _ => tell(before + done, count),
+                    };
+                    written = run.all(&tiles, place, &mut tell).map_err(in_words)?;
+                    before += tiles.count();
+                }
+                Ok(written)
             }
         };
         written.map_err(in_words)
@@ -323,6 +358,30 @@ impl Model {
             _ => error,
         })
     }
+}
+
+/// More would be swept again and again for little.
+const MOST_STRIPS: usize = 64;
+
+/// Some rows of a volume along axis 1, swept by themselves.
+struct Strip {
+    tiles: Tiles,
+    back: Back,
+    /// Of the model's grid.
+    extents: [usize; 3],
+}
+
+/// A volume in so many strips of the scan's rows: each voxel gets what it gets in one, since all tiles that have it are there, in the
+/// same order; those across a seam are computed for both strips.
+fn strips(tiles: &Tiles, back: &Back, count: usize) -> Vec<Strip> {
+    let rows = back.extents()[1];
+    let count = count.clamp(1, rows.max(1));
+    let strip = |number: usize| {
+        let (back, of_model) = back.strip(rows * number / count..rows * (number + 1) / count);
+        let tiles = tiles.strip(of_model);
+        Strip { extents: tiles.swept(), tiles, back }
+    };
+    (0..count).map(strip).collect()
 }
 
 /// A volume's tiles on their way.

@@ -350,7 +350,7 @@ struct Plan {
     /// Of each model.
     shares: Vec<Share>,
     coarse: Option<Box<Plan>>,
-    /// Bytes that it takes at most, and with one pass at a time; and on the GPU.
+    /// Bytes that it takes at most, and with one pass at a time in narrow strips; and on the GPU.
     memory: u64,
     least_memory: u64,
     device_memory: u64,
@@ -368,11 +368,12 @@ struct Needs {
 }
 
 impl Needs {
-    /// Bytes with so many passes of each model under way.
-    fn with(&self, share: usize) -> u64 {
-        let models = self.models.iter().map(|memory| memory.with(memory.passes(share)));
+    /// Bytes with so many passes of each model under way, where strips were halved so often.
+    fn with(&self, share: usize, halvings: usize) -> u64 {
+        let models = self.models.iter().map(|memory| memory.with(memory.passes(share), halvings));
         let own = models.fold(self.averaging, u64::saturating_add);
-        let coarse = self.coarse.as_ref().map_or(0, |(needs, labels)| needs.with(share).saturating_add(*labels));
+        let coarse =
+            self.coarse.as_ref().map_or(0, |(needs, labels)| needs.with(share, halvings).saturating_add(*labels));
         own.max(coarse).saturating_add(self.copies)
     }
 
@@ -388,12 +389,22 @@ impl Needs {
         own.max(self.coarse.as_ref().map_or(1, |(needs, _)| needs.most_passes()))
     }
 
-    fn plan(&self, share: usize) -> Plan {
+    fn most_halvings(&self) -> usize {
+        let own = self.models.iter().map(Memory::most_halvings).max().unwrap_or(0);
+        own.max(self.coarse.as_ref().map_or(0, |(needs, _)| needs.most_halvings()))
+    }
+
+    /// The smallest number of bytes that it can do with.
+    fn least(&self) -> u64 {
+        (0..=self.most_halvings()).map(|halvings| self.with(1, halvings)).min().unwrap_or(0)
+    }
+
+    fn plan(&self, share: usize, halvings: usize) -> Plan {
         Plan {
-            shares: self.models.iter().map(|memory| memory.share(share)).collect(),
-            coarse: self.coarse.as_ref().map(|(needs, _)| Box::new(needs.plan(share))),
-            memory: self.with(share),
-            least_memory: self.with(1),
+            shares: self.models.iter().map(|memory| memory.share(share, halvings)).collect(),
+            coarse: self.coarse.as_ref().map(|(needs, _)| Box::new(needs.plan(share, halvings))),
+            memory: self.with(share, halvings),
+            least_memory: self.least(),
             device_memory: self.on_device(share),
         }
     }
@@ -443,15 +454,19 @@ impl Chain {
 
     fn plan(&self, volume: &Volume, scores: Option<&Scores>, copies: u64, budget: Option<u64>) -> Result<Plan> {
         let needs = self.needs(volume, scores, copies)?;
-        let fits = |share: &usize| budget.is_none_or(|budget| needs.with(*share) <= budget);
-        match (1..=needs.most_passes()).rev().find(fits) {
-            Some(share) => Ok(needs.plan(share)),
+        let fits =
+            |(share, halvings): &(usize, usize)| budget.is_none_or(|budget| needs.with(*share, *halvings) <= budget);
+        // Fewer tiles at once cost less than tiles that are computed twice.
+        let passes = (1..=needs.most_passes()).rev().map(|share| (share, 0));
+        let strips = (1..=needs.most_halvings()).map(|halvings| (1, halvings));
+        match passes.chain(strips).find(fits) {
+            Some((share, halvings)) => Ok(needs.plan(share, halvings)),
             None => Err(Error::new(
                 Code::OutOfMemory,
                 format!(
                     "the segmentation takes {} bytes of host memory at least, and the budget is {}: give it as much, or segment a region \
                      of the volume",
-                    needs.with(1),
+                    needs.least(),
                     budget.unwrap_or(0)
                 ),
             )),

@@ -45,6 +45,16 @@ impl Back {
         self.kept.extents
     }
 
+    /// The way of some of its rows along axis 1, and the rows of the model's grid that they need.
+    pub fn strip(&self, rows: Range<usize>) -> (Self, Range<usize>) {
+        let mut strip = self.clone();
+        strip.kept.start[1] += rows.start;
+        strip.kept.extents[1] = rows.len();
+        let (way, of_model) = self.way.strip(rows);
+        strip.way = way;
+        (strip, of_model)
+    }
+
     /// Whether that is the model's grid.
     pub fn is_same_grid(&self) -> bool {
         self.way.is_nowhere()

@@ -31,7 +31,7 @@ impl Sweep {
 
     /// Bytes of the ring.
     pub fn memory(tiles: &Tiles, channels: usize) -> u64 {
-        let [depth, height, width] = tiles.extents.map(|extent| extent as u64);
+        let [depth, height, width] = tiles.swept().map(|extent| extent as u64);
         let plane =
             (channels as u64 + 1).saturating_mul(height).saturating_mul(width).saturating_mul(size_of::<f32>() as u64);
         plane.saturating_mul(depth.min(tiles.patch[0] as u64))
@@ -44,7 +44,8 @@ impl Sweep {
         self.add(tile, start);
         self.next += 1;
         let end = self.tiles.final_planes(self.next);
-        let size = self.tiles.extents[1] * self.tiles.extents[2];
+        let [_, height, width] = self.tiles.swept();
+        let size = height * width;
         while self.given < end {
             let slot = self.ring.chunks_exact_mut((self.channels + 1) * size).nth(self.given % self.planes);
             let Some((sums, weights)) = slot.map(|slot| slot.split_at_mut(self.channels * size)) else { break };
@@ -60,7 +61,7 @@ impl Sweep {
     }
 
     fn add(&mut self, tile: &[f32], start: [isize; 3]) {
-        let [_, height, width] = self.tiles.extents;
+        let [_, height, width] = self.tiles.swept();
         let [patch_depth, patch_height, patch_width] = self.tiles.patch;
         let [(zs, tile_z), (ys, tile_y), (xs, tile_x)] = [0, 1, 2].map(|axis| self.tiles.covered(axis, start[axis]));
         let size = height * width;

@@ -2,6 +2,7 @@
 
 use super::recipe::{Padding, Placement, Tiling};
 use crate::error::{Code, Error, Result};
+use std::ops::Range;
 
 /// The tiles of a volume on the model's grid, numbered with axis 0 outermost.
 #[derive(Clone, Debug)]
@@ -11,6 +12,9 @@ pub struct Tiles {
     pub patch: [usize; 3],
     /// How many voxels around them it takes on either side, along each axis: 0 but for networks that give a tile's middle.
     pub margin: [usize; 3],
+    /// The volume's rows along axis 1 that are swept, and which of the starts there reach them.
+    rows: Range<usize>,
+    reach: Range<usize>,
     starts: [Starts; 3],
 }
 
@@ -27,23 +31,48 @@ impl Tiles {
             return invalid(format!("tiles of {patch:?} voxels in a volume of {extents:?}: no extent may be 0"));
         }
         let axis = |axis: usize| Starts::new(extents[axis], patch[axis], *overlap, *placement);
-        Ok(Self { extents, patch, margin, starts: [axis(0), axis(1), axis(2)] })
+        let starts = [axis(0), axis(1), axis(2)];
+        Ok(Self { extents, patch, margin, rows: 0..extents[1], reach: 0..starts[1].count(), starts })
+    }
+
+    /// Those that some of the rows along axis 1 need: what they come to is the same for these rows, and what is outside is left.
+    pub fn strip(&self, rows: Range<usize>) -> Self {
+        // The first start for which that does not hold; they ascend.
+        let first_not = |holds: &dyn Fn(isize) -> bool| {
+            let (mut low, mut high) = (self.reach.start, self.reach.end);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                match holds(self.starts[1].at(middle)) {
+                    true => low = middle + 1,
+                    false => high = middle,
+                }
+            }
+            low
+        };
+        let first = first_not(&|start| start + self.patch[1] as isize <= rows.start as isize);
+        let reach = first..first_not(&|start| start < rows.end as isize);
+        Self { rows, reach, ..self.clone() }
+    }
+
+    /// Of what is swept.
+    pub fn swept(&self) -> [usize; 3] {
+        [self.extents[0], self.rows.len(), self.extents[2]]
     }
 
     pub fn count(&self) -> usize {
-        self.starts.iter().map(Starts::count).product()
+        self.starts[0].count() * self.row()
     }
 
     /// How many tiles start on the same plane.
     pub fn row(&self) -> usize {
-        self.starts[1].count() * self.starts[2].count()
+        self.reach.len() * self.starts[2].count()
     }
 
     /// Where a tile's first voxel lies in the volume.
     pub fn start(&self, tile: usize) -> [isize; 3] {
         let (row, column) = (tile / self.row(), tile % self.row());
         let [z, y, x] = &self.starts;
-        [z.at(row), y.at(column / x.count()), x.at(column % x.count())]
+        [z.at(row), y.at(self.reach.start + column / x.count()), x.at(column % x.count())]
     }
 
     /// How many of the volume's planes lie before all tiles from that one on.
@@ -54,12 +83,16 @@ impl Tiles {
         }
     }
 
-    /// The volume's voxels along an axis that a tile has, and the first of them counted in the tile.
-    pub fn covered(&self, axis: usize, start: isize) -> (std::ops::Range<usize>, usize) {
+    /// The voxels along an axis of what is swept that a tile has, and the first of them counted in the tile.
+    pub fn covered(&self, axis: usize, start: isize) -> (Range<usize>, usize) {
         let first = usize::try_from(start).unwrap_or(0);
         let skipped = start.min(0).unsigned_abs();
         let last = (self.patch[axis] - skipped + first).min(self.extents[axis]);
-        (first..last, skipped)
+        if axis != 1 {
+            return (first..last, skipped);
+        }
+        let (from, to) = (first.max(self.rows.start), last.min(self.rows.end));
+        (from - self.rows.start..to - self.rows.start, skipped + from - first)
     }
 
     /// Voxels that the network takes for a tile, and where the first of them lies in the volume.
@@ -327,6 +360,17 @@ mod tests {
         assert_eq!(rows(3, Padding::Reflect, false)[0], [3.0, 2.0, 1.0, 2.0, 3.0, 2.0]);
         assert!(Tiles::new([4; 3], &tiling([4; 3], 0.5, Placement::Even), [2, 0, 0]).is_err());
         assert!(Tiles::new([4; 3], &tiling([4; 3], 0.5, Placement::Even), [usize::MAX, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn a_strip_has_the_tiles_that_reach_its_rows() {
+        let tiles = Tiles::new([1, 12, 1], &tiling([1, 4, 1], 0.5, Placement::ShiftedBack), [0; 3]).unwrap();
+        let strip = tiles.strip(5..7);
+        assert_eq!((strip.swept(), strip.count()), ([1, 2, 1], 2));
+        let covered: Vec<_> = (0..2).map(|tile| strip.covered(1, strip.start(tile)[1])).collect();
+        assert_eq!(covered, [(0..1, 3), (0..2, 1)]);
+        let small = Tiles::new([1, 2, 1], &tiling([1, 5, 1], 0.5, Placement::Even), [0; 3]).unwrap().strip(1..2);
+        assert_eq!(small.covered(1, small.start(0)[1]), (0..1, 2));
     }
 
     #[test]

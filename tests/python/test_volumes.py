@@ -560,6 +560,45 @@ class BadInput(Case):
             self.assertTrue(segmenter.run(volume, memory_budget=budget).labels.all())
         self.fails(ErrorCode.OUT_OF_MEMORY, str(least), segmenter.run, volume, memory_budget=least - 1)
 
+    def test_a_budget_is_kept_by_strips(self):
+        classes, patch = 24, (6, 7, 5)
+        for way in (
+            {},
+            {"resampling": {"spacing_mm": [1.1, 1.4, 0.8], "geometry": "edges"}, "crop_to_nonzero": True, "orientation": "RAS"},
+            {"resampling": {"spacing_mm": [1.5, 1.4, 1.2], "geometry": "centres", "result": "nearest"}, "transpose": [1, 2, 0]},
+        ):
+            decision = {"labels": list(range(classes)), "before_resampling": "transpose" in way}
+            engine = placed(8, 1, classes, patch).engine()
+            segmenter = Segmenter.from_folds(engine, recipe(patch, decision=decision, **way))
+            volume = Volume(cases.scan(4, (1, 18, 40, 38), 2)[0], (1.0, 1.0, 1.0))
+            expected = segmenter.run(volume)
+            scores = None if decision["before_resampling"] else segmenter.run(volume, logits=True).scores
+            most, least, _device = segmenter.estimate(volume)
+            self.assertLess(least, most / 2)
+            counts = set()
+            for budget in np.linspace(least, most, 7).astype(int):
+                told = segmenter.estimate(volume, memory_budget=int(budget))
+                self.assertLessEqual(told.most, budget)
+                self.assertEqual(told.least, least)
+                segmentation = segmenter.submit(volume, memory_budget=int(budget))
+                np.testing.assert_array_equal(segmentation.result().labels, expected.labels)
+                done, count = segmentation.progress()
+                self.assertEqual(done, count)
+                counts.add(count)
+            self.assertGreater(len(counts), 1)
+            if scores is not None:
+                self.assertTrue(same_bits(segmenter.run(volume, logits=True, memory_budget=least + 100000).scores, scores))
+                seen = np.zeros_like(scores)
+
+                def take(start, values):
+                    z, y, x = (slice(first, first + extent) for first, extent in zip(start, values.shape[1:]))
+                    self.assertFalse(seen[:, z, y, x].any())
+                    seen[:, z, y, x] = values
+
+                segmenter.run(volume, logits=take, memory_budget=least + 100000)
+                self.assertTrue(same_bits(seen, scores))
+            self.fails(ErrorCode.OUT_OF_MEMORY, str(least), segmenter.run, volume, memory_budget=least - 1)
+
     def test_what_is_no_number_is_named_by_its_place(self):
         voxels = np.ones((10, 10, 10), np.float32)
         voxels[9, 9, 9] = np.nan

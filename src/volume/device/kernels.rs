@@ -577,7 +577,7 @@ impl Kernels {
         if let Some(found) = found {
             same("places for what is found", found.count(), 1)?;
         }
-        let [_, height, width] = tiles.extents;
+        let [_, height, width] = tiles.swept();
         same("a tile's values", tile.count(), tiles.given(channels))?;
         same("a window's weights", window.count(), tiles.given(1))?;
         same("a ring's values", ring.count(), planes * (channels + 1) * height * width)?;

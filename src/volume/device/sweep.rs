@@ -72,7 +72,8 @@ impl DeviceSweep {
         self.kernels.blend(&self.tiles, self.channels, start, (tile, self.window.view()), ring, found)?;
         self.next += 1;
         let end = self.tiles.final_planes(self.next);
-        let size = self.tiles.extents[1] * self.tiles.extents[2];
+        let [_, height, width] = self.tiles.swept();
+        let size = height * width;
         let stride = (self.channels + 1) * size;
         while self.given < end {
             // To the end of the ring, where it begins anew.

@@ -4,6 +4,7 @@ use super::spline::Spline;
 use crate::error::{Code, Error, Result};
 use crate::volume::recipe::{Interpolation, ResamplingGeometry};
 use crate::volume::work::allocate;
+use std::ops::Range;
 
 #[derive(Clone, Debug)]
 pub enum Kernel {
@@ -103,6 +104,27 @@ impl Kernel {
             Self::Cubic(spline) => return spline.rows(source, target, scratch),
         }
         Ok(())
+    }
+
+    /// For some of the new samples alone, and the old ones that they need; a spline needs all.
+    pub fn part(&self, new: Range<usize>, from: usize) -> (Self, Range<usize>) {
+        match self {
+            Self::Same => (Self::Same, new),
+            Self::Nearest(samples) => {
+                let samples = &samples[new];
+                let first = samples.first().copied().unwrap_or(0);
+                let old = first..samples.last().map_or(0, |last| last + 1);
+                (Self::Nearest(samples.iter().map(|at| at - first).collect()), old)
+            }
+            Self::Linear(samples) => {
+                let samples = &samples[new];
+                let first = samples.first().map_or(0, |sample| sample.at);
+                let old = first..samples.last().map_or(0, |last| last.next() + 1);
+                let part = samples.iter().map(|sample| Between { at: sample.at - first, ..*sample });
+                (Self::Linear(part.collect()), old)
+            }
+            Self::Cubic(spline) => (Self::Cubic(spline.clone()), 0..from),
+        }
     }
 
     /// Of each row of `from` samples one of `to`; rows follow each other without gaps.

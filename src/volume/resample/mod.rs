@@ -12,6 +12,7 @@ pub use planes::PlaneResampler;
 use super::grid::voxels;
 use super::recipe::{Interpolation, Resampling, ResamplingGeometry};
 use crate::error::Result;
+use std::ops::Range;
 
 /// How a volume comes onto another grid.
 #[derive(Clone, Debug)]
@@ -75,6 +76,16 @@ impl Way {
     /// Whether planes are resampled along axis 1 first: along that which makes less of it.
     pub fn rows_first(&self) -> bool {
         self.to[1] <= self.from[1]
+    }
+
+    /// To some of the new rows along axis 1 alone, from the old ones that they need.
+    pub fn strip(&self, rows: Range<usize>) -> (Self, Range<usize>) {
+        let mut strip = self.clone();
+        strip.to[1] = rows.len();
+        let (kernel, old) = self.kernels[1].part(rows, self.from[1]);
+        strip.kernels[1] = kernel;
+        strip.from[1] = old.len();
+        (strip, old)
     }
 
     pub fn is_nowhere(&self) -> bool {
