@@ -2719,7 +2719,8 @@ typedef struct planrt_segmentation planrt_segmentation;
 typedef bool (*planrt_segmentation_progress)(void *user_data, int64_t done, int64_t count);
 
 /**
- * Receives what labels are decided by, plane by plane as planes are done, each once; false ends the segmentation as a cancel does.
+ * Receives what labels are decided by, plane by plane as planes are done, each voxel once: where a budget is kept by
+ * strips a plane comes in several pieces. False ends the segmentation as a cancel does.
  * Planes of what was cut off, where the model's description cuts to what is not zero, do not come: what is there would be 0.
  * `plane` and its values are lent for the call. Called by a thread of planrt's, one call at a time. It must not throw; a long one
  * holds up its own volume.
@@ -2751,8 +2752,9 @@ typedef struct planrt_segmentation_options {
   int32_t nan_allowed;
   /**
    * The most bytes of host memory that planrt takes for the volume, beside the application's own; 0 for as much as is of use.
-   * `planrt_segmenter_estimate` says how much that is. A smaller budget is kept with fewer tiles at once, or the volume is
-   * refused with `PLANRT_ERROR_OUT_OF_MEMORY` before anything is computed.
+   * `planrt_segmenter_estimate` says how much that is. A smaller budget is kept with fewer tiles at once, then by working on the
+   * volume in strips, whose tiles at the seams are computed twice, or the volume is refused with `PLANRT_ERROR_OUT_OF_MEMORY` before
+   * anything is computed. The labels are the same to the bit.
    */
   size_t memory_budget_bytes;
   /**
