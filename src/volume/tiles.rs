@@ -366,9 +366,10 @@ mod tests {
     fn a_strip_has_the_tiles_that_reach_its_rows() {
         let tiles = Tiles::new([1, 12, 1], &tiling([1, 4, 1], 0.5, Placement::ShiftedBack), [0; 3]).unwrap();
         let strip = tiles.strip(5..7);
-        assert_eq!((strip.swept(), strip.count()), ([1, 2, 1], 2));
-        let covered: Vec<_> = (0..2).map(|tile| strip.covered(1, strip.start(tile)[1])).collect();
-        assert_eq!(covered, [(0..1, 3), (0..2, 1)]);
+        // They start at 2, 4 and 6.
+        assert_eq!((strip.swept(), strip.count()), ([1, 2, 1], 3));
+        let covered: Vec<_> = (0..3).map(|tile| strip.covered(1, strip.start(tile)[1])).collect();
+        assert_eq!(covered, [(0..1, 3), (0..2, 1), (1..2, 0)]);
         let small = Tiles::new([1, 2, 1], &tiling([1, 5, 1], 0.5, Placement::Even), [0; 3]).unwrap().strip(1..2);
         assert_eq!(small.covered(1, small.start(0)[1]), (0..1, 2));
     }
