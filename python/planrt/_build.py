@@ -205,5 +205,5 @@ def _profile_shape(name: str, shapes: Any) -> ProfileShape:
         shapes = (shapes,) * 3
     if len(shapes) != 3 or len({len(shape) for shape in shapes}) != 1 or len(shapes[0]) > _library.MAX_RANK:
         raise ValueError(f"a profile has one shape for {name!r}, or the smallest, best and largest, of one rank")
-    minimum, best, maximum = (_library.Extents(*_library.checked_extents(shape)) for shape in shapes)
+    minimum, best, maximum = (_library.extents(*shape) for shape in shapes)
     return ProfileShape(rank=len(shapes[0]), min=minimum, opt=best, max=maximum)

@@ -22,8 +22,8 @@ from ._tensors import (
     _NAMES,
     array_of,
     check_names,
+    lend,
     lend_input,
-    lend_output,
     new_output,
     shaped,
     wanted_outputs,
@@ -323,7 +323,7 @@ def _input_shapes(shapes: Mapping[str, Sequence[int]] | None) -> tuple[Any, int]
         one.struct_size = ctypes.sizeof(_library.InputShape)
         one.name, one.rank = name.encode(), len(shape)
         if len(shape) <= _library.MAX_RANK:  # else the library says what is wrong
-            one.shape = _library.Extents(*_library.checked_extents(shape))
+            one.shape = _library.extents(*shape)
     return given, len(given)
 
 
@@ -351,7 +351,7 @@ class Context(Owner):
         lent_out = []
         for name, value in wanted.items():
             info = self.outputs[name]
-            lent_out.append(new_output(info, self.shape(name)) if value is None else lend_output(info, value))
+            lent_out.append(new_output(info, self.shape(name)) if value is None else lend(info, value))
         load().planrt_context_run(self._handle, *array_of(lent_in), *array_of(lent_out))
         return {one.info.name: self._written(one) for one in lent_out}
 
@@ -374,7 +374,7 @@ class Context(Owner):
 
     def set_shape(self, name: str, shape: Sequence[int]) -> None:
         """Sets the shape of an input."""
-        extents = (c_int64 * max(len(shape), 1))(*_library.checked_extents(shape))
+        extents = (c_int64 * max(len(shape), 1))(*_library.fitting(c_int64, *shape))
         load().planrt_context_set_shape(self._handle, name.encode(), extents, len(shape))
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -396,7 +396,7 @@ class Context(Owner):
         info = self.inputs.get(name) or self.outputs.get(name)
         if info is None:
             raise Error(ErrorCode.NOT_FOUND, f"the model has no tensor {name!r}")
-        lent = lend_output(info, memory, native, *([order] if order else []))
+        lent = lend(info, memory, native, *([order] if order else []))
         if lent.tensor.element_type != _NAMES.index(info.element_type) + 1:
             raise TypeError(f"{name!r} holds {info.element_type}; memory that is bound is not converted")
         if info.is_input:

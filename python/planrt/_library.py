@@ -24,10 +24,35 @@ BATCH_SIZES = 66
 Extents = c_int64 * MAX_RANK
 
 
+def fitting(kind: Any, *numbers: Any) -> Sequence[Any]:
+    """Whole numbers for a C type; an error for one that does not fit, which ctypes would cut without a word."""
+    bits = 8 * ctypes.sizeof(kind)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if kind(-1).value < 0 else (0, 2**bits)
+    for number in numbers:
+        if isinstance(number, int) and not low <= number < high:
+            raise ValueError(f"{number} does not fit in {bits} bits" + ("" if low else ", from 0 on"))
+    return numbers
+
+
+def _checked(kind: Any) -> Any:
+    """The same type as an argument that is not cut."""
+
+    def from_param(_: Any, number: Any) -> Any:
+        return kind.from_param(*fitting(kind, number))
+
+    return type(kind.__name__, (kind,), {"from_param": classmethod(from_param)})
+
+
+_WHOLE = {kind: _checked(kind) for kind in (c_int32, c_int64, c_uint32, c_uint64, c_size_t)}
+
+
 class _Sized(ctypes.Structure):
     """A struct that begins with its own size."""
 
     def __init__(self, **fields: Any):
+        for name, kind in self._fields_:  # type: ignore[misc]
+            if name in fields and kind in _WHOLE:
+                fitting(kind, fields[name])
         super().__init__(struct_size=ctypes.sizeof(self), **fields)
 
 
@@ -490,10 +515,11 @@ def _declared(name: str) -> ctypes.CDLL:
     try:
         for function_name, (result, arguments) in INFALLIBLE.items():
             function = getattr(library, function_name)
-            function.restype, function.argtypes = result, arguments
+            function.restype, function.argtypes = result, [_WHOLE.get(kind, kind) for kind in arguments]
         for function_name, arguments in FALLIBLE.items():
             function = getattr(library, function_name)
-            function.restype, function.argtypes, function.errcheck = c_void_p, arguments, _check
+            function.restype, function.errcheck = c_void_p, _check
+            function.argtypes = [_WHOLE.get(kind, kind) for kind in arguments]
     except AttributeError as error:
         raise ImportError(f"{name} is another release than this package: {error}") from None
     return library
@@ -506,11 +532,14 @@ def new(function: str, *arguments: Any) -> c_void_p:
     return handle
 
 
-def checked_extents(shape: Sequence[int]) -> Sequence[int]:
-    """What does not fit would be cut without a word."""
-    if any(not -(2**63) <= extent < 2**63 for extent in shape):
-        raise ValueError(f"the shape {tuple(shape)} is beyond 64 bits")
-    return shape
+def extents(*shape: int) -> Any:
+    """Room for a shape, and the shape in it."""
+    return Extents(*fitting(c_int64, *shape))
+
+
+def microseconds(seconds: float | None) -> int:
+    """A time-out as options have it, where 0 is none at all."""
+    return 0 if seconds is None else round(seconds * 1e6) or -1
 
 
 class Owner:

@@ -16,10 +16,10 @@ import numpy as np
 from . import _library
 from ._engine import Engine, cpu_backend, engine_options
 from ._errors import Error, ErrorCode
-from ._library import Owner, RequestCallback, ScorePlaneCallback, SegmentationProgress, calls, error_of, load, new, own
+from ._library import Owner, RequestCallback, ScorePlaneCallback, SegmentationProgress, calls, error_of, load, microseconds, new, own
 from ._runtime import Runtime, default_runtime, path_bytes
 from ._scan import Scan, Volume, c_volume, place_of
-from ._session import Session, check_priority, session_options
+from ._session import Session, session_options
 from ._tensors import ELEMENT_TYPES
 
 Progress = Callable[[int, int], "bool | None"]
@@ -343,7 +343,11 @@ class Segmenter(Owner):
                 self._handle, byref(given), byref(label_map), byref(options), byref(segmentation._handle)
             )
         except BaseException:
-            _under_way.pop(number, None)
+            if segmentation._handle:
+                # It was taken in before an interrupt came: its memory is the segmenter's until it is answered.
+                segmentation.cancel()
+            else:
+                _under_way.pop(number, None)
             raise
         return segmentation
 
@@ -450,13 +454,9 @@ def _options(
     # A 0 would stand for as much as is of use.
     if memory_budget is not None and not 0 < memory_budget < 2**63:
         raise ValueError(f"a memory budget of {memory_budget} bytes; take None for none")
-    microseconds = 0
-    if timeout is not None:
-        # 0 would be none at all.
-        microseconds = round(timeout * 1e6) or -1
     return _library.SegmentationOptions(
-        timeout_us=microseconds,
-        priority=check_priority(priority),
+        timeout_us=microseconds(timeout),
+        priority=priority,
         nan_allowed=nan_allowed,
         any_direction_allowed=any_direction,
         memory_budget_bytes=memory_budget or 0,

@@ -14,7 +14,7 @@ from typing import Any
 from . import _library
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
-from ._library import Owner, RequestCallback, RequestOptions, calls, error_of, load, new, own
+from ._library import Owner, RequestCallback, RequestOptions, calls, error_of, fitting, load, microseconds, new, own
 from ._runtime import Stream
 from ._tensors import (
     Lent,
@@ -22,8 +22,8 @@ from ._tensors import (
     array_of,
     check_names,
     device_of,
+    lend,
     lend_input,
-    lend_output,
     new_output,
     no_order,
     shaped,
@@ -72,7 +72,7 @@ class Request(Owner, Future):  # type: ignore[type-arg]
         if error is None:
             try:
                 self.set_result(self._results(lent_out))
-            except Error as failed:
+            except Exception as failed:  # whatever it is, somebody waits
                 self.set_exception(failed)
         elif error.code == ErrorCode.CANCELLED:
             super().cancel()
@@ -105,7 +105,7 @@ def session_options(
     try:
         library.planrt_session_options_set_largest_batch(options, largest_batch)
         sizes = list(preferred_batches)
-        library.planrt_session_options_set_preferred_batches(options, (c_int32 * len(sizes))(*sizes), len(sizes))
+        library.planrt_session_options_set_preferred_batches(options, (c_int32 * len(sizes))(*fitting(c_int32, *sizes)), len(sizes))
         delay = -1 if max_delay is None else round(max_delay * 1e6)
         library.planrt_session_options_set_max_delay(options, delay)
         library.planrt_session_options_set_queue(options, queue_capacity, _BLOCK if block_when_full else _REFUSE)
@@ -191,7 +191,11 @@ class Session(Owner):
                 self._handle, *array_of(lent_in), *array_of(lent_out), byref(options), byref(request._handle)
             )
         except BaseException:
-            _pending.pop(number, None)
+            if request._handle:
+                # It was taken in before an interrupt came: its memory is the session's until it is answered.
+                request.cancel()
+            else:
+                _pending.pop(number, None)
             raise
         self._remember(lent_in, request)
         return request
@@ -230,7 +234,7 @@ class Session(Owner):
             if value is None:
                 lent_out.append(new_output(info, self._shape(name, lent_in)))
             else:
-                lent_out.append(lend_output(info, value, native, order))
+                lent_out.append(lend(info, value, native, order))
         return lent_in, lent_out, stream
 
     def _stream_for(self, values: Iterable[Any]) -> Stream | None:
@@ -308,18 +312,7 @@ def _open_extent(axis: int, lent_in: list[Lent]) -> int:
     raise Error(ErrorCode.SHAPE, "an output's shape does not follow from the inputs': give memory for it (outputs={name: array})")
 
 
-def check_priority(priority: int) -> int:
-    """What does not fit would be cut without a word."""
-    if not -(2**31) <= priority < 2**31:
-        raise ValueError(f"a priority of {priority} is beyond 32 bits")
-    return priority
-
-
 def _options(timeout: float | None, priority: int, stream: Stream | None) -> RequestOptions:
-    microseconds = 0
-    if timeout is not None:
-        # 0 would be none at all.
-        microseconds = round(timeout * 1e6) or -1
     return RequestOptions(
-        timeout_us=microseconds, priority=check_priority(priority), stream=stream._handle if stream is not None else None
+        timeout_us=microseconds(timeout), priority=priority, stream=stream._handle if stream is not None else None
     )

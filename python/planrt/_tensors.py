@@ -68,6 +68,19 @@ class _DLTensor(ctypes.Structure):
     ]
 
 
+class _DLVersioned(ctypes.Structure):
+    """DLManagedTensorVersioned, of DLPack 1.0 and later."""
+
+    _fields_ = [
+        ("version", ctypes.c_uint32 * 2),
+        ("owner", ctypes.c_void_p),
+        ("deleter", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("tensor", _DLTensor),
+    ]
+
+
+_DL_VERSION, _DL_READ_ONLY = (1, 0), 1
 _DL_CPU, _DL_CUDA, _DL_CUDA_HOST, _DL_CUDA_MANAGED = 1, 2, 3, 13
 _DL_TYPES = {
     (2, 32): FLOAT32,
@@ -82,6 +95,9 @@ _DL_TYPES = {
     (1, 16): UINT16,
     (2, 64): FLOAT64,
 }
+_capsule_is_valid = ctypes.pythonapi.PyCapsule_IsValid
+_capsule_is_valid.restype = ctypes.c_int
+_capsule_is_valid.argtypes = [ctypes.py_object, ctypes.c_char_p]
 _capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _capsule_pointer.restype = ctypes.c_void_p
 _capsule_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
@@ -98,6 +114,7 @@ class Memory:
     shape: tuple[int, ...]
     keep: Any
     """What keeps it alive."""
+    is_read_only: bool = False
 
 
 def is_dense(shape: tuple[int, ...], strides: Iterable[int], unit: int) -> bool:
@@ -117,9 +134,19 @@ def _not_dense(name: str) -> ValueError:
 def _from_dlpack(name: str, value: Any, device: int, stream: int | None) -> Memory:
     on_gpu = device in (_DL_CUDA, _DL_CUDA_MANAGED)
     # The producer orders the stream behind its own work on the tensor.
-    capsule = value.__dlpack__(stream=stream) if on_gpu else value.__dlpack__()
+    arguments = {"stream": stream} if on_gpu else {}
+    try:
+        capsule = value.__dlpack__(max_version=_DL_VERSION, **arguments)
+    except TypeError:  # it is older than that, and cannot say whether it is read-only
+        capsule = value.__dlpack__(**arguments)
     # The capsule is not consumed: it frees the tensor when it goes itself.
-    tensor = _DLTensor.from_address(_capsule_pointer(capsule, b"dltensor"))
+    if _capsule_is_valid(capsule, b"dltensor_versioned"):
+        versioned = _DLVersioned.from_address(_capsule_pointer(capsule, b"dltensor_versioned"))
+        if versioned.version[0] > _DL_VERSION[0]:
+            raise TypeError(f"{name!r} is given in DLPack {versioned.version[0]}, and {_DL_VERSION[0]} is known")
+        tensor, is_read_only = versioned.tensor, bool(versioned.flags & _DL_READ_ONLY)
+    else:
+        tensor, is_read_only = _DLTensor.from_address(_capsule_pointer(capsule, b"dltensor")), False
     shape = tuple(tensor.shape[: tensor.ndim])
     kind = DEVICE if on_gpu else PINNED if device == _DL_CUDA_HOST else HOST
     type_ = _DL_TYPES.get((tensor.code, tensor.bits)) if tensor.lanes == 1 else None
@@ -128,7 +155,7 @@ def _from_dlpack(name: str, value: Any, device: int, stream: int | None) -> Memo
     if tensor.strides and not is_dense(shape, tensor.strides[: tensor.ndim], 1) and 0 not in shape:
         raise _not_dense(name)
     size = math.prod(shape) * _SIZES[type_]
-    return Memory((tensor.data or 0) + tensor.byte_offset, size, type_, kind, shape, (value, capsule))
+    return Memory((tensor.data or 0) + tensor.byte_offset, size, type_, kind, shape, (value, capsule), is_read_only)
 
 
 def _from_cuda(name: str, value: Any, order: Callable[[int], None]) -> Memory:
@@ -145,7 +172,8 @@ def _from_cuda(name: str, value: Any, order: Callable[[int], None]) -> Memory:
         raise _not_dense(name)
     if (stream := interface.get("stream")) is not None:
         order(stream)
-    return Memory(interface["data"][0] or 0, math.prod(shape) * dtype.itemsize, type_, DEVICE, shape, value)
+    address, is_read_only = interface["data"]
+    return Memory(address or 0, math.prod(shape) * dtype.itemsize, type_, DEVICE, shape, value, bool(is_read_only))
 
 
 def is_on_device(value: Any) -> bool:
@@ -203,12 +231,12 @@ def _view(info: TensorInfo, memory: Memory) -> _library.Tensor:
         element_type=memory.element_type,
         memory_kind=memory.kind,
         rank=len(memory.shape),
-        shape=_library.Extents(*memory.shape),
+        shape=_library.extents(*memory.shape),
     )
 
 
 def _of_array(array: np.ndarray[Any, Any], type_: int) -> Memory:
-    return Memory(array.ctypes.data, array.nbytes, type_, HOST, array.shape, array)
+    return Memory(array.ctypes.data, array.nbytes, type_, HOST, array.shape, array, not array.flags.writeable)
 
 
 def lend_input(info: TensorInfo, value: Any, stream: int | None = None, order: Callable[[int], None] = no_order) -> Lent:
@@ -232,8 +260,8 @@ def lend_input(info: TensorInfo, value: Any, stream: int | None = None, order: C
     return Lent(_view(info, memory), info, memory.keep, value)
 
 
-def lend_output(info: TensorInfo, value: Any, stream: int | None = None, order: Callable[[int], None] = no_order) -> Lent:
-    """Lends memory of the caller's for an output."""
+def lend(info: TensorInfo, value: Any, stream: int | None = None, order: Callable[[int], None] = no_order) -> Lent:
+    """Lends memory of the caller's as it is, for an output or for an input that is not to be copied."""
     memory = memory_of(info.name, value, stream, order)
     if memory is None:
         if not isinstance(value, np.ndarray):
@@ -243,14 +271,14 @@ def lend_output(info: TensorInfo, value: Any, stream: int | None = None, order: 
             raise TypeError(f"the array for {info.name!r} has elements of {value.dtype}, which planrt does not know")
         if not value.flags.c_contiguous:
             raise _not_dense(info.name)
-        if not value.flags.writeable:
-            raise ValueError(f"the array for {info.name!r} is read-only")
         memory = _of_array(value, type_)
+    if memory.is_read_only and not info.is_input:
+        raise ValueError(f"the memory for {info.name!r} is read-only")
     return Lent(_view(info, memory), info, memory.keep, value)
 
 
 def new_output(info: TensorInfo, shape: tuple[int, ...]) -> Lent:
-    return lend_output(info, np.empty(shape, info.dtype))
+    return lend(info, np.empty(shape, info.dtype))
 
 
 def array_of(lent: Iterable[Lent]) -> tuple[Any, int]:

@@ -140,6 +140,19 @@ class Device(unittest.TestCase):
             self.assertEqual(caught.exception.code, ErrorCode.INVALID_ARGUMENT)
         self.assertFalse(planrt._session._pending)
 
+    def test_device_memory_that_is_read_only_is_not_written(self):
+        runtime, engine = self.first()
+        x, y = runtime.to_device(ROWS), runtime.to_device(-ROWS)
+        fixed = lambda array: Cuda(array, data=(array._address, True))
+        with Session(engine) as session:
+            np.testing.assert_array_equal(session.run({"x": fixed(x)})["y"], ROWS)
+            with self.assertRaisesRegex(ValueError, "'y' is read-only"):
+                session.run({"x": x}, {"y": fixed(y)})
+        with self.assertRaisesRegex(ValueError, "'y' is read-only"):
+            engine.context().bind("y", fixed(y))
+        engine.context().bind("x", fixed(x))
+        np.testing.assert_array_equal(y.numpy(), -ROWS)
+
     def test_contexts_enqueue(self):
         for runtime, engine in self.each():
             context, stream = engine.context(), Stream(runtime)

@@ -6,6 +6,7 @@ The folder is what tests/models/make_models.py wrote; PLANRT_HEADER names planrt
 
 import asyncio
 import concurrent.futures
+import contextlib
 import copy
 import ctypes
 import gc
@@ -40,6 +41,22 @@ class HostTensor:
     def __dlpack__(self, **arguments):
         self.exports += 1
         return self.array.__dlpack__(**arguments)
+
+
+@contextlib.contextmanager
+def interrupted(function):
+    """Ctrl-C comes while a function of the library's is at work, and is heard of when that returns."""
+    call = getattr(_library.load(), function)
+    check = call.errcheck
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    call.errcheck = interrupt
+    try:
+        yield
+    finally:
+        call.errcheck = check
 
 
 class Case(unittest.TestCase):
@@ -196,8 +213,31 @@ class Running(Case):
     def test_extents_are_not_cut(self):
         shape = (2**64 + 1, 1, 8, 8, 8)
         for call in (lambda: planrt.Context(self.engine).set_shape("image", shape), lambda: self.engine.inspect({"image": shape}, runs=1)):
-            with self.assertRaisesRegex(ValueError, "beyond 64 bits"):
+            with self.assertRaisesRegex(ValueError, "not fit in 64 bits"):
                 call()
+
+    def test_numbers_are_not_cut(self):
+        calls = [
+            lambda: Engine(MODELS / "small.onnx", threads=2**32 + 1),
+            lambda: planrt.Runtime(device=2**32),
+            lambda: Session(self.engine, memory_budget=-1),
+            lambda: Session(self.engine, largest_batch=2**32 + 1),
+            lambda: Session(self.engine, max_delay=1e20),
+            lambda: self.engine.inspect(runs=2**32 + 1),
+            lambda: self.engine.device_memory_size(2**32),
+        ]
+        for call in calls:
+            with self.assertRaisesRegex(ctypes.ArgumentError, "not fit in"):
+                call()
+        with Session(self.engine) as session:
+            for call in [
+                lambda: Session(self.engine, preferred_batches=[2**32 + 1]),
+                lambda: self.engine.bench(streams=2**32 + 1),
+                lambda: session.run({"image": IMAGE}, timeout=1e20),
+                lambda: session.submit({"image": IMAGE}, priority=2**32),
+            ]:
+                with self.assertRaisesRegex(ValueError, "not fit in"):
+                    call()
 
     def test_models_come_from_bytes_too(self):
         data = (MODELS / "small.onnx").read_bytes()
@@ -238,6 +278,22 @@ class Running(Case):
         np.testing.assert_array_equal(output.array, self.expected)
         with self.assertRaisesRegex(ValueError, "not dense"):
             self.engine.run({"image": IMAGE}, {"prob": HostTensor(np.asfortranarray(self.expected))})
+
+    def test_what_is_read_only_is_read_only(self):
+        image, fixed = IMAGE.copy(), np.zeros_like(self.expected)
+        image.flags.writeable = fixed.flags.writeable = False
+        context = self.engine.context()
+        context.bind("image", image)
+        with self.assertRaisesRegex(ValueError, "'prob' is read-only"):
+            context.bind("prob", fixed)
+        try:
+            fixed.__dlpack__(max_version=(1, 0))
+        except TypeError:
+            self.skipTest("this numpy has no DLPack that says so")
+        self.same(self.engine.run({"image": HostTensor(image)}))
+        with self.assertRaisesRegex(ValueError, "'prob' is read-only"):
+            self.engine.run({"image": IMAGE}, {"prob": HostTensor(fixed)})
+        self.assertFalse(fixed.any())
 
     def test_a_tensor_lives_as_long_as_it_is_lent(self):
         array = IMAGE.copy()
@@ -399,6 +455,22 @@ class Sessions(Case):
             self.assertTrue(request.done())
         self.assertFalse(planrt._session._pending)
         self.fails(ErrorCode.INVALID_ARGUMENT, "session", session.submit, image)
+
+    def test_an_interrupted_request_keeps_its_memory(self):
+        slow = Engine(MODELS / "slow.onnx", threads=1)
+        info = next(iter(slow.inputs.values()))
+        image = np.zeros([abs(extent) for extent in info.shape], np.float32)
+        unheard = []
+        before, sys.unraisablehook = sys.unraisablehook, unheard.append
+        try:
+            with Session(slow, largest_batch=1, contexts=1) as session:
+                with interrupted("planrt_session_submit"), self.assertRaises(KeyboardInterrupt):
+                    session.submit({info.name: image})
+        finally:
+            sys.unraisablehook = before
+        # It is answered, and who answers knows it.
+        self.assertEqual(unheard, [])
+        self.assertFalse(planrt._session._pending)
 
     def test_what_waits_when_a_session_is_closed_is_answered(self):
         slow = Engine(MODELS / "slow.onnx", threads=1)

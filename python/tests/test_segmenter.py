@@ -6,6 +6,7 @@ The folder is what tests/models/make_models.py wrote.
 
 import asyncio
 import concurrent.futures
+import ctypes
 import gc
 import gzip
 import json
@@ -218,6 +219,9 @@ class Running(Case):
         session = Session(Engine(MODELS / "small.onnx"))
         with self.assertRaisesRegex(ValueError, "32 bits"):
             session.submit({"image": np.zeros((1, 1, 8, 8, 8), np.float32)}, priority=2**31)
+        with self.assertRaisesRegex(ctypes.ArgumentError, "32 bits"):
+            segmenter.run(volume).volume_ml(2**32)
+        self.assertRaises(ValueError, segmenter.run, volume, timeout=1e20)
         for voxels in [VOXELS.astype(np.complex64), VOXELS.astype(str), VOXELS.astype(object)]:
             with self.assertRaisesRegex(TypeError, "numbers"):
                 segmenter.run(Volume(voxels, SPACING))
@@ -229,6 +233,40 @@ class Running(Case):
         self.same(self.segmenter.run(self.volume, memory_budget=least).labels)
         self.fails(ErrorCode.OUT_OF_MEMORY, "budget", self.segmenter.run, self.volume, memory_budget=least - 1)
         self.fails(ErrorCode.OUT_OF_MEMORY, "budget", self.segmenter.estimate, self.volume, memory_budget=1)
+
+    def test_an_interrupted_volume_keeps_its_memory(self):
+        begun, go_on = threading.Event(), threading.Event()
+        self.addCleanup(go_on.set)
+
+        def held(_done, _count):
+            begun.set()
+            go_on.wait()
+
+        voxels, labels = VOXELS.copy(), np.zeros(VOXELS.shape, np.uint8)
+        gone = [weakref.ref(voxels), weakref.ref(labels)]
+        submit = planrt._library.load().planrt_segmenter_submit
+        check = submit.errcheck
+
+        def interrupt(*_):
+            begun.wait()
+            raise KeyboardInterrupt  # as Ctrl-C, which is heard of when the library returns
+
+        submit.errcheck = interrupt
+        try:
+            with self.assertRaises(KeyboardInterrupt):
+                self.segmenter.submit(Volume(voxels, SPACING), labels, progress=held)
+        finally:
+            submit.errcheck = check
+        del voxels, labels
+        gc.collect()
+        self.assertFalse(any(one() is None for one in gone))
+        go_on.set()
+        for _ in range(200):
+            gc.collect()
+            if not planrt._segmenter._under_way:
+                break
+            threading.Event().wait(0.01)
+        self.assertFalse(planrt._segmenter._under_way)
 
     def test_ends(self):
         segmenter = Segmenter.from_folds(self.engine, RECIPE)
