@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import collections
 import ctypes
 import os
 import sys
@@ -416,24 +417,22 @@ class _Calls:
     """Callbacks that are at work on planrt's threads. Python ends such a thread where it stands, which ends the process badly."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._count = 0
+        # Without a lock: where garbage is collected while it is held, a session that goes then would wait for callbacks that wait for it.
+        self._at_work: collections.deque[None] = collections.deque()
         self._ended = 0.0
 
     def __enter__(self) -> None:
-        with self._lock:
-            self._count += 1
+        self._at_work.append(None)
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._count -= 1
-            self._ended = time.monotonic()
+        self._ended = time.monotonic()
+        self._at_work.pop()
 
     def finish(self) -> None:
         """When Python ends: waits for callbacks whose session or segmenter was deleted inside one, where nobody waited for them."""
         until = time.monotonic() + 10
         # One that has ended is still on its way out of Python.
-        while (self._count or time.monotonic() < self._ended + 0.1) and time.monotonic() < until:
+        while (self._at_work or time.monotonic() < self._ended + 0.1) and time.monotonic() < until:
             time.sleep(0.01)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import sys
+import traceback
 from typing import Any
 
 import planrt
@@ -157,8 +159,13 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("planrt-convert: interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
-    except (Problem, planrt.Error, OSError, ImportError) as error:
+    except (Problem, planrt.Error, OSError, ImportError, ctypes.ArgumentError) as error:
         return wrong(str(error))
+    except MemoryError as error:
+        return wrong(f"there is not enough memory: {error}")
+    except Exception as error:  # not to be taken for a check that failed
+        traceback.print_exc()
+        return wrong(f"a fault of its own, {type(error).__name__}: {error}; please report it, with what is above")
     failed = [check for check in conversion.report["checks"] if not check["passed"]]
     print(f"{len(conversion.report['checks']) - len(failed)} checks passed, {len(failed)} failed; see {conversion.out / 'report.html'}")
     for check in failed:

@@ -72,8 +72,10 @@ class Source:
     def __init__(self, text: str, symbolics: list[str]):
         self.text, self.module, self.kind = text, None, "ONNX"
         self.path: Path | None = Path(text)
+        self.weights: list[Path] = []
         if text.endswith(".onnx"):
             self._require_file()
+            self.weights = files_of_weights(self.path)
         elif ":" in text and not Path(text).exists():
             self.path = None
             self._load_function(text)
@@ -328,6 +330,26 @@ def prune(model: onnx.ModelProto) -> None:
         weights = [weight for weight in model.graph.initializer if weight.name in needed]
         del model.graph.initializer[:]
         model.graph.initializer.extend(weights)
+
+
+def files_of_weights(path: Path) -> list[Path]:
+    """The files beside an ONNX model that hold weights of its, as far as they are there: what is wrong with it is said when it is loaded."""
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # protobuf's
+        return []
+    found = {path.parent / entry.value for tensor in _tensors(model.graph) for entry in tensor.external_data if entry.key == "location"}
+    return sorted(file for file in found if file.is_file())
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Weights and constants, in bodies too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from [attribute.t, *attribute.tensors]
+            for body in [attribute.g, *attribute.graphs]:
+                yield from _tensors(body)
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -56,7 +57,7 @@ class Conversion:
     def _identity(self) -> dict[str, Any]:
         """What all results depend on: another model, or other versions, begin anew."""
         keys = ("model", "input", "output", "batch", "dynamic", "opset", "exporter", "symbolics")
-        files = [self.source.path, *self.arguments.symbolics]
+        files = [self.source.path, *self.source.weights, *self.arguments.symbolics]
         return {
             "files": [planrt.sha256(file) for file in files if file],
             "options": {key: getattr(self.arguments, key) for key in keys},
@@ -75,6 +76,11 @@ class Conversion:
 
     def _begin(self) -> None:
         self.state_file = self.work / "state.json"
+        if not self.state_file.is_file() and self.work.exists() and not (self.work.is_dir() and not any(self.work.iterdir())):
+            raise Problem(
+                f"{self.work} is there already, and no conversion's: results are kept there until the folder is finished. Move it, or give "
+                "another --out"
+            )
         identity = plain(self._identity())
         self.state: dict[str, Any] = {"identity": identity, "steps": {}}
         # A function's code may be another one, and nobody can tell.
@@ -88,6 +94,12 @@ class Conversion:
         if not self.state["steps"]:
             shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True, exist_ok=True)
+        self._keep()
+
+    def _keep(self) -> None:
+        part = self.state_file.with_suffix(".part")
+        part.write_text(json.dumps(self.state))
+        os.replace(part, self.state_file)
 
     def _step(self, name: str, make: Callable[[], Any], depends: Any = None) -> Any:
         """What a step gives, made now or before, by the same options and with the files that it wrote as they were."""
@@ -101,9 +113,7 @@ class Conversion:
         result = plain(make())
         seconds = time.perf_counter() - start
         self.state["steps"][name] = {"depends": depends, "files": self.files, "seconds": seconds, "result": result}
-        part = self.state_file.with_suffix(".part")
-        part.write_text(json.dumps(self.state))
-        os.replace(part, self.state_file)
+        self._keep()
         self.tell(f"{name}: {seconds:.1f} s")
         return result
 
@@ -116,9 +126,9 @@ class Conversion:
         """Everything; whether each check passed."""
         self._begin()
         self.report = {
-            "name": self.arguments.name or self.out.name,
+            "name": printable(self.arguments.name or self.out.name),
             "source": self._source(),
-            "command": " ".join(map(_quoted, self.arguments.command)),
+            "command": printable(shlex.join(self.arguments.command)),
             "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "versions": versions(),
             "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "device": self.runtime.describe()["device"]},
@@ -149,7 +159,7 @@ class Conversion:
 
     def _source(self) -> dict[str, Any]:
         path = self.source.path
-        return {"given": self.arguments.model, "kind": self.source.kind, **({"sha256": planrt.sha256(path)} if path else {})}
+        return {"given": printable(self.arguments.model), "kind": self.source.kind, **({"sha256": planrt.sha256(path)} if path else {})}
 
     def _batches(self) -> tuple[int, int, int]:
         has_batch = any(0 in one.open_axes for one in self.inputs)
@@ -600,5 +610,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _quoted(word: str) -> str:
-    return word if word.replace("-", "").replace("_", "").replace("=", "").replace(".", "").replace("/", "").replace(":", "").replace(",", "").isalnum() else repr(word)
+def printable(text: str) -> str:
+    """Text that UTF-8 can say: words of a command may be any bytes."""
+    return text.encode(errors="replace").decode()

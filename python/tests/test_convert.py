@@ -13,6 +13,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -136,6 +137,46 @@ class FromOnnx(Case):
         said = self.convert(model, "--seed", "1")  # other options: what does not depend on them stays
         self.assertIn("export: done before", said)
         self.assertNotIn("graph: done before", said)
+
+    def test_weights_in_other_files_that_changed_begin_anew(self):
+        model = onnx.load(str(MODELS / "small.onnx"))
+        beside, weights = self.scratch / "beside.onnx", self.scratch / "beside.bin"
+        onnx.save(model, str(beside), save_as_external_data=True, location=weights.name, size_threshold=0)
+        self.convert(beside, "--batch", "1", "--keep-work")
+        first = self.report()["model"]["sha256"]
+        self.assertIn("export: done before", self.convert(beside, "--batch", "1", "--keep-work"))
+        weights.write_bytes(weights.read_bytes()[::-1].replace(b"\xff", b"\0"))
+        self.assertNotIn("export: done before", self.convert(beside, "--batch", "1", "--keep-work"))
+        self.assertNotEqual(self.report()["model"]["sha256"], first)
+
+    def test_a_folder_that_is_no_conversions_stays(self):
+        work = self.out.with_name("out.work")
+        work.mkdir()
+        (work / "mine.txt").write_text("mine")
+        self.assertIn("no conversion's", self.convert(MODELS / "small.onnx", code=2))
+        self.assertEqual((work / "mine.txt").read_text(), "mine")
+        (work / "mine.txt").unlink()
+        with unittest.mock.patch.object(steps.Conversion, "_export", side_effect=KeyboardInterrupt):
+            self.convert(MODELS / "small.onnx", "--batch", "1", code=130)
+        self.assertTrue(any(work.iterdir()))
+        self.convert(MODELS / "small.onnx", "--batch", "1")
+        self.assertFalse(work.exists())
+
+    def test_whatever_goes_wrong_is_no_check_that_failed(self):
+        model = MODELS / "small.onnx"
+        said = self.convert(model, "--batch", "1:2:99999999999", code=2)
+        self.assertIn("not enough memory", said)
+        self.assertIn("not fit in 32 bits", self.convert(model, "--threads", 2**32, code=2))
+        with unittest.mock.patch.object(steps.Conversion, "_write", side_effect=RuntimeError("as the test asked")):
+            self.assertIn("RuntimeError: as the test asked; please report", self.convert(model, "--batch", "1", code=2))
+
+    def test_names_of_any_kind(self):
+        self.out = self.scratch / "o; $(touch 'x')"
+        self.convert(MODELS / "small.onnx", "--batch", "1", "--name", os.fsdecode(b"n\xff"))
+        self.assertEqual(self.report()["name"], "n?")
+        words = shlex.split(self.report()["command"])
+        self.assertEqual(words[words.index("--out") + 1], str(self.out))
+        self.assertTrue((self.out / "planrt.json").exists())
 
     def test_inputs_of_the_users(self):
         data = self.scratch / "heads.npz"
