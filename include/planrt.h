@@ -1296,8 +1296,7 @@ typedef uint32_t planrt_tactics;
 typedef int32_t planrt_instance_normalization;
 
 /**
- * TensorRT's own layers in 8.6 and later. In 8.5 its plugin, which is the fastest in a CUDA graph; decomposed where
- * libnvinfer_plugin, cuDNN or cuBLAS are not there.
+ * TensorRT's own layers in 8.6 and later, decomposed in 8.5 (there the plugin, where a model cannot be decomposed).
  */
 #define PLANRT_INSTANCE_NORMALIZATION_DEFAULT 0
 
@@ -1307,7 +1306,9 @@ typedef int32_t planrt_instance_normalization;
 #define PLANRT_INSTANCE_NORMALIZATION_NATIVE 1
 
 /**
- * The plugin, which needs libnvinfer_plugin when the plan is built and when it runs.
+ * The plugin, which needs libnvinfer_plugin when the plan is built and when it runs. Two runs of it that share a GPU may wait for
+ * each other for ever, so runs of plans with it take turns on the GPU throughout the process, and a warning says so when one is loaded.
+ * CUDA graphs that the application captures, and other processes under CUDA's MPS, take no turns.
  */
 #define PLANRT_INSTANCE_NORMALIZATION_PLUGIN 2
 
@@ -1908,8 +1909,9 @@ struct planrt_error *planrt_context_set_aux_streams(struct planrt_context *conte
  * Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready
  * in that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work; the
  * stream must live as long. A context's runs are one after the other: on another stream than the last time, that stream
- * waits for the last run first. A run that a capturing stream takes into a CUDA graph is ordered by whoever launches the
- * graph. On the CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
+ * waits for the last run first. So do all runs of plans with TensorRT's InstanceNormalization plugin, of whichever context
+ * (`PLANRT_INSTANCE_NORMALIZATION_PLUGIN` says why). A run that a capturing stream takes into a CUDA graph is ordered by whoever
+ * launches the graph. On the CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
  *
  * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where something is not bound, `_BUFFER_TOO_SMALL`, `_SHAPE`, `_IN_USE`,
  * `_CANCELLED`, `_CUDA`, `_DEVICE_LOST`, `_TENSORRT`.

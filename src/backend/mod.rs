@@ -15,7 +15,7 @@ pub mod job;
 pub mod openvino;
 pub mod tensorrt;
 
-use crate::cuda::{Device, Stream};
+use crate::cuda::{Device, Stream, Turns};
 use crate::engine::{Backend, Description, Statistic};
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
@@ -35,6 +35,11 @@ pub trait Engine: Send + Sync {
 
     /// The GPU that it runs on; none for the CPU.
     fn device(&self) -> Option<&Arc<Device>> {
+        None
+    }
+
+    /// Where its runs, those in CUDA graphs included, must not share the GPU with others of the kind.
+    fn turns(&self) -> Option<&Arc<Turns>> {
         None
     }
 

@@ -27,7 +27,7 @@ use progress::Watch;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tensorrt_sys::{BuilderConfig, Generation, HardwareCompatibilityLevel, Parser, TacticSource};
+use tensorrt_sys::{BuilderConfig, Generation, HardwareCompatibilityLevel, Parser, TacticSource, Version};
 
 /// In what TensorRT may compute, as bits; none for float32.
 pub mod precision {
@@ -46,14 +46,24 @@ pub mod precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(i32)]
 pub enum InstanceNormalization {
-    /// TensorRT's own layers where it has them (8.6 and later), else its plugin, which is the fastest in a CUDA graph; decomposed
-    /// where the plugin's libraries are not there.
+    /// TensorRT's own layers where it has them (8.6 and later), else decomposed: runs of its plugin cannot share a GPU.
     #[default]
     Default = 0,
     Native = 1,
     Plugin = 2,
     /// Means, products and a root, which every TensorRT computes itself.
     Decomposed = 3,
+}
+
+impl InstanceNormalization {
+    /// What the default is under a TensorRT.
+    fn under(self, version: Version) -> Self {
+        match self {
+            Self::Default if settings::has_instance_normalization(version) => Self::Native,
+            Self::Default => Self::Decomposed,
+            wanted => wanted,
+        }
+    }
 }
 
 /// The shapes that one input takes.
@@ -190,7 +200,6 @@ fn prepare<'a>(
     library: &BuilderLibrary,
     log: &Log,
 ) -> Result<Prepared<'a>> {
-    use InstanceNormalization::{Decomposed, Default, Native, Plugin};
     let as_it_is = |model: Model, has_plugin| Prepared {
         data: Cow::Borrowed(data),
         model,
@@ -200,23 +209,18 @@ fn prepare<'a>(
     if !model.has("InstanceNormalization") {
         return Ok(as_it_is(model, false));
     }
-    let wanted = match options.instance_normalization {
-        Default if settings::has_instance_normalization(library.version()) => Native,
-        Default if library.has_standard_plugins() => Plugin,
-        wanted => wanted,
-    };
-    match wanted {
-        Native => return Ok(as_it_is(model, false)),
-        Plugin => return Ok(as_it_is(model, true)),
-        Default | Decomposed => {}
+    match options.instance_normalization.under(library.version()) {
+        InstanceNormalization::Native => return Ok(as_it_is(model, false)),
+        InstanceNormalization::Plugin => return Ok(as_it_is(model, true)),
+        InstanceNormalization::Default | InstanceNormalization::Decomposed => {}
     }
     match decompose::instance_normalization(data, &model) {
         Ok((data, decomposition)) => {
             let model = Model::read(&data)?;
             Ok(Prepared { data: Cow::Owned(data), model, decomposition, has_plugin: false })
         }
-        Err(error) if wanted == Decomposed => Err(error),
-        // The parser says then that it lacks the plugin.
+        Err(error) if options.instance_normalization == InstanceNormalization::Decomposed => Err(error),
+        // The parser takes the plugin then, or says that it lacks it.
         Err(error) => {
             log.write(Level::Info, &format!("InstanceNormalization is not taken apart: {error}"));
             Ok(as_it_is(model, true))
@@ -260,8 +264,17 @@ fn with_library(
     }
     let mut work = || {
         let (plan, said) = gather(|| builder.build_serialized_network(parser.network(), &mut config));
-        plan.map(|plan| plan.to_vec())
-            .ok_or_else(|| failed(Code::TensorRt, format!("{version} cannot build this model"), &said))
+        plan.map(|plan| plan.to_vec()).ok_or_else(|| {
+            // TensorRT-RTX 1.7.1 says of it only that a check of its compiler fails.
+            let wants_gpu = device.is_none() && (options.refittable || options.strip_weights);
+            let advice = if wants_gpu {
+                ": there is no GPU, and without one it builds no plan whose weights may be replaced; build it on a GPU, or without \
+                 PLANRT_BUILD_REFITTABLE and PLANRT_BUILD_STRIP_WEIGHTS (--refit, --stripWeights)"
+            } else {
+                ""
+            };
+            failed(Code::TensorRt, format!("{version} cannot build this model{advice}"), &said)
+        })
     };
     let plan = if monitored { work()? } else { watch.step("building the plan", work)? };
     if watch.is_cancelled() {
@@ -305,5 +318,22 @@ fn keep_timing_cache(config: &BuilderConfig, file: &Path, before: Vec<u8>, log: 
         && let Err(error) = file::write(file, &bytes)
     {
         log.write(Level::Warning, &format!("the timing cache is not kept: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instance_normalization_is_a_plugin_only_where_that_is_asked_for() {
+        use InstanceNormalization::{Decomposed, Default, Native, Plugin};
+        for (version, default) in [(8503, Decomposed), (8601, Native), (101_601, Native), (110_400, Native)] {
+            let version = Version::decode(version).unwrap();
+            assert_eq!(Default.under(version), default, "{version}");
+            for wanted in [Native, Plugin, Decomposed] {
+                assert_eq!(wanted.under(version), wanted);
+            }
+        }
     }
 }

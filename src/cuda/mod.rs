@@ -10,6 +10,7 @@ mod module;
 mod pool;
 mod stream;
 mod sys;
+mod turns;
 
 pub use copy::{Copier, CopySpan, Slot};
 pub use device::{Current, Device, DeviceInfo, devices, driver_gaps, driver_version};
@@ -19,6 +20,7 @@ pub use memory::{DeviceMemory, Location, PinnedMemory, copy_async, locate};
 pub use module::{Kernel, Module};
 pub use pool::{Block, Blocks, Mark, Marks};
 pub use stream::{Stream, StreamId};
+pub use turns::Turns;
 
 use crate::error::{Code, Error, Result};
 use std::ffi::{CStr, c_char};

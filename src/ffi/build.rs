@@ -104,12 +104,13 @@ fn tactic_sources(bits: planrt_tactics) -> Result<Vec<TacticSource>> {
 #[allow(non_camel_case_types)]
 pub type planrt_instance_normalization = i32;
 
-/// TensorRT's own layers in 8.6 and later. In 8.5 its plugin, which is the fastest in a CUDA graph; decomposed where
-/// libnvinfer_plugin, cuDNN or cuBLAS are not there.
+/// TensorRT's own layers in 8.6 and later, decomposed in 8.5 (there the plugin, where a model cannot be decomposed).
 pub const PLANRT_INSTANCE_NORMALIZATION_DEFAULT: planrt_instance_normalization = 0;
 /// TensorRT's own layers: 8.6 and later.
 pub const PLANRT_INSTANCE_NORMALIZATION_NATIVE: planrt_instance_normalization = 1;
-/// The plugin, which needs libnvinfer_plugin when the plan is built and when it runs.
+/// The plugin, which needs libnvinfer_plugin when the plan is built and when it runs. Two runs of it that share a GPU may wait for
+/// each other for ever, so runs of plans with it take turns on the GPU throughout the process, and a warning says so when one is loaded.
+/// CUDA graphs that the application captures, and other processes under CUDA's MPS, take no turns.
 pub const PLANRT_INSTANCE_NORMALIZATION_PLUGIN: planrt_instance_normalization = 2;
 /// Means, products and a root, which every TensorRT computes itself, and no library beside it. The mean and the deviation
 /// are computed in float32 whatever the precision. It takes models of opset 7 and later whose tensors' ranks follow from

@@ -262,8 +262,9 @@ pub unsafe extern "C" fn planrt_context_set_aux_streams(
 /// Runs with the bound memory. With TensorRT the work is given to `stream` and the call returns: inputs must be ready
 /// in that stream's order, outputs are, and bound memory must not be changed before the stream has passed the work; the
 /// stream must live as long. A context's runs are one after the other: on another stream than the last time, that stream
-/// waits for the last run first. A run that a capturing stream takes into a CUDA graph is ordered by whoever launches the
-/// graph. On the CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
+/// waits for the last run first. So do all runs of plans with TensorRT's InstanceNormalization plugin, of whichever context
+/// (`PLANRT_INSTANCE_NORMALIZATION_PLUGIN` says why). A run that a capturing stream takes into a CUDA graph is ordered by whoever
+/// launches the graph. On the CPU `stream` is ignored and may be null, and the outputs are written when the call returns.
 ///
 /// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` where something is not bound, `_BUFFER_TOO_SMALL`, `_SHAPE`, `_IN_USE`,
 /// `_CANCELLED`, `_CUDA`, `_DEVICE_LOST`, `_TENSORRT`.

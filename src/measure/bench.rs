@@ -7,7 +7,7 @@ use super::rig::{Requester, Rig};
 use super::times::Times;
 use crate::backend::Engine;
 use crate::backend::admission::Dependency;
-use crate::cuda::{Event, Graph};
+use crate::cuda::{Event, Graph, Turns};
 use crate::error::{Code, Error, Result};
 use crate::panic::catch;
 use crate::process::thread::spawn_scoped;
@@ -145,6 +145,7 @@ impl Worker for Asking<'_> {
 struct OnGpu {
     rig: Rig,
     graph: Option<Graph>,
+    turns: Option<Arc<Turns>>,
     transfers: bool,
     /// Before the copies to the device, behind them, behind the run, and behind the copies to the host.
     marks: [[Event; 4]; 2],
@@ -173,7 +174,15 @@ impl OnGpu {
         let event = || Event::with_time(device);
         let marks = || -> Result<_> { Ok([event()?, event()?, event()?, event()?]) };
         let marks = [marks()?, marks()?];
-        Ok(Self { rig, graph, transfers: settings.transfers, marks, under_way: None, next: 0 })
+        Ok(Self {
+            rig,
+            graph,
+            turns: engine.turns().cloned(),
+            transfers: settings.transfers,
+            marks,
+            under_way: None,
+            next: 0,
+        })
     }
 
     /// Waits for the run under way.
@@ -191,7 +200,7 @@ impl Worker for OnGpu {
     fn run(&mut self) -> Result<Option<Sample>> {
         let number = self.next;
         self.next = 1 - number;
-        let Self { rig, graph, marks, .. } = self;
+        let Self { rig, graph, turns, marks, .. } = self;
         let Some(stream) = &rig.stream else { return Ok(None) };
         let [begin, copied, computed, end] = &marks[number];
         begin.record(stream)?;
@@ -202,7 +211,7 @@ impl Worker for OnGpu {
         let begun = Instant::now();
         match graph {
             // SAFETY: the rig's memory outlives the stream's work.
-            Some(graph) => unsafe { graph.launch(stream) }?,
+            Some(graph) => Turns::take(turns.as_ref(), stream, || unsafe { graph.launch(stream) })??,
             None => rig.enqueue()?,
         }
         let enqueue = begun.elapsed();

@@ -195,6 +195,50 @@ void order(const Double& tensorrt) {
     CHECK(overlaps() == before);
 }
 
+// Two contexts of two engines, each on a stream of its own: whether their runs could be on the GPU at once.
+bool share_the_gpu(const Double& tensorrt, const std::string& plugin, std::string* log) {
+    const auto overlaps = symbol<int64_t()>("libcuda.so.1", "cudaDoubleOverlaps");
+    const int64_t before = overlaps();
+    planrt::RuntimeOptions options = tensorrt.options();
+    options.log = [log](planrt::LogLevel, const char* line) { *log += line; };
+    const planrt::Runtime runtime(options), other_runtime(tensorrt.options());
+    const std::string plan = std::string(COPY) + "plugin " + plugin + "\n";
+    const planrt::Runtime* runtimes[] = {&runtime, &other_runtime};
+    const planrt::Engine engines[] = {tensorrt.load(runtime, plan), tensorrt.load(other_runtime, plan)};
+    const planrt::Buffer in(runtime, planrt::MemoryKind::device, 48), out(runtime, planrt::MemoryKind::device, 48);
+    std::vector<planrt::Context> contexts;
+    std::vector<planrt::Stream> streams;
+    for (size_t i : {0, 1}) {
+        contexts.emplace_back(engines[i]);
+        streams.emplace_back(*runtimes[i]);
+        contexts.back().set_shape("x", {3, 4});
+        contexts.back().bind("x", in);
+        contexts.back().bind("y", out);
+    }
+    for (int i = 0; i < 3; ++i)
+        for (size_t j : {0, 1, 1, 0}) contexts[j].enqueue(streams[j]);
+    std::thread([&] { contexts[1].enqueue(streams[0]); }).join();
+    for (planrt::Context& context : contexts) CHECK(run(context, ramp(12)) == ramp(12));
+    contexts.clear();
+    planrt::BenchSettings settings;
+    settings.warm_up = settings.duration = {};
+    settings.streams = 3;
+    for (const bool as_graphs : {false, true}) {
+        settings.use_cuda_graph = as_graphs;
+        (void)engines[0].bench({}, settings);
+    }
+    return overlaps() != before;
+}
+
+// Runs with InstanceNormalization as a plugin wait for one another on the GPU, whoever gives them to which stream.
+void turns(const Double& tensorrt) {
+    std::string log;
+    CHECK(share_the_gpu(tensorrt, "Other_TRT", &log));
+    CHECK(!holds(log, "plugin"));
+    CHECK(!share_the_gpu(tensorrt, "InstanceNormalization_TRT", &log));
+    CHECK(holds(log, "InstanceNormalization_TRT") && holds(log, "PLANRT_INSTANCE_NORMALIZATION_DEFAULT"));
+}
+
 // Host to host: in one piece and in many, converted and not, from page-locked memory and from any.
 void host_memory(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
@@ -363,6 +407,7 @@ int main(int argc, char** argv) {
         {"element types", element_types},
         {"bound memory", bound_memory},
         {"order", order},
+        {"turns", turns},
         {"host memory", host_memory},
         {"profiles", profiles},
         {"refusals", refusals},

@@ -107,6 +107,24 @@ void contexts(const Double& tensorrt) {
     hammer(runtime, session);
 }
 
+// Plans with InstanceNormalization as a plugin: batches of all instances, of two sessions and in CUDA graphs or not, take turns.
+void turns(const Double& tensorrt) {
+    const auto overlaps = symbol<int64_t()>("libcuda.so.1", "cudaDoubleOverlaps");
+    const int64_t before = overlaps();
+    const planrt::Runtime runtime(tensorrt.options());
+    for (const char* plan : {COPY, ONE_PROFILE}) {
+        const planrt::Engine engine = tensorrt.load(runtime, std::string(plan) + "plugin InstanceNormalization_TRT\n");
+        planrt::SessionOptions options;
+        options.contexts = 4;
+        planrt::Session one(engine, options), other(engine);
+        CHECK(overlaps() == before);
+        std::thread beside([&] { hammer(runtime, other); });
+        hammer(runtime, one);
+        beside.join();
+        CHECK(overlaps() == before);
+    }
+}
+
 void refuses(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
     const planrt::Engine engine = tensorrt.load(runtime, COPY);
@@ -655,6 +673,7 @@ int main(int argc, char** argv) {
     on_each(doubles(argc, argv), {{"batches", batches},
                                   {"together", together},
                                   {"contexts", contexts},
+                                  {"turns", turns},
                                   {"refuses", refuses},
                                   {"fails", fails},
                                   {"open_shapes", open_shapes},

@@ -72,18 +72,23 @@ std::string build_plain(const Task& task, plain::Logger& logger, const std::stri
         if (!profile->call<bool, const char*, int32_t, plain::Dims>(2, task.input.c_str(), bound, task.shape))
             plain::fail("the profile is refused");
     config->call<int32_t, const void*>(29, profile);
-    const std::string old = read(cache_path);
-    Handle* cache = config->call<Handle*, const void*, size_t>(44, old.data(), old.size());
-    config->call<bool, const void*, bool>(45, cache, false);
+    Handle* cache = nullptr;
+    if (!cache_path.empty()) {
+        const std::string old = read(cache_path);
+        cache = config->call<Handle*, const void*, size_t>(44, old.data(), old.size());
+        if (cache == nullptr || !config->call<bool, const void*, bool>(45, cache, false)) plain::fail("the timing cache is not taken");
+    }
 
     Handle* memory = builder->call<Handle*, void*, void*>(17, network, config);
     if (memory == nullptr) plain::fail("the plan is not built");
     const std::string plan(static_cast<const char*>(memory->call<void*>(2)), memory->call<size_t>(3));
     memory->destroy();
-    Handle* times = cache->call<Handle*>(2);
-    write(cache_path, std::string(static_cast<const char*>(times->call<void*>(2)), times->call<size_t>(3)));
-    times->destroy();
-    cache->destroy();
+    if (cache != nullptr) {
+        Handle* times = cache->call<Handle*>(2);
+        write(cache_path, std::string(static_cast<const char*>(times->call<void*>(2)), times->call<size_t>(3)));
+        times->destroy();
+        cache->destroy();
+    }
     config->destroy();
     plain::call_on<void>(parser, 10);  // its deleting destructor
     network->destroy();
@@ -97,7 +102,7 @@ std::string build_ours(const Task& task, const planrt::Runtime& runtime, const s
     options.profiles = {{{task.input, {shape, shape, shape}}}};
     if (task.is_half) options.precision = planrt::Precision::float16;
     options.use_tactics_not = planrt::Tactics::cublas | planrt::Tactics::cublas_lt | planrt::Tactics::cudnn;
-    options.timing_cache = cache_path;
+    if (!cache_path.empty()) options.timing_cache = cache_path;
     const auto plan = planrt::Plan::from_onnx(runtime, task.model, options);
     return std::string(static_cast<const char*>(plan.data()), plan.size_bytes());
 }
@@ -156,29 +161,31 @@ void compare_builds(const Task& task, int rounds) {
     cuda.start();
     plain::TensorRt tensorrt;
     const planrt::Runtime runtime;
-    const std::string plain_cache = "plain.cache", our_cache = "ours.cache";
-    std::string plain_plan, our_plan, cache;
-    // With a timing cache of that content, or none.
-    const auto builds = [&](bool plain_first, const std::string& from, std::vector<double>& plain, std::vector<double>& ours) {
+    std::string plain_plan, our_plan;
+    // A build by each: with a timing cache of that content, or with none.
+    const auto builds = [&](bool plain_first, const std::string* times, std::vector<double>& plain, std::vector<double>& ours) {
         for (const bool is_plain : {plain_first, !plain_first}) {
-            const std::string& path = is_plain ? plain_cache : our_cache;
-            std::filesystem::remove(path);
-            if (!from.empty()) write(path, from);
+            const std::string path = times == nullptr ? "" : is_plain ? "plain.cache" : "ours.cache";
+            if (times != nullptr) write(path, *times);
             (is_plain ? plain : ours).push_back(seconds([&] {
                 if (is_plain) plain_plan = build_plain(task, tensorrt.logger, path);
                 else our_plan = build_ours(task, runtime, path);
             }));
         }
     };
-    // What the first builds of a process load counts for neither; the cache that they leave serves both.
     std::vector<double> plain_first, our_first, plain_cold, our_cold, plain_warm, our_warm, plain_runs, our_runs;
-    builds(true, "", plain_first, our_first);
+    // What the first builds of a process load counts for neither.
+    builds(true, nullptr, plain_first, our_first);
     say("the first ones", plain_first, our_first, "s ");
-    cache = read(plain_cache);
-    for (int round = 0; round < rounds; ++round) builds(round % 2 == 0, "", plain_cold, our_cold);
+    for (int round = 0; round < rounds; ++round) builds(round % 2 == 0, nullptr, plain_cold, our_cold);
     say("no timing cache", plain_cold, our_cold, "s ");
+    for (size_t i = 0; i < plain_cold.size(); ++i) std::printf("  %.3f and %.3f s\n", plain_cold[i], our_cold[i]);
+    std::filesystem::remove("times.cache");
+    build_plain(task, tensorrt.logger, "times.cache");
+    const std::string cache = read("times.cache");
+    std::printf("the plain builder's timing cache: %zu bytes\n", cache.size());
     for (int round = 0; round < rounds; ++round) {
-        builds(round % 2 == 0, cache, plain_warm, our_warm);
+        builds(round % 2 == 0, &cache, plain_warm, our_warm);
         Runner runners[] = {Runner(cuda, tensorrt, task, plain_plan), Runner(cuda, tensorrt, task, our_plan)};
         std::vector<double> times[2];
         for (int turn = 0; turn < 10; ++turn)

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -124,11 +125,13 @@ struct Dims {
     int32_t extents[8];
 };
 
-// As TensorRT's own header declares it: the destructors follow.
+// As TensorRT's own header declares it: the destructors follow. TensorRT has one for a process, so that planrt's builds are heard, too.
 class Logger {
 public:
     virtual void log(int32_t severity, const char* message) noexcept {
-        if (severity <= 1) std::fprintf(stderr, "plain TensorRT: %s\n", message);
+        // And what becomes of timing caches, which decides how long a build takes.
+        const bool is_of_cache = severity <= 3 && std::strstr(message, "iming") != nullptr && std::strstr(message, "ache") != nullptr;
+        if (severity <= 1 || is_of_cache) std::fprintf(stderr, "plain TensorRT: %s\n", message);
     }
     virtual ~Logger() = default;
 };

@@ -56,6 +56,9 @@ expect 0 "is written" --onnx "$models/unet_instance.onnx" --saveEngine parts.pla
   --instanceNormalization=decomposed
 built parts.plan
 
+expect 1 "without one it builds no plan whose weights" $small --saveEngine=a.plan --refit
+expect 1 "without one it builds no plan whose weights" $small --saveEngine=a.plan --stripWeights
+
 expect 1 "no file" --onnx=no_such.onnx --saveEngine=a.plan --tensorrt="$rtx"
 expect 1 "a plan already" --onnx="$models/synthetic.plan" --saveEngine=a.plan --tensorrt="$rtx"
 expect 1 "dimension 0 is 3" $small --saveEngine=a.plan --minShapes=image:3x1x8x8x8 --optShapes=image:2x1x8x8x8 \

@@ -16,7 +16,6 @@ pub struct BuilderLibrary {
     found: Found,
     parser: ParserLibrary,
     device: Option<Arc<Device>>,
-    has_standard_plugins: bool,
     // Kept loaded, and the logger after all that TensorRT calls it from.
     _plugins: Plugins,
     lease: Lease,
@@ -68,18 +67,12 @@ impl BuilderLibrary {
         if let Some(Err(why)) = &registered {
             log.write(Level::Info, &format!("operators that are plugins of TensorRT's cannot be built: {why}"));
         }
-        let has_standard_plugins = registered.is_some_and(|registered| registered.is_ok());
         log.write(Level::Info, &format!("plans are built with {found}"));
-        Ok(Self { found, parser, device, has_standard_plugins, _plugins: plugins, lease })
+        Ok(Self { found, parser, device, _plugins: plugins, lease })
     }
 
     pub fn version(&self) -> Version {
         self.found.library.version()
-    }
-
-    /// Whether operators that are plugins of TensorRT's can be built.
-    pub fn has_standard_plugins(&self) -> bool {
-        self.has_standard_plugins
     }
 
     pub fn device(&self) -> Option<&Arc<Device>> {

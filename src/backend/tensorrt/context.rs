@@ -5,7 +5,7 @@ use super::engine::{Engine, shape};
 use super::profiles::Held;
 use super::transfer::Staging;
 use crate::backend::{self, Cancellation, LayerTime};
-use crate::cuda::{Device, Event, Stream, StreamId, locate};
+use crate::cuda::{Device, Event, Stream, StreamId, Turns, locate};
 use crate::engine::{Description, MemoryKind, Role, too_small};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{HostTensor, Shape};
@@ -301,6 +301,11 @@ impl Context {
         Err(failed(Code::TensorRt, format!("TensorRT refuses the memory bound to {}", info.quoted()), &said))
     }
 
+    /// Where its runs must not share the device; whoever launches a graph of them takes a turn.
+    pub fn turns(&self) -> Option<&Arc<Turns>> {
+        self.engine.turns()
+    }
+
     /// Has work that is given to a stream come after the last run.
     fn order(&self, stream: &Stream) -> Result<()> {
         match self.last_run {
@@ -321,8 +326,10 @@ impl Context {
             self.order(to)?;
             self.last_run = LastRun::Unmarked;
         }
+        let turns = self.turns().filter(|_| !captures).cloned();
         // SAFETY: the addresses are valid as the caller of enqueue or run says, the stream is alive.
-        let (done, said) = gather(|| unsafe { self.context.enqueue_v3(to.native()) });
+        let enqueue = || gather(|| unsafe { self.context.enqueue_v3(to.native()) });
+        let (done, said) = Turns::take(turns.as_ref(), to, enqueue)?;
         let marked = if captures || stream.is_none() { Ok(false) } else { self.run.record(to).map(|()| true) };
         if matches!(marked, Ok(true)) {
             self.last_run = LastRun::Marked(to.id());

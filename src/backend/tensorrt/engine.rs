@@ -3,10 +3,13 @@
 use super::diagnostics::{failed, gather};
 use super::library::Library;
 use super::plan::Origin;
+use super::plugins;
 use super::profiles::Profiles;
 use super::{Plan, PlanOptions};
+use crate::cuda::Turns;
 use crate::engine::{Backend, Description, MemoryKind, ProfileShape, Role, Statistic, TensorInfo};
 use crate::error::{Code, Error, Result};
+use crate::log::Level;
 use crate::model::fingerprint;
 use crate::quote::quoted_bytes;
 use crate::tensor::{ElementType, Shape};
@@ -25,6 +28,8 @@ pub struct Engine {
     description: Description,
     profiles: Arc<Profiles>,
     library: Arc<Library>,
+    /// Where its runs must not share the device.
+    turns: Option<Arc<Turns>>,
     /// `None` for a copy, which nobody asks.
     origin: Option<Origin>,
 }
@@ -32,19 +37,23 @@ pub struct Engine {
 impl Engine {
     pub fn load(library: &Arc<Library>, plan: &Plan<'_>, options: &PlanOptions) -> Result<Arc<Self>> {
         let _current = library.device().make_current()?;
-        let mut engine = Self::new(library.load_plan(plan, options)?, library.clone())?;
+        let mut engine = Self::new(library.load_plan(plan, options)?, library.clone(), None)?;
+        if let Some(plugin) = plugins::that_runs_alone(plan.data) {
+            engine.turns = Some(Turns::of(library.device())?);
+            library.log().write(Level::Warning, &plugins::why_alone(plugin));
+        }
         engine.description.fingerprint = fingerprint(plan.data);
         engine.origin = Some(plan.origin);
         Ok(Arc::new(engine))
     }
 
     /// The device's context is current.
-    fn new(engine: tensorrt_sys::Engine, library: Arc<Library>) -> Result<Self> {
+    fn new(engine: tensorrt_sys::Engine, library: Arc<Library>, turns: Option<Arc<Turns>>) -> Result<Self> {
         let description = describe(&engine, &library)?;
         let dynamic = description.tensors.iter().any(|t| t.role == Role::Input && t.shape.is_dynamic());
         let exclusive = dynamic && library.version().generation == Generation::V8;
         let profiles = Profiles::new(description.profiles.len(), exclusive, library.version());
-        Ok(Self { engine: ManuallyDrop::new(engine), description, profiles, library, origin: None })
+        Ok(Self { engine: ManuallyDrop::new(engine), description, profiles, library, turns, origin: None })
     }
 
     pub fn library(&self) -> &Arc<Library> {
@@ -53,6 +62,11 @@ impl Engine {
 
     pub fn profiles(&self) -> &Arc<Profiles> {
         &self.profiles
+    }
+
+    /// Where its runs must not share the device.
+    pub fn turns(&self) -> Option<&Arc<Turns>> {
+        self.turns.as_ref()
     }
 
     /// The plan that it was made from, for a copy. Takes longer than loading it does.
@@ -65,7 +79,7 @@ impl Engine {
     /// The same engine once more, with weights of its own.
     pub fn copy(&self, plan: &HostMemory) -> Result<Arc<Self>> {
         let _current = self.library.device().make_current()?;
-        Self::new(self.library.load_again(plan)?, self.library.clone()).map(Arc::new)
+        Self::new(self.library.load_again(plan)?, self.library.clone(), self.turns.clone()).map(Arc::new)
     }
 
     pub fn description(&self) -> &Description {

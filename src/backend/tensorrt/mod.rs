@@ -22,7 +22,7 @@ pub use plugins::probe as probe_plugins;
 
 use super::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::backend;
-use crate::cuda::Device;
+use crate::cuda::{Device, Turns};
 use crate::engine::{Description, Statistic};
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
@@ -74,6 +74,10 @@ impl backend::Engine for Engine {
 
     fn device(&self) -> Option<&Arc<Device>> {
         Some(self.library().device())
+    }
+
+    fn turns(&self) -> Option<&Arc<Turns>> {
+        self.turns()
     }
 
     fn log(&self) -> Option<&Arc<Log>> {

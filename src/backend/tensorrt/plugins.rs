@@ -73,6 +73,24 @@ fn standard_plugin_in(plan: &[u8]) -> Option<String> {
     String::from_utf8(plan[start..end + ENDING.len()].to_vec()).ok()
 }
 
+/// Those of TensorRT's own plugins of which no two may be at work on a device: blocks of their kernels wait for one another, and where
+/// two such kernels share the device, each may hold the place of blocks that the other waits for, for ever.
+const RUN_ALONE: [&str; 1] = ["InstanceNormalization_TRT"];
+
+/// Such a plugin, if a plan asks for it. Its names are in it as they are.
+pub fn that_runs_alone(plan: &[u8]) -> Option<&'static str> {
+    RUN_ALONE.into_iter().find(|name| memchr::memmem::find(plan, name.as_bytes()).is_some())
+}
+
+/// What that means for the application, and the way out.
+pub fn why_alone(plugin: &str) -> String {
+    format!(
+        "the plan has the plugin {plugin}, of which two that run on a GPU at once may wait for each other for ever: its runs take turns \
+         on the GPU, those of other engines with it, too; built with PLANRT_INSTANCE_NORMALIZATION_DEFAULT (planrt build \
+         without --instanceNormalization) a plan does without it"
+    )
+}
+
 impl Plugins {
     /// Loads the application's libraries, whose initializers register what is in them.
     pub fn load(options: &Options, library: &Library) -> Result<Self> {

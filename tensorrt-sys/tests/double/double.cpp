@@ -25,6 +25,8 @@
 //     brings-host-code                loads only where that is allowed
 //     wants-lean-runtime              loads only in a runtime of loadRuntime
 //     needs-plugin Foo_TRT            does not load, for the lack of it
+//     plugin Foo_TRT                  has that plugin: its runs, and those of other plans with one, have the device to
+//                                     themselves, which the driver's double looks after
 //     copies                          enqueueV3 copies the first input to the outputs, row by row where they have
 //                                     as many, over and over where they are larger, on the host; in a
 //                                     stream of the driver's double that captures, when the graph is
@@ -151,6 +153,7 @@ struct Plan
     bool bringsHostCode = false;
     bool wantsLeanRuntime = false;
     std::string needsPlugin;
+    bool hasPlugin = false;
     bool copies = false;
     bool talks = false;
     bool chatters = false;
@@ -203,6 +206,10 @@ struct Plan
             else if (word == "needs-plugin")
             {
                 words >> needsPlugin;
+            }
+            else if (word == "plugin")
+            {
+                hasPlugin = true;
             }
             else if (word == "copies")
             {
@@ -856,6 +863,7 @@ private:
         {
             function(this, stream);
             mMemory && function(mMemory, stream);
+            mPlan.hasPlugin && function(&gRegistry, stream);
         }
     }
 

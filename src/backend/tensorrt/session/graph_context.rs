@@ -6,7 +6,7 @@
 
 use super::super::context::Context;
 use crate::backend::Context as _;
-use crate::cuda::{Copier, CopySpan, DeviceMemory, Graph, Slot, Stream};
+use crate::cuda::{Copier, CopySpan, DeviceMemory, Graph, Slot, Stream, Turns};
 use crate::engine::{Description, Role};
 use crate::error::Result;
 use crate::log::{Level, Log};
@@ -98,12 +98,12 @@ impl Captured {
 
     /// # Safety
     /// As for `GraphContext::run`.
-    unsafe fn launch(&mut self, work: &Work<'_>) -> Result<()> {
+    unsafe fn launch(&mut self, work: &Work<'_>, turns: Option<&Arc<Turns>>) -> Result<()> {
         // SAFETY: as the caller says.
         unsafe {
             let [gather, scatter] = self.fill(work)?;
             work.copier.copy(gather, work.stream)?;
-            self.graph.launch(work.stream)?;
+            Turns::take(turns, work.stream, || self.graph.launch(work.stream))??;
             work.copier.copy(scatter, work.stream)
         }
     }
@@ -166,7 +166,7 @@ impl GraphContext {
         // SAFETY: as the caller says.
         unsafe {
             match &mut self.graph {
-                Some(graph) => graph.launch(work)?,
+                Some(graph) => graph.launch(work, self.context.turns())?,
                 None => {
                     work.copier.copy(work.gather, work.stream)?;
                     self.enqueue(work)?;
