@@ -3010,7 +3010,9 @@ struct planrt_error *planrt_segmenter_new_ensemble(const struct planrt_segmenter
  * known in them is an error with its name. Models are `fold_0.onnx` and so on, `fold_0/model.onnx` and so on, or the only one
  * in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU. A folder with a passport
  * (`planrt_engine_load_folder`), of the model or of a fold, is held against it and says itself what runs; its member `recipe` may
- * be the description.
+ * be the description. Where its member `head` says that the model's last convolution was folded out of it, that is applied here to
+ * what is blended and resampled: `_UNSUPPORTED` for a description that blends or resamples probabilities, and for folds of which it is
+ * not the same.
  *
  * Errors: as for `planrt_segmenter_new`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and files; and those of
  * `planrt_engine_load_file`.

@@ -120,6 +120,12 @@ def parser() -> argparse.ArgumentParser:
     add("--loose", metavar="RTOL:ATOL", type=_tolerance, default=(1e-2, 1e-2), help="tolerance of plans that are not fp32 (1e-2:1e-2)")
     add("--keep-float32", metavar="NODE", action="append", default=[], help="a node of the ONNX model that stays float32 in every plan")
     add("--no-search", dest="search", action="store_false", help="do not look for what must stay float32 where a plan is not exact enough")
+    add(
+        "--fold-head",
+        action="store_true",
+        help="take the last 1x1x1 convolution out of the model: planrt's segmenters apply it to what is blended, and their memory does not "
+        "grow with the classes. For models that give logits; the folder's engine gives features",
+    )
     add("--timing-cache", metavar="FILE", help="TensorRT's timing cache, taken from there and kept there: builds take a tenth of the time with it")
     add("--without-libraries", action="store_true", help="plans that need neither cuDNN nor cuBLAS, nor TensorRT's plugins, when they run")
     add("--data", metavar="FILE", action="append", default=[], help="inputs of yours, checked beside the random ones, and drawn: .nii or .nii.gz, as [z, y, x], its numbers as the file rescales them; .npy; or .npz, an array for each input by its name. It may be given several times")

@@ -280,6 +280,11 @@ def _search(plan: dict[str, Any]) -> str:
     return text
 
 
+def _head(head: dict[str, Any] | None) -> list[tuple[str, Any]]:
+    words = "{output}, {channels} channels of {features} features: {file} has the convolution that was the model's last; the folder's models give {input}"
+    return [("head", words.format(**head))] if head else []
+
+
 def html(report: dict[str, Any]) -> str:
     """The page."""
     passed, checks = report["passed"], report["checks"]
@@ -304,6 +309,7 @@ def html(report: dict[str, Any]) -> str:
                 ("inputs", inputs),
                 ("outputs", ", ".join(model["outputs"])),
                 ("batches", ":".join(map(str, model["batches"]))),
+                *_head(report.get("head")),
             ]
         ),
         f"<h2>Numbers</h2>{_checks(checks)}",

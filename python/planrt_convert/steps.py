@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 import planrt
 
-from . import data, graph, numbers, overlay, plans, search, speed
+from . import data, graph, head, numbers, overlay, plans, search, speed
 from .problem import Problem
 from .report import html
 from .source import Input, Source, export, first_line, name_nodes, opset_of, random_array, read_inputs, users_function
@@ -47,6 +47,9 @@ class Conversion:
         self.source = Source(arguments.model, arguments.symbolics)
         self.prepare = users_function(arguments.prepare, "that prepares a file of --data") if arguments.prepare else None
         self.onnx = self.work / "model.onnx"
+        # What runs: the model, or what is left of it without its last convolution, which is the head then.
+        self.run_onnx = self.onnx
+        self.head: head.Head | None = None
         self.runtime = planrt.Runtime(tensorrt=arguments.tensorrt, device=arguments.device)
         self.report: dict[str, Any] = {}
         self.session: numbers.Reference | None = None
@@ -67,7 +70,7 @@ class Conversion:
     def _of_numbers(self) -> dict[str, Any]:
         """What the result of a check depends on beside."""
         own = {name: data.digest(arrays) for name, arrays in self.data.items()}
-        return {**{key: getattr(self.arguments, key) for key in ("rtol", "atol", "seed")}, "data": own}
+        return {**{key: getattr(self.arguments, key) for key in ("rtol", "atol", "seed", "fold_head")}, "data": own}
 
     def _of_plans(self) -> dict[str, Any]:
         """What a plan and its checks depend on."""
@@ -142,8 +145,11 @@ class Conversion:
         self.report["model"] = self._model(model)
         of_numbers, of_plans = self._of_numbers(), self._of_plans()
         self.report["operators"] = self._step("graph", lambda: self._graph(model), of_numbers)
+        self.run_model, checks = model, []
+        if self.arguments.fold_head:
+            checks = self._folded(of_numbers)
         told = self._step("numbers", self._numbers, of_numbers)
-        checks, overlays = told["checks"], told["overlays"]
+        checks, overlays = checks + told["checks"], told["overlays"]
         self.report["plans"] = []
         for precision in self.arguments.precision:
             plan = self._step(f"plan {precision}", lambda: self._plan(precision), of_plans)
@@ -209,6 +215,57 @@ class Conversion:
             "batches": list(self.batches),
         }
 
+    def _folded(self, of_numbers: dict[str, Any]) -> list[dict[str, Any]]:
+        """Takes the last convolution out: the checks of that. From then on what runs is what is left."""
+        self.run_onnx, weights = self.work / "features.onnx", self.work / "head.bin"
+
+        def make() -> dict[str, Any]:
+            folded, found = head.fold(self.model)
+            onnx.save(folded, str(self.run_onnx))
+            found.save(weights)
+            self._wrote(self.run_onnx)
+            self._wrote(weights)
+            return {"head": found.described("head.bin"), "checks": self._head_checks(found)}
+
+        told = self._step("head", make, of_numbers)
+        self.report["head"] = told["head"]
+        self.head, self.run_model = head.Head.load(weights, told["head"]), onnx.load(str(self.run_onnx))
+        if told["head"]["features"] >= told["head"]["channels"]:
+            self.tell(f"  {told['head']['features']} features for {told['head']['channels']} channels: the head folded out, memory does not become less")
+        return list(told["checks"])
+
+    def _head_checks(self, found: head.Head) -> list[dict[str, Any]]:
+        """The head applied to features, and to a blend of two tiles' features, against the whole model's values and their blend."""
+        batch, output = self.batches[0], found.output
+        inputs = [self._random(batch, seed) for seed in (batch, batch + 1)]
+        whole, folded = numbers.Reference(self.onnx), numbers.Reference(self.run_onnx)
+        try:
+            expected = [whole.run(one)[output] for one in inputs]
+            features = [folded.run(one)[found.input] for one in inputs]
+        except Exception as error:  # a model that takes its input only as it was traced, or that ONNX Runtime does not take
+            return [failed("ONNX Runtime", "the head of its features", "random", first_line(error))]
+        # The weights of a tile over its neighbour's, from one side to the other.
+        share = np.linspace(0, 1, expected[0].shape[-1], dtype=np.float32)
+
+        def blended(pair: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+            return pair[0] * share + pair[1] * (1 - share)
+
+        checks = []
+        for name, other, logits, of_features in (
+            ("ONNX Runtime", "the head of its features", expected[0], features[0]),
+            ("blended values", "the head of blended features", blended(expected), blended(features)),
+        ):
+            made = found.apply({found.input: of_features})[output]
+            result = numbers.compare(logits, made, self.arguments.rtol, self.arguments.atol)
+            note = head.near_ties(logits, made)
+            checks.append({"between": [name, other], "input": "random", "output": output, **result, **({"note": note} if note else {})})
+        return checks
+
+    def _run(self, engine: planrt.Engine, inputs: numbers.Arrays) -> numbers.Arrays:
+        """What the whole model gives, by an engine of what runs."""
+        found: numbers.Arrays = engine.run(inputs)
+        return found if self.head is None else self.head.apply(found)
+
     def _graph(self, model: onnx.ModelProto) -> dict[str, Any]:
         nodes = [{"name": node.name, "operator": node.op_type} for node in model.graph.node]
         result: dict[str, Any] = {"onnx": graph.operators(model), "nodes": nodes, "mapping": None, "hints": []}
@@ -271,7 +328,7 @@ class Conversion:
         overlays: list[dict[str, Any]] = []
         runtime_name, planrt_name = "ONNX Runtime", "planrt on the CPU"
         try:
-            engine, refused = planrt.Engine(self.onnx, self.runtime, threads=self.arguments.threads), ""
+            engine, refused = planrt.Engine(self.run_onnx, self.runtime, threads=self.arguments.threads), ""
         except planrt.Error as error:
             engine, refused = None, str(error)
         first_off_known = False
@@ -288,9 +345,9 @@ class Conversion:
             if engine is None:
                 checks.append(failed(reference, planrt_name, name, refused))
                 continue
-            held = self._tried(reference, planrt_name, name, expected, lambda: engine.run(inputs), overlays)
+            held = self._tried(reference, planrt_name, name, expected, lambda: self._run(engine, inputs), overlays)
             if not first_off_known and not all(check["passed"] for check in held):
-                held[0]["first_off"] = numbers.first_off(self.onnx, inputs, self.arguments.rtol, self.arguments.atol)
+                held[0]["first_off"] = numbers.first_off(self.run_onnx, inputs, self.arguments.rtol, self.arguments.atol)
                 first_off_known = True
             checks += held
         some_batches_pass = any(check["passed"] and check["input"].startswith("random, batch") for check in checks)
@@ -362,7 +419,7 @@ class Conversion:
             Path(self.arguments.timing_cache or self.work / "timing.cache"),
             self.arguments.without_libraries,
         )
-        plan = plans.build(self.runtime, self.onnx, target, precision, options, self.tell)
+        plan = plans.build(self.runtime, self.run_onnx, target, precision, options, self.tell)
         if plan["built"]:
             self._wrote(target)
             plan["build_seconds"] = time.perf_counter() - start
@@ -402,7 +459,7 @@ class Conversion:
 
     def _layers(self, engine: planrt.Engine | None) -> list[dict[str, Any]]:
         try:
-            return plans.layers(engine, self.model) if engine is not None else []
+            return plans.layers(engine, self.run_model) if engine is not None else []
         except planrt.Error as error:  # of a TensorRT without an inspector
             self.tell(f"  the plan's layers are not told: {error}")
             return []
@@ -421,7 +478,7 @@ class Conversion:
                 expected, reference = self._expected(sample, inputs)
             except Exception:  # that check has failed already
                 continue
-            checks += self._tried(reference, name, sample, expected, lambda: engine.run(inputs), overlays, loose)
+            checks += self._tried(reference, name, sample, expected, lambda: self._run(engine, inputs), overlays, loose)
         return checks, overlays
 
     def _searched(self, precision: str, plan: dict[str, Any], checks: list[dict[str, Any]]) -> tuple[dict[str, Any], Any, Any]:
@@ -430,7 +487,7 @@ class Conversion:
         worst = max((check.get("largest_difference", 0.0) for check in checks), default=0.0)
         tries: list[dict[str, Any]] = []
         told = {"largest_difference_without": worst, "tries": tries, "found": False}
-        for model, inputs in graph.probes(self.model, self._random(self.batches[0], self.batches[0])):
+        for model, inputs in graph.probes(self.run_model, self._random(self.batches[0], self.batches[0])):
             try:
                 expected = numbers.Reference(model.SerializeToString()).run(inputs)
                 sets = list(search.candidates(model, inputs, expected, *self.arguments.loose))
@@ -497,8 +554,8 @@ class Conversion:
         if not run:
             engine = None
             with contextlib.suppress(planrt.Error):  # the checks have said so
-                engine = planrt.Engine(self.onnx, self.runtime, threads=self.arguments.threads)
-            add("the CPU", lambda: speed.on_cpu(self.source, self.onnx, engine, inputs, concurrency, seconds))
+                engine = planrt.Engine(self.run_onnx, self.runtime, threads=self.arguments.threads)
+            add("the CPU", lambda: speed.on_cpu(self.source, self.run_onnx, engine, inputs, concurrency, seconds))
             return rows
         if self.source.module is not None:
             if speed.has_torch_gpu():
@@ -518,13 +575,18 @@ class Conversion:
         samples = self._samples()
         for name, make in [samples[0], *samples[len(samples) - len(self.data) :]]:
             inputs = make()
-            outputs, _reference = self._expected(name, inputs)
+            outputs = self._expected(name, inputs)[0] if self.head is None else self._features(inputs)
             room -= sum(array.nbytes for array in [*inputs.values(), *outputs.values()])
             if room < 0:
                 self.report["not_done"].append(f"test vector {name!r} is too large for the folder")
                 break
             tests.append((name, inputs, outputs))
         return tests
+
+    def _features(self, inputs: numbers.Arrays) -> numbers.Arrays:
+        """What a model whose head is folded is to give."""
+        exact = numbers.with_exact_norms(self.run_model)
+        return numbers.Reference(exact.SerializeToString() if exact else self.run_onnx).run(inputs)
 
     def _write(self) -> None:
         """The folder with its passport; with a check that failed only the report, so that nothing is deployed by mistake."""
@@ -555,13 +617,15 @@ class Conversion:
         planrt.write_folder(
             self.out,
             name=report["name"],
-            onnx=self.onnx,
+            onnx=self.run_onnx,
             plans=[{key: plan[key] for key in keys if plan.get(key) is not None} for plan in report["plans"] if plan["built"]],
             tests=tests,
             rtol=self.arguments.rtol,
             atol=self.arguments.atol,
-            files={name: self.work / name for name in pages},
-            more={"source": report["source"], "export": report["export"], "versions": report["versions"], "checks": report["checks"]},
+            files={name: self.work / name for name in [*pages, *(["head.bin"] if self.head else [])]},
+            more={
+                **({"head": report["head"]} if self.head else {}),
+                "source": report["source"], "export": report["export"], "versions": report["versions"], "checks": report["checks"]},
         )
         self.tell("self-test ...")
         try:

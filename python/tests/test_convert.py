@@ -325,6 +325,158 @@ class FromOnnx(Case):
         self.assertIn("needs PyTorch", self.convert(path, code=2))
 
 
+class FoldedHead(Case):
+    """A model with and without its last convolution."""
+
+    SHAPE = (8, 9, 10)
+    RECIPE = {
+        "planrt_recipe": 1,
+        "tiling": {"patch": SHAPE, "mirrored": [True, False, True]},
+        "resampling": {"spacing_mm": [1.5, 1.25, 1], "geometry": "edges"},
+    }
+
+    def model(self, classes=7, tail=(), kernel=1, rows=True, seed=0):
+        """A convolution, an activation, a convolution and what follows that."""
+        random = np.random.default_rng(seed)
+
+        def weight(name, *shape):
+            return onnx.numpy_helper.from_array(random.normal(0, 0.5, shape).astype(np.float32), name)
+
+        pads = [kernel // 2] * 6
+        nodes = [
+            helper.make_node("Conv", ["image", "first.weight", "first.bias"], ["first"], pads=[1] * 6),
+            helper.make_node("LeakyRelu", ["first"], ["features"], alpha=0.1),
+            helper.make_node("Identity", ["last.weight"], ["weight"]),
+            helper.make_node("Conv", ["features", "weight", *(["last.bias"] if rows else [])], ["last"], pads=pads),
+        ]
+        value = "last"
+        for kind in [*tail, "Identity"]:
+            nodes.append(helper.make_node(kind, [value], [f"{value}.{kind}"], **({"axis": 1} if kind == "Softmax" else {})))
+            value += f".{kind}"
+        nodes[-1].output[0] = "logits"
+        weights = [weight("first.weight", 4, 1, 3, 3, 3), weight("first.bias", 4), weight("last.weight", classes, 4, *[kernel] * 3)]
+        graph = helper.make_graph(
+            nodes,
+            "net",
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, *self.SHAPE])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes, *self.SHAPE])],
+            [*weights, *([weight("last.bias", classes)] if rows else [])],
+        )
+        path = self.scratch / "model.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+        return path
+
+    def folder(self, name, model, *words):
+        self.out = self.scratch / name
+        self.convert(model, *words)
+        return self.out
+
+    def segmenter(self, folder, decision, **more):
+        (folder / "recipe.json").write_text(json.dumps({**self.RECIPE, "decision": decision, **more}))
+        return planrt.Segmenter(folder, threads=2)
+
+    def volume(self):
+        return planrt.Volume(np.random.default_rng(1).normal(0, 3, (21, 26, 19)).astype(np.float32), (1.3, 1.1, 1.0))
+
+    def test_labels_are_the_same_but_for_near_ties(self):
+        for rows in (True, False):
+            path = self.model(rows=rows)
+            whole, folded = self.folder("whole", path), self.folder("folded", path, "--fold-head")
+            report = self.report()
+            self.assertEqual(report["head"], {"file": "head.bin", "features": 4, "channels": 7, "input": "features", "output": "logits"})
+            between = {tuple(check["between"]) for check in report["checks"]}
+            self.assertIn(("blended values", "the head of blended features"), between)
+            self.assertIn(("ONNX Runtime", "planrt on the CPU"), between)
+            self.assertEqual({check["output"] for check in report["checks"]}, {"logits"})
+            self.assertIn("7 channels of 4 features", (folded / "report.html").read_text())
+            engine = planrt.Engine.from_folder(folded)
+            self.assertEqual(list(engine.outputs), ["features"])
+            self.assertTrue(engine.self_test(folded)["agrees"])
+            labels = {"labels": list(range(7)), "activation": "softmax"}
+            regions = {"activation": "sigmoid", "regions": [{"channel": number, "label": 2 + number} for number in (1, 5, 0, 3, 6)]}
+            for decision, more in (
+                (labels, {}),
+                (labels, {"resampling": None, "output": "logits"}),
+                (regions, {}),
+                ({**regions, "activation": "softmax", "threshold": 0.3}, {}),
+                ({**labels, "before_resampling": True}, {}),
+                ({**labels, "blend_probabilities": True, "activation": "none"}, {}),
+            ):
+                with self.subTest(rows=rows, decision=decision, more=more):
+                    before = decision.get("before_resampling")
+                    one, other = (self.segmenter(folder, decision, **more) for folder in (whole, folded))
+                    asked = {} if before else {"logits": True}
+                    expected, found = one.run(self.volume(), **asked), other.run(self.volume(), **asked)
+                    changed = expected.labels != found.labels
+                    self.assertGreater(len(np.unique(expected.labels)), 2)
+                    if before:
+                        self.assertLess(changed.mean(), 1e-3)
+                        continue
+                    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-5)
+                    two = np.sort(expected.scores, axis=0)[-2:]
+                    ties = (two[1] - two[0] < 1e-4) | (np.abs(expected.scores).min(0) < 1e-4)
+                    self.assertFalse((changed & ~ties).any())
+                    np.testing.assert_array_equal(other.run(self.volume()).labels, found.labels)
+                    # A budget is kept with the same labels.
+                    most, least, _ = other.estimate(self.volume())
+                    self.assertLess(least, most)
+                    np.testing.assert_array_equal(other.run(self.volume(), memory_budget=least).labels, found.labels)
+                    with self.assertRaises(planrt.Error) as raised:
+                        other.run(self.volume(), memory_budget=least - 1)
+                    self.assertEqual(raised.exception.code, planrt.ErrorCode.OUT_OF_MEMORY)
+
+    def test_memory_does_not_grow_with_the_classes(self):
+        most = []
+        for classes in (25, 118):
+            folder = self.folder(f"of_{classes}", self.model(classes), "--fold-head")
+            volume = planrt.Volume(np.zeros((40, 200, 200), np.float32), (1, 1, 1))
+            most.append(self.segmenter(folder, {"labels": list(range(classes))}, resampling=None).estimate(volume).most)
+        self.assertLess(most[1], 1.05 * most[0])
+
+    def test_what_cannot_be_done_with_features_is_refused(self):
+        folder = self.folder("folded", self.model(), "--fold-head")
+        labels = {"labels": list(range(7)), "activation": "softmax"}
+        for decision, words in (
+            ({**labels, "blend_probabilities": True}, "blends probabilities"),
+            ({**labels, "resample_probabilities": True}, "resamples probabilities"),
+        ):
+            with self.assertRaisesRegex(planrt.Error, f"{words}.*--fold-head") as raised:
+                self.segmenter(folder, decision)
+            self.assertEqual(raised.exception.code, planrt.ErrorCode.UNSUPPORTED)
+        self.segmenter(folder, {**labels, "resample_probabilities": True}, resampling=None)
+        with self.assertRaisesRegex(planrt.Error, "head of .logits. alone"):
+            self.segmenter(folder, labels, output="other")
+        with self.assertRaisesRegex(planrt.Error, "labels for 4 channels; the network gives 7"):
+            self.segmenter(folder, {"labels": [0, 1, 2, 3]})
+        # Folds whose last convolutions differ, or of which one has its own.
+        folds = self.scratch / "folds"
+        for number, words in ((0, ["--fold-head"]), (1, ["--fold-head"])):
+            self.folder(f"folds/fold_{number}", self.model(seed=number), *words)
+        with self.assertRaisesRegex(planrt.Error, "folds' last convolutions.*not the same"):
+            self.segmenter(folds, labels)
+        shutil.rmtree(folds / "fold_1")
+        shutil.copytree(folds / "fold_0", folds / "fold_1")
+        self.segmenter(folds, labels).run(self.volume())
+        (folder / "head.bin").write_bytes((folder / "head.bin").read_bytes()[:-4] + bytes(4))
+        with self.assertRaisesRegex(planrt.Error, "head.bin"):
+            self.segmenter(folder, labels)
+
+    def test_models_that_do_not_end_so_are_told_in_a_line(self):
+        def refused(path, words):
+            said = self.convert(path, "--fold-head", code=cli.WRONG)
+            self.assertRegex(said, words)
+            self.assertFalse((self.out / "planrt.json").exists())
+
+        refused(self.model(tail=["Softmax"]), "comes from Softmax: .*probabilities that are blended")
+        refused(self.model(tail=["Relu"]), "comes from Relu")
+        refused(self.model(kernel=3), "has pads|has weights of")
+        model = onnx.load(str(self.model()))
+        model.graph.output.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 4, *self.SHAPE]))
+        onnx.save(model, self.scratch / "two.onnx")
+        refused(self.scratch / "two.onnx", "one output, and this one gives 'logits', 'features'")
+        refused(MODELS / "tiny.onnx", "fold-head")
+
+
 class PlanOfNoGpu:
     """In the place of a plan's engine: the ONNX model on the CPU, for less than float32 with each value rounded as float16 has it."""
 
@@ -509,6 +661,10 @@ class FromTorch(Case):
             def forward(self, x):
                 return self.last(self.group(torch.relu(self.norm(self.first(x))))).softmax(1)
 
+        class Logits(Network):
+            def forward(self, x):
+                return self.last(self.group(torch.relu(self.norm(self.first(x)))))
+
         def Folded():
             torch.manual_seed(0)
             norm = torch.nn.BatchNorm3d(2)
@@ -609,6 +765,24 @@ class FromTorch(Case):
         torch.export.save(program, "model.pt2")
         self.convert("model.pt2", *self.SIZES, "--opset", "18")
         self.assertEqual(self.agrees()["source"]["kind"], "torch.export program")
+
+    def test_a_folded_head(self):
+        """Of a network that gives logits: the labels of both folders."""
+        recipe = {"planrt_recipe": 1, "tiling": {"patch": [8, 10, 12], "mirrored": [True] * 3}, "decision": {"labels": [0, 1]}}
+        volume = planrt.Volume(np.random.default_rng(2).standard_normal((20, 23, 17), np.float32), (1, 1, 1))
+        found = []
+        for name, words in (("whole", []), ("folded", ["--fold-head"])):
+            self.out = self.scratch / name
+            self.convert("networks:Logits", *self.SIZES, *words)
+            (self.out / "recipe.json").write_text(json.dumps(recipe))
+            found.append(planrt.Segmenter(self.out).run(volume, logits=True))
+        checks = {tuple(check["between"]) for check in self.report()["checks"]}
+        self.assertTrue({("PyTorch", "ONNX Runtime"), ("PyTorch", "planrt on the CPU"), ("blended values", "the head of blended features")} <= checks)
+        self.assertEqual(self.report()["head"]["features"], 4)
+        np.testing.assert_allclose(found[1].scores, found[0].scores, rtol=1e-4, atol=1e-4)
+        ties = np.abs(found[0].scores[1] - found[0].scores[0]) < 2e-4
+        self.assertFalse(((found[0].labels != found[1].labels) & ~ties).any())
+        self.convert("networks:Network", *self.SIZES, "--fold-head", code=cli.WRONG)
 
     def test_symbolics_of_the_users(self):
         said = self.convert("networks:Asinh", *self.SIZES, "--opset", "9", code=2)

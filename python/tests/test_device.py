@@ -5,6 +5,7 @@ DOUBLES is the folder that tensorrt-sys/tests/double/build.sh makes; the driver'
 """
 
 import ctypes
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,12 +22,12 @@ KEPT = ["kept.plan", "kept.plan.json", "kept.plan.lock"]
 ROWS = np.arange(12, dtype=np.float32).reshape(3, 4)
 
 
-def plan(version):
+def plan(version, lines=LINES):
     """A plan as the double of a TensorRT takes it."""
     major, minor, patch = map(int, version.split("."))
     if (major, minor) == (8, 5):
-        return b"ptrt" + bytes(20) + LINES.encode()
-    return (b"vtrt" if major == 1 else b"ftrt") + bytes(20) + bytes([major, minor, patch, 1]) + LINES.encode()
+        return b"ptrt" + bytes(20) + lines.encode()
+    return (b"vtrt" if major == 1 else b"ftrt") + bytes(20) + bytes([major, minor, patch, 1]) + lines.encode()
 
 
 def onnx(lines):
@@ -71,7 +72,7 @@ class Torch:
         return new(ctypes.addressof(self.tensor), b"dltensor", None)
 
 
-class Device(unittest.TestCase):
+class Doubled(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         libraries = sorted(
@@ -80,6 +81,8 @@ class Device(unittest.TestCase):
         assert libraries, f"no doubles in {FOLDER}"
         cls.doubles = [(file.parent.name, planrt.Runtime(tensorrt=file)) for file in libraries]
 
+
+class Device(Doubled):
     def each(self):
         for version, runtime in self.doubles:
             with self.subTest(version):
@@ -325,6 +328,114 @@ class Device(unittest.TestCase):
             for thread in threads:
                 thread.join()
         self.assertEqual(wrong, [])
+
+
+class Heads(Doubled):
+    """Models whose last convolution was folded out of them, on the sessions' GPU: held against the processor, to the bit."""
+
+    # Gives back the three channels that it takes: they are the features.
+    COPY = "double-plan\nlayers 7\nprofiles 3\nmemory 4096\ninput x 0 -1,3,4,5,6 1,3,4,5,6 2,3,4,5,6 8,3,4,5,6\noutput y 0 -1,3,4,5,6\ncopies\n"
+    RESAMPLED = {"resampling": {"spacing_mm": [1.5, 1, 1.25], "geometry": "edges"}, "transpose": [1, 0, 2]}
+
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.scratch = Path(scratch.name)
+        runs = ctypes.CDLL("libcuda.so.1").cudaDoubleKernelRuns
+        runs.restype = ctypes.c_int64
+        self.kernel_runs = runs
+
+    def folder(self, classes, decision, **more):
+        random = np.random.default_rng(classes)
+        self.weights, self.biases = (random.normal(0, 1, shape).astype(np.float32) for shape in ((classes, 3), (classes,)))
+        head = self.scratch / "head.bin"
+        head.write_bytes(self.weights.tobytes() + self.biases.tobytes())
+        plans = []
+        for version, _ in self.doubles:
+            file = self.scratch / f"{version}.plan"
+            file.write_bytes(plan(version, self.COPY))
+            plans.append({"file": file, "tensorrt": version})
+        folder = self.scratch / "folder"
+        recipe = {"planrt_recipe": 1, "channels": 3, "tiling": {"patch": [4, 5, 6], "mirrored": [True, False, False]}, "decision": decision}
+        described = {"file": "head.bin", "features": 3, "channels": classes, "input": "y", "output": "logits"}
+        planrt.write_folder(folder, name="copy", plans=plans, files={"head.bin": head}, more={"head": described, "recipe": {**recipe, **more}})
+        return folder
+
+    def segmenters(self, runtime, folder):
+        """On the host, and on the device."""
+        os.environ["CUDA_DOUBLE_FAILS"] = "cuModuleGetFunction=500"
+        try:
+            here = planrt.Segmenter(folder, runtime)
+        finally:
+            del os.environ["CUDA_DOUBLE_FAILS"]
+        return here, planrt.Segmenter(folder, runtime)
+
+    def volume(self, **odd):
+        voxels = np.random.default_rng(5).normal(0, 2, (3, 11, 9, 17)).astype(np.float32)
+        for number, value in odd.items():
+            voxels[int(number[1:]), 5, 4, 8] = value
+        return planrt.Volume(voxels, (2, 1.5, 1))
+
+    def run_both(self, here, there, volume, on_device=True, **options):
+        expected, before = here.run(volume, **options), self.kernel_runs()
+        found = there.run(volume, **options)
+        self.assertEqual(self.kernel_runs() > before, on_device)
+        return expected, found
+
+    def test_labels_are_those_of_the_host(self):
+        regions = {"activation": "sigmoid", "regions": [{"channel": 6, "label": 3}, {"channel": 0, "label": 1}], "threshold": 0.6}
+        for classes, decision, more in (
+            (7, {"labels": [0, 5, 2, 200, 4, 1, 7], "activation": "softmax"}, {}),
+            (8, {"labels": list(range(8))}, self.RESAMPLED),
+            (1, {"labels": [4]}, {}),
+            (300, {"labels": list(range(300))}, {"crop_to_nonzero": True}),
+            (9, regions, self.RESAMPLED),
+            (9, {**regions, "activation": "none", "largest_component": True}, {}),
+            # What all channels of a voxel are needed for, and what is decided before it is resampled, is the host's.
+            (9, {**regions, "activation": "softmax", "threshold": 0.2}, self.RESAMPLED),
+            (8, {"labels": list(range(8)), "before_resampling": True}, self.RESAMPLED),
+        ):
+            with self.subTest(decision=decision, more=more):
+                folder = self.folder(classes, decision, **more)
+                for _, runtime in self.doubles[:2]:
+                    here, there = self.segmenters(runtime, folder)
+                    expected, found = self.run_both(here, there, self.volume())
+                    np.testing.assert_array_equal(found.labels, expected.labels)
+                    for label in np.unique(expected.labels):
+                        self.assertEqual(found.volume_ml(int(label)), expected.volume_ml(int(label)))
+                    self.assertTrue(classes == 1 or len(np.unique(found.labels)) > 1)
+                    if not decision.get("before_resampling"):
+                        expected, found = self.run_both(here, there, self.volume(), logits=True)
+                        np.testing.assert_array_equal(found.scores, expected.scores)
+                        np.testing.assert_array_equal(found.labels, expected.labels)
+
+    def test_labels_are_those_of_plain_numbers(self):
+        folder = self.folder(30, {"labels": list(range(30))})
+        there = planrt.Segmenter(folder, self.doubles[0][1])
+        volume = self.volume()
+        channels = np.einsum("cf,fzyx->czyx", self.weights.astype(np.float64), volume.voxels) + self.biases[:, None, None, None]
+        two = np.sort(channels, axis=0)[-2:]
+        changed = there.run(volume).labels != channels.argmax(0)
+        self.assertFalse((changed & (two[1] - two[0] > 1e-4)).any())
+        self.assertLess(changed.mean(), 1e-3)
+
+    def test_device_memory_does_not_grow_with_the_classes(self):
+        taken = []
+        for classes in (25, 118):
+            there = planrt.Segmenter(self.folder(classes, {"labels": list(range(classes))}), self.doubles[0][1])
+            taken.append(there.estimate(planrt.Volume(np.zeros((3, 60, 200, 200), np.float32), (1, 1, 1))).device)
+        self.assertGreater(taken[0], 0)
+        self.assertLess(taken[1], 1.05 * taken[0])
+
+    def test_infinite_features_whose_sum_is_no_number(self):
+        folder = self.folder(7, {"labels": list(range(7))}, tiling={"patch": [4, 5, 6]})
+        volume = self.volume(_0=np.inf, _1=np.inf, _2=np.inf)
+        for segmenter in self.segmenters(self.doubles[0][1], folder):
+            with self.assertRaises(Error) as raised:
+                segmenter.run(volume)
+            self.assertEqual(raised.exception.code, ErrorCode.INVALID_MODEL)
+            self.assertIn("no number", str(raised.exception))
+            segmenter.run(volume, nan_allowed=True)
 
 
 if __name__ == "__main__":

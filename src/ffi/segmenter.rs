@@ -14,7 +14,7 @@ use super::volume::{
 use super::{delete, export};
 use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
-use crate::folder::Folder;
+use crate::folder::{self, Folder};
 use crate::process::as_application;
 use crate::process::stack::with_room;
 use crate::runtime::EngineOptions;
@@ -346,6 +346,10 @@ fn options_or_default(options: Option<Ref<'_, planrt_segmenter_options>>) -> Opt
     options.map(|options| options.lock().segmenter.clone()).unwrap_or_default()
 }
 
+fn folded(folder::Head { head, input, output }: folder::Head) -> segment::Folded {
+    segment::Folded { head: Arc::new(head), input, output }
+}
+
 fn logging(segmenter: Segmenter) -> Handle<Segmenter> {
     let logs = segmenter.logs();
     Handle::logging(segmenter, &logs)
@@ -459,7 +463,9 @@ pub unsafe extern "C" fn planrt_segmenter_new_ensemble(
 /// known in them is an error with its name. Models are `fold_0.onnx` and so on, `fold_0/model.onnx` and so on, or the only one
 /// in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU. A folder with a passport
 /// (`planrt_engine_load_folder`), of the model or of a fold, is held against it and says itself what runs; its member `recipe` may
-/// be the description.
+/// be the description. Where its member `head` says that the model's last convolution was folded out of it, that is applied here to
+/// what is blended and resampled: `_UNSUPPORTED` for a description that blends or resamples probabilities, and for folds of which it is
+/// not the same.
 ///
 /// Errors: as for `planrt_segmenter_new`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and files; and those of
 /// `planrt_engine_load_file`.
@@ -482,10 +488,14 @@ pub unsafe extern "C" fn planrt_segmenter_load(
         options.description.prefers_plans = runtime.device().is_ok();
         let (recipe, models) = segment::description::read(folder, &options.description)?;
         let load = |model: &std::path::PathBuf| match model.is_dir() {
-            true => Folder::open(model)?.load(runtime, &engine),
-            false => runtime.load_file(model, &engine),
+            true => {
+                let folder = Folder::open(model)?;
+                Ok((folder.load(runtime, &engine)?, folder.head()?.map(folded)))
+            }
+            false => Ok((runtime.load_file(model, &engine)?, None)),
         };
-        let engines = models.iter().map(load).collect::<Result<Vec<_>>>()?;
+        let (engines, heads): (Vec<_>, Vec<_>) = models.iter().map(load).collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        options.head = segment::Folded::of_all(heads)?;
         segmenter_out.give(give(&engines, recipe, &options)?);
         Ok(())
     })

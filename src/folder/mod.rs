@@ -14,6 +14,7 @@ use crate::model::{self, Format};
 use crate::process::stack::with_room;
 use crate::quote::{quoted, shown};
 use crate::runtime::{EngineOptions, Runtime};
+use crate::volume;
 use memmap2::Mmap;
 use passport::Passport;
 use std::path::{Path, PathBuf};
@@ -29,6 +30,14 @@ struct Weights {
     /// Where they lie, if there are any.
     folder: Option<PathBuf>,
     hashes: Vec<passport::Hash>,
+}
+
+/// A model's last convolution, which was folded out of it: the models of the folder give its features.
+pub struct Head {
+    pub head: volume::head::Head,
+    /// The models' output that is the features, and the output of the whole model.
+    pub input: String,
+    pub output: String,
 }
 
 /// A folder whose every file is as its passport says.
@@ -71,6 +80,16 @@ impl Folder {
 
     pub fn onnx(&self) -> Option<&str> {
         self.passport.onnx.as_deref()
+    }
+
+    /// The convolution that was folded out of its models, if one was.
+    pub fn head(&self) -> Result<Option<Head>> {
+        let Some(passport::Head { file, features, channels, input, output }) = &self.passport.head else {
+            return Ok(None);
+        };
+        let head = volume::head::Head::read(*features, *channels, self.data(file)?)
+            .map_err(|error| error.within(shown(&self.root.join(file))))?;
+        Ok(Some(Head { head, input: input.clone(), output: output.clone() }))
     }
 
     /// The model in one of the passport's files.

@@ -10,6 +10,8 @@ use std::path::{Component, Path};
 /// The passport's file.
 pub const FILE: &str = "planrt.json";
 const VERSION: u64 = 1;
+/// What no network has.
+const MOST_CHANNELS: u64 = 1 << 16;
 pub type Hash = [u8; 32];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +54,17 @@ pub struct Test {
     pub outputs: Vec<Vector>,
 }
 
+/// The last convolution of a model, which was folded out of it.
+#[derive(Debug)]
+pub struct Head {
+    pub file: String,
+    pub features: usize,
+    pub channels: usize,
+    /// The output of the folder's models that is the features, and the one of the whole model.
+    pub input: String,
+    pub output: String,
+}
+
 #[derive(Debug)]
 pub struct Passport {
     pub name: String,
@@ -60,6 +73,7 @@ pub struct Passport {
     pub plans: Vec<Plan>,
     pub tolerance: Tolerance,
     pub tests: Vec<Test>,
+    pub head: Option<Head>,
 }
 
 impl Passport {
@@ -97,6 +111,7 @@ impl Passport {
             plans: list(&root, "plans", plan)?,
             tolerance: root.find("tolerance")?.map(|node| tolerance(&node)).transpose()?.unwrap_or(DEFAULT_TOLERANCE),
             tests: list(&root, "tests", test)?,
+            head: root.find("head")?.map(|node| head(&node)).transpose()?,
         };
         passport.check(&root)?;
         Ok(passport)
@@ -110,7 +125,8 @@ impl Passport {
             }
         }
         let vectors = self.tests.iter().flat_map(|test| test.inputs.iter().chain(&test.outputs));
-        let used = self.onnx.iter().chain(self.plans.iter().map(|plan| &plan.file)).chain(vectors.map(|one| &one.file));
+        let models = self.onnx.iter().chain(self.plans.iter().map(|plan| &plan.file));
+        let used = models.chain(self.head.iter().map(|head| &head.file)).chain(vectors.map(|one| &one.file));
         for path in used {
             if !self.files.iter().any(|file| file.path == *path) {
                 return Err(root.wrong(format_args!("{} is used, and is not among the files", quoted(path))));
@@ -183,6 +199,18 @@ fn plan(node: &Node) -> Result<Plan> {
         file: inner_path(&node.get("file")?)?,
         device: node.find("device")?.map(|node| text(&node)).transpose()?,
         tolerance: node.find("tolerance")?.map(|node| tolerance(&node)).transpose()?,
+    })
+}
+
+fn head(node: &Node) -> Result<Head> {
+    node.only(&["file", "features", "channels", "input", "output"])?;
+    let count = |key| Ok::<_, Error>(node.get(key)?.whole(1, MOST_CHANNELS)? as usize);
+    Ok(Head {
+        file: inner_path(&node.get("file")?)?,
+        features: count("features")?,
+        channels: count("channels")?,
+        input: text(&node.get("input")?)?,
+        output: text(&node.get("output")?)?,
     })
 }
 

@@ -3,7 +3,7 @@
 use super::labels::LabelMap;
 use super::network::{LentTile, Network, Tile};
 use super::place::{Place, Written, no_number, within_tile};
-use super::result::{Outputs, Writer, no_number_in_plane};
+use super::result::{Outputs, Writer, no_number_in_plane, no_number_of_head};
 use crate::backend::admission::Dependency;
 use crate::cuda::{Device, Stream};
 use crate::error::{Code, Error, Result};
@@ -11,9 +11,10 @@ use crate::log::{Level, Log};
 use crate::process::thread;
 use crate::tensor::{ElementType, MemoryKind};
 use crate::volume::device::{
-    Buffer, DeviceRule, DeviceSweep, Download, Kernels, Label, Piece, Planes, Samples, View, can_resample, resample,
-    resampling_bytes, upload, upload_bytes,
+    Buffer, DeviceHead, DeviceRule, DeviceSweep, Download, Kernels, Label, Piece, Planes, Samples, View, can_resample,
+    resample, resampling_bytes, upload, upload_bytes,
 };
+use crate::volume::head::Head;
 use crate::volume::image::Description;
 use crate::volume::intensity::{self, Change};
 use crate::volume::recipe::{Activation, Decision, Intensity, Recipe, Rule, ZScore};
@@ -89,7 +90,7 @@ impl Gpu {
 
     /// What a volume takes at most, with so many passes under way.
     pub fn needs(&self, volume: &Outline, limit: usize) -> Needs {
-        let Outline { recipe, scan, announced, tiles, network, writer, has_scores } = *volume;
+        let Outline { recipe, scan, announced, tiles, network, head, writer, has_scores } = *volume;
         let round = |bytes: u64| bytes.div_ceil(GRAIN).saturating_mul(GRAIN);
         let product = |factors: &[usize]| factors.iter().fold(1, |product: u64, n| product.saturating_mul(*n as u64));
         let data = round(announced.data_bytes);
@@ -122,7 +123,7 @@ impl Gpu {
         let [depth, height, width] = back.extents();
         // Of labels of 16 bits; they may have 8.
         let plane = height.saturating_mul(width).saturating_mul(2);
-        let decides = decides_there(&recipe.decision, has_scores, back);
+        let decides = decides_there(&recipe.decision, head, has_scores, back);
         let labels = if decides { round((plane.max(GROUP)) as u64) } else { 0 };
         let resampled = match decides && !back.is_same_grid() {
             true => round(product(&[4, channels, height, width]))
@@ -131,7 +132,7 @@ impl Gpu {
         };
         let later = [window, ring, tiles_bytes, labels, resampled].into_iter().fold(0, u64::saturating_add);
         // Rules, places of tiles and the like.
-        let small = 2 * GRAIN;
+        let small = 2 * GRAIN + head.map_or(0, |head| round(DeviceHead::bytes(head)));
         let device = data.saturating_add(raw.max(later)).saturating_add(small);
 
         let before = match goes_raw {
@@ -155,7 +156,7 @@ impl Gpu {
 
     /// Brings a scan there, and finds room for all that is needed later.
     pub fn begin<'a>(&self, volume: Scanned<'_, 'a>, limit: usize, work: &Work) -> Result<OnDevice<'a>> {
-        let Scanned { recipe, surveyed, tiles, scan, networks, window, labels } = volume;
+        let Scanned { recipe, surveyed, tiles, scan, networks, head, window, labels } = volume;
         let network = &networks[0];
         let stream = Arc::new(Stream::new(self.device(), FIRST)?);
         let kernels = Arc::new(self.kernels.on(stream));
@@ -180,8 +181,8 @@ impl Gpu {
             DeviceTile::several(&kernels, count, input, types.0)?,
             DeviceTile::several(&kernels, count + 2, output, types.1)?,
         );
-        let decided = match labels.filter(|_| decides_there(&recipe.decision, false, &back)) {
-            Some(are_wide) => Some(Labels::new(&kernels, &recipe.decision, network.channels, &back, are_wide)?),
+        let decided = match labels.filter(|_| decides_there(&recipe.decision, head, false, &back)) {
+            Some(are_wide) => Some(Labels::new(&kernels, &recipe.decision, (network.channels, head), &back, are_wide)?),
             None => None,
         };
         let channels = network.channels;
@@ -212,6 +213,8 @@ pub struct Outline<'a> {
     pub announced: &'a Announced,
     pub tiles: &'a Tiles,
     pub network: &'a Network,
+    /// What makes channels of what it gives, if that is features.
+    pub head: Option<&'a Head>,
     /// Bytes of a [`Writer`].
     pub writer: u64,
     pub has_scores: bool,
@@ -225,6 +228,7 @@ pub struct Scanned<'s, 'a> {
     pub scan: &'s Description,
     /// At least one.
     pub networks: &'s [Network],
+    pub head: Option<&'s Head>,
     pub window: &'s [f32],
     /// Whether labels have 16 bits, where they are all that is asked for.
     pub labels: Option<bool>,
@@ -257,8 +261,13 @@ fn planes_at_once(tiles: &Tiles, back: &Back) -> usize {
 }
 
 /// Whether labels are all that comes back; else values do, and the host decides.
-fn decides_there(decision: &Decision, has_scores: bool, back: &Back) -> bool {
-    !has_scores && (back.is_same_grid() || !decision.before_resampling)
+fn decides_there(decision: &Decision, head: Option<&Head>, has_scores: bool, back: &Back) -> bool {
+    // All channels of a voxel would have to be there at once.
+    let needs_all = matches!(decision.rule, Rule::Regions { .. }) && decision.activation == Activation::Softmax;
+    if has_scores || head.is_some() && needs_all {
+        return false;
+    }
+    back.is_same_grid() || !decision.before_resampling
 }
 
 /// The volume on the model's grid, made there of the scan as it comes.
@@ -478,6 +487,9 @@ struct Labels {
     /// Done before, to values that are not activated yet.
     activation: Activation,
     activation_before_resampling: Activation,
+    /// What makes channels of features, and a place for whether one of them is no number.
+    head: Option<(DeviceHead, Buffer<u32>)>,
+    /// Those that planes have.
     channels: usize,
     /// Of the scan's grid, in the model's axes, without what was cut off.
     extents: [usize; 3],
@@ -506,7 +518,13 @@ struct Resampler {
 }
 
 impl Labels {
-    fn new(kernels: &Kernels, decision: &Decision, channels: usize, back: &Back, is_wide: bool) -> Result<Self> {
+    fn new(
+        kernels: &Kernels,
+        decision: &Decision,
+        (channels, head): (usize, Option<&Head>),
+        back: &Back,
+        is_wide: bool,
+    ) -> Result<Self> {
         let extents @ [depth, height, width] = back.extents();
         let size = if is_wide { 2 } else { 1 };
         let capacity = (GROUP / (height * width * size)).clamp(1, depth);
@@ -536,10 +554,19 @@ impl Labels {
         // The largest value stays the largest: nothing needs to be done to it.
         let after = !before && matches!(decision.rule, Rule::Regions { .. });
         let or_none = |is: bool| if is { pending } else { Activation::None };
+        let head = match head {
+            None => None,
+            Some(head) => {
+                let found = kernels.buffer(1)?;
+                found.clear(0..1, kernels.stream())?;
+                Some((kernels.head(head)?, found))
+            }
+        };
         Ok(Self {
             rule: kernels.rule(&decision.rule)?,
             activation: or_none(after),
             activation_before_resampling: or_none(before),
+            head,
             channels,
             extents,
             buffer,
@@ -602,7 +629,9 @@ impl Labels {
     /// Decides the next planes of the scan, of which so many are there.
     fn decide(&mut self, kernels: &Kernels, planes: View<'_, f32>, stride: usize, count: usize) -> Result<()> {
         let size = self.extents[1] * self.extents[2];
-        kernels.activate(planes, stride, size, self.channels, self.activation)?;
+        if self.head.is_none() {
+            kernels.activate(planes, stride, size, self.channels, self.activation)?;
+        }
         let labels = self.filled * size..(self.filled + count) * size;
         match &self.buffer {
             LabelBuffer::Narrow(buffer) => self.label(kernels, planes, stride, buffer.part(labels)?)?,
@@ -614,7 +643,12 @@ impl Labels {
     }
 
     fn label<L: Label>(&self, kernels: &Kernels, planes: View<'_, f32>, stride: usize, to: View<'_, L>) -> Result<()> {
-        kernels.decide(planes, stride, self.channels, &self.rule, to)?;
+        match &self.head {
+            None => kernels.decide(planes, stride, self.channels, &self.rule, to)?,
+            Some((head, found)) => {
+                kernels.decide_by_head(planes, stride, (head, self.activation), &self.rule, found.view(), to)?;
+            }
+        }
         kernels.count(to, self.counts.view())
     }
 
@@ -761,7 +795,7 @@ impl Place for DevicePlace<'_> {
     }
 
     fn finish(self) -> Result<Written> {
-        let Self { pending, on, target, .. } = self;
+        let Self { pending, on, target, nan_allowed, .. } = self;
         let OnDevice { kernels, recipe, tiles, back, volume, sweep, spare, output, .. } = on;
         let (mut map, labels) = match (target, output) {
             (Target::Labels(map), Some(labels)) => (map, labels),
@@ -771,6 +805,13 @@ impl Place for DevicePlace<'_> {
         let mut counts = vec![0; labels.counts.view().count()];
         // Everything that comes back is there when these are.
         kernels.download(labels.counts.view(), &mut counts)?;
+        if let (Some((_, found)), false) = (&labels.head, nan_allowed) {
+            let mut is_found = [0];
+            kernels.download(found.view(), &mut is_found)?;
+            if is_found != [0] {
+                return Err(no_number_of_head());
+            }
+        }
         let unused = move || drop((volume, sweep, spare));
         std::thread::scope(|scope| {
             // The driver takes milliseconds to free memory.

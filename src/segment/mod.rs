@@ -34,4 +34,4 @@ pub use job::{Job, Order, Treatment, Volume};
 pub use labels::LabelMap;
 pub use lent::{Lent, LentMut};
 pub use scores::{Plane, ScoreMap, ScoresAsked, Target};
-pub use segmenter::{Estimate, Info, Options, Segmenter};
+pub use segmenter::{Estimate, Folded, Info, Options, Segmenter};

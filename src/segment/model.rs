@@ -5,7 +5,7 @@ use super::job::{Shared, Volume};
 use super::labels::LabelMap;
 use super::network::Network;
 use super::place::{OnHost, Place, Written};
-use super::result::{Outputs, Writer, settle};
+use super::result::{Deciding, Outputs, Writer, settle};
 use super::scores::Scores;
 use super::stream::{self, Source, Stream};
 use crate::cuda::Device;
@@ -13,8 +13,9 @@ use crate::error::{Code, Error, Result};
 use crate::log::Log;
 use crate::schedule::Session;
 use crate::tensor::ElementType;
+use crate::volume::head::Head;
 use crate::volume::image::View;
-use crate::volume::recipe::{Recipe, Tiling};
+use crate::volume::recipe::{Activation, Recipe, Tiling};
 use crate::volume::sweep::Sweep;
 use crate::volume::tiles::Tiles;
 use crate::volume::window::weights;
@@ -30,6 +31,8 @@ const PASSES_BYTES: u64 = 1 << 30;
 pub struct Model {
     pub recipe: Recipe,
     networks: Vec<Network>,
+    /// What makes channels of what they give, if that is features.
+    head: Option<Arc<Head>>,
     window: Arc<[f32]>,
     /// Where volumes are put together, if it is not the processor.
     gpu: Option<Gpu>,
@@ -121,7 +124,7 @@ impl Memory {
 
 impl Model {
     /// The window is made here, since it is of what the networks give.
-    pub fn new(recipe: Recipe, networks: Vec<Network>, threads: usize) -> Result<Self> {
+    pub fn new(recipe: Recipe, networks: Vec<Network>, head: Option<Arc<Head>>, threads: usize) -> Result<Self> {
         let Some(first) = networks.first() else {
             return Err(Error::new(Code::InvalidArgument, "a segmenter needs at least one engine"));
         };
@@ -134,7 +137,10 @@ impl Model {
             let message = "the folds give maps of different extents; they are one model";
             return Err(Error::new(Code::InvalidArgument, message));
         }
-        recipe.decision.check(first.channels)?;
+        if let Some(head) = &head {
+            fits(head, &recipe, first.channels)?;
+        }
+        recipe.decision.check(head.as_ref().map_or(first.channels, |head| head.channels))?;
         let Tiling { patch, window, .. } = &recipe.tiling;
         // Refuses what no volume could be tiled by.
         let given = Tiles::new(*patch, &recipe.tiling, first.margin)?.patch;
@@ -145,12 +151,16 @@ impl Model {
             threads => threads,
         };
         let gpu = Gpu::of(&networks);
-        Ok(Self { recipe, networks, window, gpu, batches, threads })
+        Ok(Self { recipe, networks, head, window, gpu, batches, threads })
     }
 
-    /// Channels that the networks give.
+    /// Channels that labels are decided by.
     pub fn channels(&self) -> usize {
-        self.networks[0].channels
+        self.deciding().channels()
+    }
+
+    fn deciding(&self) -> Deciding<'_> {
+        Deciding { decision: &self.recipe.decision, given: self.networks[0].channels, head: self.head.as_deref() }
     }
 
     /// Those that tell what its engines do.
@@ -182,10 +192,10 @@ impl Model {
         let announced = announce(&self.recipe, &volume.grid, volume.any_direction, self.threads)?;
         let tiles = self.tiles(announced.extents)?;
         let network = &self.networks[0];
-        let writer =
-            Writer::memory(decision, network.channels, &announced.back, announced.extents, scores, self.threads);
+        let by = self.deciding();
+        let writer = Writer::memory(by, &announced.back, announced.extents, scores, self.threads);
         let of_strip = |Strip { tiles, back, extents }: Strip| {
-            let writer = Writer::memory(decision, network.channels, &back, extents, scores, self.threads);
+            let writer = Writer::memory(by, &back, extents, scores, self.threads);
             Sweep::memory(&tiles, network.channels).saturating_add(writer)
         };
         let of_strips =
@@ -202,6 +212,7 @@ impl Model {
             announced: &announced,
             tiles: &tiles,
             network,
+            head: self.head.as_deref(),
             writer,
             // A model's planes are its scores where several are averaged.
             has_scores: scores.is_some() || beside > 1,
@@ -264,10 +275,10 @@ impl Model {
             Scan { grid: &volume.grid, view: View::new(bytes, &volume.scan)?, any_direction: volume.any_direction };
         let surveyed = survey(recipe, &scan, &work).map_err(in_words)?;
         let check = || job.check(deadline);
-        let channels = self.channels();
+        let channels = self.networks[0].channels;
         let writer = |back: &Back, extents, outputs, is_first: bool| {
             let is_cleared = is_first && recipe.crop_to_nonzero;
-            Writer::new(&recipe.decision, channels, back, extents, outputs, is_cleared, nan_allowed)
+            Writer::new(self.deciding(), back, extents, outputs, is_cleared, nan_allowed)
         };
         let run = Run { model: self, passes: share.passes, priority, deadline, job };
         let on_device =
@@ -335,6 +346,7 @@ impl Model {
                 tiles: self.tiles(surveyed.extents())?,
                 scan: &volume.scan,
                 networks: &self.networks,
+                head: self.head.as_deref(),
                 window: &self.window,
                 labels: labels.map(|labels| labels.element_type() == ElementType::Uint16),
             };
@@ -358,6 +370,26 @@ impl Model {
             _ => error,
         })
     }
+}
+
+/// An error where a head does not go with the networks, or the recipe does with channels what cannot be done with features.
+fn fits(head: &Head, recipe: &Recipe, given: usize) -> Result<()> {
+    let Head { features, .. } = *head;
+    if features != given {
+        let message = format!("the folder's head takes {features} features; the network gives {given}");
+        return Err(Error::new(Code::InvalidModel, message));
+    }
+    let decision = &recipe.decision;
+    let what = match decision.activation {
+        Activation::None => return Ok(()),
+        _ if decision.blend_probabilities => "blends",
+        _ if decision.resample_probabilities && recipe.resampling.is_some() => "resamples",
+        _ => return Ok(()),
+    };
+    let message = format!(
+        "the recipe {what} probabilities, and the model's last convolution was folded out of it: that is the same only where what comes          before the activation is blended and resampled. Convert the model without --fold-head, or change the recipe"
+    );
+    Err(Error::new(Code::Unsupported, message))
 }
 
 /// More would be swept again and again for little.

@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::volume::Back;
 use crate::volume::decide::{activate, decide};
 use crate::volume::grid::{Box3, Layout};
+use crate::volume::head::Head;
 use crate::volume::recipe::{Activation, Decision, Rule};
 use crate::volume::resample::PlaneResampler;
 use crate::volume::work::{Pieces, Work, allocate};
@@ -75,10 +76,31 @@ impl Outputs {
     }
 }
 
+/// What labels are decided by.
+#[derive(Clone, Copy)]
+pub struct Deciding<'a> {
+    pub decision: &'a Decision,
+    /// Channels that planes have, which come from the networks.
+    pub given: usize,
+    /// What makes the decision's channels of them, if they are features.
+    pub head: Option<&'a Head>,
+}
+
+impl Deciding<'_> {
+    /// Those that the decision is about.
+    pub fn channels(&self) -> usize {
+        self.head.map_or(self.given, |head| head.channels)
+    }
+
+    /// What goes through the resampler.
+    fn resampled(&self) -> usize {
+        if self.decision.before_resampling { 1 } else { self.given }
+    }
+}
+
 /// Takes planes in the order of axis 0, and writes labels as soon as they are known.
 pub struct Writer<'a> {
-    decision: &'a Decision,
-    channels: usize,
+    by: Deciding<'a>,
     outputs: Outputs,
     /// Where what was not cut off lies in the label map, in the model's axes.
     place: Option<Layout>,
@@ -86,19 +108,20 @@ pub struct Writer<'a> {
     resampler: Option<PlaneResampler>,
     /// Of the scan's planes, in the model's axes.
     plane: [usize; 2],
+    /// Of the model grid's rows.
+    model_width: usize,
     nan_allowed: bool,
     decided: Vec<u16>,
     /// What is resampled of labels.
     early: Vec<f32>,
-    /// A plane of what was resampled, where it is asked for: `[y, channel, x]`.
-    resampled: Vec<f32>,
+    /// A plane of what is decided by, where it is asked for and is in no plane yet: `[y, channel, x]`.
+    kept: Vec<f32>,
 }
 
 impl<'a> Writer<'a> {
     /// `extents` are the model grid's; `cropped` is whether some voxels may get no label of the network's.
     pub fn new(
-        decision: &'a Decision,
-        channels: usize,
+        by: Deciding<'a>,
         back: &Back,
         extents: [usize; 3],
         mut outputs: Outputs,
@@ -110,49 +133,51 @@ impl<'a> Writer<'a> {
         }
         let resampler = match back.is_same_grid() {
             true => None,
-            false => Some(back.resampler(resampled_channels(decision, channels))?),
+            false => Some(back.resampler(by.resampled())?),
         };
         let [_, height, width] = extents;
         let [_, rows, columns] = back.extents();
-        let is_early = resampler.is_some() && decision.before_resampling;
+        let is_early = resampler.is_some() && by.decision.before_resampling;
         if let Some(scores) = &mut outputs.scores {
             scores.begin(back)?;
         }
-        let kept = if resampler.is_some() && outputs.scores.is_some() { channels * rows * columns } else { 0 };
+        let is_kept = outputs.scores.is_some() && (resampler.is_some() || by.head.is_some());
+        let kept = if is_kept { by.channels() * rows * columns } else { 0 };
         Ok(Self {
-            decision,
-            channels,
+            by,
             place: outputs.labels.as_ref().map(|labels| back.place(labels.layout())),
             outputs,
             plane: [rows, columns],
+            model_width: width,
             nan_allowed,
             decided: allocate("a plane of labels", (height * width).max(rows * columns))?,
             early: allocate("a plane of labels", if is_early { height * width } else { 0 })?,
-            resampled: allocate("a plane of the result", kept)?,
+            kept: allocate("a plane of the result", kept)?,
             resampler,
         })
     }
 
     /// Bytes that it takes for a model's grid of these extents, with so many threads.
-    pub fn memory(
-        decision: &Decision,
-        channels: usize,
-        back: &Back,
-        extents: [usize; 3],
-        scores: Option<&Scores>,
-        threads: usize,
-    ) -> u64 {
+    pub fn memory(by: Deciding, back: &Back, extents: [usize; 3], scores: Option<&Scores>, threads: usize) -> u64 {
+        let channels = by.channels();
         let product = |factors: &[usize]| factors.iter().fold(1, |product: u64, n| product.saturating_mul(*n as u64));
         let (plane, of_scan) = (product(&extents[1..]), product(&back.extents()[1..]));
         let decided = plane.max(of_scan).saturating_mul(size_of::<u16>() as u64);
         let asked = scores.map_or(0, |scores| scores.memory(of_scan));
-        if back.is_same_grid() {
-            return decided.saturating_add(asked);
-        }
-        let resampled = resampled_channels(decision, channels);
-        let early = if decision.before_resampling { plane.saturating_mul(4) } else { 0 };
         let kept = if scores.is_some() { of_scan.saturating_mul(product(&[4, channels])) } else { 0 };
-        let rows = product(&[4, threads.max(1), resampled, back.extents()[2]]);
+        let longest = extents[2].max(back.extents()[2]);
+        // Of a row, where they are made of features.
+        let made = if by.head.is_some() { channels } else { 0 };
+        if back.is_same_grid() {
+            let kept = if by.head.is_some() { kept } else { 0 };
+            let rows = if by.head.is_some() { product(&[4, threads.max(1), by.given + made, longest]) } else { 0 };
+            return [asked, kept, rows].into_iter().fold(decided, u64::saturating_add);
+        }
+        let resampled = by.resampled();
+        let early = if by.decision.before_resampling { plane.saturating_mul(4) } else { 0 };
+        // Labels that are decided before have no rows of features when they are resampled.
+        let row = if by.head.is_some() { by.given.max(resampled) } else { resampled };
+        let rows = product(&[4, threads.max(1), row + made, longest]);
         [asked, early, kept, rows, back.resampler_bytes(resampled)].into_iter().fold(decided, u64::saturating_add)
     }
 
@@ -161,16 +186,24 @@ impl<'a> Writer<'a> {
         if !self.nan_allowed && has_nan(values) {
             return Err(no_number_in_plane(z));
         }
-        let (decision, channels) = (self.decision, self.channels);
-        let Some(mut resampler) = self.resampler.take() else { return self.same_grid(z, values) };
-        if decision.before_resampling {
-            let decided = &mut self.decided[..values.len() / channels];
-            label(decision, values, channels, decision.blend_probabilities, decided, None, |_| ());
+        let by = self.by;
+        let Some(mut resampler) = self.resampler.take() else { return self.same_grid(z, values, work) };
+        if by.decision.before_resampling {
+            let decided = &mut self.decided[..values.len() / by.given];
+            let activated = by.decision.blend_probabilities;
+            match by.head {
+                None => label(by.decision, values, by.given, activated, decided, None, |_| ()),
+                Some(_) => {
+                    let [width, size] = [self.model_width, decided.len()];
+                    let rows = Rows { by, z, width, activated, wanted: None, nan_allowed: self.nan_allowed };
+                    rows.decide(by.given, |y, row| copy_row(values, size, width, y, row), decided, &mut [], work)?;
+                }
+            }
             self.early.iter_mut().zip(&*decided).for_each(|(value, label)| *value = f32::from(*label));
             resampler.push(&self.early, &work.on(self.early.len()))?;
         } else {
-            if decision.resample_probabilities && !decision.blend_probabilities {
-                activate(values, channels, decision.activation);
+            if by.decision.resample_probabilities && !by.decision.blend_probabilities {
+                activate(values, by.given, by.decision.activation);
             }
             resampler.push(values, &work.on(values.len()))?;
         }
@@ -181,12 +214,19 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn same_grid(&mut self, z: usize, values: &mut [f32]) -> Result<()> {
-        let Self { decision, channels, outputs: Outputs { labels, scores }, decided, .. } = self;
+    fn same_grid(&mut self, z: usize, values: &mut [f32], work: &Work) -> Result<()> {
+        let Self { by, outputs: Outputs { labels, scores }, decided, kept, nan_allowed, .. } = self;
         let [height, width] = self.plane;
         let decided = &mut decided[..height * width];
-        let wanted = scores.as_ref().map(|scores| scores.wanted(decision));
-        label(decision, values, *channels, decision.blend_probabilities, decided, wanted, |values| {
+        let wanted = scores.as_ref().map(|scores| scores.wanted(by.decision));
+        let activated = by.decision.blend_probabilities;
+        if by.head.is_some() {
+            let rows = Rows { by: *by, z, width, activated, wanted, nan_allowed: *nan_allowed };
+            let size = height * width;
+            rows.decide(by.given, |y, row| copy_row(values, size, width, y, row), decided, kept, work)?;
+            return self.end_rows(z);
+        }
+        label(by.decision, values, by.given, activated, decided, wanted, |values| {
             if let Some(scores) = scores {
                 (0..height).for_each(|y| scores.set_row(z, y, &values[y * width..], height * width));
             }
@@ -199,37 +239,39 @@ impl<'a> Writer<'a> {
 
     /// A plane of the scan's, whose rows several threads resample and decide.
     fn resampled(&mut self, resampler: &PlaneResampler, z: usize, work: &Work) -> Result<()> {
-        let Self { decision, channels, outputs: Outputs { labels, scores }, decided, resampled, .. } = self;
-        let (decision, channels, [height, width]) = (*decision, *channels, self.plane);
+        let Self { by, outputs, decided, kept, nan_allowed, .. } = self;
+        let [height, width] = self.plane;
         let decided = &mut decided[..height * width];
-        let wanted = scores.as_ref().map(|scores| scores.wanted(decision));
-        let activated = decision.blend_probabilities || decision.resample_probabilities;
-        let size = resampled_channels(decision, channels) * width;
-        // Where no scores are wanted each row has none to be kept.
-        let kept = resampled.chunks_mut((ROWS * size).max(1)).map(Some).chain(std::iter::repeat_with(|| None));
-        let groups = decided.chunks_mut(ROWS * width).zip(kept).enumerate();
-        let group = |row: &mut Vec<f32>, (first, (decided, mut kept)): (usize, (&mut [u16], Option<&mut [f32]>))| {
-            for (i, decided) in decided.chunks_mut(width).enumerate() {
-                resampler.row(z, first * ROWS + i, row);
-                if decision.before_resampling {
+        if by.decision.before_resampling {
+            let labels = |row: &mut Vec<f32>, (first, decided): (usize, &mut [u16])| {
+                for (i, decided) in decided.chunks_mut(width).enumerate() {
+                    resampler.row(z, first * ROWS + i, row);
                     decided.iter_mut().zip(&*row).for_each(|(label, value)| *label = *value as u16);
-                    continue;
                 }
-                label(decision, row, channels, activated, decided, wanted, |values| {
-                    if let Some(kept) = &mut kept {
-                        kept[i * size..][..size].copy_from_slice(values);
-                    }
-                });
-            }
-            Ok(())
-        };
-        let scratch = || allocate("a row of the result", size);
-        work.on(height * size).each(&Pieces::new(height.div_ceil(ROWS)), groups, scratch, group)?;
+                Ok(())
+            };
+            let scratch = || allocate("a row of the result", width);
+            let groups = decided.chunks_mut(ROWS * width).enumerate();
+            work.on(height * width).each(&Pieces::new(height.div_ceil(ROWS)), groups, scratch, labels)?;
+            return self.end_rows(z);
+        }
+        let wanted = outputs.scores.as_ref().map(|scores| scores.wanted(by.decision));
+        let activated = by.decision.blend_probabilities || by.decision.resample_probabilities;
+        let rows = Rows { by: *by, z, width, activated, wanted, nan_allowed: *nan_allowed };
+        rows.decide(by.given, |y, row| resampler.row(z, y, row), decided, kept, work)?;
+        self.end_rows(z)
+    }
+
+    /// Writes what was decided of a plane, and what it was decided by.
+    fn end_rows(&mut self, z: usize) -> Result<()> {
+        let Self { by, outputs: Outputs { labels, scores }, decided, kept, .. } = self;
+        let [height, width] = self.plane;
         if let (Some(labels), Some(place)) = (labels, &self.place) {
-            decided.chunks_exact(width).enumerate().for_each(|(y, row)| labels.set_row(place, z, y, row));
+            let rows = decided[..height * width].chunks_exact(width);
+            rows.enumerate().for_each(|(y, row)| labels.set_row(place, z, y, row));
         }
         if let Some(scores) = scores {
-            resampled.chunks_exact(size).enumerate().for_each(|(y, row)| scores.set_row(z, y, row, width));
+            kept.chunks_exact(by.channels() * width).enumerate().for_each(|(y, row)| scores.set_row(z, y, row, width));
         }
         self.end_plane(z)
     }
@@ -250,6 +292,12 @@ pub fn settle(decision: &Decision, labels: &mut LabelMap, work: &Work) -> Result
         labels.keep_largest(work)?;
     }
     labels.count(decision.largest_label())
+}
+
+pub fn no_number_of_head() -> Error {
+    let message =
+        "what the model's last convolution makes of its features is no number (NaN): some of them are infinite";
+    Error::new(Code::InvalidModel, message)
 }
 
 pub fn no_number_in_plane(z: usize) -> Error {
@@ -289,9 +337,68 @@ fn label(
     }
 }
 
-/// What goes through the resampler.
-fn resampled_channels(decision: &Decision, channels: usize) -> usize {
-    if decision.before_resampling { 1 } else { channels }
+/// Rows of a plane that are decided by themselves.
+struct Rows<'a> {
+    by: Deciding<'a>,
+    z: usize,
+    width: usize,
+    activated: bool,
+    wanted: Option<Wanted>,
+    nan_allowed: bool,
+}
+
+impl Rows<'_> {
+    /// `read` gives a row of so many channels, `[channel, x]`; several threads take some each. What is wanted is kept as
+    /// `[y, channel, x]`.
+    fn decide(
+        &self,
+        given: usize,
+        read: impl Fn(usize, &mut [f32]) + Sync,
+        decided: &mut [u16],
+        kept: &mut [f32],
+        work: &Work,
+    ) -> Result<()> {
+        let Self { by: Deciding { decision, head, .. }, z, width, activated, wanted, nan_allowed } = *self;
+        let channels = self.by.channels();
+        let size = channels * width;
+        let height = decided.len() / width;
+        // Where no scores are wanted each row has none to be kept.
+        let kept = kept.chunks_mut((ROWS * size).max(1)).map(Some).chain(std::iter::repeat_with(|| None));
+        let groups = decided.chunks_mut(ROWS * width).zip(kept).enumerate();
+        type Scratch = (Vec<f32>, Vec<f32>);
+        let group = |(row, made): &mut Scratch,
+                     (first, (decided, mut kept)): (usize, (&mut [u16], Option<&mut [f32]>))| {
+            for (i, decided) in decided.chunks_mut(width).enumerate() {
+                read(first * ROWS + i, row);
+                let values = match head {
+                    None => &mut *row,
+                    Some(head) => {
+                        head.apply(row, width, made);
+                        if !nan_allowed && has_nan(made) {
+                            return Err(no_number_of_head().within(format_args!("plane {z}")));
+                        }
+                        &mut *made
+                    }
+                };
+                label(decision, values, channels, activated, decided, wanted, |values| {
+                    if let Some(kept) = &mut kept {
+                        kept[i * size..][..size].copy_from_slice(values);
+                    }
+                });
+            }
+            Ok(())
+        };
+        let made = if head.is_some() { size } else { 0 };
+        let scratch = || Ok((allocate("a row of the result", given * width)?, allocate("a row of the result", made)?));
+        work.on(height * given.max(channels) * width).each(&Pieces::new(height.div_ceil(ROWS)), groups, scratch, group)
+    }
+}
+
+/// A row of a plane whose channels have so many voxels.
+fn copy_row(plane: &[f32], size: usize, width: usize, y: usize, row: &mut [f32]) {
+    for (row, channel) in row.chunks_exact_mut(width).zip(plane.chunks_exact(size)) {
+        row.copy_from_slice(&channel[y * width..][..width]);
+    }
 }
 
 pub fn has_nan(values: &[f32]) -> bool {
@@ -315,6 +422,10 @@ mod tests {
 
     fn of(labels: LabelMap) -> Outputs {
         Outputs { labels: Some(labels), scores: None }
+    }
+
+    fn plainly(recipe: &Recipe) -> Deciding<'_> {
+        Deciding { decision: &recipe.decision, given: CHANNELS, head: None }
     }
 
     fn recipe(decision: &str, result: Interpolation) -> Recipe {
@@ -343,7 +454,7 @@ mod tests {
         let mut labels = vec![9; 4 * 3 * 6];
         let map = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, Layout::dense(grid.extents)).unwrap();
         let back = announced.back;
-        let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, of(map), false, false).unwrap();
+        let mut writer = Writer::new(plainly(recipe), &back, extents, of(map), false, false).unwrap();
         for (z, plane) in values.chunks(size).enumerate() {
             writer.push(z, &mut plane.to_vec(), &PLAIN).unwrap();
         }
@@ -457,7 +568,7 @@ mod tests {
             let map = Scores::new(asked, CHANNELS, &recipe.decision, true).unwrap();
             let labels = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, layout).unwrap();
             let outputs = Outputs { labels: Some(labels), scores: Some(map) };
-            let mut writer = Writer::new(&recipe.decision, CHANNELS, back, extents, outputs, false, false).unwrap();
+            let mut writer = Writer::new(plainly(&recipe), back, extents, outputs, false, false).unwrap();
             for (z, plane) in values.chunks(CHANNELS * extents[1] * extents[2]).enumerate() {
                 writer.push(z, &mut plane.to_vec(), &PLAIN).unwrap();
             }
@@ -536,7 +647,7 @@ mod tests {
             let mut labels = vec![9; 72];
             let map = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, Layout::dense([4, 3, 6])).unwrap();
             let outputs = Outputs { labels: Some(map), scores: Some(scores) };
-            let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, outputs, false, false).unwrap();
+            let mut writer = Writer::new(plainly(&recipe), &back, extents, outputs, false, false).unwrap();
             for (z, plane) in values.chunks(CHANNELS * extents[1] * extents[2]).enumerate() {
                 writer.push(z, &mut plane.to_vec(), &PLAIN).unwrap();
             }
@@ -552,7 +663,7 @@ mod tests {
             let asked = ScoresAsked { probabilities: false, target: Target::Map(map) };
             let outputs =
                 Outputs { labels: None, scores: Some(Scores::new(asked, CHANNELS, &recipe.decision, true).unwrap()) };
-            let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, outputs, false, false).unwrap();
+            let mut writer = Writer::new(plainly(&recipe), &back, extents, outputs, false, false).unwrap();
             for (z, plane) in values.chunks(CHANNELS * extents[1] * extents[2]).enumerate() {
                 writer.push(z, &mut plane.to_vec(), &PLAIN).unwrap();
             }
@@ -564,13 +675,98 @@ mod tests {
         }
     }
 
+    /// A head that is applied to what was blended and resampled, and to what was not: labels and scores.
+    #[test]
+    fn features_become_channels_as_late_as_can_be() {
+        const FEATURES: usize = 5;
+        let head = crate::volume::head::tests::head(FEATURES, CHANNELS);
+        let softmax = REGIONS.replace("sigmoid", "softmax");
+        let early = format!(r#"{ARGMAX}, "before_resampling": true"#);
+        for (decision, is_one_grid) in
+            [ARGMAX, REGIONS, &softmax, &early].into_iter().flat_map(|decision| [(decision, false), (decision, true)])
+        {
+            let is_early = decision == early;
+            let mut recipe = recipe(decision, if is_early { Interpolation::Nearest } else { Interpolation::Linear });
+            if is_one_grid {
+                recipe.resampling = None;
+            }
+            let (_, _, extents, back) = written(&recipe);
+            let plane = extents[1] * extents[2];
+            let features: Vec<f32> =
+                (0..FEATURES * plane * extents[0]).map(|i| ((i * 7919) % 1013) as f32 / 200.0 - 2.5).collect();
+            let mut channels = vec![0.0; CHANNELS * plane * extents[0]];
+            let planes = features.chunks(FEATURES * plane).zip(channels.chunks_mut(CHANNELS * plane));
+            planes.for_each(|(features, channels)| head.apply(features, plane, channels));
+            let write = |by: Deciding, values: &[f32], with_scores: bool| {
+                let (mut labels, mut scores) = (vec![9; 72], vec![0; 4 * CHANNELS * 72]);
+                let map =
+                    LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, Layout::dense([4, 3, 6])).unwrap();
+                let dense = Layout { extents: [4, 3, 6], first: 0, strides: [72, 24, 4] };
+                let memory = LentMut::of(&mut scores);
+                let map_of_scores =
+                    ScoreMap { memory, element_type: ElementType::Float32, layout: dense, channel_stride: None };
+                let asked = ScoresAsked { probabilities: true, target: Target::Map(map_of_scores) };
+                let asked = with_scores.then(|| Scores::new(asked, CHANNELS, &recipe.decision, !is_one_grid).unwrap());
+                let outputs = Outputs { labels: Some(map), scores: asked };
+                let mut writer = Writer::new(by, &back, extents, outputs, false, false).unwrap();
+                for (z, plane) in values.chunks(by.given * plane).enumerate() {
+                    writer.push(z, &mut plane.to_vec(), &PLAIN).unwrap();
+                }
+                drop(writer);
+                let scores: Vec<f32> =
+                    scores.chunks(4).map(|bytes| f32::from_ne_bytes(bytes.try_into().unwrap())).collect();
+                (labels, scores)
+            };
+            let late = Deciding { decision: &recipe.decision, given: FEATURES, head: Some(&head) };
+            assert_eq!(late.channels(), CHANNELS);
+            let with_scores = !is_early || is_one_grid;
+            let (labels, scores) = write(late, &features, with_scores);
+            let (wanted, wanted_scores) = write(plainly(&recipe), &channels, with_scores);
+            assert_eq!(labels, wanted, "{decision} {is_one_grid}");
+            assert_eq!(write(late, &features, false).0, wanted);
+            let apart = scores.iter().zip(&wanted_scores).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart < 1e-5, "{decision} {is_one_grid}: {apart}");
+            if is_one_grid || is_early {
+                // There is nothing to be rounded in another way.
+                assert!(scores.iter().zip(&wanted_scores).all(|(a, b)| a.to_bits() == b.to_bits()));
+            }
+        }
+    }
+
+    #[test]
+    fn infinite_features_whose_sum_is_no_number_name_their_plane() {
+        let head = crate::volume::head::tests::head(2, CHANNELS);
+        let mut recipe = recipe(ARGMAX, Interpolation::Linear);
+        recipe.resampling = None;
+        let (_, _, extents, back) = written(&recipe);
+        let by = Deciding { decision: &recipe.decision, given: 2, head: Some(&head) };
+        let mut plane = vec![1.0; 2 * extents[1] * extents[2]];
+        for allowed in [false, true] {
+            let mut labels = vec![9; 72];
+            let map = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, Layout::dense([4, 3, 6])).unwrap();
+            let mut writer = Writer::new(by, &back, extents, of(map), false, allowed).unwrap();
+            writer.push(0, &mut plane, &PLAIN).unwrap();
+            // Weights of a channel have the same sign, or else they do not: one of the two makes a difference of infinite numbers.
+            plane[0] = f32::INFINITY;
+            plane[extents[1] * extents[2]] = f32::NEG_INFINITY;
+            plane[1] = f32::INFINITY;
+            plane[extents[1] * extents[2] + 1] = f32::INFINITY;
+            let pushed = writer.push(1, &mut plane, &PLAIN);
+            assert_eq!(pushed.is_ok(), allowed);
+            if let Err(error) = pushed {
+                assert!(error.code() == Code::InvalidModel && error.message().contains("plane 1"), "{error}");
+            }
+            plane.fill(1.0);
+        }
+    }
+
     #[test]
     fn what_is_no_number_names_its_plane() {
         let recipe = recipe(ARGMAX, Interpolation::Linear);
         let (_, _, extents, back) = written(&recipe);
         let mut labels = vec![9; 4 * 3 * 6];
         let map = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, Layout::dense([4, 3, 6])).unwrap();
-        let mut writer = Writer::new(&recipe.decision, CHANNELS, &back, extents, of(map), true, false).unwrap();
+        let mut writer = Writer::new(plainly(&recipe), &back, extents, of(map), true, false).unwrap();
         let mut plane = vec![f32::INFINITY; CHANNELS * extents[1] * extents[2]];
         writer.push(0, &mut plane, &PLAIN).unwrap();
         plane[7] = f32::NAN;

@@ -19,10 +19,12 @@ use crate::log::Log;
 use crate::panic::catch;
 use crate::process::stack::with_room;
 use crate::process::{memory as host, thread};
+use crate::quote::quoted;
 use crate::schedule::{self, Session, WhenFull};
 use crate::sync::Mutex;
 use crate::tensor::ElementType;
 use crate::volume::grid::{Box3, Layout, voxels};
+use crate::volume::head::Head;
 use crate::volume::recipe::{Interpolation, Recipe, Window};
 use crate::volume::work::allocate;
 use std::sync::{Arc, mpsc};
@@ -42,9 +44,51 @@ pub struct Options {
     pub window: Option<Vec<f32>>,
     /// Threads for what is not the network; 0 for one a core.
     pub threads: usize,
+    /// The last convolution of the engines' model, where they give features.
+    pub head: Option<Folded>,
     /// What a model's folder leaves open.
     pub description: description::Options,
     pub coarse: Option<Coarse>,
+}
+
+/// A convolution that was folded out of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folded {
+    pub head: Arc<Head>,
+    /// The model's output that is the features, and the one that the head makes of it.
+    pub input: String,
+    pub output: String,
+}
+
+impl Folded {
+    /// The one of all folds: none where no fold has any.
+    pub fn of_all(folds: Vec<Option<Self>>) -> Result<Option<Self>> {
+        let mut folds = folds.into_iter();
+        let first = folds.next().flatten();
+        match folds.all(|other| other == first) {
+            true => Ok(first),
+            false => Err(Error::new(
+                Code::Unsupported,
+                "the folds' last convolutions, which were folded out of them, are not the same, so that their features cannot be averaged: \
+                 convert them without --fold-head",
+            )),
+        }
+    }
+
+    /// The output to run the model for, where that one is asked for.
+    fn output(&self, asked: Option<&String>) -> Result<&String> {
+        match asked {
+            Some(asked) if *asked != self.output && *asked != self.input => {
+                let message = format!(
+                    "{} is asked for; the folder has the head of {} alone",
+                    quoted(asked),
+                    quoted(&self.output)
+                );
+                Err(Error::new(Code::NotFound, message))
+            }
+            _ => Ok(&self.input),
+        }
+    }
 }
 
 /// A segmenter that says where another is to look: where it has found something, and so many millimetres around.
@@ -131,12 +175,16 @@ impl Segmenter {
             // There is nothing between two labels.
             resampling.result = Interpolation::Nearest;
         }
-        let output = options.output.as_ref().or(recipe.output.as_ref());
+        let mut output = options.output.as_ref().or(recipe.output.as_ref());
+        if let Some(folded) = &options.head {
+            output = Some(folded.output(output)?);
+        }
         let network = |(engine, session)| {
             Network::new(engine, session, recipe.channels, recipe.tiling.patch, output.map(String::as_str))
         };
         let networks = folds.map(network).collect::<Result<Vec<_>>>()?;
-        let model = Model::new(recipe, networks, options.threads)?;
+        let model =
+            Model::new(recipe, networks, options.head.as_ref().map(|folded| folded.head.clone()), options.threads)?;
         Ok(Self::of(vec![Arc::new(model)], options.coarse.clone()))
     }
 

@@ -9,6 +9,7 @@ pub mod device;
 #[cfg(test)]
 mod goldens;
 pub mod grid;
+pub mod head;
 pub mod image;
 pub mod intensity;
 mod prepare;

@@ -504,6 +504,95 @@ KERNEL planrt_regions_uint16(const float *values, uint64 stride, uint32 count, c
     paint(values, stride, count, order, regions, threshold, labels);
 }
 
+// ---- Decisions by channels that are made of features here: Head::apply, and then as above ----
+
+// Channels that are made together, so that a feature is fetched once for all of them.
+constexpr uint32 TOGETHER = 8;
+
+// Of a group of channels the weights are [feature, channel]; the last group is filled up. The biases are [channel].
+struct Head {
+    const float *weights, *biases;
+    uint32 features, channels;
+};
+
+// The channels of a group for a voxel whose features are `count` apart.
+DEVICE void channels_of(const float *of_voxel, uint32 count, const Head &head, uint32 first, float *sums) {
+    const float *weights = head.weights + (uint64)first * head.features;
+    for (uint32 i = 0; i < TOGETHER; ++i) sums[i] = head.biases[first + i];
+    for (uint32 feature = 0; feature < head.features; ++feature, weights += TOGETHER) {
+        const float value = of_voxel[(uint64)feature * count];
+        for (uint32 i = 0; i < TOGETHER; ++i) sums[i] = sums[i] + value * weights[i];
+    }
+}
+
+// Where a channel is no number the place becomes 1, if there is one.
+template <typename Label>
+DEVICE void head_argmax(const float *values, uint64 stride, uint32 count, const Head &head, const uint16 *of_channels, uint32 *found,
+                        Label *labels) {
+    values += row() * stride;
+    labels += (uint64)row() * count;
+    EACH_VOXEL(i, count) {
+        float best = 0.0f;
+        uint32 chosen = 0;
+        for (uint32 first = 0; first < head.channels; first += TOGETHER) {
+            float sums[TOGETHER];
+            channels_of(values + i, count, head, first, sums);
+            for (uint32 k = 0; k < TOGETHER; ++k) {
+                const float value = sums[k];
+                const uint32 channel = first + k;
+                const bool is_better = channel == 0 || (channel < head.channels && (value > best || (is_nan(value) && !is_nan(best))));
+                best = is_better ? value : best;
+                chosen = is_better ? channel : chosen;
+            }
+        }
+        // The first that is no number stays the largest.
+        if (found && is_nan(best)) *found = 1;
+        labels[i] = (Label)of_channels[chosen];
+    }
+}
+
+KERNEL planrt_head_argmax_uint8(const float *values, uint64 stride, uint32 count, Head head, const uint16 *of_channels, uint32 *found,
+                                uint8 *labels) {
+    head_argmax(values, stride, count, head, of_channels, found, labels);
+}
+
+KERNEL planrt_head_argmax_uint16(const float *values, uint64 stride, uint32 count, Head head, const uint16 *of_channels, uint32 *found,
+                                 uint16 *labels) {
+    head_argmax(values, stride, count, head, of_channels, found, labels);
+}
+
+template <typename Label>
+DEVICE void head_paint(const float *values, uint64 stride, uint32 count, const Head &head, uint32 is_sigmoid, const Region *order,
+                       uint32 regions, float threshold, uint32 *found, Label *labels) {
+    values += row() * stride;
+    labels += (uint64)row() * count;
+    EACH_VOXEL(i, count) {
+        uint32 chosen = 0;
+        for (uint32 region = 0; region < regions; ++region) {
+            const uint32 channel = order[region].channel, first = channel - channel % TOGETHER;
+            const float *weights = head.weights + (uint64)first * head.features + channel % TOGETHER;
+            float value = head.biases[channel];
+            for (uint32 feature = 0; feature < head.features; ++feature) {
+                value = value + values[(uint64)feature * count + i] * weights[feature * TOGETHER];
+            }
+            if (found && is_nan(value)) *found = 1;
+            if (is_sigmoid) value = 1.0f / (1.0f + exponential(-value));
+            if (value > threshold) chosen = order[region].label;
+        }
+        labels[i] = (Label)chosen;
+    }
+}
+
+KERNEL planrt_head_regions_uint8(const float *values, uint64 stride, uint32 count, Head head, uint32 is_sigmoid, const Region *order,
+                                 uint32 regions, float threshold, uint32 *found, uint8 *labels) {
+    head_paint(values, stride, count, head, is_sigmoid, order, regions, threshold, found, labels);
+}
+
+KERNEL planrt_head_regions_uint16(const float *values, uint64 stride, uint32 count, Head head, uint32 is_sigmoid, const Region *order,
+                                  uint32 regions, float threshold, uint32 *found, uint16 *labels) {
+    head_paint(values, stride, count, head, is_sigmoid, order, regions, threshold, found, labels);
+}
+
 // LabelMap::count, of `count` labels: numbers of voxels are added to `counts`, which has one for each label.
 template <typename Label>
 DEVICE void count_labels(const Label *labels, uint32 count, uint64 *counts) {

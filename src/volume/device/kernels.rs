@@ -4,6 +4,7 @@ use super::buffer::{Buffer, Element, View};
 use crate::cuda::{Blocks, Device, Kernel, Module, Stream, copy_async};
 use crate::error::{Code, Error, Result};
 use crate::tensor::ElementType;
+use crate::volume::head::Head;
 use crate::volume::image::Span;
 use crate::volume::intensity::{Change, Which};
 use crate::volume::recipe::{Activation, Padding, Rule};
@@ -68,7 +69,11 @@ functions!(
     ends,
     clip,
     count_uint8,
-    count_uint16
+    count_uint16,
+    head_argmax_uint8,
+    head_argmax_uint16,
+    head_regions_uint8,
+    head_regions_uint16
 );
 
 /// The kernels on one device, and the stream on which they work one after the other.
@@ -222,6 +227,35 @@ impl Label for u16 {
 /// Pointers to values, as kernels take them.
 macro_rules! pointers {
     ($($value:expr),* $(,)?) => { [$((&raw mut $value).cast::<c_void>()),*] };
+}
+
+/// Channels that the kernels make together.
+const TOGETHER: usize = 8;
+
+/// A head, on the device.
+pub struct DeviceHead {
+    /// `[group, feature, channel]` of groups of channels, the last one filled up.
+    weights: Buffer<f32>,
+    biases: Buffer<f32>,
+    features: usize,
+    channels: usize,
+}
+
+impl DeviceHead {
+    /// Bytes that one takes.
+    pub fn bytes(head: &Head) -> u64 {
+        let channels = head.channels.next_multiple_of(TOGETHER) as u64;
+        channels.saturating_mul(head.features as u64 + 1).saturating_mul(size_of::<f32>() as u64)
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct HeadThere {
+    weights: *mut c_void,
+    biases: *mut c_void,
+    features: u32,
+    channels: u32,
 }
 
 /// A rule, on the device.
@@ -692,6 +726,73 @@ impl Kernels {
                     if L::IS_WIDE { self.loaded.functions.regions_uint16 } else { self.loaded.functions.regions_uint8 };
                 let (mut table, mut regions, mut threshold) = (order.view().address(), *regions, *threshold);
                 let mut arguments = pointers![at, apart, count, table, regions, threshold, to];
+                self.launch(kernel, voxels, rows, 1, &mut arguments)
+            }
+        }
+    }
+
+    /// A head for decisions on the device.
+    pub fn head(&self, head: &Head) -> Result<DeviceHead> {
+        let Head { features, channels, .. } = *head;
+        let filled = channels.next_multiple_of(TOGETHER);
+        let mut weights = vec![0.0; filled * features];
+        for (channel, of_channel) in head.weights().chunks_exact(features).enumerate() {
+            let group = &mut weights[channel / TOGETHER * TOGETHER * features..][..TOGETHER * features];
+            let places = group.iter_mut().skip(channel % TOGETHER).step_by(TOGETHER);
+            places.zip(of_channel).for_each(|(place, weight)| *place = *weight);
+        }
+        let mut biases = head.biases().to_vec();
+        biases.resize(filled, 0.0);
+        Ok(DeviceHead { weights: self.upload(&weights)?, biases: self.upload(&biases)?, features, channels })
+    }
+
+    /// [`Kernels::decide`] by channels that a head makes of planes of `[feature, voxel]`: [`Head::apply`](crate::volume::head::Head),
+    /// and for regions an activation. Where a channel is no number, a place that is 0 becomes 1.
+    pub fn decide_by_head<L: Label>(
+        &self,
+        planes: View<'_, f32>,
+        stride: usize,
+        (head, activation): (&DeviceHead, Activation),
+        rule: &DeviceRule,
+        found: View<'_, u32>,
+        labels: View<'_, L>,
+    ) -> Result<()> {
+        same("places for what is found", found.count(), 1)?;
+        let DeviceHead { weights, biases, features, channels } = head;
+        let rows = planes.count() / stride.max(1);
+        let voxels = labels.count() / rows.max(1);
+        same("labels", labels.count(), rows * voxels)?;
+        same("planes", planes_of(planes, stride, voxels, *features)?, rows)?;
+        let (mut at, mut apart, mut count) = (planes.address(), stride as u64, small("voxels", voxels)?);
+        let mut there = HeadThere {
+            weights: weights.view().address(),
+            biases: biases.view().address(),
+            features: small("features", *features)?,
+            channels: small("channels", *channels)?,
+        };
+        let (mut place, mut to) = (found.address(), labels.address());
+        let functions = &self.loaded.functions;
+        match &rule.0 {
+            RuleMemory::Argmax(of_channels) => {
+                same("labels of channels", of_channels.view().count(), *channels)?;
+                let kernel = if L::IS_WIDE { functions.head_argmax_uint16 } else { functions.head_argmax_uint8 };
+                let mut table = of_channels.view().address();
+                let mut arguments = pointers![at, apart, count, there, table, place, to];
+                self.launch(kernel, voxels, rows, 1, &mut arguments)
+            }
+            RuleMemory::Regions { threshold, order, count: regions, channels: needed } => {
+                if needed > channels {
+                    return Err(wrong(format!("a rule about {needed} channels of {channels}")));
+                }
+                let kernel = if L::IS_WIDE { functions.head_regions_uint16 } else { functions.head_regions_uint8 };
+                let mut is_sigmoid = match activation {
+                    Activation::None => 0u32,
+                    Activation::Sigmoid => 1,
+                    Activation::Softmax => return Err(wrong("regions of what goes through softmax".to_owned())),
+                };
+                let (mut table, mut regions, mut threshold) = (order.view().address(), *regions, *threshold);
+                let mut arguments =
+                    pointers![at, apart, count, there, is_sigmoid, table, regions, threshold, place, to];
                 self.launch(kernel, voxels, rows, 1, &mut arguments)
             }
         }

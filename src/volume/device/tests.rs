@@ -436,6 +436,43 @@ fn decided_as_on_the_host() {
 
 #[test]
 #[ignore = "needs a GPU"]
+fn heads_are_applied_as_on_the_host() {
+    let kernels = kernels();
+    let (voxels, planes) = (3001, 3);
+    for (features, channels) in [(1, 1), (3, 7), (32, 25), (16, 118)] {
+        let head = crate::volume::head::tests::head(features, channels);
+        let there = kernels.head(&head).unwrap();
+        let stride = (features + 1) * voxels;
+        for given in [values(planes * stride), odd_values(planes * stride)] {
+            let on_device = kernels.upload(&given).unwrap();
+            let argmax = Rule::Argmax { labels: (0..channels as u16).map(|label| label * 3 % 251).collect() };
+            let order = (0..channels.min(5)).rev().map(|channel| (channel, channel as u16 + 7)).collect();
+            for rule in [argmax, Rule::Regions { threshold: 1.0, order }] {
+                let on_it = kernels.rule(&rule).unwrap();
+                let (wide, narrow) =
+                    (kernels.buffer::<u16>(planes * voxels).unwrap(), kernels.buffer::<u8>(planes * voxels).unwrap());
+                let found = kernels.upload(&[0u32]).unwrap();
+                let by = (&there, Activation::None);
+                kernels.decide_by_head(on_device.view(), stride, by, &on_it, found.view(), wide.view()).unwrap();
+                kernels.decide_by_head(on_device.view(), stride, by, &on_it, found.view(), narrow.view()).unwrap();
+                let (wide, narrow) = (to_host(&kernels, &wide), to_host(&kernels, &narrow));
+                for plane in 0..planes {
+                    let mut made = vec![0.0; channels * voxels];
+                    head.apply(&given[plane * stride..][..features * voxels], voxels, &mut made);
+                    let mut wanted = vec![0; voxels];
+                    decide(&made, &rule, &mut wanted);
+                    let of_plane = plane * voxels..(plane + 1) * voxels;
+                    assert!(wide[of_plane.clone()] == wanted, "{features} {channels} {rule:?}");
+                    assert!(narrow[of_plane].iter().zip(&wanted).all(|(a, b)| u16::from(*a) == *b), "{rule:?}");
+                }
+                assert_eq!(to_host(&kernels, &found), [u32::from(given.iter().any(|value| value.is_nan()))]);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU"]
 fn resampled_as_on_the_host() {
     let kernels = kernels();
     let (model, scan, channels) = ([6, 11, 13], [9, 17, 8], 3);
