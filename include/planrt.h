@@ -2760,6 +2760,11 @@ typedef struct planrt_segmentation_options {
    */
   size_t memory_budget_bytes;
   /**
+   * The same of device memory, where the volume is put together on a GPU: beside what engines and sessions have. What is free there
+   * is not exceeded either; where that is less than the volume takes in the narrowest strips, it is put together on the host.
+   */
+  size_t device_memory_budget_bytes;
+  /**
    * 0: a volume whose directions are not orthonormal is refused. 1: the closest that are count instead.
    */
   int32_t any_direction_allowed;

@@ -1963,6 +1963,7 @@ struct SegmentationOptions {
     bool nan_allowed = false;            ///< whether the network may give what is no number
     bool any_direction_allowed = false;  ///< whether the volume's directions need not be orthonormal
     std::optional<size_t> memory_budget_bytes;  ///< of host memory that planrt takes beside the application's own
+    std::optional<size_t> device_memory_budget_bytes;  ///< the same of a GPU's, beside what engines and sessions have
     std::optional<ScoreMap> scores;             ///< for what the labels are decided by, too
     ScorePlaneCallback score_plane;             ///< the same plane by plane; then there are no scores
     bool score_plane_probabilities = false;     ///< and not what the network gives, before any activation
@@ -2327,6 +2328,7 @@ private:
         c_options.nan_allowed = options.nan_allowed ? 1 : 0;
         c_options.any_direction_allowed = options.any_direction_allowed ? 1 : 0;
         c_options.memory_budget_bytes = options.memory_budget_bytes.value_or(0);
+        c_options.device_memory_budget_bytes = options.device_memory_budget_bytes.value_or(0);
         c_options.scores = options.scores ? scores : nullptr;
         c_options.score_plane_probabilities = options.score_plane_probabilities ? 1 : 0;
         if (options.region) {

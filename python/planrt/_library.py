@@ -225,6 +225,7 @@ class SegmentationOptions(_Sized):
         ("priority", c_int32),
         ("nan_allowed", c_int32),
         ("memory_budget_bytes", c_size_t),
+        ("device_memory_budget_bytes", c_size_t),
         ("any_direction_allowed", c_int32),
         ("scores", POINTER(ScoreMap)),
         ("progress", SegmentationProgress),

@@ -304,6 +304,7 @@ class Segmenter(Owner):
         nan_allowed: bool = False,
         any_direction: bool = False,
         memory_budget: int | None = None,
+        device_memory_budget: int | None = None,
         progress: Progress | None = None,
     ) -> Segmentation:
         """Gives the segmenter a volume and returns: a future for a `LabelMap`. Do not write to the volume until it is done.
@@ -314,7 +315,8 @@ class Segmenter(Owner):
         first one, and values [channel, z, y, x], read-only and lent for the call. `region`, a slice for each of z, y and x, is what is
         segmented, as if the volume had no more; what is outside has the label 0. Tiles of higher priorities go first; after `timeout` seconds it ends with `ErrorCode.DEADLINE`.
         `nan_allowed` lets the network give what is no number, `any_direction` lets the volume's axes be oblique to each other.
-        `memory_budget` is the most bytes of host memory that planrt takes beside the application's own. `progress` is called with how many
+        `memory_budget` is the most bytes of host memory that planrt takes beside the application's own, `device_memory_budget` of a GPU's
+        beside what engines and sessions have. `progress` is called with how many
         tiles are done and how many there are; False, or an exception, which is then the result, ends it.
         """
         given, keep = c_volume(volume.volume if isinstance(volume, Scan) else volume)
@@ -329,7 +331,7 @@ class Segmenter(Owner):
             element_type=ELEMENT_TYPES[labels.dtype.name],
             strides_bytes=(c_int64 * 3)(*labels.strides),
         )
-        options = _options(shape, region, priority, timeout, nan_allowed, any_direction, memory_budget)
+        options = _options(shape, region, priority, timeout, nan_allowed, any_direction, memory_budget, device_memory_budget)
         planes = next((asked for asked in (logits, probabilities) if callable(asked)), None)
         scores = self._scores(options, shape, logits, probabilities)
         number = next(_numbers)
@@ -367,10 +369,11 @@ class Segmenter(Owner):
         region: Region | None = None,
         any_direction: bool = False,
         memory_budget: int | None = None,
+        device_memory_budget: int | None = None,
     ) -> Memory:
         """The memory that a volume takes, without looking at its voxels."""
         given, _keep = c_volume(volume.volume if isinstance(volume, Scan) else volume)
-        options = _options(tuple(given.extents), region, 0, None, False, any_direction, memory_budget)
+        options = _options(tuple(given.extents), region, 0, None, False, any_direction, memory_budget, device_memory_budget)
         most, least, device = c_size_t(), c_size_t(), c_size_t()
         load().planrt_segmenter_estimate(
             self._handle, byref(given), byref(options), byref(most), byref(least), byref(device)
@@ -441,6 +444,7 @@ def _options(
     nan_allowed: bool,
     any_direction: bool,
     memory_budget: int | None,
+    device_memory_budget: int | None,
 ) -> _library.SegmentationOptions:
     start, extents = (0, 0, 0), (0, 0, 0)
     if region is not None:
@@ -452,14 +456,16 @@ def _options(
         start = tuple(first for first, _ in ends)
         extents = tuple(last - first for first, last in ends)
     # A 0 would stand for as much as is of use.
-    if memory_budget is not None and not 0 < memory_budget < 2**63:
-        raise ValueError(f"a memory budget of {memory_budget} bytes; take None for none")
+    for budget in (memory_budget, device_memory_budget):
+        if budget is not None and not 0 < budget < 2**63:
+            raise ValueError(f"a memory budget of {budget} bytes; take None for none")
     return _library.SegmentationOptions(
         timeout_us=microseconds(timeout),
         priority=priority,
         nan_allowed=nan_allowed,
         any_direction_allowed=any_direction,
         memory_budget_bytes=memory_budget or 0,
+        device_memory_budget_bytes=device_memory_budget or 0,
         region_start=(c_int64 * 3)(*start),
         region_extents=(c_int64 * 3)(*extents),
     )

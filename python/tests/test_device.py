@@ -6,6 +6,7 @@ DOUBLES is the folder that tensorrt-sys/tests/double/build.sh makes; the driver'
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -426,6 +427,63 @@ class Heads(Doubled):
             taken.append(there.estimate(planrt.Volume(np.zeros((3, 60, 200, 200), np.float32), (1, 1, 1))).device)
         self.assertGreater(taken[0], 0)
         self.assertLess(taken[1], 1.05 * taken[0])
+
+    def test_a_budget_of_device_memory_is_kept_by_strips(self):
+        self.__class__.COPY, small = self.COPY.replace("4,5,6", "4,40,50"), self.COPY
+        self.addCleanup(setattr, self.__class__, "COPY", small)
+        patch = {"patch": [4, 40, 50]}
+        regions = {"activation": "sigmoid", "regions": [{"channel": 6, "label": 3}, {"channel": 0, "label": 1}]}
+        edges = {"resampling": {"spacing_mm": [1.5, 1, 1.25], "geometry": "edges"}, "crop_to_nonzero": True}
+        voxels = np.random.default_rng(5).normal(0, 2, (3, 9, 330, 300)).astype(np.float32)
+        voxels[:, :2] = 0
+        volume = planrt.Volume(voxels, (2, 1.5, 1))
+        runtime = self.doubles[0][1]
+        for decision, more in (
+            ({"labels": list(range(9))}, {}),
+            (regions, edges),
+            ({"labels": list(range(9)), "before_resampling": True, "largest_component": True}, edges),
+        ):
+            with self.subTest(decision=decision, more=more):
+                here, there = self.segmenters(runtime, self.folder(9, decision, tiling=patch, **more))
+                expected, found = self.run_both(here, there, volume)
+                np.testing.assert_array_equal(found.labels, expected.labels)
+                most = there.estimate(volume).device
+                with self.assertRaises(Error) as raised:
+                    there.estimate(volume, device_memory_budget=1)
+                self.assertEqual(raised.exception.code, ErrorCode.OUT_OF_MEMORY)
+                least = int(re.search(r"takes (\d+) bytes of device memory at least, and the budget is 1", str(raised.exception))[1])
+                self.assertLess(least, 0.7 * most)
+                counts = set()
+                for budget in (least, (2 * least + most) // 3, (least + most) // 2, most):
+                    told = there.estimate(volume, device_memory_budget=budget)
+                    self.assertLessEqual(told.device, budget)
+                    before = self.kernel_runs()
+                    segmentation = there.submit(volume, device_memory_budget=budget)
+                    labels = segmentation.result()
+                    self.assertGreater(self.kernel_runs(), before)
+                    np.testing.assert_array_equal(labels.labels, expected.labels)
+                    for label in range(9):
+                        self.assertEqual(labels.volume_ml(label), expected.volume_ml(label))
+                    done, count = segmentation.progress()
+                    self.assertEqual(done, count)
+                    counts.add(count)
+                self.assertGreater(len(counts), 1)
+                for budget in (least - 1, 1):
+                    with self.assertRaises(Error) as raised:
+                        there.run(volume, device_memory_budget=budget)
+                    self.assertIn(f"takes {least} bytes of device memory at least, and the budget is {budget}", str(raised.exception))
+                # Where no more is free, strips are what is done without a budget, too; and where that is not enough the host does it.
+                for free, on_device in ((least, True), (least - 1, False)):
+                    os.environ["CUDA_DOUBLE_MEMORY"] = str(self.used_memory() + free)
+                    try:
+                        expected, found = self.run_both(here, there, volume, on_device)
+                    finally:
+                        del os.environ["CUDA_DOUBLE_MEMORY"]
+                    np.testing.assert_array_equal(found.labels, expected.labels)
+
+    def used_memory(self):
+        device = self.doubles[0][1].describe()["device"]
+        return device["total_memory_bytes"] - device["free_memory_bytes"]
 
     def test_infinite_features_whose_sum_is_no_number(self):
         folder = self.folder(7, {"labels": list(range(7))}, tiling={"patch": [4, 5, 6]})

@@ -18,7 +18,9 @@ use crate::folder::{self, Folder};
 use crate::process::as_application;
 use crate::process::stack::with_room;
 use crate::runtime::EngineOptions;
-use crate::segment::{self, Job, LentMut, Options, Order, ScoresAsked, Segmenter, Target, Treatment, recipe_json};
+use crate::segment::{
+    self, Budget, Job, LentMut, Options, Order, ScoresAsked, Segmenter, Target, Treatment, recipe_json,
+};
 use crate::sync::Mutex;
 use crate::volume::grid::Box3;
 use crate::volume::work::allocate;
@@ -89,6 +91,9 @@ pub struct planrt_segmentation_options {
     /// volume in strips, whose tiles at the seams are computed twice, or the volume is refused with `PLANRT_ERROR_OUT_OF_MEMORY` before
     /// anything is computed. The labels are the same to the bit.
     pub memory_budget_bytes: usize,
+    /// The same of device memory, where the volume is put together on a GPU: beside what engines and sessions have. What is free there
+    /// is not exceeded either; where that is less than the volume takes in the narrowest strips, it is put together on the host.
+    pub device_memory_budget_bytes: usize,
     /// 0: a volume whose directions are not orthonormal is refused. 1: the closest that are count instead.
     pub any_direction_allowed: i32,
     /// Null, or memory for what the labels are decided by; it is the segmentation's as the label map's is.
@@ -113,7 +118,7 @@ pub struct planrt_segmentation_options {
 
 // SAFETY: repr(C), the size first, and no field for which zero is not a value.
 unsafe impl Extensible for planrt_segmentation_options {
-    const FIRST_SIZE: usize = 136;
+    const FIRST_SIZE: usize = 144;
     const NAME: &'static str = "planrt_segmentation_options";
 }
 const _: () = assert!(size_of::<planrt_segmentation_options>() == planrt_segmentation_options::FIRST_SIZE);
@@ -535,6 +540,10 @@ pub unsafe extern "C" fn planrt_segmenter_delete(segmenter: *mut planrt_segmente
     delete!(segmenter);
 }
 
+fn budget(bytes: usize) -> Option<u64> {
+    (bytes != 0).then_some(bytes as u64)
+}
+
 /// What an application wants called.
 #[derive(Clone, Copy)]
 struct User(*mut c_void);
@@ -585,7 +594,10 @@ impl<'call> Argument<'call, *const planrt_segmentation_options> for Box<Treated>
             priority: options.priority,
             timeout: (timeout != 0).then(|| Duration::from_micros(timeout)),
             nan_allowed: flag(options.nan_allowed, "nan_allowed")?,
-            memory_budget: (options.memory_budget_bytes != 0).then_some(options.memory_budget_bytes as u64),
+            budget: Budget {
+                memory: budget(options.memory_budget_bytes),
+                device_memory: budget(options.device_memory_budget_bytes),
+            },
             progress: options.progress.map(|progress| {
                 Box::new(move |done: usize, count: usize| {
                     let (done, count) =
@@ -745,7 +757,7 @@ pub unsafe extern "C" fn planrt_segmenter_estimate(
         let Treated { any_direction, region, treatment, .. } = *options.unwrap_or_default();
         let copies = volume.copy_bytes();
         let volume = volume.volume(any_direction);
-        let estimate = segmenter.estimate(&volume, region.as_ref(), copies, treatment.memory_budget)?;
+        let estimate = segmenter.estimate(&volume, region.as_ref(), copies, treatment.budget)?;
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         bytes_out.set(size(estimate.memory));
         for (out, bytes) in [(least_bytes_out, estimate.least_memory), (device_bytes_out, estimate.device_memory)] {
@@ -782,7 +794,7 @@ pub unsafe extern "C" fn planrt_segmenter_check_company(
         let again = || Treatment {
             timeout: treatment.timeout,
             nan_allowed: treatment.nan_allowed,
-            memory_budget: treatment.memory_budget,
+            budget: treatment.budget,
             ..Treatment::default()
         };
         segmenter.check_company(

@@ -88,9 +88,9 @@ impl Gpu {
         self.log.iter().for_each(|log| log.write(Level::Warning, &message));
     }
 
-    /// What a volume takes at most, with so many passes under way.
+    /// What the sweep of a volume, or of a strip of it, takes at most, with so many passes under way.
     pub fn needs(&self, volume: &Outline, limit: usize) -> Needs {
-        let Outline { recipe, scan, announced, tiles, network, head, writer, has_scores } = *volume;
+        let Outline { recipe, scan, announced, tiles, back, network, head, writer, has_scores } = *volume;
         let round = |bytes: u64| bytes.div_ceil(GRAIN).saturating_mul(GRAIN);
         let product = |factors: &[usize]| factors.iter().fold(1, |product: u64, n| product.saturating_mul(*n as u64));
         let data = round(announced.data_bytes);
@@ -119,7 +119,7 @@ impl Gpu {
         let channels = network.channels;
         let window = round(product(&[4, tiles.given(1)]));
         let ring = round(Sweep::memory(tiles, channels));
-        let back = &announced.back;
+        let [_, model_height, model_width] = tiles.swept();
         let [depth, height, width] = back.extents();
         // Of labels of 16 bits; they may have 8.
         let plane = height.saturating_mul(width).saturating_mul(2);
@@ -127,7 +127,7 @@ impl Gpu {
         let labels = if decides { round((plane.max(GROUP)) as u64) } else { 0 };
         let resampled = match decides && !back.is_same_grid() {
             true => round(product(&[4, channels, height, width]))
-                .saturating_add(2 * round(product(&[4, channels, tiles.extents[1], tiles.extents[2]]))),
+                .saturating_add(2 * round(product(&[4, channels, model_height, model_width]))),
             false => 0,
         };
         let later = [window, ring, tiles_bytes, labels, resampled].into_iter().fold(0, u64::saturating_add);
@@ -146,21 +146,18 @@ impl Gpu {
         };
         let during = match decides {
             true => {
-                let planes = planes_at_once(tiles, &announced.back).min(depth);
+                let planes = planes_at_once(tiles, back).min(depth);
                 product(&[planes.max(1), plane]).saturating_add(GROUP as u64)
             }
-            false => writer.saturating_add(product(&[2, 4, channels, tiles.extents[1], tiles.extents[2]])),
+            false => writer.saturating_add(product(&[2, 4, channels, model_height, model_width])),
         };
         Needs { device, host: before.max(during) }
     }
 
-    /// Brings a scan there, and finds room for all that is needed later.
-    pub fn begin<'a>(&self, volume: Scanned<'_, 'a>, limit: usize, work: &Work) -> Result<OnDevice<'a>> {
-        let Scanned { recipe, surveyed, tiles, scan, networks, head, window, labels } = volume;
-        let network = &networks[0];
+    /// Brings a scan there.
+    pub fn bring(&self, recipe: &Recipe, scan: &Description, surveyed: &Surveyed<'_>, work: &Work) -> Result<Brought> {
         let stream = Arc::new(Stream::new(self.device(), FIRST)?);
         let kernels = Arc::new(self.kernels.on(stream));
-        let back = surveyed.back();
         let volume = match goes_raw(scan, surveyed.there()) {
             true => bring(&kernels, recipe, surveyed, work)?,
             false => {
@@ -169,6 +166,14 @@ impl Gpu {
             }
         };
         work.check()?;
+        Ok(Brought { kernels, volume: Arc::new(volume) })
+    }
+
+    /// Finds room for all that is needed to sweep it.
+    pub fn begin<'a>(&self, brought: Brought, swept: Swept<'_, 'a>, limit: usize) -> Result<OnDevice<'a>> {
+        let Brought { kernels, volume } = brought;
+        let Swept { recipe, tiles, back, networks, head, window, labels } = swept;
+        let (tiles, back, network) = (tiles.clone(), back.clone(), &networks[0]);
         let constants = kernels.constants(&tiles, volume.view(), recipe.tiling.padding)?;
         let sweep = DeviceSweep::new(&kernels, tiles.clone(), network.channels, window)?;
         let found = kernels.buffer(tiles.count())?;
@@ -211,7 +216,9 @@ pub struct Outline<'a> {
     pub recipe: &'a Recipe,
     pub scan: &'a Description,
     pub announced: &'a Announced,
+    /// What is swept of it, and where that goes.
     pub tiles: &'a Tiles,
+    pub back: &'a Back,
     pub network: &'a Network,
     /// What makes channels of what it gives, if that is features.
     pub head: Option<&'a Head>,
@@ -220,12 +227,18 @@ pub struct Outline<'a> {
     pub has_scores: bool,
 }
 
-/// A volume that was looked at.
-pub struct Scanned<'s, 'a> {
+/// A volume that is there: `[channel, z, y, x]` on the model's grid.
+#[derive(Clone)]
+pub struct Brought {
+    kernels: Arc<Kernels>,
+    volume: Arc<Buffer<f32>>,
+}
+
+/// What is swept of it, and how.
+pub struct Swept<'s, 'a> {
     pub recipe: &'a Recipe,
-    pub surveyed: &'s Surveyed<'s>,
-    pub tiles: Tiles,
-    pub scan: &'s Description,
+    pub tiles: &'s Tiles,
+    pub back: &'s Back,
     /// At least one.
     pub networks: &'s [Network],
     pub head: Option<&'s Head>,
@@ -402,7 +415,7 @@ pub struct OnDevice<'a> {
     elements: (usize, usize),
     types: (ElementType, ElementType),
     /// `[channel, z, y, x]` on the model's grid.
-    volume: Buffer<f32>,
+    volume: Arc<Buffer<f32>>,
     /// Of each tile the bits of its one value, if it has only one.
     constants: Vec<Option<Vec<u32>>>,
     sweep: DeviceSweep,
@@ -428,15 +441,6 @@ impl<'a> Target<'a> {
 }
 
 impl<'a> OnDevice<'a> {
-    /// Of the model's grid.
-    pub fn tiles(&self) -> &Tiles {
-        &self.tiles
-    }
-
-    pub fn back(&self) -> &Back {
-        &self.back
-    }
-
     /// Has labels written to a map, from those that are decided there or else by a writer on the host.
     pub fn into(
         self,
@@ -821,9 +825,6 @@ impl Place for DevicePlace<'_> {
             written
         })?;
         let is_counted = !recipe.decision.largest_component;
-        // What was cut off has label 0.
-        let voxels = |extents: [usize; 3]| extents.iter().product::<usize>() as u64;
-        counts[0] += voxels(map.layout().extents) - voxels(labels.extents);
         let outputs = Outputs { labels: Some(map), scores: None };
         Ok(Written { outputs, counts: is_counted.then_some(counts) })
     }
@@ -860,7 +861,8 @@ fn push(
             return Err(within_tile(tiles, tile, no_number()));
         }
     }
-    let size = channels * tiles.extents[1] * tiles.extents[2];
+    let [_, height, width] = tiles.swept();
+    let size = channels * height * width;
     let start = |i: usize| Download::start(kernels, planes.values.part(i * planes.stride..i * planes.stride + size)?);
     let count = planes.numbers.len();
     let mut next = if count > 0 { Some(start(0)?) } else { None };

@@ -18,6 +18,13 @@ pub type Progress = Box<dyn FnMut(usize, usize) -> bool + Send>;
 /// Called once with the outcome.
 pub type Callback = Box<dyn FnOnce(&Result<()>) + Send>;
 
+/// The most bytes that a job takes of the host's memory, and of a GPU's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Budget {
+    pub memory: Option<u64>,
+    pub device_memory: Option<u64>,
+}
+
 /// How a volume is to be treated.
 #[derive(Default)]
 pub struct Treatment {
@@ -26,8 +33,7 @@ pub struct Treatment {
     pub timeout: Option<Duration>,
     /// Whether a network may give what is no number.
     pub nan_allowed: bool,
-    /// The most bytes of host memory that the job takes.
-    pub memory_budget: Option<u64>,
+    pub budget: Budget,
     pub progress: Option<Progress>,
     pub callback: Option<Callback>,
 }

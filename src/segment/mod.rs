@@ -30,7 +30,7 @@ mod stream;
 #[cfg(test)]
 pub mod test_folder;
 
-pub use job::{Job, Order, Treatment, Volume};
+pub use job::{Budget, Job, Order, Treatment, Volume};
 pub use labels::LabelMap;
 pub use lent::{Lent, LentMut};
 pub use scores::{Plane, ScoreMap, ScoresAsked, Target};

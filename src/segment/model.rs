@@ -1,6 +1,6 @@
 //! One model of a segmenter: its folds, its recipe, and the way of a volume through them.
 
-use super::device::{Gpu, OnDevice, Outline, Scanned, Target};
+use super::device::{Brought, Gpu, Needs, OnDevice, Outline, Swept, Target};
 use super::job::{Shared, Volume};
 use super::labels::LabelMap;
 use super::network::Network;
@@ -68,11 +68,14 @@ pub struct Memory {
 }
 
 /// The same where it is put together on a GPU.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct There {
-    host: u64,
-    /// Of device memory with no pass under way, and of each pass.
-    device: (u64, u64),
+    /// Of the host's, swept in one strip, in two, in four and so on.
+    host: Vec<u64>,
+    /// Of device memory, with no pass under way, and of each pass.
+    device: Vec<(u64, u64)>,
+    /// How much of it there is.
+    free: u64,
 }
 
 /// How a volume goes through a model.
@@ -80,7 +83,7 @@ struct There {
 pub struct Share {
     /// Passes under way at most.
     pub passes: usize,
-    /// How often the strips that it is swept in are halved; on a GPU it is swept in one.
+    /// How often the strips that it is swept in are halved.
     pub halvings: usize,
     pub is_on_device: bool,
 }
@@ -88,18 +91,18 @@ pub struct Share {
 impl Memory {
     /// Bytes of the host's with so many passes under way, where strips were halved so often.
     pub fn with(&self, passes: usize, halvings: usize) -> u64 {
-        if let Some(There { host, .. }) = self.there {
-            return host;
+        if let Some(There { host, .. }) = &self.there {
+            return of_halvings(host, halvings);
         }
         let (fixed, pass) = self.stream;
         let stream = fixed.saturating_add(pass.saturating_mul(passes as u64));
-        let sweeping = self.sweeping.get(halvings).or(self.sweeping.last()).copied().unwrap_or(0);
+        let sweeping = of_halvings(&self.sweeping, halvings);
         self.data.saturating_add(sweeping.saturating_add(stream).max(self.keeping)).max(self.preparing)
     }
 
     /// How often strips can be halved.
     pub fn most_halvings(&self) -> usize {
-        self.sweeping.len().saturating_sub(1)
+        self.there.as_ref().map_or(self.sweeping.len(), |there| there.device.len()).saturating_sub(1)
     }
 
     /// The most passes that are of use, but `share` of them at most.
@@ -116,10 +119,21 @@ impl Memory {
     }
 
     /// Bytes on the GPU.
-    pub fn on_device(&self, passes: usize) -> u64 {
-        self.there
-            .map_or(0, |There { device: (fixed, pass), .. }| fixed.saturating_add(pass.saturating_mul(passes as u64)))
+    pub fn on_device(&self, passes: usize, halvings: usize) -> u64 {
+        let Some(There { device, .. }) = &self.there else { return 0 };
+        let (fixed, pass) = of_halvings(device, halvings);
+        fixed.saturating_add(pass.saturating_mul(passes as u64))
     }
+
+    /// Whether the GPU has room for that.
+    pub fn has_room(&self, passes: usize, halvings: usize) -> bool {
+        self.there.as_ref().is_none_or(|there| self.on_device(passes, halvings) <= there.free)
+    }
+}
+
+/// What goes with so many halvings, or else with the most.
+fn of_halvings<T: Copy + Default>(all: &[T], halvings: usize) -> T {
+    all.get(halvings).or(all.last()).copied().unwrap_or_default()
 }
 
 impl Model {
@@ -193,37 +207,39 @@ impl Model {
         let tiles = self.tiles(announced.extents)?;
         let network = &self.networks[0];
         let by = self.deciding();
-        let writer = Writer::memory(by, &announced.back, announced.extents, scores, self.threads);
-        let of_strip = |Strip { tiles, back, extents }: Strip| {
-            let writer = Writer::memory(by, &back, extents, scores, self.threads);
-            Sweep::memory(&tiles, network.channels).saturating_add(writer)
-        };
-        let of_strips =
-            |count: usize| strips(&tiles, &announced.back, count).into_iter().map(of_strip).max().unwrap_or(0);
         let rows = announced.back.extents()[1].min(MOST_STRIPS);
         let counts = std::iter::successors(Some(1), |count| Some(2 * count)).take_while(|count| *count <= rows);
+        let swept_in: Vec<_> = counts.map(|count| strips(&tiles, &announced.back, count)).collect();
+        let writer = |strip: &Strip| Writer::memory(by, &strip.back, strip.extents, scores, self.threads);
+        let of_strip = |strip: &Strip| Sweep::memory(&strip.tiles, network.channels).saturating_add(writer(strip));
+        let sweeping = swept_in.iter().map(|strips| strips.iter().map(of_strip).max().unwrap_or(0)).collect();
         let stream = stream::memory(network, 0);
         let pass = stream::memory(network, 1).saturating_sub(stream);
         let affordable = usize::try_from(PASSES_BYTES / pass.max(1)).unwrap_or(usize::MAX);
         let keeping = if decision.largest_component { LabelMap::keeping_bytes(volume.grid.extents) } else { 0 };
-        let outline = Outline {
-            recipe: &self.recipe,
-            scan: &volume.scan,
-            announced: &announced,
-            tiles: &tiles,
-            network,
-            head: self.head.as_deref(),
-            writer,
-            // A model's planes are its scores where several are averaged.
-            has_scores: scores.is_some() || beside > 1,
+        let outline = |strip: &'_ Strip, gpu: &Gpu, passes: usize| {
+            let outline = Outline {
+                recipe: &self.recipe,
+                scan: &volume.scan,
+                announced: &announced,
+                tiles: &strip.tiles,
+                back: &strip.back,
+                network,
+                head: self.head.as_deref(),
+                writer: writer(strip),
+                // A model's planes are its scores where several are averaged.
+                has_scores: scores.is_some() || beside > 1,
+            };
+            gpu.needs(&outline, passes)
         };
-        if let Some((there, most)) = self.there(&outline, keeping, beside) {
+        if let Some(there) = self.there(&swept_in, outline, keeping, beside) {
+            let most = 2 * self.batches.max(1);
             let there = Some(there);
-            return Ok(Memory { data: 0, sweeping: vec![0], preparing: 0, keeping, stream: (0, 0), most, there });
+            return Ok(Memory { data: 0, sweeping, preparing: 0, keeping, stream: (0, 0), most, there });
         }
         Ok(Memory {
             data: announced.data_bytes,
-            sweeping: counts.map(of_strips).collect(),
+            sweeping,
             preparing: announced.peak_bytes,
             keeping,
             stream: (stream, pass),
@@ -232,8 +248,14 @@ impl Model {
         })
     }
 
-    /// What a volume takes on the GPU, and how many passes it has room for; none where there is none, or no room.
-    fn there(&self, outline: &Outline, keeping: u64, beside: usize) -> Option<(There, usize)> {
+    /// What a volume takes on the GPU; none where there is none, or no room.
+    fn there(
+        &self,
+        swept_in: &[Vec<Strip>],
+        needs: impl Fn(&Strip, &Gpu, usize) -> Needs,
+        keeping: u64,
+        beside: usize,
+    ) -> Option<There> {
         let gpu = self.gpu.as_ref()?;
         let free = match gpu.device().memory() {
             Ok((free, _)) => free as u64 / beside.max(1) as u64,
@@ -242,14 +264,25 @@ impl Model {
                 return None;
             }
         };
-        let needs = |passes: usize| gpu.needs(outline, passes);
-        let Some(most) = (1..=2 * self.batches).rev().find(|passes| needs(*passes).device <= free) else {
-            gpu.tell(&format!("it takes {} bytes of device memory at least, and {free} are free", needs(1).device));
+        let mut there = There { host: Vec::new(), device: Vec::new(), free };
+        for strips in swept_in {
+            let most = |passes: usize| {
+                let all = strips.iter().map(|strip| needs(strip, gpu, passes));
+                all.fold(Needs { device: 0, host: 0 }, |most, needs| Needs {
+                    device: most.device.max(needs.device),
+                    host: most.host.max(needs.host),
+                })
+            };
+            let (none, one) = (most(0), most(1));
+            there.host.push(one.host.max(keeping));
+            there.device.push((none.device, one.device.saturating_sub(none.device)));
+        }
+        let least = there.device.iter().map(|(fixed, pass)| fixed.saturating_add(*pass)).min().unwrap_or(0);
+        if least > free {
+            gpu.tell(&format!("it takes {least} bytes of device memory at least, and {free} are free"));
             return None;
-        };
-        let (none, one) = (needs(0), needs(1));
-        let host = one.host.max(keeping);
-        Some((There { host, device: (none.device, one.device.saturating_sub(none.device)) }, most))
+        }
+        Some(there)
     }
 
     /// Brings a volume through the networks, and what they give to where it goes. `bytes` is the memory that the volume's
@@ -281,76 +314,75 @@ impl Model {
             Writer::new(self.deciding(), back, extents, outputs, is_cleared, nan_allowed)
         };
         let run = Run { model: self, passes: share.passes, priority, deadline, job };
-        let on_device =
-            if share.is_on_device { self.begin(&surveyed, volume, &outputs, share.passes, &work) } else { None };
+        let halvings = share.halvings.min(MOST_STRIPS.ilog2() as usize);
+        let strips = strips(&self.tiles(surveyed.extents())?, &surveyed.back(), 1 << halvings);
+        let on_device = if share.is_on_device {
+            self.begin(&surveyed, volume, &outputs, &strips, share.passes, &work)
+        } else {
+            None
+        };
         let written = match on_device {
-            Some(on_device) => {
-                let on_device = on_device.map_err(in_words)?;
+            Some(begun) => {
+                let (brought, first) = begun.map_err(in_words)?;
                 drop(surveyed);
-                let (tiles, back) = (on_device.tiles().clone(), on_device.back().clone());
-                let target = match on_device.decides() {
-                    true => Target::labels(outputs, recipe.crop_to_nonzero)?,
-                    false => Target::Values(Box::new(writer(&back, tiles.extents, outputs, true)?)),
-                };
-                run.all(&tiles, on_device.into(target, nan_allowed, &work, &check), &mut tell)
+                let labels = label_type(&outputs);
+                let (mut brought, mut first) = (Some(brought), Some(first));
+                let mut left = strips.len();
+                each_strip(&strips, outputs, &mut tell, |strip, outputs, is_first, tell| {
+                    left -= 1;
+                    // Who has the last strip frees the volume.
+                    let there = if left == 0 { brought.take() } else { brought.clone() };
+                    let on_device = match (first.take(), there) {
+                        (Some(first), _) => first,
+                        (None, Some(there)) => self.on_device(there, strip, labels, share.passes)?,
+                        (None, None) => {
+                            return Err(Error::new(Code::Internal, "the volume is gone; please report this"));
+                        }
+                    };
+                    let target = match on_device.decides() {
+                        true => Target::labels(outputs, is_first && recipe.crop_to_nonzero)?,
+                        false => Target::Values(Box::new(writer(&strip.back, strip.extents, outputs, is_first)?)),
+                    };
+                    run.all(&strip.tiles, on_device.into(target, nan_allowed, &work, &check), tell)
+                })
             }
             None => {
-                let Prepared { data, extents, back } = surveyed.prepare(recipe, &work).map_err(in_words)?;
+                let Prepared { data, .. } = surveyed.prepare(recipe, &work).map_err(in_words)?;
                 drop(surveyed);
-                let halvings = share.halvings.min(MOST_STRIPS.ilog2() as usize);
-                let strips = strips(&self.tiles(extents)?, &back, 1 << halvings);
-                let count = strips.iter().map(|strip| strip.tiles.count()).sum();
-                let mut before = 0;
-                let mut written = Written { outputs, counts: None };
-                for Strip { tiles, back, extents } in strips {
+                each_strip(&strips, outputs, &mut tell, |strip, outputs, is_first, tell| {
                     let place = OnHost {
-                        tiles: &tiles,
+                        tiles: &strip.tiles,
                         volume: &data,
                         padding: recipe.tiling.padding,
                         channels: (recipe.channels, channels),
                         nan_allowed,
-                        sweep: Sweep::new(tiles.clone(), channels, self.window.clone())?,
-                        writer: writer(&back, extents, written.outputs, before == 0)?,
+                        sweep: Sweep::new(strip.tiles.clone(), channels, self.window.clone())?,
+                        writer: writer(&strip.back, strip.extents, outputs, is_first)?,
                         work: &work,
                         check: &check,
                     };
-                    let mut tell = |done, _: usize| match (before, done) {
-                        // It is where the last strip ended.
-                        (1.., 0) => Ok(()),
-                        _ => tell(before + done, count),
-                    };
-                    written = run.all(&tiles, place, &mut tell).map_err(in_words)?;
-                    before += tiles.count();
-                }
-                Ok(written)
+                    run.all(&strip.tiles, place, tell)
+                })
             }
         };
         written.map_err(in_words)
     }
 
-    /// Brings a volume to the GPU; none where that cannot be done, which the log says.
+    /// Brings a volume to the GPU, and finds room for its first strip; none where that cannot be done, which the log says.
     fn begin<'a>(
         &'a self,
-        surveyed: &Surveyed<'a>,
-        volume: &'a Volume,
+        surveyed: &Surveyed<'_>,
+        volume: &Volume,
         outputs: &Outputs,
+        strips: &[Strip],
         passes: usize,
         work: &Work,
-    ) -> Option<Result<OnDevice<'a>>> {
-        let gpu = self.gpu.as_ref()?;
+    ) -> Option<Result<(Brought, OnDevice<'a>)>> {
+        let (gpu, first) = (self.gpu.as_ref()?, strips.first()?);
         let begin = || {
-            let labels = outputs.labels.as_ref().filter(|_| outputs.scores.is_none());
-            let scanned = Scanned {
-                recipe: &self.recipe,
-                surveyed,
-                tiles: self.tiles(surveyed.extents())?,
-                scan: &volume.scan,
-                networks: &self.networks,
-                head: self.head.as_deref(),
-                window: &self.window,
-                labels: labels.map(|labels| labels.element_type() == ElementType::Uint16),
-            };
-            gpu.begin(scanned, passes, work)
+            let brought = gpu.bring(&self.recipe, &volume.scan, surveyed, work)?;
+            let first = self.on_device(brought.clone(), first, label_type(outputs), passes)?;
+            Ok::<_, Error>((brought, first))
         };
         match begin() {
             Err(error) if error.code() != Code::Cancelled => {
@@ -359,6 +391,28 @@ impl Model {
             }
             outcome => Some(outcome),
         }
+    }
+
+    fn on_device(
+        &self,
+        brought: Brought,
+        strip: &Strip,
+        labels: Option<ElementType>,
+        passes: usize,
+    ) -> Result<OnDevice<'_>> {
+        let Some(gpu) = &self.gpu else {
+            return Err(Error::new(Code::Internal, "there is no GPU; please report this"));
+        };
+        let swept = Swept {
+            recipe: &self.recipe,
+            tiles: &strip.tiles,
+            back: &strip.back,
+            networks: &self.networks,
+            head: self.head.as_deref(),
+            window: &self.window,
+            labels: labels.map(|labels| labels == ElementType::Uint16),
+        };
+        gpu.begin(brought, swept, passes)
     }
 
     /// What is done to labels when all of them are there; how many voxels each has.
@@ -416,6 +470,45 @@ fn strips(tiles: &Tiles, back: &Back, count: usize) -> Vec<Strip> {
     (0..count).map(strip).collect()
 }
 
+/// That of the labels, where they are all that is asked for.
+fn label_type(outputs: &Outputs) -> Option<ElementType> {
+    outputs.labels.as_ref().filter(|_| outputs.scores.is_none()).map(LabelMap::element_type)
+}
+
+/// Sweeps strips one after the other. `tell` hears of the tiles of all of them.
+fn each_strip(
+    strips: &[Strip],
+    outputs: Outputs,
+    tell: &mut impl FnMut(usize, usize) -> Result<()>,
+    mut sweep: impl FnMut(&Strip, Outputs, bool, &mut dyn FnMut(usize, usize) -> Result<()>) -> Result<Written>,
+) -> Result<Written> {
+    let count = strips.iter().map(|strip| strip.tiles.count()).sum();
+    let mut before = 0;
+    let mut written = Written { outputs, counts: None };
+    for (number, strip) in strips.iter().enumerate() {
+        let mut tell_of_all = |done, _: usize| match (number, done) {
+            // It is where the last strip ended.
+            (1.., 0) => Ok(()),
+            _ => tell(before + done, count),
+        };
+        let Written { outputs, counts } = sweep(strip, written.outputs, number == 0, &mut tell_of_all)?;
+        let counts = match (number, written.counts, counts) {
+            (0, _, counts) => counts,
+            (_, Some(all), Some(more)) => Some(all.into_iter().zip(more).map(|(all, more)| all + more).collect()),
+            _ => None,
+        };
+        written = Written { outputs, counts };
+        before += strip.tiles.count();
+    }
+    if let (Some(counts), Some(labels)) = (&mut written.counts, &written.outputs.labels) {
+        // What was cut off has label 0.
+        let all = labels.layout().extents.iter().product::<usize>() as u64;
+        let counted: u64 = counts.iter().sum();
+        counts.iter_mut().take(1).for_each(|background| *background += all.saturating_sub(counted));
+    }
+    Ok(written)
+}
+
 /// A volume's tiles on their way.
 struct Run<'a> {
     model: &'a Model,
@@ -431,7 +524,7 @@ impl Run<'_> {
         &self,
         tiles: &Tiles,
         place: P,
-        tell: &mut impl FnMut(usize, usize) -> Result<()>,
+        tell: &mut dyn FnMut(usize, usize) -> Result<()>,
     ) -> Result<Written> {
         let count = tiles.count();
         tell(0, count)?;

@@ -4,7 +4,7 @@
 use super::coarse;
 use super::description;
 use super::ensemble;
-use super::job::{Job, Order, Shared, Treatment, Volume};
+use super::job::{Budget, Job, Order, Shared, Treatment, Volume};
 use super::labels::LabelMap;
 use super::lent::{Lent, LentMut};
 use super::meter::Meter;
@@ -230,13 +230,7 @@ impl Segmenter {
     }
 
     /// What a job takes for a volume within a budget; `copies` are bytes of what is on a device.
-    pub fn estimate(
-        &self,
-        volume: &Volume,
-        region: Option<&Box3>,
-        copies: u64,
-        budget: Option<u64>,
-    ) -> Result<Estimate> {
+    pub fn estimate(&self, volume: &Volume, region: Option<&Box3>, copies: u64, budget: Budget) -> Result<Estimate> {
         let volume = region.map_or_else(|| Ok(volume.clone()), |region| volume.part(region))?;
         let plan = self.chain.plan(&volume, None, copies, budget)?;
         Ok(Estimate { memory: plan.memory, least_memory: plan.least_memory, device_memory: plan.device_memory })
@@ -288,7 +282,7 @@ impl Segmenter {
         let mut outputs = Outputs { labels: Some(labels), scores };
         let copies = memory.copy_bytes().saturating_add(outputs.find(|| first.devices())?);
         let part = region.as_ref().map_or_else(|| Ok(volume.clone()), |region| volume.part(region))?;
-        let plan = self.chain.plan(&part, outputs.scores.as_ref(), copies, treatment.memory_budget)?;
+        let plan = self.chain.plan(&part, outputs.scores.as_ref(), copies, treatment.budget)?;
         host::require("the segmentation", plan.memory)?;
         let taken = Box::new(Taken { memory, volume, region, outputs, treatment });
         Ok(Box::new(Accepted { taken, plan }))
@@ -426,10 +420,16 @@ impl Needs {
     }
 
     /// The same of device memory.
-    fn on_device(&self, share: usize) -> u64 {
-        let models = self.models.iter().map(|memory| memory.on_device(memory.passes(share)));
+    fn on_device(&self, share: usize, halvings: usize) -> u64 {
+        let models = self.models.iter().map(|memory| memory.on_device(memory.passes(share), halvings));
         let own = models.fold(0, u64::saturating_add);
-        own.max(self.coarse.as_ref().map_or(0, |(needs, _)| needs.on_device(share)))
+        own.max(self.coarse.as_ref().map_or(0, |(needs, _)| needs.on_device(share, halvings)))
+    }
+
+    /// Whether the GPU has room for that.
+    fn has_room(&self, share: usize, halvings: usize) -> bool {
+        self.models.iter().all(|memory| memory.has_room(memory.passes(share), halvings))
+            && self.coarse.as_ref().is_none_or(|(needs, _)| needs.has_room(share, halvings))
     }
 
     fn most_passes(&self) -> usize {
@@ -442,9 +442,12 @@ impl Needs {
         own.max(self.coarse.as_ref().map_or(0, |(needs, _)| needs.most_halvings()))
     }
 
-    /// The smallest number of bytes that it can do with.
-    fn least(&self) -> u64 {
-        (0..=self.most_halvings()).map(|halvings| self.with(1, halvings)).min().unwrap_or(0)
+    /// The smallest number of bytes that it can do with, on the host and of device memory.
+    fn least(&self) -> (u64, u64) {
+        let all = || 0..=self.most_halvings();
+        let (host, device) =
+            (all().map(|halvings| self.with(1, halvings)), all().map(|halvings| self.on_device(1, halvings)));
+        (host.min().unwrap_or(0), device.min().unwrap_or(0))
     }
 
     fn plan(&self, share: usize, halvings: usize) -> Plan {
@@ -452,8 +455,8 @@ impl Needs {
             shares: self.models.iter().map(|memory| memory.share(share, halvings)).collect(),
             coarse: self.coarse.as_ref().map(|(needs, _)| Box::new(needs.plan(share, halvings))),
             memory: self.with(share, halvings),
-            least_memory: self.least(),
-            device_memory: self.on_device(share),
+            least_memory: self.least().0,
+            device_memory: self.on_device(share, halvings),
         }
     }
 }
@@ -500,25 +503,30 @@ impl Chain {
         if self.first().recipe.decision.largest_label() > u8::MAX.into() { 2 } else { 1 }
     }
 
-    fn plan(&self, volume: &Volume, scores: Option<&Scores>, copies: u64, budget: Option<u64>) -> Result<Plan> {
+    fn plan(&self, volume: &Volume, scores: Option<&Scores>, copies: u64, budget: Budget) -> Result<Plan> {
         let needs = self.needs(volume, scores, copies)?;
-        let fits =
-            |(share, halvings): &(usize, usize)| budget.is_none_or(|budget| needs.with(*share, *halvings) <= budget);
+        let Budget { memory, device_memory } = budget;
+        let fits = |&(share, halvings): &(usize, usize)| {
+            memory.is_none_or(|budget| needs.with(share, halvings) <= budget)
+                && device_memory.is_none_or(|budget| needs.on_device(share, halvings) <= budget)
+                && needs.has_room(share, halvings)
+        };
         // Fewer tiles at once cost less than tiles that are computed twice.
         let passes = (1..=needs.most_passes()).rev().map(|share| (share, 0));
         let strips = (1..=needs.most_halvings()).map(|halvings| (1, halvings));
-        match passes.chain(strips).find(fits) {
-            Some((share, halvings)) => Ok(needs.plan(share, halvings)),
-            None => Err(Error::new(
-                Code::OutOfMemory,
-                format!(
-                    "the segmentation takes {} bytes of host memory at least, and the budget is {}: give it as much, or segment a region \
-                     of the volume",
-                    needs.least(),
-                    budget.unwrap_or(0)
-                ),
-            )),
+        if let Some((share, halvings)) = passes.chain(strips).find(fits) {
+            return Ok(needs.plan(share, halvings));
         }
+        let (least, least_device) = needs.least();
+        let (what, least, budget) = match memory {
+            Some(budget) if budget < least => ("host memory", least, budget),
+            _ => ("device memory", least_device, device_memory.unwrap_or(0)),
+        };
+        let message = format!(
+            "the segmentation takes {least} bytes of {what} at least, and the budget is {budget}: give it as much, or segment a region of the \
+             volume"
+        );
+        Err(Error::new(Code::OutOfMemory, message))
     }
 
     /// The whole work of a job's thread.
