@@ -429,12 +429,12 @@ class Heads(Doubled):
         self.assertLess(taken[1], 1.05 * taken[0])
 
     def test_a_budget_of_device_memory_is_kept_by_strips(self):
-        self.__class__.COPY, small = self.COPY.replace("4,5,6", "4,40,50"), self.COPY
+        self.__class__.COPY, small = self.COPY.replace("4,5,6", "9,40,50"), self.COPY
         self.addCleanup(setattr, self.__class__, "COPY", small)
-        patch = {"patch": [4, 40, 50]}
+        patch = {"patch": [9, 40, 50]}
         regions = {"activation": "sigmoid", "regions": [{"channel": 6, "label": 3}, {"channel": 0, "label": 1}]}
         edges = {"resampling": {"spacing_mm": [1.5, 1, 1.25], "geometry": "edges"}, "crop_to_nonzero": True}
-        voxels = np.random.default_rng(5).normal(0, 2, (3, 9, 330, 300)).astype(np.float32)
+        voxels = np.random.default_rng(5).integers(-9, 10, (3, 9, 330, 300)).astype(np.int8)
         voxels[:, :2] = 0
         volume = planrt.Volume(voxels, (2, 1.5, 1))
         runtime = self.doubles[0][1]
@@ -452,7 +452,8 @@ class Heads(Doubled):
                     there.estimate(volume, device_memory_budget=1)
                 self.assertEqual(raised.exception.code, ErrorCode.OUT_OF_MEMORY)
                 least = int(re.search(r"takes (\d+) bytes of device memory at least, and the budget is 1", str(raised.exception))[1])
-                self.assertLess(least, 0.7 * most)
+                # While the scan is resampled there is no ring yet.
+                self.assertLess(least, (0.9 if more else 0.7) * most)
                 counts = set()
                 for budget in (least, (2 * least + most) // 3, (least + most) // 2, most):
                     told = there.estimate(volume, device_memory_budget=budget)
@@ -482,8 +483,14 @@ class Heads(Doubled):
                     np.testing.assert_array_equal(found.labels, expected.labels)
 
     def used_memory(self):
-        device = self.doubles[0][1].describe()["device"]
-        return device["total_memory_bytes"] - device["free_memory_bytes"]
+        driver, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        self.assertEqual(driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0), 0)
+        self.assertEqual(driver.cuCtxPushCurrent_v2(context), 0)
+        self.assertEqual(driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)), 0)
+        self.assertEqual(driver.cuCtxPopCurrent_v2(ctypes.byref(context)), 0)
+        self.assertEqual(driver.cuDevicePrimaryCtxRelease_v2(0), 0)
+        return total.value - free.value
 
     def test_infinite_features_whose_sum_is_no_number(self):
         folder = self.folder(7, {"labels": list(range(7))}, tiling={"patch": [4, 5, 6]})

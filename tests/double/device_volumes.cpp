@@ -209,6 +209,13 @@ void short_of_memory(const Double& tensorrt) {
         return kernels_run() > before;
     };
     CHECK(runs_there() && said.empty());
+    const planrt::Volume volume = planrt::Volume::of(scan, {12, 9, 17}, {1, 1, 1});
+    planrt::SegmentationOptions budget;
+    budget.device_memory_budget_bytes = segmenter.estimate(volume).device_bytes;
+    segmenter.run(volume, planrt::LabelMap::of(labels), budget);
+    budget.device_memory_budget_bytes = 1;
+    expect(planrt::ErrorCode::out_of_memory, "of device memory at least, and the budget is 1",
+           [&] { segmenter.run(volume, planrt::LabelMap::of(labels), budget); });
     {
         const Setting memory("CUDA_DOUBLE_MEMORY", "1000000");
         CHECK(!runs_there() && holds(said, "put together by the processor"));
