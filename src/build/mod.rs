@@ -222,7 +222,7 @@ fn prepare<'a>(
         Err(error) if options.instance_normalization == InstanceNormalization::Decomposed => Err(error),
         // The parser takes the plugin then, or says that it lacks it.
         Err(error) => {
-            log.write(Level::Info, &format!("InstanceNormalization is not taken apart: {error}"));
+            log.write(Level::Warning, &format!("InstanceNormalization is not taken apart: {error}"));
             Ok(as_it_is(model, true))
         }
     }

@@ -3,6 +3,9 @@
 //
 // usage: building builds MODEL.onnx INPUT SHAPE fp32|fp16 ROUNDS      (SHAPE: 4x1x32x32x32; one input, one output, float32)
 //        building folder FOLDER PLAN ROUNDS                           (PLAN: the plan's path in the folder)
+//
+// A builder is kept all the while. Else each build loads the kernels of all networks anew, which takes some four seconds, now more and now
+// less than the model itself takes.
 
 #include "plain.hpp"
 #include "timing.hpp"
@@ -43,16 +46,21 @@ void write(const std::string& path, const std::string& bytes) {
     if (!file.flush()) plain::fail("cannot write " + path);
 }
 
+plain::Handle* new_builder(plain::Logger& logger) {
+    static void* const library = plain::open_library("libnvinfer.so.8");
+    const int version = plain::symbol<int()>(library, "getInferLibVersion")();
+    auto* builder = plain::symbol<plain::Handle*(void*, int)>(library, "createInferBuilder_INTERNAL")(&logger, version);
+    if (builder == nullptr) plain::fail("no builder");
+    return builder;
+}
+
 // The plan as an application without planrt builds it: NVIDIA's own samples, call by call.
 std::string build_plain(const Task& task, plain::Logger& logger, const std::string& cache_path) {
     using plain::Handle;
-    static void* const library = plain::open_library("libnvinfer.so.8");
     static void* const parsers = plain::open_library("libnvonnxparser.so.8");
     static void* const plugins = plain::open_library("libnvinfer_plugin.so.8");
     plain::symbol<bool(void*, const char*)>(plugins, "initLibNvInferPlugins")(&logger, "");
-    const int version = plain::symbol<int()>(library, "getInferLibVersion")();
-    Handle* builder = plain::symbol<Handle*(void*, int)>(library, "createInferBuilder_INTERNAL")(&logger, version);
-    if (builder == nullptr) plain::fail("no builder");
+    Handle* builder = new_builder(logger);
     Handle* network = builder->call<Handle*, uint32_t>(11, 1 /* explicit batch */);
     const int parser_version = plain::symbol<int()>(parsers, "getNvOnnxParserVersion")();
     void* parser =
@@ -151,8 +159,12 @@ double seconds(const Work& work) {
 }
 
 void say(const char* what, const std::vector<double>& plain, const std::vector<double>& ours, const char* unit) {
-    std::printf("%-24s plain %9.2f %s   planrt %9.2f %s   ratio %.4f   (medians of %zu)\n", what, median(plain), unit,
-                median(ours), unit, median(ours) / median(plain), plain.size());
+    std::vector<double> ratios;
+    for (size_t i = 0; i < plain.size(); ++i) ratios.push_back(ours[i] / plain[i]);
+    std::printf("%-24s plain %9.3f %s   planrt %9.3f %s   ratio %.4f   (medians of %zu; of each pair's ratio %.4f)  ", what, median(plain), unit,
+                median(ours), unit, median(ours) / median(plain), plain.size(), median(ratios));
+    for (size_t i = 0; i < plain.size(); ++i) std::printf(" %.3f/%.3f", ours[i], plain[i]);
+    std::printf("\n");
     std::fflush(stdout);
 }
 
@@ -173,13 +185,18 @@ void compare_builds(const Task& task, int rounds) {
             }));
         }
     };
-    std::vector<double> plain_first, our_first, plain_cold, our_cold, plain_warm, our_warm, plain_runs, our_runs;
+    std::vector<double> plain_first, our_first, plain_kept, our_kept, plain_cold, our_cold, plain_warm, our_warm, plain_runs, our_runs;
     // What the first builds of a process load counts for neither.
     builds(true, nullptr, plain_first, our_first);
     say("the first ones", plain_first, our_first, "s ");
-    for (int round = 0; round < rounds; ++round) builds(round % 2 == 0, nullptr, plain_cold, our_cold);
+    plain::Handle* kept = new_builder(tensorrt.logger);
+    builds(false, nullptr, plain_kept, our_kept);
+    say("with a builder kept", plain_kept, our_kept, "s ");
+    // No more pairs than fit in half a minute, since a GPU machine may be lent for minutes only.
+    const auto begun = Clock::now();
+    for (int round = 0; round < rounds && (round < 4 || round % 2 == 1 || since(begun) < 30); ++round)
+        builds(round % 2 == 0, nullptr, plain_cold, our_cold);
     say("no timing cache", plain_cold, our_cold, "s ");
-    for (size_t i = 0; i < plain_cold.size(); ++i) std::printf("  %.3f and %.3f s\n", plain_cold[i], our_cold[i]);
     std::filesystem::remove("times.cache");
     build_plain(task, tensorrt.logger, "times.cache");
     const std::string cache = read("times.cache");
@@ -193,6 +210,7 @@ void compare_builds(const Task& task, int rounds) {
         plain_runs.push_back(median(times[0]));
         our_runs.push_back(median(times[1]));
     }
+    kept->destroy();
     say("with a timing cache", plain_warm, our_warm, "s ");
     say("a run of their plans", plain_runs, our_runs, "us");
 }
