@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """The throughput in reports of planrt-convert, as one table in Markdown and one picture.
 
-usage: compare.py OUT.svg REPORT.json...
+usage: compare.py OUT.svg REPORT.json... [--engine NAME]...
+
+All engines, or those that are named, in that order.
 """
 
+import argparse
 import html
 import json
-import sys
 from pathlib import Path
 
 COLOURS = ["#8c959f", "#57606a", "#54aeff", "#0969da", "#8250df", "#bf8700", "#1a7f37", "#cf222e"]
@@ -16,8 +18,11 @@ def shown(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def table(reports):
-    engines = list(dict.fromkeys(row["engine"] for report in reports for row in report["throughput"]))
+def size_of(report):
+    return "×".join(map(str, report["model"]["inputs"][0]["shape"][2:]))
+
+
+def table(reports, engines):
     lines = ["| network | requests at once | " + " | ".join(engines) + " |", "| --- " * (len(engines) + 2) + "|"]
     for report in reports:
         found = {(row["engine"], row["concurrency"]): row for row in report["throughput"]}
@@ -26,13 +31,12 @@ def table(reports):
             for engine in engines:
                 row = found.get((engine, level))
                 cells.append(f"{shown(row['runs_per_second'])}/s, {shown(row['p50_ms'])} ms" if row else "")
-            lines.append(f"| {report['name']} | {level} | " + " | ".join(cells) + " |")
+            lines.append(f"| {report['name']}, {size_of(report)} | {level} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def picture(reports):
+def picture(reports, engines):
     """For each network and number of requests a group of bars."""
-    engines = list(dict.fromkeys(row["engine"] for report in reports for row in report["throughput"]))
     shapes, y = [], 0
     for number, engine in enumerate(engines):
         x, line = 10 + 250 * (number % 3), 20 * (number // 3)
@@ -40,13 +44,13 @@ def picture(reports):
         shapes.append(f'<text x="{x + 18}" y="{line + 16}">{html.escape(engine)}</text>')
     y = 20 * -(-len(engines) // 3) + 16
     for report in reports:
-        most = max(row["runs_per_second"] for row in report["throughput"])
-        size = "x".join(map(str, report["model"]["inputs"][0]["shape"][2:]))
-        shapes.append(f'<text x="10" y="{y + 12}" font-weight="600">{html.escape(report["name"])}, {size}</text>')
+        rows = sorted((row for row in report["throughput"] if row["engine"] in engines), key=lambda row: engines.index(row["engine"]))
+        most = max(row["runs_per_second"] for row in rows)
+        shapes.append(f'<text x="10" y="{y + 12}" font-weight="600">{html.escape(report["name"])}, {size_of(report)}</text>')
         y += 20
-        for level in sorted({row["concurrency"] for row in report["throughput"]}):
+        for level in sorted({row["concurrency"] for row in rows}):
             shapes.append(f'<text x="10" y="{y + 12}">{level} at once</text>')
-            for row in report["throughput"]:
+            for row in rows:
                 if row["concurrency"] == level:
                     width = 480 * row["runs_per_second"] / most
                     colour = COLOURS[engines.index(row["engine"]) % len(COLOURS)]
@@ -63,11 +67,15 @@ def picture(reports):
 
 
 def main():
-    if len(sys.argv) < 3:
-        sys.exit(__doc__)
-    reports = [json.loads(Path(path).read_text()) for path in sys.argv[2:]]
-    Path(sys.argv[1]).write_text(picture(reports))
-    print(table(reports))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", metavar="OUT.svg")
+    parser.add_argument("reports", metavar="REPORT.json", nargs="+")
+    parser.add_argument("--engine", action="append")
+    arguments = parser.parse_args()
+    reports = [json.loads(Path(path).read_text()) for path in arguments.reports]
+    engines = arguments.engine or list(dict.fromkeys(row["engine"] for report in reports for row in report["throughput"]))
+    Path(arguments.out).write_text(picture(reports, engines))
+    print(table(reports, engines))
 
 
 if __name__ == "__main__":
