@@ -127,6 +127,8 @@ def parser() -> argparse.ArgumentParser:
         "grow with the classes. For models that give logits; the folder's engine gives features",
     )
     add("--timing-cache", metavar="FILE", help="TensorRT's timing cache, taken from there and kept there: builds take a tenth of the time with it")
+    norms = ("default", "native", "plugin", "decomposed")
+    add("--instance-normalization", choices=norms, default="default", help="what InstanceNormalization becomes in plans, as for planrt build")
     add("--without-libraries", action="store_true", help="plans that need neither cuDNN nor cuBLAS, nor TensorRT's plugins, when they run")
     add("--data", metavar="FILE", action="append", default=[], help="inputs of yours, checked beside the random ones, and drawn: .nii or .nii.gz, as [z, y, x], its numbers as the file rescales them; .npy; or .npz, an array for each input by its name. It may be given several times")
     add("--prepare", metavar="MODULE:FUNCTION", type=_function, help="makes of what is in a file of --data what the model takes: of a planrt.Volume, an array, or arrays by their names, an array or arrays by their names")

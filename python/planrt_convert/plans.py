@@ -31,8 +31,16 @@ def profile(inputs: list[Input], batches: tuple[int, int, int]) -> dict[str, tup
 
 
 def options(
-    precision: str, shapes: dict[str, tuple[Any, Any, Any]], keep_float32: Iterable[str], timing_cache: Path, without_libraries: bool
+    precision: str,
+    shapes: dict[str, tuple[Any, Any, Any]],
+    keep_float32: Iterable[str],
+    timing_cache: Path,
+    without_libraries: bool,
+    instance_normalization: str,
 ) -> BuildOptions:
+    norms = InstanceNormalization[instance_normalization.upper()]
+    if without_libraries and norms == InstanceNormalization.DEFAULT:
+        norms = InstanceNormalization.DECOMPOSED
     return BuildOptions(
         profiles=[shapes] if shapes else (),
         precision=PRECISIONS[precision],
@@ -40,7 +48,7 @@ def options(
         timing_cache=timing_cache,
         features=BuildFeatures.DETAILED_LAYERS,
         use_tactics_not=Tactics.CUBLAS | Tactics.CUBLAS_LT | Tactics.CUDNN if without_libraries else Tactics.NONE,
-        instance_normalization=InstanceNormalization.DECOMPOSED if without_libraries else InstanceNormalization.DEFAULT,
+        instance_normalization=norms,
     )
 
 

@@ -74,7 +74,7 @@ class Conversion:
 
     def _of_plans(self) -> dict[str, Any]:
         """What a plan and its checks depend on."""
-        keys = ("loose", "tensorrt", "device", "keep_float32", "search", "without_libraries")
+        keys = ("loose", "tensorrt", "device", "keep_float32", "search", "without_libraries", "instance_normalization")
         return {**self._of_numbers(), **{key: getattr(self.arguments, key) for key in keys}}
 
     def _begin(self) -> None:
@@ -418,6 +418,7 @@ class Conversion:
             keep_float32,
             Path(self.arguments.timing_cache or self.work / "timing.cache"),
             self.arguments.without_libraries,
+            self.arguments.instance_normalization,
         )
         plan = plans.build(self.runtime, self.run_onnx, target, precision, options, self.tell)
         if plan["built"]:

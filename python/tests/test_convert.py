@@ -629,6 +629,17 @@ class Names(unittest.TestCase):
             with self.subTest(kernel):
                 self.assertEqual(plans.precision_of(kernel), precision)
 
+    def test_what_instance_normalization_becomes(self):
+        for without_libraries, given, becomes in (
+            (False, "default", "DEFAULT"),
+            (True, "default", "DECOMPOSED"),
+            (False, "plugin", "PLUGIN"),
+            (True, "native", "NATIVE"),
+        ):
+            with self.subTest((without_libraries, given)):
+                options = plans.options("fp32", {}, [], Path("timing.cache"), without_libraries, given)
+                self.assertEqual(options.instance_normalization.name, becomes)
+
     def test_the_nodes_in_a_layers_name(self):
         named = plans.named(["/down/Conv", "/down/Conv_1", "Conv", "/act/Relu", "/norm"])
         for layer, nodes in (
