@@ -11,8 +11,8 @@ use crate::log::{Level, Log};
 use crate::process::thread;
 use crate::tensor::{ElementType, MemoryKind};
 use crate::volume::device::{
-    Buffer, DeviceHead, DeviceRule, DeviceSweep, Download, Kernels, Label, Piece, Planes, Samples, View, can_resample,
-    resample, resampling_bytes, upload, upload_bytes,
+    Buffer, DeviceHead, DeviceRule, DeviceSweep, Download, Kernels, Label, Piece, Planes, Samples, Slab, View,
+    can_resample, resample, resampling_bytes, upload, upload_bytes,
 };
 use crate::volume::head::Head;
 use crate::volume::image::Description;
@@ -126,8 +126,11 @@ impl Gpu {
         let decides = decides_there(&recipe.decision, head, has_scores, back);
         let labels = if decides { round((plane.max(GROUP)) as u64) } else { 0 };
         let resampled = match decides && !back.is_same_grid() {
-            true => round(product(&[4, channels, height, width]))
-                .saturating_add(2 * round(product(&[4, channels, model_height, model_width]))),
+            true => {
+                let (kept, targets) = planes_kept(&recipe.decision, head);
+                (targets as u64 * round(product(&[4, channels, height, width])))
+                    .saturating_add(kept as u64 * round(product(&[4, channels, model_height, model_width])))
+            }
             false => 0,
         };
         let later = [window, ring, tiles_bytes, labels, resampled].into_iter().fold(0, u64::saturating_add);
@@ -516,9 +519,20 @@ enum LabelBuffer {
 struct Resampler {
     way: Way,
     samples: Samples,
-    /// Plane `p` of the model's grid in place `p % 2`.
-    kept: [Buffer<f32>; 2],
-    target: Buffer<f32>,
+    /// Plane `p` of the model's grid in place `p % 2`; or the last one that was taken, where that is enough.
+    kept: Vec<Buffer<f32>>,
+    /// A plane of the scan's grid, where planes are made one after the other.
+    target: Option<Buffer<f32>>,
+}
+
+/// Whether labels are decided while planes are resampled, all that can be at once.
+fn decides_at_once(decision: &Decision, head: Option<&Head>) -> bool {
+    matches!(decision.rule, Rule::Argmax { .. }) && head.is_none()
+}
+
+/// Values of planes that are kept for resampling: so many planes of the model's grid, and so many of the scan's.
+fn planes_kept(decision: &Decision, head: Option<&Head>) -> (usize, usize) {
+    if decides_at_once(decision, head) { (1, 0) } else { (2, 1) }
 }
 
 impl Labels {
@@ -545,10 +559,11 @@ impl Labels {
             false => {
                 let way = back.way().clone();
                 let plane = channels * way.from[1] * way.from[2];
+                let (kept, targets) = planes_kept(decision, head);
                 Some(Resampler {
                     samples: kernels.samples_of(&way)?,
-                    kept: [kernels.buffer(plane)?, kernels.buffer(plane)?],
-                    target: kernels.buffer(channels * height * width)?,
+                    kept: (0..kept).map(|_| kernels.buffer(plane)).collect::<Result<_>>()?,
+                    target: (0..targets).map(|_| kernels.buffer(channels * height * width)).next().transpose()?,
                     way,
                 })
             }
@@ -609,6 +624,7 @@ impl Labels {
     ) -> Result<()> {
         let [_, height, width] = resampler.way.from;
         let size = self.channels * height * width;
+        let Some(target) = &resampler.target else { return self.resample_at_once(kernels, resampler, planes, pending) };
         for (i, z) in planes.numbers.clone().enumerate() {
             let values = planes.values.part(i * planes.stride..i * planes.stride + size)?;
             kernels.activate(values, size, height * width, self.channels, self.activation_before_resampling)?;
@@ -619,7 +635,7 @@ impl Labels {
                     break;
                 }
                 let from = needed.map(|plane| resampler.kept[plane % 2].view());
-                let target = resampler.target.view();
+                let target = target.view();
                 kernels.resample(&resampler.samples, from, part, target)?;
                 self.decide(kernels, target, target.count(), 1)?;
                 if self.filled == self.capacity {
@@ -628,6 +644,44 @@ impl Labels {
             }
         }
         self.give(kernels, pending)
+    }
+
+    /// The same where labels are of the largest values, which stay what they are.
+    fn resample_at_once(
+        &mut self,
+        kernels: &Kernels,
+        resampler: &Resampler,
+        planes: &Planes<'_>,
+        pending: &mut VecDeque<Pending>,
+    ) -> Result<()> {
+        let Resampler { way, samples, kept, .. } = resampler;
+        let [depth, plane] = [self.extents[0], self.extents[1] * self.extents[2]];
+        let size = self.channels * way.from[1] * way.from[2];
+        let (numbers, stride) = (&planes.numbers, planes.stride);
+        let (Some(kept), Some(last)) = (kept.first(), numbers.len().checked_sub(1)) else { return Ok(()) };
+        let from = way.from[1] * way.from[2];
+        kernels.activate(planes.values, stride, from, self.channels, self.activation_before_resampling)?;
+        let slab = Slab { numbers, planes: planes.values, stride, before: kept.view() };
+        let end = (self.next..depth).find(|z| way.planes(*z).0[1] >= numbers.end).unwrap_or(depth);
+        while self.next < end {
+            let some = self.next..end.min(self.next + self.capacity);
+            let labels = 0..some.len() * plane;
+            match &self.buffer {
+                LabelBuffer::Narrow(buffer) => {
+                    let labels = buffer.part(labels)?;
+                    kernels.resample_and_decide(samples, slab, some.clone(), &self.rule, labels)?;
+                    kernels.count(labels, self.counts.view())?;
+                }
+                LabelBuffer::Wide(buffer) => {
+                    let labels = buffer.part(labels)?;
+                    kernels.resample_and_decide(samples, slab, some.clone(), &self.rule, labels)?;
+                    kernels.count(labels, self.counts.view())?;
+                }
+            }
+            (self.next, self.filled) = (some.end, some.len());
+            self.give(kernels, pending)?;
+        }
+        kernels.copy(planes.values.part(last * stride..last * stride + size)?, kept.view())
     }
 
     /// Decides the next planes of the scan, of which so many are there.
@@ -690,6 +744,20 @@ fn write(map: &mut LabelMap, tiles: &Tiles, back: &Back, pending: impl IntoItera
         }
     }
     Ok(())
+}
+
+/// Writes all that comes back, by several threads.
+fn write_all(map: &mut LabelMap, tiles: &Tiles, back: &Back, pending: VecDeque<Pending>, work: &Work) -> Result<()> {
+    let place = back.place(map.layout());
+    let plane = place.extents[1] * place.extents[2] * map.element_type().size();
+    let mut groups = Vec::with_capacity(pending.len());
+    for pending in pending {
+        match pending {
+            Pending::Checks { tiles: of_tiles, planes } => check_numbers(tiles, of_tiles, planes)?,
+            Pending::Labels { z, labels } => groups.push((z..z + labels.count() / plane, labels)),
+        }
+    }
+    map.set_groups(&place, groups, work, |labels| labels.wait().map(|labels| &*labels))
 }
 
 impl DevicePlace<'_> {
@@ -799,7 +867,7 @@ impl Place for DevicePlace<'_> {
     }
 
     fn finish(self) -> Result<Written> {
-        let Self { pending, on, target, nan_allowed, .. } = self;
+        let Self { pending, on, target, nan_allowed, work, .. } = self;
         let OnDevice { kernels, recipe, tiles, back, volume, sweep, spare, output, .. } = on;
         let (mut map, labels) = match (target, output) {
             (Target::Labels(map), Some(labels)) => (map, labels),
@@ -807,7 +875,19 @@ impl Place for DevicePlace<'_> {
             _ => return Err(Error::new(Code::Internal, "nothing was decided; please report this")),
         };
         let mut counts = vec![0; labels.counts.view().count()];
-        // Everything that comes back is there when these are.
+        let stream = kernels.stream().clone();
+        let unused = move || {
+            // Only then is it unused, and what else there is to do waits for nothing.
+            let _ = stream.synchronize();
+            drop((volume, sweep, spare));
+        };
+        std::thread::scope(|scope| {
+            // The driver takes milliseconds to free memory.
+            let freeing = thread::spawn_scoped(scope, "planrt-free".to_owned(), unused);
+            let written = write_all(&mut map, &tiles, &back, pending, work);
+            drop(freeing);
+            written
+        })?;
         kernels.download(labels.counts.view(), &mut counts)?;
         if let (Some((_, found)), false) = (&labels.head, nan_allowed) {
             let mut is_found = [0];
@@ -816,14 +896,6 @@ impl Place for DevicePlace<'_> {
                 return Err(no_number_of_head());
             }
         }
-        let unused = move || drop((volume, sweep, spare));
-        std::thread::scope(|scope| {
-            // The driver takes milliseconds to free memory.
-            let freeing = thread::spawn_scoped(scope, "planrt-free".to_owned(), unused);
-            let written = write(&mut map, &tiles, &back, pending);
-            drop(freeing);
-            written
-        })?;
         let is_counted = !recipe.decision.largest_component;
         let outputs = Outputs { labels: Some(map), scores: None };
         Ok(Written { outputs, counts: is_counted.then_some(counts) })

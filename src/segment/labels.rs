@@ -5,7 +5,8 @@ use crate::error::{Code, Error, Result};
 use crate::tensor::ElementType;
 use crate::volume::components::keep_largest;
 use crate::volume::grid::{Box3, Layout};
-use crate::volume::work::{Work, allocate};
+use crate::volume::work::{Pieces, Work, allocate};
+use std::ops::Range;
 
 /// Labels in a caller's memory, one for each voxel of the scan.
 pub struct LabelMap {
@@ -86,21 +87,58 @@ impl LabelMap {
 
     /// Writes planes of a layout, which is a part of its own, from plane `z` on; `labels` are of its own type, side by side.
     pub fn set_planes(&mut self, layout: &Layout, z: usize, labels: &[u8]) {
+        set_planes(self.memory.bytes(), self.element_type.size(), layout, z, labels);
+    }
+
+    /// The same of several groups of planes, which threads take one after the other: what becomes a group's labels, and when.
+    pub fn set_groups<T: Send>(
+        &mut self,
+        layout: &Layout,
+        groups: Vec<(Range<usize>, T)>,
+        work: &Work,
+        labels: fn(&mut T) -> Result<&[u8]>,
+    ) -> Result<()> {
         let size = self.element_type.size();
-        let [_, height, width] = layout.extents;
         let memory = self.memory.bytes();
-        let is_dense = layout.strides[2].unsigned_abs() == size && layout.strides[2] > 0;
-        for (i, row) in labels.chunks_exact(width * size).enumerate() {
-            let mut at = layout.place([z + i / height, i % height, 0]);
-            if is_dense {
-                memory[at as usize..][..row.len()].copy_from_slice(row);
-                continue;
-            }
-            for label in row.chunks_exact(size) {
-                memory[at as usize..][..size].copy_from_slice(label);
-                at += layout.strides[2];
-            }
+        let reach = |planes: &Range<usize>| {
+            let [_, height, width] = layout.extents;
+            let part = layout.part(&Box3 { start: [planes.start, 0, 0], extents: [planes.len(), height, width] });
+            let (least, most) = part.bounds()?;
+            Some(usize::try_from(least).ok()?..usize::try_from(most).ok()?.checked_add(size)?)
+        };
+        let mut parts: Vec<_> = groups.into_iter().map(|(planes, group)| (reach(&planes), planes, group)).collect();
+        parts.sort_by_key(|(reach, ..)| reach.as_ref().map(|reach| reach.start));
+        let end = |reach: &Option<Range<usize>>| reach.as_ref().map_or(usize::MAX, |reach| reach.end);
+        let start = |reach: &Option<Range<usize>>| reach.as_ref().map_or(0, |reach| reach.start);
+        if parts.windows(2).any(|pair| end(&pair[0].0) > start(&pair[1].0)) || parts.iter().any(|part| part.0.is_none())
+        {
+            // Planes lie between one another.
+            return parts.into_iter().try_for_each(|(_, planes, mut group)| {
+                set_planes(memory, size, layout, planes.start, labels(&mut group)?);
+                Ok(())
+            });
         }
+        // Each group's own memory.
+        let (mut left, mut passed) = (memory, 0);
+        let mut items = Vec::with_capacity(parts.len());
+        for (reach, planes, group) in parts {
+            let Some(reach) = reach else { continue };
+            let (own, rest) = left.split_at_mut(reach.end - passed);
+            let own = &mut own[reach.start - passed..];
+            (left, passed) = (rest, reach.end);
+            let there = Layout { first: layout.first - reach.start as isize, ..*layout };
+            items.push((own, there, planes.start, group));
+        }
+        let work = Work { threads: work.threads.min(items.len()).min(WRITING), progress: &|_| (), ..*work };
+        work.each(
+            &Pieces::new(1),
+            items.into_iter(),
+            || Ok(()),
+            |(), (own, there, z, mut group)| {
+                set_planes(own, size, &there, z, labels(&mut group)?);
+                Ok(())
+            },
+        )
     }
 
     /// Reads a row of its own.
@@ -173,6 +211,26 @@ impl LabelMap {
     }
 }
 
+/// Threads that keep a machine's memory busy.
+const WRITING: usize = 8;
+
+/// Writes planes of a layout of elements of so many bytes, from plane `z` on; `labels` are side by side.
+fn set_planes(memory: &mut [u8], size: usize, layout: &Layout, z: usize, labels: &[u8]) {
+    let [_, height, width] = layout.extents;
+    let is_dense = layout.strides[2].unsigned_abs() == size && layout.strides[2] > 0;
+    for (i, row) in labels.chunks_exact(width * size).enumerate() {
+        let mut at = layout.place([z + i / height, i % height, 0]);
+        if is_dense {
+            memory[at as usize..][..row.len()].copy_from_slice(row);
+            continue;
+        }
+        for label in row.chunks_exact(size) {
+            memory[at as usize..][..size].copy_from_slice(label);
+            at += layout.strides[2];
+        }
+    }
+}
+
 /// Whether no two elements of so many along each axis, so many bytes apart, share a byte: each axis steps over all that the smaller
 /// steps reach.
 pub fn are_apart(axes: &[(usize, isize)], size: usize) -> bool {
@@ -217,6 +275,27 @@ mod tests {
         assert_eq!(memory, [9, 9, 9, 9, 9, 9, 9, 9, 1, 2, 3, 9, 4, 5, 6, 9]);
         map(&mut memory, ElementType::Uint8, 0, [8, 4, 1]).unwrap().clear();
         assert_eq!(memory, [0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0, 9, 0, 0, 0, 9]);
+    }
+
+    #[test]
+    fn groups_of_planes_are_written_at_once() {
+        let work = Work { threads: 3, cancelled: &|| false, progress: &|_| () };
+        // Planes one after the other, backwards, and between one another.
+        for (first, strides) in [(0, [6, 3, 1]), (29, [-6, -3, -1]), (24, [-6, 3, 1]), (0, [1, 15, 5])] {
+            let (mut together, mut apart) = ([9; 31], [9; 31]);
+            let layout = Layout { extents: [5, 2, 3], first, strides };
+            let map = |memory: &mut [u8]| LabelMap::new(LentMut::of(memory), ElementType::Uint8, layout).unwrap();
+            let groups: Vec<(Range<usize>, Vec<u8>)> = [0..2, 2..3, 3..5]
+                .map(|planes: Range<usize>| {
+                    (planes.clone(), (0..6 * planes.len()).map(|i| (10 * planes.start + i) as u8).collect())
+                })
+                .into();
+            for (planes, labels) in &groups {
+                map(&mut apart).set_planes(&layout, planes.start, labels);
+            }
+            map(&mut together).set_groups(&layout, groups, &work, |labels| Ok(labels)).unwrap();
+            assert_eq!(together, apart);
+        }
     }
 
     #[test]

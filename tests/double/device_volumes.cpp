@@ -151,6 +151,35 @@ void same_as_on_the_host(const Double& tensorrt) {
     }
 }
 
+// Rows of which four voxels are worked on at once, beside those of which they are not: to the bit the same.
+void rows_of_fours(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine =
+        tensorrt.load(runtime, "layers 7\nprofiles 3\nmemory 4096\ninput x 0 -1,1,4,5,8 1,1,4,5,8 2,1,4,5,8 8,1,4,5,8\noutput y 0 -1,1,4,5,8\ncopies\n");
+    for (const std::string tiling : {R"("placement": "shifted_back", "window": "monai")", R"("overlap": 0.3, "mirrored": [true, true, true])"}) {
+        const std::string text = R"({"planrt_recipe": 1, "tiling": {"patch": [4, 5, 8], )" + tiling +
+                                 R"(}, "decision": {"regions": [{"channel": 0, "label": 9}], "threshold": 20}})";
+        const planrt::Segmenter here = on_host({&engine}, text), there({&engine}, text);
+        for (const int64_t width : {5, 8, 22, 24}) {
+            const size_t count = static_cast<size_t>(12 * 9 * width);
+            std::mt19937 random(7);
+            std::vector<int16_t> scan(count);
+            for (int16_t& voxel : scan) voxel = static_cast<int16_t>(random() % 1000);
+            const planrt::Volume volume = planrt::Volume::of(scan, {12, 9, width}, {1, 1, 1});
+            std::vector<uint8_t> labels(count, 0xA5), others(count, 0x5A);
+            std::vector<float> logits(count, -1), other_logits(count, -2);
+            planrt::SegmentationOptions options;
+            options.scores = planrt::ScoreMap::of(logits);
+            here.run(volume, planrt::LabelMap::of(labels), options);
+            options.scores = planrt::ScoreMap::of(other_logits);
+            there.run(volume, planrt::LabelMap::of(others), options);
+            CHECK(labels == others && std::memcmp(logits.data(), other_logits.data(), 4 * count) == 0);
+            there.run(volume, planrt::LabelMap::of(others));
+            CHECK(labels == others);
+        }
+    }
+}
+
 // Tiles of one value are computed once.
 void empty_scans(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
@@ -302,6 +331,7 @@ void cancelled(const Double& tensorrt) {
 
 int main(int argc, char** argv) {
     on_each(doubles(argc, argv), {{"same_as_on_the_host", same_as_on_the_host},
+                                  {"rows_of_fours", rows_of_fours},
                                   {"empty_scans", empty_scans},
                                   {"no_numbers", no_numbers},
                                   {"short_of_memory", short_of_memory},

@@ -50,6 +50,7 @@ Kernel kernels[] = {
     ENTRY(planrt_softmax),      ENTRY(planrt_argmax_uint8),  ENTRY(planrt_argmax_uint16), ENTRY(planrt_regions_uint8),
     ENTRY(planrt_regions_uint16), ENTRY(planrt_resample),    ENTRY(planrt_read),          ENTRY(planrt_narrow),
     ENTRY(planrt_change),       ENTRY(planrt_resample_axis), ENTRY(planrt_resample_spline), ENTRY(planrt_ends),
+    ENTRY(planrt_resampled_argmax_uint8), ENTRY(planrt_resampled_argmax_uint16),
     ENTRY(planrt_clip),         ENTRY(planrt_widen),        ENTRY(planrt_count_uint8),   ENTRY(planrt_count_uint16),
     ENTRY(planrt_head_argmax_uint8), ENTRY(planrt_head_argmax_uint16), ENTRY(planrt_head_regions_uint8),
     ENTRY(planrt_head_regions_uint16),

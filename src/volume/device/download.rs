@@ -34,6 +34,11 @@ impl<T: Element> Download<T> {
         Ok(download)
     }
 
+    /// How many values come.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// The values, when they are there.
     pub fn wait(&mut self) -> Result<&mut [T]> {
         self.passed.synchronize()?;

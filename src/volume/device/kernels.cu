@@ -8,12 +8,25 @@
 
 #define KERNEL extern "C" __attribute__((global)) void
 #define DEVICE static inline __attribute__((device))
+#define DEVICE_MEMBER __attribute__((device))
+// Written out, so that what a loop indexes stays in registers. Other compilers, which make this for the host, need no such thing.
+#ifdef __clang__
+#define UNROLLED _Pragma("unroll")
+#else
+#define UNROLLED
+#endif
 
 typedef unsigned char uint8;
 typedef unsigned short uint16;
 typedef unsigned int uint32;
 typedef unsigned long long uint64;
 typedef long long int64;
+
+// Four values side by side, read and written at once where they lie at a multiple of their size.
+typedef float Four __attribute__((vector_size(16)));
+typedef uint32 Words __attribute__((vector_size(16)));
+
+DEVICE bool is_of_four(uint64 address) { return address % sizeof(Four) == 0; }
 
 struct Extents {
     uint32 z, y, x;
@@ -160,41 +173,78 @@ struct Taps {
     double weights[4];
 };
 
-// Spline, of `count` lines from line `first` on. Coefficients are in `scratch`: that of sample `i` of a line is `count` from the next.
-KERNEL planrt_resample_spline(const float *source, float *target, Lines l, const Taps *taps, uint64 first, uint32 count, double *scratch) {
+// Samples of a spline's line that are worked on together: they are read at once, and stay in registers.
+enum : uint32 { PIECE = 16 };
+
+// Samples of a line with its padding from `start` on, which repeats its ends.
+DEVICE void samples_of(const float *line, const Lines &l, uint32 start, float (&samples)[PIECE]) {
+    const uint32 padding = 12;
+    UNROLLED for (uint32 k = 0; k < PIECE; ++k) {
+        const uint32 j = start + k, at = j < padding ? 0 : j - padding;
+        samples[k] = line[(uint64)(at < l.from ? at : l.from - 1) * l.inner];
+    }
+}
+
+// Spline, of `count` lines from line `first` on. The recursion there is done twice, so that nearly nothing of it need be kept: where
+// each piece begins, in `begins`, that of a piece `count` from the next; and piece by piece on the way back.
+KERNEL planrt_resample_spline(const float *source, float *target, Lines l, const Taps *taps, uint64 first, uint32 count, double *begins) {
     const double pole = -0.2679491924311227;
-    const uint32 padding = 12, length = l.from + 2 * padding;
+    const uint32 length = l.from + 2 * 12, pieces = (length + PIECE - 1) / PIECE;
     EACH_VOXEL(i, count) {
         const uint64 line = first + i, outer = line / l.inner, inner = line % l.inner;
         const float *from = source + outer * l.from * l.inner + inner;
         float *to = target + outer * l.to * l.inner + inner;
-        double *c = scratch + i;
-        for (uint32 j = 0; j < length; ++j) {
-            const uint32 at = j < padding ? 0 : j - padding < l.from ? j - padding : l.from - 1;
-            c[(uint64)j * count] = from[(uint64)at * l.inner];
+        double *begin = begins + i;
+        float samples[PIECE];
+        double power = pole, here = 0.0, before = 0.0;
+        // As if the line came out of its mirror image.
+        for (uint32 start = 0; start < length && start <= 32; start += PIECE) {
+            samples_of(from, l, start, samples);
+            UNROLLED for (uint32 k = 0; k < PIECE; ++k) {
+                const uint32 j = start + k;
+                if (j == 0) {
+                    here = samples[0];
+                } else if (j < length && j <= 32) {
+                    here = here + power * samples[k];
+                    power = power * pole;
+                }
+            }
         }
-        double power = pole, before = c[0];
-        for (uint32 j = 1; j < length && j <= 32; ++j) {
-            before = before + power * c[(uint64)j * count];
-            power = power * pole;
+        for (uint32 piece = 0; piece < pieces; ++piece) {
+            samples_of(from, l, piece * PIECE, samples);
+            UNROLLED for (uint32 k = 0; k < PIECE; ++k) {
+                const uint32 j = piece * PIECE + k;
+                if (j > 0 && j < length) {
+                    before = here;
+                    here = samples[k] + pole * before;
+                }
+                if (k == 0) begin[(uint64)piece * count] = here;
+            }
         }
-        c[0] = before;
-        for (uint32 j = 1; j < length; ++j) {
-            before = c[(uint64)j * count] + pole * before;
-            c[(uint64)j * count] = before;
-        }
-        double after = pole / (pole * pole - 1.0) * (pole * c[(uint64)(length - 2) * count] + c[(uint64)(length - 1) * count]);
-        c[(uint64)(length - 1) * count] = after;
-        for (uint32 j = length - 1; j-- > 0;) {
-            after = pole * (after - c[(uint64)j * count]);
-            c[(uint64)j * count] = after;
-        }
-        for (uint32 j = 0; j < l.to; ++j) {
-            const Taps t = taps[j];
-            const double *at = c + (uint64)t.first * count;
-            const double value = t.weights[0] * at[0] + t.weights[1] * at[count] + t.weights[2] * at[2 * (uint64)count] +
-                                 t.weights[3] * at[3 * (uint64)count];
-            to[(uint64)j * l.inner] = (float)value;
+        // Coefficients that are known: that of the sample at hand, and of those behind it.
+        double a = pole / (pole * pole - 1.0) * (pole * before + here), b = 0.0, c = 0.0, d = 0.0;
+        uint32 next = l.to;
+        uint32 wanted = taps[next - 1].first;
+        for (uint32 piece = pieces; piece-- > 0;) {
+            double there[PIECE];
+            samples_of(from, l, piece * PIECE, samples);
+            there[0] = begin[(uint64)piece * count];
+            UNROLLED for (uint32 k = 1; k < PIECE; ++k) there[k] = samples[k] + pole * there[k - 1];
+            UNROLLED for (uint32 back = 0; back < PIECE; ++back) {
+                const uint32 k = PIECE - 1 - back, j = piece * PIECE + k;
+                if (j >= length) continue;
+                if (j + 1 < length) {
+                    d = c;
+                    c = b;
+                    b = a;
+                    a = pole * (b - there[k]);
+                }
+                while (wanted == j) {
+                    const Taps t = taps[--next];
+                    to[(uint64)next * l.inner] = (float)(t.weights[0] * a + t.weights[1] * b + t.weights[2] * c + t.weights[3] * d);
+                    wanted = next > 0 ? taps[next - 1].first : length;
+                }
+            }
         }
     }
 }
@@ -285,19 +335,49 @@ DEVICE const float *channel_of(const float *volume, const Tiling &t, uint32 chan
     return volume + (uint64)channel * t.volume.z * t.volume.y * t.volume.x;
 }
 
-// Tiles::gather. Rows are channels, layers planes.
-KERNEL planrt_gather(const float *volume, float *tile, Tiling t, Start start, uint32 mirror_z, uint32 mirror_y, uint32 mirror_x) {
+DEVICE void write(float *to, const float (&values)[1]) { *to = values[0]; }
+DEVICE void write(float *to, const float (&values)[4]) { *(Four *)to = Four{values[0], values[1], values[2], values[3]}; }
+
+// Of so many voxels side by side.
+template <uint32 together>
+DEVICE void gather(const float *volume, float *tile, const Tiling &t, Start start, bool mirror_z, bool mirror_y, bool mirror_x) {
     const float *channel = channel_of(volume, t, row());
-    const uint32 plane = t.patch.y * t.patch.x;
+    const uint32 width = t.patch.x / together;
+    const bool is_within = !mirror_x && start.x >= 0 && (uint32)start.x + t.patch.x <= t.volume.x;
+    const bool is_of_fours = is_within && is_of_four((uint64)volume) && start.x % 4 == 0 && t.volume.x % 4 == 0;
     for (uint32 to_z = layer(); to_z < t.patch.z; to_z += layers()) {
         const uint32 z = mirror_z ? t.patch.z - 1 - to_z : to_z;
-        float *to = tile + ((uint64)row() * t.patch.z + to_z) * plane;
-        EACH_VOXEL(i, plane) {
-            uint32 x = i % t.patch.x, y = i / t.patch.x;
-            if (mirror_x) x = t.patch.x - 1 - x;
-            if (mirror_y) y = t.patch.y - 1 - y;
-            to[i] = value_at(channel, t, start, z, y, x);
+        const int from_z = source(start.z + (int)z, t.volume.z, t.padding);
+        float *to = tile + ((uint64)row() * t.patch.z + to_z) * t.patch.y * t.patch.x;
+        EACH_VOXEL(i, t.patch.y * width) {
+            const uint32 to_x = i % width * together, to_y = i / width, y = mirror_y ? t.patch.y - 1 - to_y : to_y;
+            const int from_y = source(start.y + (int)y, t.volume.y, t.padding);
+            const float *line = channel + ((uint64)from_z * t.volume.y + from_y) * t.volume.x;
+            float values[together];
+            UNROLLED for (uint32 k = 0; k < together; ++k) values[k] = t.constant;
+            if (from_z >= 0 && from_y >= 0) {
+                if (together == 4 && is_of_fours) {
+                    const Four four = *(const Four *)(line + start.x + to_x);
+                    UNROLLED for (uint32 k = 0; k < together; ++k) values[k] = four[k];
+                } else {
+                    UNROLLED for (uint32 k = 0; k < together; ++k) {
+                        const uint32 x = mirror_x ? t.patch.x - 1 - (to_x + k) : to_x + k;
+                        const int from_x = is_within ? start.x + (int)x : source(start.x + (int)x, t.volume.x, t.padding);
+                        if (from_x >= 0) values[k] = line[from_x];
+                    }
+                }
+            }
+            write(to + (uint64)to_y * t.patch.x + to_x, values);
         }
+    }
+}
+
+// Tiles::gather. Rows are channels, layers planes.
+KERNEL planrt_gather(const float *volume, float *tile, Tiling t, Start start, uint32 mirror_z, uint32 mirror_y, uint32 mirror_x) {
+    if (t.patch.x % 4 == 0 && is_of_four((uint64)tile)) {
+        gather<4>(volume, tile, t, start, mirror_z, mirror_y, mirror_x);
+    } else {
+        gather<1>(volume, tile, t, start, mirror_z, mirror_y, mirror_x);
     }
 }
 
@@ -359,24 +439,44 @@ struct Blending {
     Extents covered, in_tile, in_volume;
 };
 
-// Sweep::add. Rows are planes. Where a value of the tile is no number the place becomes 1, if there is one.
-KERNEL planrt_blend(const float *tile, const float *window, float *ring, Blending b, uint32 channels, uint32 *found) {
+DEVICE bool has_nan(float value) { return is_nan(value); }
+DEVICE bool has_nan(Four values) { return is_nan(values[0]) || is_nan(values[1]) || is_nan(values[2]) || is_nan(values[3]); }
+
+// Of voxels side by side, as many as `Values` are.
+template <typename Values>
+DEVICE void blend(const float *__restrict__ tile, const float *__restrict__ window, float *__restrict__ ring, const Blending &b,
+                  uint32 channels, uint32 *found) {
+    const uint32 together = sizeof(Values) / sizeof(float), width = b.covered.x / together;
     const uint64 plane = (uint64)b.ring.y * b.ring.x, patch = voxels(b.patch);
     for (uint32 z = row(); z < b.covered.z; z += rows()) {
         float *slot = ring + ((b.in_volume.z + z) % b.ring.z) * (channels + 1) * plane;
         const uint64 of_tile = (uint64)(b.in_tile.z + z) * b.patch.y * b.patch.x;
-        EACH_VOXEL(i, b.covered.y * b.covered.x) {
-            const uint32 x = i % b.covered.x, y = i / b.covered.x;
+        EACH_VOXEL(i, b.covered.y * width) {
+            const uint32 x = i % width * together, y = i / width;
             const uint64 from = of_tile + (uint64)(b.in_tile.y + y) * b.patch.x + b.in_tile.x + x;
             float *sum = slot + (uint64)(b.in_volume.y + y) * b.ring.x + b.in_volume.x + x;
-            const float weight = window[from];
+            const Values weight = *(const Values *)(window + from);
+            bool is_odd = false;
             for (uint32 channel = 0; channel < channels; ++channel) {
-                const float value = tile[channel * patch + from];
-                if (found && is_nan(value)) *found = 1;
-                sum[channel * plane] = sum[channel * plane] + value * weight;
+                const Values value = *(const Values *)(tile + channel * patch + from);
+                is_odd |= has_nan(value);
+                Values *of_channel = (Values *)(sum + channel * plane);
+                *of_channel = *of_channel + value * weight;
             }
-            sum[channels * plane] = sum[channels * plane] + weight;
+            if (found && is_odd) *found = 1;
+            Values *weights = (Values *)(sum + channels * plane);
+            *weights = *weights + weight;
         }
+    }
+}
+
+// Sweep::add. Rows are planes. Where a value of the tile is no number the place becomes 1, if there is one.
+KERNEL planrt_blend(const float *tile, const float *window, float *ring, Blending b, uint32 channels, uint32 *found) {
+    const uint32 all = b.patch.x | b.ring.x | b.covered.x | b.in_tile.x | b.in_volume.x;
+    if (all % 4 == 0 && is_of_four((uint64)tile | (uint64)window | (uint64)ring)) {
+        blend<Four>(tile, window, ring, b, channels, found);
+    } else {
+        blend<float>(tile, window, ring, b, channels, found);
     }
 }
 
@@ -449,22 +549,29 @@ KERNEL planrt_softmax(float *values, uint64 stride, uint32 count, uint32 channel
     }
 }
 
+// The channel of the largest of a voxel's values, which come channel by channel.
+struct Largest {
+    float value = -__builtin_inff();
+    uint32 channel = 0;
+
+    DEVICE_MEMBER void take(uint32 of_channel, float other) {
+        // As everywhere, the first channel that is no number counts as the largest.
+        if (other > value || (is_nan(other) && !is_nan(value))) {
+            value = other;
+            channel = of_channel;
+        }
+    }
+};
+
 // decide::decide, by the largest value. `of_channels` are the channels' labels; those of a plane are `count` apart.
 template <typename Label>
 DEVICE void argmax(const float *values, uint64 stride, uint32 count, uint32 channels, const uint16 *of_channels, Label *labels) {
     values += row() * stride;
     labels += (uint64)row() * count;
     EACH_VOXEL(i, count) {
-        float best = values[i];
-        uint32 chosen = 0;
-        for (uint32 channel = 1; channel < channels; ++channel) {
-            const float value = values[(uint64)channel * count + i];
-            // As everywhere, the first channel that is no number counts as the largest.
-            const bool is_better = value > best || (is_nan(value) && !is_nan(best));
-            best = is_better ? value : best;
-            chosen = is_better ? channel : chosen;
-        }
-        labels[i] = (Label)of_channels[chosen];
+        Largest largest;
+        for (uint32 channel = 0; channel < channels; ++channel) largest.take(channel, values[(uint64)channel * count + i]);
+        labels[i] = (Label)of_channels[largest.channel];
     }
 }
 
@@ -593,20 +700,45 @@ KERNEL planrt_head_regions_uint16(const float *values, uint64 stride, uint32 cou
     head_paint(values, stride, count, head, is_sigmoid, order, regions, threshold, found, labels);
 }
 
-// LabelMap::count, of `count` labels: numbers of voxels are added to `counts`, which has one for each label.
+// LabelMap::count, of `count` labels: numbers of voxels are added to `counts`, which has one for each label. Those of one label
+// that a thread comes upon are added together.
+struct Run {
+    uint64 *counts;
+    uint32 label = 0;
+    uint64 length = 0;
+
+    DEVICE_MEMBER void end() {
+        if (length > 0) __atomic_fetch_add(counts + label, length, __ATOMIC_RELAXED);
+    }
+
+    DEVICE_MEMBER void take(uint32 other) {
+        if (other != label) {
+            end();
+            label = other;
+            length = 0;
+        }
+        ++length;
+    }
+};
+
 template <typename Label>
 DEVICE void count_labels(const Label *labels, uint32 count, uint64 *counts) {
-    uint32 label = 0;
-    uint64 run = 0;
-    EACH_VOXEL(i, count) {
-        if (labels[i] != label) {
-            if (run > 0) __atomic_fetch_add(counts + label, run, __ATOMIC_RELAXED);
-            label = labels[i];
-            run = 0;
+    const uint32 bits_of_one = 8 * sizeof(Label), in_word = 32 / bits_of_one, together = 4 * in_word;
+    const uint32 groups = is_of_four((uint64)labels) ? count / together : 0;
+    Run run{counts};
+    EACH_VOXEL(i, groups) {
+        const Words words = ((const Words *)labels)[i];
+        const uint32 all = sizeof(Label) == 1 ? run.label * 0x01010101 : run.label * 0x00010001;
+        if (words[0] == all && words[1] == all && words[2] == all && words[3] == all) {
+            run.length += together;
+            continue;
         }
-        ++run;
+        UNROLLED for (uint32 word = 0; word < 4; ++word) {
+            UNROLLED for (uint32 k = 0; k < in_word; ++k) run.take((Label)(words[word] >> k * bits_of_one));
+        }
     }
-    if (run > 0) __atomic_fetch_add(counts + label, run, __ATOMIC_RELAXED);
+    for (uint32 i = groups * together + first_voxel(); i < count; i += voxel_step()) run.take(labels[i]);
+    run.end();
 }
 
 KERNEL planrt_count_uint8(const uint8 *labels, uint32 count, uint64 *counts) { count_labels(labels, count, counts); }
@@ -627,8 +759,20 @@ DEVICE float along(const float *line, Between x, uint32 is_linear) {
     return a + (b - a) * x.part;
 }
 
-// PlaneResampler::row, all rows of a plane: of two planes of the model's one of the scan's, by `part` of the second. Rows are
-// channels.
+// PlaneResampler::row, of one voxel: of two planes of the model's, by `part` of the second.
+DEVICE float between(const float *first, const float *second, float part, uint32 width, Between y, Between x, uint32 is_linear) {
+    const uint64 above = (uint64)y.at * width, below = above + width;
+    float value = along(first + above, x, is_linear);
+    if (y.part > 0.0f) value = value + (along(first + below, x, is_linear) - value) * y.part;
+    if (part > 0.0f) {
+        float far = along(second + above, x, is_linear);
+        if (y.part > 0.0f) far = far + (along(second + below, x, is_linear) - far) * y.part;
+        value = value + (far - value) * part;
+    }
+    return value;
+}
+
+// All rows of a plane of the scan's. Rows are channels.
 KERNEL planrt_resample(const float *first, const float *second, float part, Plane from, Plane to, const Between *rows,
                        const Between *columns, uint32 is_linear, float *target) {
     const uint64 size = (uint64)from.y * from.x;
@@ -636,15 +780,49 @@ KERNEL planrt_resample(const float *first, const float *second, float part, Plan
     second += row() * size;
     const uint32 count = to.y * to.x;
     EACH_VOXEL(i, count) {
-        const Between x = columns[i % to.x], y = rows[i / to.x];
-        const uint64 above = (uint64)y.at * from.x, below = above + from.x;
-        float value = along(first + above, x, is_linear);
-        if (y.part > 0.0f) value = value + (along(first + below, x, is_linear) - value) * y.part;
-        if (part > 0.0f) {
-            float far = along(second + above, x, is_linear);
-            if (y.part > 0.0f) far = far + (along(second + below, x, is_linear) - far) * y.part;
-            value = value + (far - value) * part;
-        }
-        target[(uint64)row() * count + i] = value;
+        target[(uint64)row() * count + i] = between(first, second, part, from.x, rows[i / to.x], columns[i % to.x], is_linear);
     }
+}
+
+// Of the model's planes: plane `first` and those behind it, `stride` values apart, and the one before them.
+struct Slab {
+    const float *planes, *before;
+    uint64 stride;
+    uint32 first;
+};
+
+// Of a plane of the scan's: two of the model's, and by what part the second.
+struct Slice {
+    uint32 first, second;
+    float part;
+};
+
+// The same of many planes, of which nothing is kept but the labels of the largest values. Rows are planes.
+template <typename Label>
+DEVICE void resampled_argmax(Slab slab, const Slice *slices, Plane from, Plane to, const Between *rows, const Between *columns,
+                             uint32 is_linear, uint32 channels, const uint16 *of_channels, Label *labels) {
+    const uint64 size = (uint64)from.y * from.x;
+    const uint32 count = to.y * to.x;
+    const Slice slice = slices[row()];
+    const float *first = slice.first < slab.first ? slab.before : slab.planes + (slice.first - slab.first) * slab.stride;
+    const float *second = slice.second < slab.first ? slab.before : slab.planes + (slice.second - slab.first) * slab.stride;
+    labels += (uint64)row() * count;
+    EACH_VOXEL(i, count) {
+        const Between y = rows[i / to.x], x = columns[i % to.x];
+        Largest largest;
+        for (uint32 channel = 0; channel < channels; ++channel) {
+            largest.take(channel, between(first + channel * size, second + channel * size, slice.part, from.x, y, x, is_linear));
+        }
+        labels[i] = (Label)of_channels[largest.channel];
+    }
+}
+
+KERNEL planrt_resampled_argmax_uint8(Slab slab, const Slice *slices, Plane from, Plane to, const Between *rows, const Between *columns,
+                                     uint32 is_linear, uint32 channels, const uint16 *of_channels, uint8 *labels) {
+    resampled_argmax(slab, slices, from, to, rows, columns, is_linear, channels, of_channels, labels);
+}
+
+KERNEL planrt_resampled_argmax_uint16(Slab slab, const Slice *slices, Plane from, Plane to, const Between *rows, const Between *columns,
+                                      uint32 is_linear, uint32 channels, const uint16 *of_channels, uint16 *labels) {
+    resampled_argmax(slab, slices, from, to, rows, columns, is_linear, channels, of_channels, labels);
 }

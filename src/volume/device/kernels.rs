@@ -23,7 +23,10 @@ const PTX: &CStr = match CStr::from_bytes_with_nul(concat!(include_str!("kernels
 const THREADS: u32 = 256;
 
 /// Samples of the edge before and behind a spline's line.
-pub(super) const PADDING: usize = 12;
+const PADDING: usize = 12;
+
+/// Samples of a spline's line that are worked on together.
+const PIECE: usize = 16;
 
 /// Threads that count labels.
 const COUNTING: usize = 1 << 15;
@@ -60,6 +63,8 @@ functions!(
     regions_uint8,
     regions_uint16,
     resample,
+    resampled_argmax_uint8,
+    resampled_argmax_uint16,
     read,
     narrow,
     widen,
@@ -130,7 +135,7 @@ struct Plane([u32; 2]);
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Between {
+pub struct Between {
     at: u32,
     part: f32,
 }
@@ -192,7 +197,7 @@ struct LinesThere([u32; 4]);
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Taps {
+pub struct Taps {
     first: u32,
     weights: [f64; 4],
 }
@@ -204,6 +209,25 @@ struct Ends {
     high: f32,
 }
 
+/// Of a plane of the scan's: two of the model's, and by what part the second.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Slice {
+    first: u32,
+    second: u32,
+    part: f32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct SlabThere {
+    planes: *mut c_void,
+    before: *mut c_void,
+    stride: u64,
+    first: u32,
+}
+
+impl Element for Slice {}
 impl Element for Taps {}
 impl Element for Ends {}
 impl Element for Start {}
@@ -274,6 +298,12 @@ pub struct Lines {
     pub inner: usize,
 }
 
+/// An axis that is resampled, on the device.
+pub enum Axis {
+    Between { samples: Buffer<Between>, is_linear: bool },
+    Spline(Buffer<Taps>),
+}
+
 /// Between what the slices of a channel lie, or all of it.
 pub struct Bounds(Buffer<Ends>);
 
@@ -284,6 +314,17 @@ pub struct Samples {
     rows: Buffer<Between>,
     columns: Buffer<Between>,
     is_linear: bool,
+    /// For each of the scan's planes.
+    slices: Buffer<Slice>,
+}
+
+/// Planes of the model's grid, `[channel, y, x]`, and the one before them.
+#[derive(Clone, Copy)]
+pub struct Slab<'a> {
+    pub numbers: &'a Range<usize>,
+    pub planes: View<'a, f32>,
+    pub stride: usize,
+    pub before: View<'a, f32>,
 }
 
 impl Kernels {
@@ -402,14 +443,31 @@ impl Kernels {
         Ok(())
     }
 
-    /// One axis of a channel: [`Resampling::rows`] and [`Resampling::along`]. So many lines of a spline are worked on at once.
+    /// What the device needs to know of an axis that is resampled.
+    pub fn axis(&self, axis: &Resampling, from: usize, to: usize) -> Result<Axis> {
+        let Resampling::Cubic(spline) = axis else {
+            let samples = self.upload(&between(axis, from, to)?)?;
+            return Ok(Axis::Between { samples, is_linear: matches!(axis, Resampling::Linear(_)) });
+        };
+        let taps: Vec<_> = spline.taps().map(|(first, weights)| Taps { first: first as u32, weights }).collect();
+        same("weights of an axis", taps.len(), to)?;
+        if !taps.is_sorted_by_key(|taps| taps.first)
+            || taps.iter().any(|taps| taps.first as usize + 4 > from + 2 * PADDING)
+        {
+            return Err(wrong("weights of an axis that are not in its order".to_owned()));
+        }
+        Ok(Axis::Spline(self.upload(&taps)?))
+    }
+
+    /// One axis of a channel: [`Resampling::rows`] and [`Resampling::along`]. Of a spline as many lines are worked on at once as have
+    /// [`spline_elements`] of `begins`. The axis is in use until the stream has passed this.
     pub fn resample_axis(
         &self,
-        axis: &Resampling,
+        axis: &Axis,
         lines: &Lines,
         source: View<'_, f32>,
         target: View<'_, f32>,
-        splines: usize,
+        begins: Option<View<'_, f64>>,
     ) -> Result<()> {
         let Lines { outer, from, to, inner } = *lines;
         same("values of lines", source.count(), outer * from * inner)?;
@@ -418,29 +476,35 @@ impl Kernels {
         let mut there =
             LinesThere([small("lines", outer)?, small("voxels", from)?, small("voxels", to)?, small("voxels", inner)?]);
         let (mut old, mut new) = (source.address(), target.address());
-        let Resampling::Cubic(spline) = axis else {
-            let samples = self.upload(&between(axis, from, to)?)?;
-            let (mut table, mut is_linear) =
-                (samples.view().address(), u32::from(matches!(axis, Resampling::Linear(_))));
-            let mut arguments = pointers![old, new, there, table, is_linear];
-            self.launch(self.loaded.functions.resample_axis, to * inner, outer.min(ROWS), 1, &mut arguments)?;
-            // The samples are in use until then.
-            return self.stream.synchronize();
+        let taps = match axis {
+            Axis::Between { samples, is_linear } => {
+                same("samples of an axis", samples.view().count(), to)?;
+                let (mut table, mut is_linear) = (samples.view().address(), u32::from(*is_linear));
+                let mut arguments = pointers![old, new, there, table, is_linear];
+                return self.launch(
+                    self.loaded.functions.resample_axis,
+                    to * inner,
+                    outer.min(ROWS),
+                    1,
+                    &mut arguments,
+                );
+            }
+            Axis::Spline(taps) => taps,
         };
-        let taps: Vec<_> = spline.taps().map(|(first, weights)| Taps { first: first as u32, weights }).collect();
-        same("weights of an axis", taps.len(), to)?;
-        let taps = self.upload(&taps)?;
+        same("weights of an axis", taps.view().count(), to)?;
         let all = outer * inner;
-        let most = splines.min(all);
-        let scratch = self.buffer::<f64>(most * (from + 2 * PADDING))?;
-        for start in (0..all).step_by(most.max(1)) {
+        let most = begins.map_or(0, |begins| begins.count() / spline_elements(1, from)).min(all);
+        let (Some(begins), 1..) = (begins, most) else {
+            return Err(wrong("no room for a spline's lines".to_owned()));
+        };
+        for start in (0..all).step_by(most) {
             let lines = most.min(all - start);
-            let (mut table, mut place) = (taps.view().address(), scratch.view().address());
+            let (mut table, mut place) = (taps.view().address(), begins.address());
             let (mut first, mut count) = (start as u64, small("lines", lines)?);
             let mut arguments = pointers![old, new, there, table, first, count, place];
             self.launch(self.loaded.functions.resample_spline, lines, 1, 1, &mut arguments)?;
         }
-        self.stream.synchronize()
+        Ok(())
     }
 
     /// Between what a channel's values lie, before it goes that way: all of them, or those of each plane where axis 0 is treated
@@ -474,8 +538,8 @@ impl Kernels {
         Ok(Bounds(self.upload(&ends)?))
     }
 
-    /// Keeps the values of a channel that has gone that way between these.
-    pub fn clip(&self, target: View<'_, f32>, way: &Way, ends: Bounds) -> Result<()> {
+    /// Keeps the values of a channel that has gone that way between these, which are in use until the stream has passed this.
+    pub fn clip(&self, target: View<'_, f32>, way: &Way, ends: &Bounds) -> Result<()> {
         let [planes, height, width] = way.to;
         same("a channel's values", target.count(), planes * height * width)?;
         let is_one = way.separate.is_none();
@@ -484,9 +548,7 @@ impl Kernels {
         let (mut depth, mut plane, mut one) =
             (small("planes", planes)?, small("voxels", height * width)?, u32::from(is_one));
         let mut arguments = pointers![at, depth, plane, one, between];
-        self.launch(self.loaded.functions.clip, height * width, planes.min(ROWS), 1, &mut arguments)?;
-        // The ends are in use until then.
-        self.stream.synchronize()
+        self.launch(self.loaded.functions.clip, height * width, planes.min(ROWS), 1, &mut arguments)
     }
 
     /// Values as the network's own elements of 16 bits: float16, or bfloat16.
@@ -525,7 +587,7 @@ impl Kernels {
         let (mut from, mut to) = (volume.address(), tile.address());
         let mut arguments = pointers![from, to, tiling, start, z, y, x];
         let [depth, height, width] = tiles.taken();
-        self.launch(self.loaded.functions.gather, height * width, channels, depth.min(ROWS), &mut arguments)
+        self.launch(self.loaded.functions.gather, height * threads_of(width), channels, depth.min(ROWS), &mut arguments)
     }
 
     /// [`constants`](crate::volume::tiles::constants) of all tiles.
@@ -631,7 +693,7 @@ impl Kernels {
         let mut place = found.map_or(std::ptr::null_mut(), |found| found.address());
         let mut arguments = pointers![tile, window, ring, blending, number, place];
         let [depth, height, width] = covered;
-        self.launch(self.loaded.functions.blend, height * width, depth.min(ROWS), 1, &mut arguments)
+        self.launch(self.loaded.functions.blend, height * threads_of(width), depth.min(ROWS), 1, &mut arguments)
     }
 
     /// Divides the sums of planes of a ring by their weights. Where a value of a plane is no number, its place in `found` becomes 1.
@@ -809,8 +871,13 @@ impl Kernels {
 
     /// Of a result's way what the device needs for its planes. An error for cubic splines.
     pub fn samples_of(&self, way: &Way) -> Result<Samples> {
-        let ([_, from @ ..], [_, to @ ..], [_, rows, columns]) = (way.from, way.to, &way.kernels);
+        let ([_, from @ ..], [depth, to @ ..], [_, rows, columns]) = (way.from, way.to, &way.kernels);
+        let slice = |z| {
+            let ([first, second], part) = way.planes(z);
+            Ok(Slice { first: small("planes", first)?, second: small("planes", second)?, part })
+        };
         Ok(Samples {
+            slices: self.upload(&(0..depth).map(slice).collect::<Result<Vec<_>>>()?)?,
             from,
             to,
             rows: self.upload(&between(rows, from[0], to[0])?)?,
@@ -842,6 +909,44 @@ impl Kernels {
         self.launch(self.loaded.functions.resample, to, channels, 1, &mut arguments)
     }
 
+    /// Of those planes of the scan's grid, whose planes of the model's are in the slab, the labels of the largest values.
+    pub fn resample_and_decide<L: Label>(
+        &self,
+        samples: &Samples,
+        slab: Slab<'_>,
+        planes: Range<usize>,
+        rule: &DeviceRule,
+        labels: View<'_, L>,
+    ) -> Result<()> {
+        let RuleMemory::Argmax(of_channels) = &rule.0 else {
+            return Err(wrong("regions that are to be decided while planes are resampled".to_owned()));
+        };
+        let channels = of_channels.view().count();
+        let (from, to) = (samples.from[0] * samples.from[1], samples.to[0] * samples.to[1]);
+        let count = planes_of(slab.planes, slab.stride, from, channels)?;
+        same("planes", slab.numbers.len(), count)?;
+        same("a plane's values", slab.before.count(), channels * from)?;
+        same("labels", labels.count(), planes.len() * to)?;
+        let slices = samples.slices.part(planes.clone())?;
+        let kernel = match L::IS_WIDE {
+            true => self.loaded.functions.resampled_argmax_uint16,
+            false => self.loaded.functions.resampled_argmax_uint8,
+        };
+        let mut there = SlabThere {
+            planes: slab.planes.address(),
+            before: slab.before.address(),
+            stride: slab.stride as u64,
+            first: small("planes", slab.numbers.start)?,
+        };
+        let plane = |[y, x]: [usize; 2]| Ok::<_, Error>(Plane([small("voxels", y)?, small("voxels", x)?]));
+        let (mut old, mut new, mut slices) = (plane(samples.from)?, plane(samples.to)?, slices.address());
+        let (mut rows, mut columns) = (samples.rows.view().address(), samples.columns.view().address());
+        let (mut is_linear, mut number) = (u32::from(samples.is_linear), small("channels", channels)?);
+        let (mut table, mut target) = (of_channels.view().address(), labels.address());
+        let mut arguments = pointers![there, slices, old, new, rows, columns, is_linear, number, table, target];
+        self.launch(kernel, to, planes.len(), 1, &mut arguments)
+    }
+
     fn launch(
         &self,
         kernel: Kernel,
@@ -869,6 +974,16 @@ impl Drop for Kernels {
         // The module goes when nothing of it runs.
         let _ = self.stream.synchronize();
     }
+}
+
+/// Threads for a row of voxels, which are mostly taken by fours where there are whole fours; else each thread takes several.
+fn threads_of(width: usize) -> usize {
+    if width.is_multiple_of(4) { width / 4 } else { width }
+}
+
+/// What is kept of so many lines of a spline, of so many samples.
+pub(super) fn spline_elements(lines: usize, from: usize) -> usize {
+    from.saturating_add(2 * PADDING).div_ceil(PIECE).saturating_mul(lines)
 }
 
 /// Kernels count voxels to here: a step further is still a number of 32 bits.

@@ -13,7 +13,7 @@ mod upload;
 
 pub use buffer::{Buffer, Element, Piece, View};
 pub use download::Download;
-pub use kernels::{DeviceHead, DeviceRule, Kernels, Label, Samples};
+pub use kernels::{DeviceHead, DeviceRule, Kernels, Label, Samples, Slab};
 pub use resample::{bytes as resampling_bytes, can as can_resample, resample};
 pub use sweep::{DeviceSweep, Planes};
 pub use upload::{bytes as upload_bytes, upload};

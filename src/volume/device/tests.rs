@@ -493,6 +493,7 @@ fn resampled_as_on_the_host() {
                 let volume = odd_values(model[0] * size);
                 let (samples, planes) = (kernels.samples_of(&way).unwrap(), kernels.upload(&volume).unwrap());
                 let mut twin = PlaneResampler::new(&way, channels).unwrap();
+                let (rule, mut decided) = (Rule::Argmax { labels: vec![3, 200, 7] }, Vec::new());
                 let target = kernels.buffer(channels * scan[1] * scan[2]).unwrap();
                 let mut given = 0;
                 for plane in volume.chunks(size) {
@@ -502,6 +503,9 @@ fn resampled_as_on_the_host() {
                         let pair = pair.map(|plane| planes.part(plane * size..(plane + 1) * size).unwrap());
                         kernels.resample(&samples, pair, part, target.view()).unwrap();
                         let found = to_host(&kernels, &target);
+                        let mut labels = vec![0; scan[1] * scan[2]];
+                        decide(&found, &rule, &mut labels);
+                        decided.extend(labels);
                         for y in 0..scan[1] {
                             let mut row = vec![0.0; channels * scan[2]];
                             twin.row(z, y, &mut row);
@@ -515,6 +519,26 @@ fn resampled_as_on_the_host() {
                     }
                 }
                 assert_eq!(given, scan[0]);
+                // All planes at once that need none before the one that lies before a slab.
+                let rule = kernels.rule(&rule).unwrap();
+                for first in 0..model[0] {
+                    let all = 0..model[0] * size;
+                    let slab = Slab {
+                        numbers: &(first..model[0]),
+                        planes: planes.part(first * size..all.end).unwrap(),
+                        stride: size,
+                        before: planes.part(first.max(1) * size - size..first.max(1) * size).unwrap(),
+                    };
+                    let start = (0..scan[0]).find(|z| way.planes(*z).0[0] + 1 >= first).unwrap_or(scan[0]);
+                    let wanted = &decided[start * scan[1] * scan[2]..];
+                    let (wide, narrow) =
+                        (kernels.buffer::<u16>(wanted.len()).unwrap(), kernels.buffer::<u8>(wanted.len()).unwrap());
+                    kernels.resample_and_decide(&samples, slab, start..scan[0], &rule, wide.view()).unwrap();
+                    kernels.resample_and_decide(&samples, slab, start..scan[0], &rule, narrow.view()).unwrap();
+                    assert!(to_host(&kernels, &wide) == wanted, "{way:?} {first}");
+                    let narrow = to_host(&kernels, &narrow);
+                    assert!(narrow.iter().zip(wanted).all(|(a, b)| u16::from(*a) == *b), "{way:?} {first}");
+                }
             }
         }
     }
