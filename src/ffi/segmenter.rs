@@ -402,8 +402,9 @@ pub unsafe extern "C" fn planrt_segmenter_new(
 }
 
 /// The same over sessions of the application's own, one for each fold, which run single requests beside the tiles: both share
-/// batches, priorities and statistics. A session over several devices runs the tiles on all of them. Sessions are best made
-/// with `PLANRT_WHEN_FULL_BLOCK`: else a volume fails where a queue is full. Where one is deleted, volumes under way end with
+/// batches, priorities and statistics. Where the sessions run on several GPUs, a volume and all of its tiles go to the one that
+/// then has least to run of other volumes: several volumes at once make use of all. Sessions are best made with
+/// `PLANRT_WHEN_FULL_BLOCK`: else a volume fails where a queue is full. Where one is deleted, volumes under way end with
 /// `PLANRT_ERROR_SHUT_DOWN`.
 ///
 /// Errors: as for `planrt_segmenter_new`.

@@ -52,39 +52,57 @@ pub struct Needs {
 }
 
 impl Gpu {
-    /// The one that all networks run on, if it is one, and takes the kernels. Why not is in the log.
-    pub fn of(networks: &[Network]) -> Option<Self> {
-        let mut devices = networks.iter().flat_map(|network| network.session.devices());
-        let device = devices.next()?;
-        let log = networks.first().and_then(|network| network.session.engine().log()).cloned();
-        let on_host = |level, why: &str| {
-            let message = format!("volumes are put together by the processor, and not on the GPU: {why}");
-            log.iter().for_each(|log| log.write(level, &message));
-            None
-        };
-        if devices.any(|other| other.info.ordinal != device.info.ordinal)
-            || networks.iter().any(|network| network.session.devices().next().is_none())
-        {
-            return on_host(Level::Info, "the sessions run on several devices");
+    /// Those that all networks run on, and that take the kernels. Why there is none is in the log.
+    pub fn all_of(networks: &[Network]) -> Vec<Self> {
+        let Some((first, others)) = networks.split_first() else { return Vec::new() };
+        let log = first.session.engine().log().cloned();
+        let tell = |level, message: String| log.iter().for_each(|log| log.write(level, &message));
+        let on_host =
+            |why| tell(Level::Info, format!("volumes are put together by the processor, and not on the GPU: {why}"));
+        let runs_there = |network: &Network, ordinal| network.session.devices().any(|it| it.info.ordinal == ordinal);
+        let mut devices: Vec<&Arc<Device>> = Vec::new();
+        for device in first.session.devices() {
+            let ordinal = device.info.ordinal;
+            if others.iter().all(|other| runs_there(other, ordinal))
+                && devices.iter().all(|known| known.info.ordinal != ordinal)
+            {
+                devices.push(device);
+            }
+        }
+        if devices.is_empty() {
+            if networks.iter().any(|network| network.session.devices().next().is_some()) {
+                on_host("there is none that all sessions run on");
+            }
+            return Vec::new();
         }
         let types = |network: &Network| network.element_types();
         if networks.windows(2).any(|pair| types(&pair[0]) != types(&pair[1])) {
-            return on_host(Level::Info, "the folds take and give elements of different types");
+            on_host("the folds take and give elements of different types");
+            return Vec::new();
         }
-        let kernels = Stream::new(device, FIRST).and_then(|stream| Kernels::new(device, Arc::new(stream)));
-        match kernels {
-            Ok(kernels) => Some(Self { kernels, log }),
-            Err(error) => on_host(Level::Warning, error.message()),
-        }
+        let gpu = |device: &Arc<Device>| {
+            let kernels = Stream::new(device, FIRST).and_then(|stream| Kernels::new(device, Arc::new(stream)));
+            let told = |error: &Error| {
+                let why = error.message();
+                let message = format!("volumes are not put together on CUDA device {}: {why}", device.info.ordinal);
+                tell(Level::Warning, message);
+            };
+            kernels.inspect_err(told).ok().map(|kernels| Self { kernels, log: log.clone() })
+        };
+        devices.into_iter().filter_map(gpu).collect()
     }
 
     pub fn device(&self) -> &Arc<Device> {
         self.kernels.device()
     }
 
-    /// Says why a volume is put together on the host nevertheless.
+    pub fn ordinal(&self) -> i32 {
+        self.device().info.ordinal
+    }
+
+    /// Says why a volume is put together on another device or on the host nevertheless.
     pub fn tell(&self, why: &str) {
-        let message = format!("a volume is put together by the processor, and not on the GPU: {why}");
+        let message = format!("a volume is not put together on CUDA device {}: {why}", self.ordinal());
         self.log.iter().for_each(|log| log.write(Level::Warning, &message));
     }
 
@@ -171,10 +189,12 @@ impl Gpu {
         work.check()?;
         Ok(Brought { kernels, volume: Arc::new(volume) })
     }
+}
 
+impl Brought {
     /// Finds room for all that is needed to sweep it.
-    pub fn begin<'a>(&self, brought: Brought, swept: Swept<'_, 'a>, limit: usize) -> Result<OnDevice<'a>> {
-        let Brought { kernels, volume } = brought;
+    pub fn begin<'a>(self, swept: Swept<'_, 'a>, limit: usize) -> Result<OnDevice<'a>> {
+        let Self { kernels, volume } = self;
         let Swept { recipe, tiles, back, networks, head, window, labels } = swept;
         let (tiles, back, network) = (tiles.clone(), back.clone(), &networks[0]);
         let constants = kernels.constants(&tiles, volume.view(), recipe.tiling.padding)?;

@@ -3,7 +3,7 @@
 //!
 //! `description` reads what a folder says. `segmenter` plans a job and runs it on a thread of its own: `model` brings the volume through
 //! one model, whose tiles `stream` gives to the sessions (`network`) and takes back in order, over a `place` where they are cut out and
-//! blended: host memory, or a GPU's (`device`); `result` makes labels of them;
+//! blended: host memory, or a GPU's (`device`), of several the one whose `turn` it is; `result` makes labels of them;
 //! `ensemble` averages several models, `coarse` finds the box that is worth a large one, `meter` counts the tiles of all of them.
 //! `lent`, `labels` and `scores` are the caller's memory.
 
@@ -29,6 +29,7 @@ mod segmenter;
 mod stream;
 #[cfg(test)]
 pub mod test_folder;
+mod turn;
 
 pub use job::{Budget, Job, Order, Treatment, Volume};
 pub use labels::LabelMap;

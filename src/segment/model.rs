@@ -8,6 +8,7 @@ use super::place::{OnHost, Place, Written};
 use super::result::{Deciding, Outputs, Writer, settle};
 use super::scores::Scores;
 use super::stream::{self, Source, Stream};
+use super::turn::Turn;
 use crate::cuda::Device;
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
@@ -34,8 +35,8 @@ pub struct Model {
     /// What makes channels of what they give, if that is features.
     head: Option<Arc<Head>>,
     window: Arc<[f32]>,
-    /// Where volumes are put together, if it is not the processor.
-    gpu: Option<Gpu>,
+    /// Where volumes are put together, each on one of them; where there is none the processor does it.
+    gpus: Vec<Gpu>,
     /// How many passes fill the sessions' batches.
     batches: usize,
     /// Threads for what is not the network.
@@ -164,8 +165,8 @@ impl Model {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
             threads => threads,
         };
-        let gpu = Gpu::of(&networks);
-        Ok(Self { recipe, networks, head, window, gpu, batches, threads })
+        let gpus = Gpu::all_of(&networks);
+        Ok(Self { recipe, networks, head, window, gpus, batches, threads })
     }
 
     /// Channels that labels are decided by.
@@ -233,7 +234,8 @@ impl Model {
             gpu.needs(&outline, passes)
         };
         if let Some(there) = self.there(&swept_in, outline, keeping, beside) {
-            let most = 2 * self.batches.max(1);
+            // Each GPU has its share of the instances.
+            let most = 2 * self.batches.div_ceil(self.gpus.len().max(1)).max(1);
             let there = Some(there);
             return Ok(Memory { data: 0, sweeping, preparing: 0, keeping, stream: (0, 0), most, there });
         }
@@ -248,7 +250,7 @@ impl Model {
         })
     }
 
-    /// What a volume takes on the GPU; none where there is none, or no room.
+    /// What a volume takes on a GPU, of several on the one with the most room; none where there is none, or no room.
     fn there(
         &self,
         swept_in: &[Vec<Strip>],
@@ -256,14 +258,14 @@ impl Model {
         keeping: u64,
         beside: usize,
     ) -> Option<There> {
-        let gpu = self.gpu.as_ref()?;
-        let free = match gpu.device().memory() {
-            Ok((free, _)) => free as u64 / beside.max(1) as u64,
+        let room = |gpu| match Gpu::device(gpu).memory() {
+            Ok((free, _)) => Some((gpu, free as u64 / beside.max(1) as u64)),
             Err(error) => {
                 gpu.tell(error.message());
-                return None;
+                None
             }
         };
+        let (gpu, free) = self.gpus.iter().filter_map(room).max_by_key(|(_, free)| *free)?;
         let mut there = There { host: Vec::new(), device: Vec::new(), free };
         for strips in swept_in {
             let most = |passes: usize| {
@@ -323,11 +325,15 @@ impl Model {
         };
         let written = match on_device {
             Some(begun) => {
-                let (brought, first) = begun.map_err(in_words)?;
+                let (brought, first, mut turn) = begun.map_err(in_words)?;
                 drop(surveyed);
                 let labels = label_type(&outputs);
                 let (mut brought, mut first) = (Some(brought), Some(first));
                 let mut left = strips.len();
+                let mut tell = |done, count| {
+                    turn.left(self.voxels(&strips, count - done));
+                    tell(done, count)
+                };
                 each_strip(&strips, outputs, &mut tell, |strip, outputs, is_first, tell| {
                     left -= 1;
                     // Who has the last strip frees the volume.
@@ -368,7 +374,8 @@ impl Model {
         written.map_err(in_words)
     }
 
-    /// Brings a volume to the GPU, and finds room for its first strip; none where that cannot be done, which the log says.
+    /// Brings a volume to the GPU that has least to run, or else to the next, and finds room there for its first strip; none where that
+    /// cannot be done, which the log says.
     fn begin<'a>(
         &'a self,
         surveyed: &Surveyed<'_>,
@@ -377,22 +384,36 @@ impl Model {
         strips: &[Strip],
         passes: usize,
         work: &Work,
-    ) -> Option<Result<(Brought, OnDevice<'a>)>> {
-        let (gpu, first) = (self.gpu.as_ref()?, strips.first()?);
-        let begin = || {
+    ) -> Option<Result<(Brought, OnDevice<'a>, Turn)>> {
+        let first = strips.first()?;
+        let begin = |gpu: &Gpu| {
             let brought = gpu.bring(&self.recipe, &volume.scan, surveyed, work)?;
             let first = self.on_device(brought.clone(), first, label_type(outputs), passes)?;
             Ok::<_, Error>((brought, first))
         };
-        match begin() {
-            Err(error) if error.code() != Code::Cancelled => {
-                gpu.tell(error.message());
-                None
+        let count = strips.iter().map(|strip| strip.tiles.count()).sum();
+        let mut left: Vec<&Gpu> = self.gpus.iter().collect();
+        while !left.is_empty() {
+            let turn = Turn::take(left.iter().map(|gpu| gpu.ordinal()), self.voxels(strips, count))?;
+            let gpu = left.remove(left.iter().position(|gpu| gpu.ordinal() == turn.ordinal())?);
+            match begin(gpu) {
+                Err(error) if error.code() != Code::Cancelled => gpu.tell(error.message()),
+                outcome => return Some(outcome.map(|(brought, first)| (brought, first, turn))),
             }
-            outcome => Some(outcome),
         }
+        None
     }
 
+    /// What so many tiles of strips take to run, in voxels.
+    fn voxels(&self, strips: &[Strip], count: usize) -> u64 {
+        let mirrorings = 1 << self.recipe.tiling.mirrored.iter().filter(|is| **is).count();
+        let voxels = strips.first().map_or(0, |strip| strip.tiles.elements(1));
+        [count, self.networks.len(), mirrorings, voxels]
+            .into_iter()
+            .fold(1, |product: u64, factor| product.saturating_mul(factor as u64))
+    }
+
+    /// Finds room for a strip of a volume that was brought to a GPU.
     fn on_device(
         &self,
         brought: Brought,
@@ -400,9 +421,6 @@ impl Model {
         labels: Option<ElementType>,
         passes: usize,
     ) -> Result<OnDevice<'_>> {
-        let Some(gpu) = &self.gpu else {
-            return Err(Error::new(Code::Internal, "there is no GPU; please report this"));
-        };
         let swept = Swept {
             recipe: &self.recipe,
             tiles: &strip.tiles,
@@ -412,7 +430,7 @@ impl Model {
             window: &self.window,
             labels: labels.map(|labels| labels == ElementType::Uint16),
         };
-        gpu.begin(brought, swept, passes)
+        brought.begin(swept, passes)
     }
 
     /// What is done to labels when all of them are there; how many voxels each has.

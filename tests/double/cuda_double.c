@@ -543,12 +543,19 @@ int cuModuleGetFunction(void **function, void *module, const char *name) {
     return *function ? SUCCESS : INVALID_VALUE;
 }
 
+/* How many of kernels.cpp's ran on a device. */
+static atomic_llong volume_kernels[DEVICES];
+long long cudaDoubleVolumeKernels(int device) { return volume_kernels[device]; }
+
 int cuLaunchKernel(void *function, unsigned columns, unsigned rows, unsigned layers, unsigned x, unsigned y, unsigned z,
                    unsigned shared, void *stream, void **parameters, void **extra) {
     BEGIN_IN_CONTEXT;
     (void)columns, (void)x, (void)y, (void)z, (void)shared, (void)extra;
     if (!is_stream(stream)) return INVALID_HANDLE;
-    if (!captured_by(stream) && cudaDoubleRunKernel && cudaDoubleRunKernel(function, rows, layers, parameters)) return SUCCESS;
+    if (!captured_by(stream) && cudaDoubleRunKernel && cudaDoubleRunKernel(function, rows, layers, parameters)) {
+        ++volume_kernels[device_of_context()];
+        return SUCCESS;
+    }
     if (!is_alive(MODULE, function)) return INVALID_HANDLE;
     if (captured_by(stream)) {
         struct node *node = add_node(captured_by(stream));

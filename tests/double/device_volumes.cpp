@@ -4,11 +4,14 @@
 #include "doubles.hpp"
 
 #include <array>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <mutex>
 #include <random>
+#include <thread>
 
 namespace {
 
@@ -247,13 +250,13 @@ void short_of_memory(const Double& tensorrt) {
            [&] { segmenter.run(volume, planrt::LabelMap::of(labels), budget); });
     {
         const Setting memory("CUDA_DOUBLE_MEMORY", "1000000");
-        CHECK(!runs_there() && holds(said, "put together by the processor"));
+        CHECK(!runs_there() && holds(said, "not put together on CUDA device 0: it takes"));
     }
     {
         said.clear();
         const Setting fails("CUDA_DOUBLE_FAILS", "cuMemsetD8Async=1");
         runs_there();
-        CHECK(holds(said, "put together by the processor"));
+        CHECK(holds(said, "not put together on CUDA device 0"));
     }
     CHECK(runs_there());
 }
@@ -309,6 +312,59 @@ void device_memory(const Double& tensorrt) {
     expect(planrt::ErrorCode::invalid_argument, "the score map is on CUDA device 1", [&] { segmenter.run(volume, map, options); });
 }
 
+// Several devices: a volume is wholly on the one that has least to run, with the same labels to the bit; where it fails there, on
+// another.
+void several_devices(const Double& tensorrt) {
+    const Setting two("CUDA_DOUBLE_DEVICES", "2");
+    const auto kernels_on = symbol<int64_t(int)>("libcuda.so.1", "cudaDoubleVolumeKernels");
+    planrt::RuntimeOptions elsewhere = tensorrt.options();
+    elsewhere.device = 1;
+    const planrt::Runtime runtime(tensorrt.options()), second(elsewhere);
+    const planrt::Engine engine = tensorrt.load(runtime, ONE), other = tensorrt.load(second, ONE);
+    planrt::SessionOptions waits;
+    waits.when_full = planrt::WhenFull::block;
+    const planrt::Session session({&engine, &other}, waits);
+    const planrt::Segmenter segmenter(std::vector<const planrt::Session*>{&session}, NINE);
+    std::vector<int16_t> scan(12 * 9 * 17);
+    for (size_t i = 0; i < scan.size(); ++i) scan[i] = static_cast<int16_t>(i % 3);
+    const planrt::Volume volume = planrt::Volume::of(scan, {12, 9, 17}, {1, 1, 1});
+    // On which of them kernels ran for a volume that is right.
+    const auto devices_of = [&] {
+        const std::array<int64_t, 2> before{kernels_on(0), kernels_on(1)};
+        std::vector<uint8_t> labels(scan.size(), 0xA5);
+        segmenter.run(volume, planrt::LabelMap::of(labels));
+        for (size_t i = 0; i < scan.size(); ++i) CHECK(labels[i] == (scan[i] > 0 ? 9 : 0));
+        return std::array<bool, 2>{kernels_on(0) > before[0], kernels_on(1) > before[1]};
+    };
+    CHECK((devices_of() == std::array<bool, 2>{true, false}));
+    {
+        // One that waits before its first tile.
+        std::mutex held;
+        std::unique_lock holds_it(held);
+        std::atomic<bool> begun{false};
+        planrt::SegmentationOptions options;
+        options.progress = [&](int64_t, int64_t) {
+            begun = true;
+            const std::lock_guard until_then(held);
+            return true;
+        };
+        std::vector<uint8_t> labels(scan.size(), 0xA5);
+        planrt::Segmentation first = segmenter.submit(volume, planrt::LabelMap::of(labels), options);
+        while (!begun) std::this_thread::yield();
+        CHECK((devices_of() == std::array<bool, 2>{false, true}));
+        CHECK((devices_of() == std::array<bool, 2>{false, true}));
+        holds_it.unlock();
+        first.wait();
+        for (size_t i = 0; i < scan.size(); ++i) CHECK(labels[i] == (scan[i] > 0 ? 9 : 0));
+    }
+    CHECK((devices_of() == std::array<bool, 2>{true, false}));
+    {
+        const Setting fails("CUDA_DOUBLE_FAILS", "cuMemsetD8Async=1");
+        CHECK(devices_of()[1]);
+    }
+    segmenter.check_company(volume, 4);
+}
+
 // A volume ends early, and another one goes on.
 void cancelled(const Double& tensorrt) {
     const planrt::Runtime runtime(tensorrt.options());
@@ -336,6 +392,7 @@ int main(int argc, char** argv) {
                                   {"no_numbers", no_numbers},
                                   {"short_of_memory", short_of_memory},
                                   {"device_memory", device_memory},
+                                  {"several_devices", several_devices},
                                   {"cancelled", cancelled}});
     return 0;
 }

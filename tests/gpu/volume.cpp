@@ -1,8 +1,9 @@
 // Whole volumes on a GPU: 512x512x300 voxels of int16 in ordinary host memory, labels of uint8 there. Beside it what the network
 // takes by itself for as many tiles (plain.hpp), what device memory is taken at most, and how a volume does in company.
 //
-// usage: gpu_volume PLAN CLASSES [memory]
-// PLAN takes (batch,1,96,96,96) and gives (batch,CLASSES,96,96,96), in float32, of batches up to 4; with `memory` only that is looked at.
+// usage: gpu_volume PLAN CLASSES [memory|gpus]
+// PLAN takes (batch,1,96,96,96) and gives (batch,CLASSES,96,96,96), in float32, of batches up to 4; with `memory` only that is looked at,
+// with `gpus` what a second GPU brings to many volumes.
 
 #include "plain.hpp"
 #include "timing.hpp"
@@ -199,6 +200,49 @@ void company(const planrt::Engine& engine, const planrt::Volume& volume, double 
     std::printf("cancel: answered after %.2f ms, at most %.2f ms\n", median(cancels) * 1e3, quantile(cancels, 1) * 1e3);
 }
 
+// Volumes from two threads for each GPU, one after another in each.
+double seconds_a_volume(const std::vector<const planrt::Engine*>& engines, const planrt::Volume& volume, double overlap,
+                        std::vector<uint8_t>& labels) {
+    planrt::SessionOptions options;
+    options.when_full = planrt::WhenFull::block;
+    const planrt::Session session(engines, options);
+    const planrt::Segmenter segmenter(std::vector<const planrt::Session*>{&session}, recipe(2, overlap));
+    constexpr int EACH = 3;
+    const size_t count = 2 * engines.size();
+    std::vector<Job> jobs(count);
+    double seconds = 0;
+    // The first round is for warming up.
+    for (const int volumes : {1, EACH}) {
+        std::vector<std::thread> threads;
+        const auto start = Clock::now();
+        for (Job& job : jobs)
+            threads.emplace_back([&] {
+                for (int i = 0; i < volumes; ++i) run(segmenter, volume, job);
+            });
+        for (std::thread& thread : threads) thread.join();
+        seconds = since(start) / static_cast<double>(count * static_cast<size_t>(volumes));
+    }
+    for (const Job& job : jobs)
+        if (job.labels != jobs[0].labels) plain::fail("labels depend on what runs beside");
+    labels = jobs[0].labels;
+    return seconds;
+}
+
+void gpus(const std::string& path, const planrt::Volume& volume) {
+    planrt::RuntimeOptions elsewhere;
+    elsewhere.device = 1;
+    const planrt::Runtime here(planrt::RuntimeOptions{}), there(elsewhere);
+    const planrt::Engine first = planrt::Engine::from_file(here, path), second = planrt::Engine::from_file(there, path);
+    for (const double overlap : {0.25, 0.5}) {
+        std::vector<uint8_t> labels, others;
+        const double one = seconds_a_volume({&first}, volume, overlap, labels);
+        const double both = seconds_a_volume({&first, &second}, volume, overlap, others);
+        std::printf("overlap %.2f, two volumes at once for each GPU: %.1f ms a volume on one GPU, %.1f on two: %.3f times; their labels are %s\n",
+                    overlap, one * 1e3, both * 1e3, one / both, labels == others ? "the same" : "NOT the same");
+        std::fflush(stdout);
+    }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -215,6 +259,10 @@ int main(int argc, char** argv) {
         const planrt::Engine engine = planrt::Engine::from_file(runtime, path);
         const std::vector<int16_t> voxels = scan();
         const planrt::Volume volume = planrt::Volume::of(voxels, EXTENTS, {1, 0.8, 0.8});
+        if (argc > 3 && std::strcmp(argv[3], "gpus") == 0) {
+            gpus(path, volume);
+            return 0;
+        }
         if (argc > 3) {
             const planrt::Segmenter segmenter({&engine}, recipe(classes, 0.5));
             memory(cuda, segmenter, volume, classes);
