@@ -2233,7 +2233,11 @@ public:
     [[nodiscard]] SegmentationMemory estimate(const Volume& volume, const SegmentationOptions& options = {}) const {
         const planrt_volume c_volume = volume.get();
         const planrt_score_map c_scores = options.scores.value_or(ScoreMap()).get();
-        const planrt_segmentation_options c_options = get_options(options, &c_scores);
+        planrt_segmentation_options c_options = get_options(options, &c_scores);
+        if (options.score_plane) {
+            // It is not called.
+            c_options.score_plane = &detail::SegmentationCalls::forward_plane;
+        }
         SegmentationMemory memory{};
         detail::check(planrt_segmenter_estimate(get(), &c_volume, &c_options, &memory.bytes, &memory.least_bytes, &memory.device_bytes));
         return memory;

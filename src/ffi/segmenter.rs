@@ -755,10 +755,14 @@ pub unsafe extern "C" fn planrt_segmenter_estimate(
         least_bytes_out: Option<Out<_>>,
         device_bytes_out: Option<Out<_>>
     => {
-        let Treated { any_direction, region, treatment, .. } = *options.unwrap_or_default();
+        let Treated { any_direction, scores, region, treatment } = *options.unwrap_or_default();
+        let going = scores.map(|asked| match asked {
+            Asked::Map(_) => segment::Going::ToMap,
+            Asked::Planes(_) => segment::Going::ByPlanes,
+        });
         let copies = volume.copy_bytes();
         let volume = volume.volume(any_direction);
-        let estimate = segmenter.estimate(&volume, region.as_ref(), copies, treatment.budget)?;
+        let estimate = segmenter.estimate(&volume, region.as_ref(), going, copies, treatment.budget)?;
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         bytes_out.set(size(estimate.memory));
         for (out, bytes) in [(least_bytes_out, estimate.least_memory), (device_bytes_out, estimate.device_memory)] {

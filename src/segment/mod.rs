@@ -34,5 +34,5 @@ mod turn;
 pub use job::{Budget, Job, Order, Treatment, Volume};
 pub use labels::LabelMap;
 pub use lent::{Lent, LentMut};
-pub use scores::{Plane, ScoreMap, ScoresAsked, Target};
+pub use scores::{Going, Plane, ScoreMap, ScoresAsked, Target};
 pub use segmenter::{Estimate, Folded, Info, Options, Segmenter};

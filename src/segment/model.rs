@@ -6,7 +6,7 @@ use super::labels::LabelMap;
 use super::network::Network;
 use super::place::{OnHost, Place, Written};
 use super::result::{Deciding, Outputs, Writer, settle};
-use super::scores::Scores;
+use super::scores::Going;
 use super::stream::{self, Source, Stream};
 use super::turn::Turn;
 use crate::cuda::Device;
@@ -198,7 +198,7 @@ impl Model {
 
     /// What a volume takes, known without looking at its voxels; an error for one that cannot be segmented. `beside` is how many
     /// models there are at once, which share a GPU.
-    pub fn memory(&self, volume: &Volume, scores: Option<&Scores>, beside: usize) -> Result<Memory> {
+    pub fn memory(&self, volume: &Volume, scores: Option<Going>, beside: usize) -> Result<Memory> {
         let Recipe { decision, channels, .. } = &self.recipe;
         if volume.scan.channels != *channels {
             let message = format!("the scan has {} channels; the model takes {channels}", volume.scan.channels);

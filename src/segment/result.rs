@@ -2,7 +2,7 @@
 
 use super::labels::LabelMap;
 use super::lent::LentMut;
-use super::scores::{Scores, Wanted};
+use super::scores::{Going, Scores, Wanted};
 use crate::cuda::Device;
 use crate::error::{Code, Error, Result};
 use crate::volume::Back;
@@ -158,12 +158,12 @@ impl<'a> Writer<'a> {
     }
 
     /// Bytes that it takes for a model's grid of these extents, with so many threads.
-    pub fn memory(by: Deciding, back: &Back, extents: [usize; 3], scores: Option<&Scores>, threads: usize) -> u64 {
+    pub fn memory(by: Deciding, back: &Back, extents: [usize; 3], scores: Option<Going>, threads: usize) -> u64 {
         let channels = by.channels();
         let product = |factors: &[usize]| factors.iter().fold(1, |product: u64, n| product.saturating_mul(*n as u64));
         let (plane, of_scan) = (product(&extents[1..]), product(&back.extents()[1..]));
         let decided = plane.max(of_scan).saturating_mul(size_of::<u16>() as u64);
-        let asked = scores.map_or(0, |scores| scores.memory(of_scan));
+        let asked = scores.map_or(0, |going| going.memory(channels, of_scan));
         let kept = if scores.is_some() { of_scan.saturating_mul(product(&[4, channels])) } else { 0 };
         let longest = extents[2].max(back.extents()[2]);
         // Of a row, where they are made of features.
@@ -643,7 +643,7 @@ mod tests {
             };
             let asked = ScoresAsked { probabilities: false, target: Target::Planes(Box::new(sink)) };
             let scores = Scores::new(asked, CHANNELS, &recipe.decision, true).unwrap();
-            assert_eq!(scores.memory(24), 4 * 3 * 24);
+            assert_eq!(scores.going().memory(CHANNELS, 24), 4 * 3 * 24);
             let mut labels = vec![9; 72];
             let map = LabelMap::new(LentMut::of(&mut labels), ElementType::Uint8, Layout::dense([4, 3, 6])).unwrap();
             let outputs = Outputs { labels: Some(map), scores: Some(scores) };

@@ -57,6 +57,23 @@ pub enum Wanted {
     Probabilities(Activation),
 }
 
+/// How they get to who asked for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Going {
+    ToMap,
+    ByPlanes,
+}
+
+impl Going {
+    /// Bytes that this takes beside the caller's memory, where planes of the scan have so many voxels.
+    pub fn memory(self, channels: usize, plane: u64) -> u64 {
+        match self {
+            Self::ToMap => 0,
+            Self::ByPlanes => plane.saturating_mul(channels as u64).saturating_mul(size_of::<f32>() as u64),
+        }
+    }
+}
+
 /// What was asked for, held against the recipe and the network.
 pub struct Scores {
     probabilities: bool,
@@ -104,11 +121,10 @@ impl Scores {
         Ok(Self { probabilities, channels, goes })
     }
 
-    /// Bytes that it takes beside the caller's memory, where planes of the scan have so many voxels.
-    pub fn memory(&self, plane: u64) -> u64 {
+    pub fn going(&self) -> Going {
         match self.goes {
-            Goes::To { .. } => 0,
-            Goes::By { .. } => plane.saturating_mul(self.channels as u64).saturating_mul(size_of::<f32>() as u64),
+            Goes::To { .. } => Going::ToMap,
+            Goes::By { .. } => Going::ByPlanes,
         }
     }
 

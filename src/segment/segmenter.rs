@@ -12,7 +12,7 @@ use super::model::{Memory, Model, Share, Terms};
 use super::network::Network;
 use super::place::Written;
 use super::result::Outputs;
-use super::scores::Scores;
+use super::scores::{Going, Scores};
 use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
@@ -230,9 +230,16 @@ impl Segmenter {
     }
 
     /// What a job takes for a volume within a budget; `copies` are bytes of what is on a device.
-    pub fn estimate(&self, volume: &Volume, region: Option<&Box3>, copies: u64, budget: Budget) -> Result<Estimate> {
+    pub fn estimate(
+        &self,
+        volume: &Volume,
+        region: Option<&Box3>,
+        scores: Option<Going>,
+        copies: u64,
+        budget: Budget,
+    ) -> Result<Estimate> {
         let volume = region.map_or_else(|| Ok(volume.clone()), |region| volume.part(region))?;
-        let plan = self.chain.plan(&volume, None, copies, budget)?;
+        let plan = self.chain.plan(&volume, scores, copies, budget)?;
         Ok(Estimate { memory: plan.memory, least_memory: plan.least_memory, device_memory: plan.device_memory })
     }
 
@@ -282,7 +289,7 @@ impl Segmenter {
         let mut outputs = Outputs { labels: Some(labels), scores };
         let copies = memory.copy_bytes().saturating_add(outputs.find(|| first.devices())?);
         let part = region.as_ref().map_or_else(|| Ok(volume.clone()), |region| volume.part(region))?;
-        let plan = self.chain.plan(&part, outputs.scores.as_ref(), copies, treatment.budget)?;
+        let plan = self.chain.plan(&part, outputs.scores.as_ref().map(Scores::going), copies, treatment.budget)?;
         host::require("the segmentation", plan.memory)?;
         let taken = Box::new(Taken { memory, volume, region, outputs, treatment });
         Ok(Box::new(Accepted { taken, plan }))
@@ -477,7 +484,7 @@ impl Chain {
         Scores::new(asked, first.channels(), &first.recipe.decision, first.recipe.resampling.is_some())
     }
 
-    fn needs(&self, volume: &Volume, scores: Option<&Scores>, copies: u64) -> Result<Needs> {
+    fn needs(&self, volume: &Volume, scores: Option<Going>, copies: u64) -> Result<Needs> {
         let several = self.models.len() > 1;
         let models = self.models.iter().map(|model| match several {
             // A model's planes are its scores.
@@ -503,7 +510,7 @@ impl Chain {
         if self.first().recipe.decision.largest_label() > u8::MAX.into() { 2 } else { 1 }
     }
 
-    fn plan(&self, volume: &Volume, scores: Option<&Scores>, copies: u64, budget: Budget) -> Result<Plan> {
+    fn plan(&self, volume: &Volume, scores: Option<Going>, copies: u64, budget: Budget) -> Result<Plan> {
         let needs = self.needs(volume, scores, copies)?;
         let Budget { memory, device_memory } = budget;
         let fits = |&(share, halvings): &(usize, usize)| {

@@ -307,6 +307,27 @@ static void memory_is_told() {
     planrt::SegmentationOptions options;
     options.memory_budget_bytes = 1000;
     CHECK(fails(planrt::ErrorCode::out_of_memory, [&] { return segmenter.estimate(volume, options); }));
+    // With what labels are decided by, as a map and plane by plane: what is announced is enough, and a byte less is not.
+    std::vector<int16_t> scan(size_t{40} * 24 * 20, 1);
+    std::vector<uint8_t> labels(scan.size());
+    std::vector<float> scores(2 * scan.size());
+    volume = planrt::Volume::of(scan, {40, 24, 20}, {1, 1, 1});
+    for (const bool is_map : {true, false}) {
+        planrt::SegmentationOptions asked;
+        if (is_map) {
+            asked.scores = planrt::ScoreMap::of(scores);
+        } else {
+            asked.score_plane = [](const planrt::ScorePlane&) { return true; };
+        }
+        const size_t least = segmenter.estimate(volume, asked).least_bytes;
+        CHECK(is_map || segmenter.estimate(volume, asked).bytes > segmenter.estimate(volume).bytes);
+        asked.memory_budget_bytes = least;
+        CHECK(segmenter.estimate(volume, asked).bytes <= least);
+        segmenter.run(volume, planrt::LabelMap::of(labels), asked);
+        asked.memory_budget_bytes = least - 1;
+        CHECK(fails(planrt::ErrorCode::out_of_memory, [&] { return segmenter.estimate(volume, asked); }));
+        CHECK(fails(planrt::ErrorCode::out_of_memory, [&] { return segmenter.submit(volume, planrt::LabelMap::of(labels), asked); }));
+    }
     volume.extents = {int64_t{1} << 31, int64_t{1} << 31, 1};
     CHECK(fails(planrt::ErrorCode::shape, [&] { return segmenter.estimate(volume); }));
 }
