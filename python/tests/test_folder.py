@@ -68,6 +68,29 @@ class Folder(unittest.TestCase):
                 self.write(more={key: "other"})
         self.assertEqual(sorted(path.name for path in self.scratch.iterdir()), ["small"])
 
+    def test_a_head_that_is_none_is_refused(self):
+        recipe = {"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1, 2]}}
+        whole = {"file": "head.bin", "features": 2, "channels": 3, "input": "prob", "output": "logits"}
+        file = self.scratch / "head.bin"
+
+        def write(numbers=9, files=("head.bin",), **other):
+            file.write_bytes(np.ones(numbers, "<f4").tobytes())
+            head = {key: value for key, value in {**whole, **other}.items() if value is not None}
+            self.write(files={name: file for name in files}, more={"recipe": recipe, "head": head})
+            return lambda: planrt.Segmenter(self.folder)
+
+        volume = planrt.Volume(np.zeros((9, 9, 9), np.float32), (1, 1, 1))
+        # All channels are the same: the first one's label.
+        self.assertFalse(write()().run(volume).labels.any())
+        self.fails(ErrorCode.INVALID_MODEL, "has 36 bytes, and there are 32", write(8))
+        self.fails(ErrorCode.INVALID_MODEL, "head.bin", write(0))
+        self.fails(ErrorCode.INVALID_MODEL, '"head.bin" is used, and is not among the files', write(files=()))
+        self.fails(ErrorCode.INVALID_MODEL, "takes 3 features; the network gives 2", write(12, features=3))
+        self.fails(ErrorCode.INVALID_ARGUMENT, "labels for 3 channels; the network gives 4", write(12, channels=4))
+        self.fails(ErrorCode.NOT_FOUND, "no output", write(input="features"))
+        for wrong in ({"features": 0}, {"channels": 1.5}, {"file": "../head.bin"}, {"input": None}, {"output": 3}, {"colour": 1}):
+            self.fails(ErrorCode.INVALID_MODEL, next(iter(wrong)), write(**wrong))
+
     def test_weights_in_other_files(self):
         import onnx
 
