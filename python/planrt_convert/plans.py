@@ -105,7 +105,7 @@ def layers(engine: planrt.Engine, model: onnx.ModelProto) -> list[dict[str, Any]
 
 
 # What is in a kernel's name that computes so.
-_KERNELS = [("TF32", r"tf32"), ("INT8", r"i8816|i16832|int8|s8"), ("FP16", r"f16|h884|h1688|h16816|hmma|fp16|half"), ("FP32", r"f32|ffma|scudnn|sgemm|float")]
+_KERNELS = [("TF32", r"tf32"), ("INT8", r"i8i8|i8816|i16832|int8"), ("FP16", r"f16|h884|h1688|h16816|hmma|fp16|half"), ("FP32", r"f32|ffma|scudnn|sgemm|float")]
 
 
 def precision_of(kernel: str) -> str:

@@ -622,6 +622,7 @@ class Names(unittest.TestCase):
         for kernel, precision in (
             ("sm80_xmma_fprop_implicit_gemm_tf32f32_tf32f32_f32_nhwckrsc_nhwc_tilesize128x64x16", "TF32"),
             ("sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc_nhwc_tilesize128x64x32", "FP16"),
+            ("sm80_xmma_fprop_implicit_gemm_interleaved_i8i8_i8i32_f32_nchw_vect_c_32kcrs_vect_c_32", "INT8"),
             ("sm50_xmma_cublas_gemm_h884", "FP16"),
             ("ampere_scudnn_128x64_relu_interior_nn_v1", "FP32"),
             ("", ""),
