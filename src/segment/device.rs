@@ -11,8 +11,8 @@ use crate::log::{Level, Log};
 use crate::process::thread;
 use crate::tensor::{ElementType, MemoryKind};
 use crate::volume::device::{
-    Buffer, DeviceHead, DeviceRule, DeviceSweep, Download, Kernels, Label, Piece, Planes, Samples, Slab, View,
-    can_resample, resample, resampling_bytes, upload, upload_bytes,
+    Buffer, Coming, DeviceHead, DeviceRule, DeviceSweep, Download, Kernels, Label, Piece, Planes, Samples, Slab, Slabs,
+    View, can_resample, resample, resampling_bytes, slab_bytes, upload, upload_bytes,
 };
 use crate::volume::head::Head;
 use crate::volume::image::Description;
@@ -26,6 +26,7 @@ use crate::volume::{Announced, Back, Prepared, Surveyed};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread::Scope;
 
 /// Kernels go before what the network computes, which waits for them.
 const FIRST: i32 = -5;
@@ -125,6 +126,12 @@ impl Gpu {
         };
         let raw = [round(reach(scan)), round(mask), resampling].into_iter().fold(0, u64::saturating_add);
         let raw = if goes_raw { raw } else { 0 };
+        // Where tiles begin before all of it has come.
+        let slabs = match goes_raw && there.is_nowhere() {
+            true => slab_bytes(reach(scan), plane_bytes(scan)),
+            false => 0,
+        };
+        let on_its_way = if slabs > 0 { round(slabs).saturating_add(round(mask)) } else { 0 };
         let (input, output) = network.elements();
         let types = network.element_types();
         let tile = |elements: usize, element_type: ElementType| {
@@ -151,7 +158,7 @@ impl Gpu {
             }
             false => 0,
         };
-        let later = [window, ring, tiles_bytes, labels, resampled].into_iter().fold(0, u64::saturating_add);
+        let later = [window, ring, tiles_bytes, labels, resampled, on_its_way].into_iter().fold(0, u64::saturating_add);
         // Rules, places of tiles and the like.
         let small = 2 * GRAIN + head.map_or(0, |head| round(DeviceHead::bytes(head)));
         let device = data.saturating_add(raw.max(later)).saturating_add(small);
@@ -161,7 +168,9 @@ impl Gpu {
             true => {
                 let channel = if there.is_nowhere() { 0 } else { announced.data_bytes / recipe.channels.max(1) as u64 };
                 let scratch = announced.peak_bytes.saturating_sub(announced.data_bytes);
-                [mask, channel, upload_bytes(reach(scan), usize::MAX)].into_iter().fold(scratch, u64::saturating_add)
+                [mask, channel, upload_bytes(reach(scan), usize::MAX).max(slabs)]
+                    .into_iter()
+                    .fold(scratch, u64::saturating_add)
             }
             false => announced.peak_bytes,
         };
@@ -172,14 +181,39 @@ impl Gpu {
             }
             false => writer.saturating_add(product(&[2, 4, channels, model_height, model_width])),
         };
-        Needs { device, host: before.max(during) }
+        let host = if slabs > 0 { before.saturating_add(during) } else { before.max(during) };
+        Needs { device, host }
     }
 
-    /// Brings a scan there.
-    pub fn bring(&self, recipe: &Recipe, scan: &Description, surveyed: &Surveyed<'_>, work: &Work) -> Result<Brought> {
+    /// Brings a scan there. A thread of the scope's may still be bringing it when this returns.
+    pub fn bring<'scope>(
+        &self,
+        scope: &'scope Scope<'scope, '_>,
+        recipe: &Recipe,
+        scan: &Description,
+        surveyed: &'scope Surveyed<'_>,
+        work: &'scope Work<'_>,
+    ) -> Result<Brought> {
         let stream = Arc::new(Stream::new(self.device(), FIRST)?);
         let kernels = Arc::new(self.kernels.on(stream));
-        let volume = match goes_raw(scan, surveyed.there()) {
+        let there = surveyed.there();
+        let goes_raw = goes_raw(scan, there);
+        let slabs = surveyed.view.span().filter(|_| goes_raw && there.is_nowhere()).and_then(Slabs::of);
+        if let Some(slabs) = slabs {
+            let mask = mask_of(&kernels, surveyed)?;
+            let changes = surveyed.changes(recipe, work)?;
+            let voxels: usize = surveyed.extents().iter().product();
+            let volume = Arc::new(kernels.buffer(recipe.channels * voxels)?);
+            let coming = Arc::new(Coming::new(&kernels, &slabs, recipe.channels, mask)?);
+            let (brings, to) = (coming.clone(), volume.clone());
+            thread::spawn_scoped(scope, "planrt-bring".to_owned(), move || brings.bring(&slabs, &changes, &to, work))
+                .map_err(|error| {
+                Error::new(Code::OutOfMemory, "a thread that brings the scan to the GPU could not be started")
+                    .with_detail(error.to_string())
+            })?;
+            return Ok(Brought { kernels, volume, coming: Some(coming) });
+        }
+        let volume = match goes_raw {
             true => bring(&kernels, recipe, surveyed, work)?,
             false => {
                 let Prepared { data, .. } = surveyed.prepare(recipe, work)?;
@@ -187,17 +221,16 @@ impl Gpu {
             }
         };
         work.check()?;
-        Ok(Brought { kernels, volume: Arc::new(volume) })
+        Ok(Brought { kernels, volume: Arc::new(volume), coming: None })
     }
 }
 
 impl Brought {
     /// Finds room for all that is needed to sweep it.
     pub fn begin<'a>(self, swept: Swept<'_, 'a>, limit: usize) -> Result<OnDevice<'a>> {
-        let Self { kernels, volume } = self;
+        let Self { kernels, volume, coming } = self;
         let Swept { recipe, tiles, back, networks, head, window, labels } = swept;
         let (tiles, back, network) = (tiles.clone(), back.clone(), &networks[0]);
-        let constants = kernels.constants(&tiles, volume.view(), recipe.tiling.padding)?;
         let sweep = DeviceSweep::new(&kernels, tiles.clone(), network.channels, window)?;
         let found = kernels.buffer(tiles.count())?;
         found.clear(0..tiles.count(), kernels.stream())?;
@@ -224,7 +257,8 @@ impl Brought {
             elements: network.elements(),
             types,
             volume,
-            constants,
+            coming,
+            constants: Vec::new(),
             sweep,
             found,
             spare,
@@ -255,6 +289,8 @@ pub struct Outline<'a> {
 pub struct Brought {
     kernels: Arc<Kernels>,
     volume: Arc<Buffer<f32>>,
+    /// Where it is still on its way.
+    coming: Option<Arc<Coming>>,
 }
 
 /// What is swept of it, and how.
@@ -287,6 +323,17 @@ fn reach(scan: &Description) -> u64 {
     })
 }
 
+/// The same of the largest of its planes along any axis, if they do not lie between one another.
+fn plane_bytes(scan: &Description) -> u64 {
+    let plane = |axis: usize| {
+        let mut plane = Description { channels: 1, ..*scan };
+        plane.extents[axis] = 1;
+        let bytes = reach(&plane);
+        (scan.extents[axis] == 1 || scan.strides[axis + 1].unsigned_abs() as u64 >= bytes).then_some(bytes)
+    };
+    (0..3).filter_map(plane).max().unwrap_or(0)
+}
+
 /// The most planes of the scan that are decided by one tile.
 fn planes_at_once(tiles: &Tiles, back: &Back) -> usize {
     let planes = tiles.patch[0].min(tiles.extents[0]);
@@ -306,6 +353,14 @@ fn decides_there(decision: &Decision, head: Option<&Head>, has_scores: bool, bac
     back.is_same_grid() || !decision.before_resampling
 }
 
+/// Which voxels are inside of what is not zero, where the recipe asks.
+fn mask_of(kernels: &Kernels, surveyed: &Surveyed<'_>) -> Result<Option<Buffer<u8>>> {
+    let Some(mask) = &surveyed.mask else { return Ok(None) };
+    let mut bytes: Vec<u8> = allocate("a mask", mask.len())?;
+    bytes.iter_mut().zip(mask).for_each(|(byte, inside)| *byte = u8::from(*inside));
+    kernels.upload(&bytes).map(Some)
+}
+
 /// The volume on the model's grid, made there of the scan as it comes.
 fn bring(kernels: &Kernels, recipe: &Recipe, surveyed: &Surveyed<'_>, work: &Work) -> Result<Buffer<f32>> {
     let span = surveyed
@@ -314,14 +369,7 @@ fn bring(kernels: &Kernels, recipe: &Recipe, surveyed: &Surveyed<'_>, work: &Wor
         .ok_or_else(|| Error::new(Code::Internal, "a scan's elements are not where they were; please report this"))?;
     let memory = upload(kernels, span.memory, work)?;
     work.check()?;
-    let mask = match &surveyed.mask {
-        Some(mask) => {
-            let mut bytes: Vec<u8> = allocate("a mask", mask.len())?;
-            bytes.iter_mut().zip(mask).for_each(|(byte, inside)| *byte = u8::from(*inside));
-            Some(kernels.upload(&bytes)?)
-        }
-        None => None,
-    };
+    let mask = mask_of(kernels, surveyed)?;
     let there = surveyed.there();
     let changes_after = recipe.normalize_after_resampling && !there.is_nowhere();
     let changes = match changes_after {
@@ -439,7 +487,9 @@ pub struct OnDevice<'a> {
     types: (ElementType, ElementType),
     /// `[channel, z, y, x]` on the model's grid.
     volume: Arc<Buffer<f32>>,
-    /// Of each tile the bits of its one value, if it has only one.
+    /// How far that has come.
+    coming: Option<Arc<Coming>>,
+    /// Of each tile that is ready the bits of its one value, if it has only one.
     constants: Vec<Option<Vec<u32>>>,
     sweep: DeviceSweep,
     /// Of each tile 1 where the network gave what is no number.
@@ -810,6 +860,21 @@ impl Place for DevicePlace<'_> {
 
     fn output(&mut self) -> Result<DeviceTile> {
         self.on.output()
+    }
+
+    fn ready(&mut self, tile: usize) -> Result<()> {
+        let OnDevice { kernels, tiles, volume, recipe, constants, coming, .. } = &mut self.on;
+        while constants.len() <= tile {
+            // All tiles that start on the same plane.
+            let numbers = constants.len()..(constants.len() + tiles.row()).min(tiles.count());
+            if let Some(coming) = coming {
+                let [first, ..] = tiles.taken_from(tiles.start(numbers.start));
+                let end = usize::try_from(first.saturating_add_unsigned(tiles.taken()[0])).unwrap_or(0);
+                coming.wait(end.min(tiles.extents[0]), kernels.stream())?;
+            }
+            constants.extend(kernels.constants(tiles, numbers, volume.view(), recipe.tiling.padding)?);
+        }
+        Ok(())
     }
 
     fn gather(&mut self, tile: usize, mirrored: [bool; 3], input: &mut DeviceTile) -> Result<()> {

@@ -23,6 +23,7 @@ use crate::volume::window::weights;
 use crate::volume::work::Work;
 use crate::volume::{Back, Prepared, Scan, Surveyed, announce, survey};
 use std::sync::Arc;
+use std::thread::Scope;
 use std::time::Instant;
 
 /// What passes under way take at most where nobody says how much: as many as fill a GPU's batches of large tiles with many
@@ -318,41 +319,45 @@ impl Model {
         let run = Run { model: self, passes: share.passes, priority, deadline, job };
         let halvings = share.halvings.min(MOST_STRIPS.ilog2() as usize);
         let strips = strips(&self.tiles(surveyed.extents())?, &surveyed.back(), 1 << halvings);
-        let on_device = if share.is_on_device {
-            self.begin(&surveyed, volume, &outputs, &strips, share.passes, &work)
-        } else {
-            None
-        };
-        let written = match on_device {
-            Some(begun) => {
-                let (brought, first, mut turn) = begun.map_err(in_words)?;
-                drop(surveyed);
-                let labels = label_type(&outputs);
-                let (mut brought, mut first) = (Some(brought), Some(first));
-                let mut left = strips.len();
-                let mut tell = |done, count| {
-                    turn.left(self.voxels(&strips, count - done));
-                    tell(done, count)
+        let mut outputs = Some(outputs);
+        // Who brings the volume to the GPU goes on while tiles are computed.
+        let on_device = std::thread::scope(|scope| {
+            let labels = outputs.as_ref().filter(|_| share.is_on_device)?;
+            let labels = label_type(labels);
+            let begun = self.begin(scope, &surveyed, volume, labels, &strips, share.passes, &work)?;
+            let outputs = outputs.take()?;
+            let (brought, first, mut turn) = match begun {
+                Ok(begun) => begun,
+                Err(error) => return Some(Err(error)),
+            };
+            let (mut brought, mut first) = (Some(brought), Some(first));
+            let mut left = strips.len();
+            let mut tell = |done, count| {
+                turn.left(self.voxels(&strips, count - done));
+                tell(done, count)
+            };
+            Some(each_strip(&strips, outputs, &mut tell, |strip, outputs, is_first, tell| {
+                left -= 1;
+                // Who has the last strip frees the volume.
+                let there = if left == 0 { brought.take() } else { brought.clone() };
+                let on_device = match (first.take(), there) {
+                    (Some(first), _) => first,
+                    (None, Some(there)) => self.on_device(there, strip, labels, share.passes)?,
+                    (None, None) => {
+                        return Err(Error::new(Code::Internal, "the volume is gone; please report this"));
+                    }
                 };
-                each_strip(&strips, outputs, &mut tell, |strip, outputs, is_first, tell| {
-                    left -= 1;
-                    // Who has the last strip frees the volume.
-                    let there = if left == 0 { brought.take() } else { brought.clone() };
-                    let on_device = match (first.take(), there) {
-                        (Some(first), _) => first,
-                        (None, Some(there)) => self.on_device(there, strip, labels, share.passes)?,
-                        (None, None) => {
-                            return Err(Error::new(Code::Internal, "the volume is gone; please report this"));
-                        }
-                    };
-                    let target = match on_device.decides() {
-                        true => Target::labels(outputs, is_first && recipe.crop_to_nonzero)?,
-                        false => Target::Values(Box::new(writer(&strip.back, strip.extents, outputs, is_first)?)),
-                    };
-                    run.all(&strip.tiles, on_device.into(target, nan_allowed, &work, &check), tell)
-                })
-            }
-            None => {
+                let target = match on_device.decides() {
+                    true => Target::labels(outputs, is_first && recipe.crop_to_nonzero)?,
+                    false => Target::Values(Box::new(writer(&strip.back, strip.extents, outputs, is_first)?)),
+                };
+                run.all(&strip.tiles, on_device.into(target, nan_allowed, &work, &check), tell)
+            }))
+        });
+        let written = match (on_device, outputs) {
+            (Some(written), _) => written,
+            (None, None) => Err(Error::new(Code::Internal, "there is nothing to write to; please report this")),
+            (None, Some(outputs)) => {
                 let Prepared { data, .. } = surveyed.prepare(recipe, &work).map_err(in_words)?;
                 drop(surveyed);
                 each_strip(&strips, outputs, &mut tell, |strip, outputs, is_first, tell| {
@@ -376,19 +381,21 @@ impl Model {
 
     /// Brings a volume to the GPU that has least to run, or else to the next, and finds room there for its first strip; none where that
     /// cannot be done, which the log says.
-    fn begin<'a>(
+    #[expect(clippy::too_many_arguments)]
+    fn begin<'a, 'scope>(
         &'a self,
-        surveyed: &Surveyed<'_>,
+        scope: &'scope Scope<'scope, '_>,
+        surveyed: &'scope Surveyed<'_>,
         volume: &Volume,
-        outputs: &Outputs,
+        labels: Option<ElementType>,
         strips: &[Strip],
         passes: usize,
-        work: &Work,
+        work: &'scope Work<'_>,
     ) -> Option<Result<(Brought, OnDevice<'a>, Turn)>> {
         let first = strips.first()?;
         let begin = |gpu: &Gpu| {
-            let brought = gpu.bring(&self.recipe, &volume.scan, surveyed, work)?;
-            let first = self.on_device(brought.clone(), first, label_type(outputs), passes)?;
+            let brought = gpu.bring(scope, &self.recipe, &volume.scan, surveyed, work)?;
+            let first = self.on_device(brought.clone(), first, labels, passes)?;
             Ok::<_, Error>((brought, first))
         };
         let count = strips.iter().map(|strip| strip.tiles.count()).sum();

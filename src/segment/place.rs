@@ -19,6 +19,11 @@ pub trait Place {
     fn input(&mut self) -> Result<Self::Tile>;
     fn output(&mut self) -> Result<Self::Tile>;
 
+    /// Before a tile is begun, for the first time.
+    fn ready(&mut self, _tile: usize) -> Result<()> {
+        Ok(())
+    }
+
     /// Cuts a tile out of the volume, mirrored along some axes.
     fn gather(&mut self, tile: usize, mirrored: [bool; 3], input: &mut Self::Tile) -> Result<()>;
 

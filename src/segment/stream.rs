@@ -113,6 +113,9 @@ impl<'a, P: Place> Stream<'a, P> {
         let (tile, fold, mirroring) = self.next;
         let is_first = (fold, mirroring) == (0, 0);
         let network = &networks[fold];
+        if is_first {
+            self.place.ready(tile)?;
+        }
         if is_first && self.constant.is_some() && self.place.known(tile) == self.constant {
             return self.skip(tile);
         }

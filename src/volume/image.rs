@@ -55,6 +55,14 @@ pub struct Span<'a> {
 }
 
 impl Span<'_> {
+    /// Planes of a channel.
+    pub fn planes(&self, channel: usize, planes: &Range<usize>) -> Layout {
+        let [_, height, width] = self.layout.extents;
+        let part = Box3 { start: [planes.start, 0, 0], extents: [planes.len(), height, width] };
+        let part = self.layout.part(&part);
+        Layout { first: part.first + channel as isize * self.channel_stride, ..part }
+    }
+
     /// Whether each element lies at a multiple of its size from the memory's start.
     pub fn is_aligned(&self) -> bool {
         let size = self.element_type.size() as isize;

@@ -338,12 +338,13 @@ void several_devices(const Double& tensorrt) {
     };
     CHECK((devices_of() == std::array<bool, 2>{true, false}));
     {
-        // One that waits before its first tile.
+        // One that waits for its last tile, when all of its scan has come there.
         std::mutex held;
         std::unique_lock holds_it(held);
         std::atomic<bool> begun{false};
         planrt::SegmentationOptions options;
-        options.progress = [&](int64_t, int64_t) {
+        options.progress = [&](int64_t done, int64_t count) {
+            if (done + 1 < count) return true;
             begun = true;
             const std::lock_guard until_then(held);
             return true;

@@ -400,15 +400,39 @@ impl Kernels {
         mask: Option<View<'_, u8>>,
         target: View<'_, f32>,
     ) -> Result<()> {
-        same("bytes of a scan", memory.count(), span.memory.len())?;
-        let [depth, height, width] = span.layout.extents;
+        let planes = 0..span.layout.extents[0];
+        self.read_planes(span, (memory, 0), channel, planes, change, mask, target)
+    }
+
+    /// The same of some planes, which are among those bytes of the span that there are from byte `start` on.
+    #[expect(clippy::too_many_arguments)]
+    pub fn read_planes(
+        &self,
+        span: &Span<'_>,
+        (memory, start): (View<'_, u8>, usize),
+        channel: usize,
+        planes: Range<usize>,
+        change: Change,
+        mask: Option<View<'_, u8>>,
+        target: View<'_, f32>,
+    ) -> Result<()> {
+        let part = span.planes(channel, &planes);
+        let [depth, height, width] = part.extents;
+        let size = span.element_type.size();
+        let end = start.saturating_add(memory.count());
+        let is_within = |(least, most): (isize, isize)| {
+            least >= start as isize && most.unsigned_abs().checked_add(size).is_some_and(|last| last <= end)
+        };
+        if !part.bounds().is_some_and(is_within) {
+            return Err(wrong(format!("planes {planes:?} that are not in bytes {start} to {end} of a scan")));
+        }
         same("a channel's values", target.count(), depth * height * width)?;
         if let Some(mask) = mask {
             same("a mask's voxels", mask.count(), target.count())?;
         }
         let mut layout = Layout {
-            first: (span.layout.first + channel as isize * span.channel_stride) as i64,
-            strides: span.layout.strides.map(|stride| stride as i64),
+            first: (part.first - start as isize) as i64,
+            strides: part.strides.map(|stride| stride as i64),
             slope: span.rescale.unwrap_or_default().0,
             intercept: span.rescale.unwrap_or_default().1,
             element: match span.element_type {
@@ -590,23 +614,29 @@ impl Kernels {
         self.launch(self.loaded.functions.gather, height * threads_of(width), channels, depth.min(ROWS), &mut arguments)
     }
 
-    /// [`constants`](crate::volume::tiles::constants) of all tiles.
-    pub fn constants(&self, tiles: &Tiles, volume: View<'_, f32>, padding: Padding) -> Result<Vec<Option<Vec<u32>>>> {
+    /// [`constants`](crate::volume::tiles::constants) of these tiles.
+    pub fn constants(
+        &self,
+        tiles: &Tiles,
+        numbers: Range<usize>,
+        volume: View<'_, f32>,
+        padding: Padding,
+    ) -> Result<Vec<Option<Vec<u32>>>> {
         let channels = channels_of(tiles, volume)?;
         let start = |tile| small_start(tiles.taken_from(tiles.start(tile)));
-        let starts = (0..tiles.count()).map(start).collect::<Result<Vec<_>>>()?;
+        let starts = numbers.clone().map(start).collect::<Result<Vec<_>>>()?;
         let starts = self.upload(&starts)?;
-        let places = tiles.count() * channels;
+        let places = numbers.len() * channels;
         let (values, differs) = (self.buffer::<u32>(places)?, self.buffer::<u32>(places)?);
         differs.clear(0..places, &self.stream)?;
         let mut tiling = tiling(tiles, tiles.taken(), padding)?;
-        let (mut count, mut number) = (small("tiles", tiles.count())?, small("channels", channels)?);
+        let (mut count, mut number) = (small("tiles", numbers.len())?, small("channels", channels)?);
         let (mut from, mut at) = (volume.address(), starts.view().address());
         let (mut value, mut differ) = (values.view().address(), differs.view().address());
         let mut arguments = pointers![from, tiling, at, count, number, value, differ];
         // A few blocks for each: nearly all tiles differ at once, and the others are soon read.
         let voxels = tiles.elements(1).min(16 * THREADS as usize);
-        self.launch(self.loaded.functions.constants, voxels, channels, tiles.count().min(ROWS), &mut arguments)?;
+        self.launch(self.loaded.functions.constants, voxels, channels, numbers.len().min(ROWS), &mut arguments)?;
         let (mut of_tiles, mut do_differ) = (vec![0; places], vec![0; places]);
         self.download(values.view(), &mut of_tiles)?;
         self.download(differs.view(), &mut do_differ)?;

@@ -6,6 +6,7 @@ mod buffer;
 mod download;
 mod kernels;
 mod resample;
+mod slabs;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -15,5 +16,6 @@ pub use buffer::{Buffer, Element, Piece, View};
 pub use download::Download;
 pub use kernels::{DeviceHead, DeviceRule, Kernels, Label, Samples, Slab};
 pub use resample::{bytes as resampling_bytes, can as can_resample, resample};
+pub use slabs::{Coming, Slabs, slab_bytes};
 pub use sweep::{DeviceSweep, Planes};
 pub use upload::{bytes as upload_bytes, upload};

@@ -270,7 +270,9 @@ fn tiles_of_one_value_are_found() {
                         constants(&tile, 2)
                     })
                     .collect();
-                let found = kernels.constants(&tiles, kernels.upload(&volume).unwrap().view(), padding).unwrap();
+                let found = kernels
+                    .constants(&tiles, 0..tiles.count(), kernels.upload(&volume).unwrap().view(), padding)
+                    .unwrap();
                 assert_eq!(found, wanted, "{extents:?} {patch:?} {padding:?}");
             }
         }

@@ -1,0 +1,203 @@
+//! A scan on its way to the device, a slab of planes at a time: threads copy slabs into page-locked blocks, from which the device
+//! takes and reads them side by side with that. Who needs the first planes does not wait for the last ones.
+
+use super::buffer::Buffer;
+use super::kernels::Kernels;
+use crate::cuda::{Block, Event, Stream, copy_async};
+use crate::error::{Code, Error, Result};
+use crate::sync::{Condvar, Mutex};
+use crate::volume::image::Span;
+use crate::volume::intensity::Change;
+use crate::volume::work::{Pieces, Work};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes of a slab, if a plane has no more.
+const SLAB: usize = 4 << 20;
+
+/// Slabs that there are at least, if there are as many planes.
+const SLABS: usize = 16;
+
+/// Planes of more bytes do not come that way.
+const LARGEST_PLANE: usize = 64 << 20;
+
+/// Elements of any type begin at a multiple of this.
+const ALIGNED: usize = 256;
+
+/// Threads that the way to the device keeps busy.
+const THREADS: usize = 8;
+
+/// A scan whose planes lie apart in memory.
+pub struct Slabs<'a> {
+    span: Span<'a>,
+    /// Planes of a slab, and the bytes that they reach over.
+    together: usize,
+    bytes: usize,
+}
+
+impl<'a> Slabs<'a> {
+    /// None where planes lie between one another, or are very large.
+    pub fn of(span: Span<'a>) -> Option<Self> {
+        let [depth, ..] = span.layout.extents;
+        let plane = reach(&span, 0, &(0..1))?.len();
+        let apart = span.layout.strides[0].unsigned_abs();
+        if plane > LARGEST_PLANE || depth > 1 && apart < plane {
+            return None;
+        }
+        let most = SLAB.min(span.memory.len() / SLABS);
+        let together = match most.saturating_sub(plane).checked_div(apart) {
+            Some(more) => (1 + more).min(depth),
+            None => depth.min(1),
+        };
+        Some(Self { bytes: reach(&span, 0, &(0..together))?.len(), span, together })
+    }
+
+    fn slab(&self, number: usize) -> Range<usize> {
+        let start = number * self.together;
+        start..(start + self.together).min(self.span.layout.extents[0])
+    }
+
+    /// How many there are.
+    fn count(&self) -> usize {
+        self.span.layout.extents[0].div_ceil(self.together)
+    }
+}
+
+/// Where in a span's memory planes of a channel lie.
+fn reach(span: &Span<'_>, channel: usize, planes: &Range<usize>) -> Option<Range<usize>> {
+    let (least, most) = span.planes(channel, planes).bounds()?;
+    let range = usize::try_from(least).ok()?..usize::try_from(most).ok()?.checked_add(span.element_type.size())?;
+    (range.end <= span.memory.len()).then_some(range)
+}
+
+/// Bytes of slabs under way, on the host and on the device each, at most, of a scan that reaches over so many, and a plane of it.
+pub fn slab_bytes(scan: u64, plane: u64) -> u64 {
+    let slab = plane.min(LARGEST_PLANE as u64).max((SLAB as u64).min(scan / SLABS as u64));
+    slab.next_multiple_of(ALIGNED as u64).saturating_mul(THREADS as u64)
+}
+
+/// How far a scan has come, and what it needs on its way.
+pub struct Coming {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// On their stream it comes.
+    kernels: Kernels,
+    /// Planes of a slab.
+    together: usize,
+    /// A piece for each thread.
+    staging: Buffer<u8>,
+    size: usize,
+    mask: Option<Buffer<u8>>,
+}
+
+struct State {
+    /// Of each slab how many channels are still to come.
+    left: Vec<usize>,
+    /// The slabs before this one are given to the stream.
+    next: usize,
+    /// Whether no more come, and why.
+    has_ended: bool,
+    failure: Option<Error>,
+}
+
+/// A thread's memory.
+struct Slot {
+    number: usize,
+    block: Block,
+    passed: Event,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        // Where that fails the device reads nothing any more.
+        let _ = self.passed.synchronize();
+    }
+}
+
+impl Coming {
+    /// Room for what comes in these slabs, of so many channels.
+    pub fn new(kernels: &Kernels, slabs: &Slabs<'_>, channels: usize, mask: Option<Buffer<u8>>) -> Result<Self> {
+        let size = slabs.bytes.next_multiple_of(ALIGNED);
+        Ok(Self {
+            state: Mutex::new(State { left: vec![channels; slabs.count()], next: 0, has_ended: false, failure: None }),
+            changed: Condvar::default(),
+            kernels: kernels.on(Arc::new(Stream::new(kernels.device(), 0)?)),
+            together: slabs.together,
+            staging: kernels.buffer(size.saturating_mul(THREADS.min(slabs.count() * channels)))?,
+            size,
+            mask,
+        })
+    }
+
+    /// Has what a stream is given later wait for the planes before that one, as soon as they are on their way.
+    pub fn wait(&self, planes: usize, stream: &Stream) -> Result<()> {
+        let mut state = self.state.lock();
+        let slabs = planes.div_ceil(self.together).min(state.left.len());
+        while state.next < slabs {
+            if state.has_ended {
+                let gone = || Error::new(Code::Internal, "the scan did not come to the GPU; please report this");
+                return Err(state.failure.take().unwrap_or_else(gone));
+            }
+            self.changed.wait(&mut state);
+        }
+        drop(state);
+        stream.wait_for(self.kernels.stream())
+    }
+
+    /// Brings channels to a volume, each of them changed. Where that fails whoever waits is told.
+    pub fn bring(&self, slabs: &Slabs<'_>, changes: &[Change], volume: &Buffer<f32>, work: &Work) {
+        let failure = self.try_to_bring(slabs, changes, volume, work).err();
+        let mut state = self.state.lock();
+        (state.has_ended, state.failure) = (true, failure);
+        self.changed.notify_all();
+    }
+
+    fn try_to_bring(&self, slabs: &Slabs<'_>, changes: &[Change], volume: &Buffer<f32>, work: &Work) -> Result<()> {
+        let (kernels, span) = (&self.kernels, &slabs.span);
+        let [depth, height, width] = span.layout.extents;
+        let slots = AtomicUsize::new(0);
+        let slot = || {
+            let (number, block) = (slots.fetch_add(1, Ordering::Relaxed), kernels.blocks().take(slabs.bytes)?);
+            Ok(Slot { number, block, passed: Event::new(kernels.device())? })
+        };
+        let items = (0..slabs.count()).flat_map(|slab| (0..changes.len()).map(move |channel| (slab, channel)));
+        let threads = work.on(span.memory.len()).threads.clamp(1, THREADS);
+        let threads = threads.min(self.staging.view().count() / self.size.max(1));
+        let work = Work { threads, progress: &|_| (), ..*work };
+        work.each(&Pieces::new(1), items, slot, |slot, (slab, channel)| {
+            let planes = slabs.slab(slab);
+            let lost = || Error::new(Code::Internal, "planes of a scan are not where they were; please report this");
+            let bytes = reach(span, channel, &planes).ok_or_else(lost)?;
+            let from = &span.memory[bytes.clone()];
+            let staging = self.staging.part(slot.number * self.size..slot.number * self.size + from.len())?;
+            slot.passed.synchronize()?;
+            // SAFETY: the block has room for the slab, and nothing uses it any more; the copy ends before it is let go of or filled
+            // again.
+            unsafe {
+                std::ptr::copy_nonoverlapping(from.as_ptr(), slot.block.address().cast(), from.len());
+                copy_async(staging.address(), slot.block.address(), from.len(), kernels.stream())?;
+            }
+            let voxels = planes.start * height * width..planes.end * height * width;
+            let first = channel * depth * height * width;
+            let target = volume.part(first + voxels.start..first + voxels.end)?;
+            let mask = self.mask.as_ref().map(|mask| mask.part(voxels)).transpose()?;
+            kernels.read_planes(span, (staging, bytes.start), channel, planes, changes[channel], mask, target)?;
+            slot.passed.record(kernels.stream())?;
+            let mut state = self.state.lock();
+            state.left[slab] -= 1;
+            while state.left.get(state.next) == Some(&0) {
+                state.next += 1;
+            }
+            self.changed.notify_all();
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        // What is on its way uses the memory.
+        let _ = self.kernels.stream().synchronize();
+    }
+}
