@@ -55,8 +55,27 @@ impl Folder {
         with_room(|| {
             let passport = Passport::read(root)?;
             let maps = hashes::verify(root, &passport.files)?;
-            Ok(Self { root: root.to_owned(), passport, maps })
+            let folder = Self { root: root.to_owned(), passport, maps };
+            folder.check_formats()?;
+            Ok(folder)
         })
+    }
+
+    /// An error where a plan is an ONNX model, which would run on the CPU without anybody allowing it, or the other way round.
+    fn check_formats(&self) -> Result<()> {
+        let plans = self.passport.plans.iter().map(|plan| (&plan.file, Format::Plan));
+        for (file, said) in plans.chain(self.passport.onnx.iter().map(|file| (file, Format::Onnx))) {
+            // What is neither says so when it is loaded.
+            if model::recognize(self.data(file)?).is_ok_and(|format| format != said) {
+                let message = match said {
+                    Format::Plan => "among the passport's \"plans\", and is an ONNX model: name it as \"onnx\"",
+                    Format::Onnx => "the passport's \"onnx\", and is a plan: name it among \"plans\"",
+                };
+                let message = format!("{} is {message}", shown(&self.root.join(file)));
+                return Err(Error::new(Code::InvalidModel, message));
+            }
+        }
+        Ok(())
     }
 
     pub fn name(&self) -> &str {

@@ -205,3 +205,17 @@ fn weights_in_other_files_are_the_passports_too() {
     }
     assert!(Folder::open(&scratch.0).unwrap().weights("plans/a.plan").unwrap().folder.is_none());
 }
+
+/// An ONNX model that is said to be a plan would run on the CPU where that is not allowed.
+#[test]
+fn a_plan_is_a_plan() {
+    let scratch = Scratch::new("formats");
+    let mut passport = scratch.passport();
+    passport["plans"] = json!([{ "file": "plans/a.plan" }, { "file": "model.onnx" }]);
+    scratch.write(passport.clone());
+    scratch.refused(Code::InvalidModel, "is an ONNX model");
+    passport["plans"] = json!([]);
+    passport["onnx"] = "plans/a.plan".into();
+    scratch.write(passport);
+    scratch.refused(Code::InvalidModel, "is a plan");
+}

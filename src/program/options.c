@@ -108,6 +108,31 @@ bool parse_cpu(const char *text, planrt_backend *backend) {
     return false;
 }
 
+int check_device(int32_t ordinal) {
+    char *json = NULL;
+    planrt_error *error = planrt_describe_devices(&json);
+    if (error) return failed(error);
+    static const char key[] = "\"ordinal\":", name_key[] = "\"name\":\"";
+    int count = 0;
+    bool is_there = false;
+    for (const char *at = json; (at = strstr(at, key)); count++) is_there |= strtol(at += sizeof key - 1, NULL, 10) == ordinal;
+    if (!is_there) {
+        fprintf(stderr, "planrt: there is no GPU %d here: %s", (int)ordinal, count > 0 ? "there is" : "there is none");
+        for (const char *at = json; (at = strstr(at, key));) {
+            const char *object = at;
+            while (object > json && *object != '{') object--;
+            const char *name = strstr(object, name_key), *behind = strchr(at, '}');
+            const bool has_name = name && behind && name < behind;
+            const char *text = has_name ? name + sizeof name_key - 1 : "";
+            at += sizeof key - 1;
+            fprintf(stderr, " %ld, %.*s%s", strtol(at, NULL, 10), (int)strcspn(text, "\""), text, --count > 0 ? ";" : "");
+        }
+        fputc('\n', stderr);
+    }
+    planrt_string_delete(json);
+    return is_there ? -1 : NOT_USABLE;
+}
+
 int take_runtime_option(const char *command, const struct option *option, const char *argument, planrt_runtime_options *runtime) {
     planrt_error *error = NULL;
     int32_t number;
@@ -117,6 +142,8 @@ int take_runtime_option(const char *command, const struct option *option, const 
         error = planrt_runtime_options_set_tensorrt_path(runtime, option->value);
     } else if (strcmp(option->name, "--device") == 0) {
         if (!parse_ordinal(option->value, &number)) return wrong_option(command, "--device takes a GPU's ordinal, not", option->value);
+        const int code = check_device(number);
+        if (code >= 0) return code;
         error = planrt_runtime_options_set_device(runtime, number);
     } else {
         return wrong_option(command, "unknown option", argument);

@@ -17,6 +17,9 @@ int written(int code);
 int failed(planrt_error *error);
 int parse_ordinal(const char *text, int32_t *out);
 
+/* -1 if there is such a GPU. Else it says which there are, and is how the program ends: who asks for a GPU does not mean the CPU. */
+int check_device(int32_t ordinal);
+
 /* --name=value, or --name value. */
 struct option {
     char name[64];

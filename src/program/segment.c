@@ -35,7 +35,7 @@ static const char usage[] =
     "  --plugin PATH          a library of TensorRT plugins; may be given more than once\n"
     "  --cpu ENGINE           what runs ONNX models: engine (planrt's own), openvino, or fastest; engine if not given\n"
     "  --openvino PATH        OpenVINO's library, its folder, or that of the Python environment it is in\n"
-    "  --device N             the GPU's ordinal; 0 if not given\n"
+    "  --device N             the GPU's ordinal, which has to be there; if not given 0, or the CPU where an ONNX model may run there\n"
     "It prints how large each label is, and exits with 0 if the labels are written, with 1 if the scan cannot be segmented, with 2\n"
     "if it was called wrongly, with 3 if what there is cannot be written, with 130 after Ctrl-C.\n";
 
@@ -350,6 +350,8 @@ static int take(struct arguments *all, const char *name, const char *value, plan
     } else if (strcmp(name, "--device") == 0) {
         int32_t ordinal;
         if (!parse_ordinal(value, &ordinal)) return wrong_option("segment", "--device takes a GPU's ordinal, not", value);
+        const int code = check_device(ordinal);
+        if (code >= 0) return code;
         error = planrt_runtime_options_set_device(runtime, ordinal);
     } else {
         return wrong_option("segment", "unknown option", name);

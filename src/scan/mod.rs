@@ -1,5 +1,6 @@
 //! Scans in files: NIfTI-1 read and written, and pictures of what was found in one.
 
+mod gzip;
 pub mod nifti;
 pub mod overlay;
 

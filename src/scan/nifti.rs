@@ -4,13 +4,13 @@
 //! are channels here. The world is RAS; planrt's grids are LPS.
 
 use super::Scan;
+use super::gzip::Members;
 use crate::error::{Code, Error, Result};
 use crate::process::memory;
 use crate::quote::shown;
 use crate::tensor::ElementType;
 use crate::volume::grid::Grid;
 use flate2::Compression;
-use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use std::collections::TryReserveError;
 use std::fs::File;
@@ -313,7 +313,7 @@ fn read_unnamed(path: &Path) -> Result<Scan> {
     (&file).take(GZIP.len() as u64).read_to_end(&mut mark).map_err(opened)?;
     file.rewind().map_err(opened)?;
     match mark == GZIP {
-        true => read_from(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file)), None),
+        true => read_from(Members::new(BufReader::with_capacity(1 << 16, file)), None),
         false => read_from(BufReader::with_capacity(1 << 16, file), Some(length)),
     }
 }

@@ -38,13 +38,16 @@ fn read_here(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)>
     }
     let own = folder.join(RECIPE);
     let recipe = if own.is_file() {
+        without_configurations(folder, options)?;
         let value = json::read(&own)?;
         mirrored(recipe_json::read(&Node::new(&value, &own))?, options)
     } else if let Some(recipe) = passports(folder)? {
+        without_configurations(folder, options)?;
         mirrored(recipe, options)
     } else if folder.join(nnunet::PLANS).is_file() {
         nnunet::read(folder, options)?
     } else if let Some(file) = monai::find(folder) {
+        without_configurations(folder, options)?;
         monai::read(&file, options)?
     } else {
         return Err(invalid(format!(
@@ -54,6 +57,21 @@ fn read_here(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)>
         )));
     };
     Ok((recipe, models(folder, options.prefers_plans)?))
+}
+
+/// An error where one of several configurations is asked for: only nnU-Net's descriptions have them.
+fn without_configurations(folder: &Path, options: &Options) -> Result<()> {
+    match &options.configuration {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            Code::InvalidArgument,
+            format!(
+                "the configuration {} is asked for, and {} is no nnU-Net: only those have several",
+                quoted(name),
+                shown(folder)
+            ),
+        )),
+    }
 }
 
 fn mirrored(mut recipe: Recipe, options: &Options) -> Recipe {
@@ -232,6 +250,24 @@ mod tests {
         ["fold_0/planrt.json", "fold_1/planrt.json"].iter().for_each(|passport| folder.write(passport, b"{}"));
         let (_, models) = read(folder.path(), &Options::default()).unwrap();
         assert_eq!(models, ["fold_0", "fold_1"].map(|fold| folder.path().join(fold)));
+    }
+
+    #[test]
+    fn a_configuration_is_an_nnunets() {
+        let recipe = std::str::from_utf8(LEAST).unwrap();
+        let passport = format!("{{\"planrt_folder\": 1, \"recipe\": {recipe}}}");
+        let bundle = example("spleen_ct_segmentation/configs/inference.json");
+        let options = Options { configuration: Some("3d_fullres".to_owned()), ..Options::default() };
+        for (name, content) in
+            [("recipe.json", recipe), (folder::PASSPORT, passport.as_str()), ("inference.json", bundle.as_str())]
+        {
+            let folder = TestFolder::new("model");
+            folder.write(name, content.as_bytes());
+            folder.write("model.onnx", b"");
+            assert!(read(folder.path(), &Options::default()).is_ok(), "{name}");
+            let error = read(folder.path(), &options).unwrap_err();
+            assert!(error.code() == Code::InvalidArgument && error.message().contains("3d_fullres"), "{name}: {error}");
+        }
     }
 
     /// Whatever stands in a description, it is read or refused: nothing panics.

@@ -3,6 +3,7 @@
 use super::labels::LabelMap;
 use super::lent::Lent;
 use super::scores::ScoresAsked;
+use super::shared::Elements;
 use crate::error::{Code, Error, Result};
 use crate::schedule::Request;
 use crate::sync::{Condvar, Mutex, this_thread};
@@ -59,6 +60,13 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// Where its voxels are, in memory that begins there.
+    pub fn elements(&self, memory: usize) -> Elements {
+        let Description { element_type, channels, extents, first, strides, .. } = self.scan;
+        let axes: Vec<_> = [channels].into_iter().chain(extents).zip(strides).collect();
+        Elements::new(memory as i128 + first as i128, element_type.size(), &axes)
+    }
+
     /// A part of it, as if the scan had no more.
     pub fn part(&self, part: &Box3) -> Result<Self> {
         let outside = || {

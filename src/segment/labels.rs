@@ -1,6 +1,7 @@
 //! The label map that a job writes.
 
 use super::lent::LentMut;
+use super::shared::Elements;
 use crate::error::{Code, Error, Result};
 use crate::tensor::ElementType;
 use crate::volume::components::keep_largest;
@@ -40,6 +41,13 @@ impl LabelMap {
             return Err(Error::new(Code::InvalidArgument, message));
         }
         Ok(Self { memory, element_type, layout })
+    }
+
+    /// Where its elements are.
+    pub fn elements(&self) -> Elements {
+        let Layout { extents, first, strides } = self.layout;
+        let axes: Vec<_> = extents.into_iter().zip(strides).collect();
+        Elements::new(self.memory.address() as i128 + first as i128, self.element_type.size(), &axes)
     }
 
     /// An error if a label is larger than its elements can be.

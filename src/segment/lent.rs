@@ -97,6 +97,11 @@ impl Lent {
         self.0.size
     }
 
+    /// Where it begins.
+    pub fn address(&self) -> usize {
+        self.0.data.addr()
+    }
+
     /// Bytes on the host that it takes besides.
     pub fn copy_bytes(&self) -> u64 {
         self.0.copy_bytes()
@@ -145,6 +150,11 @@ impl LentMut {
 
     pub fn size(&self) -> usize {
         self.0.size
+    }
+
+    /// See [`Lent::address`].
+    pub fn address(&self) -> usize {
+        self.0.data.addr()
     }
 
     /// See [`Lent::copy_bytes`].

@@ -5,7 +5,7 @@
 //! one model, whose tiles `stream` gives to the sessions (`network`) and takes back in order, over a `place` where they are cut out and
 //! blended: host memory, or a GPU's (`device`), of several the one whose `turn` it is; `result` makes labels of them;
 //! `ensemble` averages several models, `coarse` finds the box that is worth a large one, `meter` counts the tiles of all of them.
-//! `lent`, `labels` and `scores` are the caller's memory.
+//! `lent`, `labels` and `scores` are the caller's memory, which must not be `shared` by two of them.
 
 mod coarse;
 pub mod description;
@@ -26,6 +26,7 @@ pub mod recipe_json;
 mod result;
 mod scores;
 mod segmenter;
+mod shared;
 mod stream;
 #[cfg(test)]
 pub mod test_folder;

@@ -3,6 +3,7 @@
 
 use super::labels::are_apart;
 use super::lent::LentMut;
+use super::shared::Elements;
 use crate::error::{Code, Error, Result};
 use crate::tensor::ElementType;
 use crate::volume::Back;
@@ -134,6 +135,14 @@ impl Scores {
             Goes::To { memory, .. } => Some(memory),
             Goes::By { .. } => None,
         }
+    }
+
+    /// Where its elements are, if they are in a caller's memory.
+    pub fn elements(&self) -> Option<Elements> {
+        let Goes::To { memory, element_type, layout, channel_stride, .. } = &self.goes else { return None };
+        let Layout { extents, first, strides } = *layout;
+        let axes: Vec<_> = extents.into_iter().zip(strides).chain([(self.channels, *channel_stride)]).collect();
+        Some(Elements::new(memory.address() as i128 + first as i128, element_type.size(), &axes))
     }
 
     /// From now on a part of the scan is all of it.

@@ -13,6 +13,7 @@ use super::network::Network;
 use super::place::Written;
 use super::result::Outputs;
 use super::scores::{Going, Scores};
+use super::shared::Elements;
 use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
@@ -286,6 +287,7 @@ impl Segmenter {
         // Before anything begins: all voxels lie within the memory, and a device's is one that the sessions run on.
         volume.scan.within(memory.size())?;
         memory.find("the volume", first.devices())?;
+        apart(&volume.elements(memory.address()), &labels, scores.as_ref())?;
         let mut outputs = Outputs { labels: Some(labels), scores };
         let copies = memory.copy_bytes().saturating_add(outputs.find(|| first.devices())?);
         let part = region.as_ref().map_or_else(|| Ok(volume.clone()), |region| volume.part(region))?;
@@ -376,6 +378,23 @@ impl Segmenter {
 impl Drop for Segmenter {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// An error where what is written shares memory with something else.
+fn apart(volume: &Elements, labels: &LabelMap, scores: Option<&Scores>) -> Result<()> {
+    let refused = |what: &str| {
+        let message = format!("{what} share memory, while one of them is written: give each its own");
+        Err(Error::new(Code::InvalidArgument, message))
+    };
+    let labels = labels.elements();
+    if labels.shares_with(volume) {
+        return refused("the label map and the volume");
+    }
+    match scores.and_then(Scores::elements) {
+        Some(scores) if scores.shares_with(volume) => refused("the score map and the volume"),
+        Some(scores) if scores.shares_with(&labels) => refused("the score map and the label map"),
+        _ => Ok(()),
     }
 }
 

@@ -147,6 +147,12 @@ class Segment(unittest.TestCase):
         self.run_segment(1, self.model, skew, *out, text="perpendicular")
         self.segmented("mask.nii", "--any-direction", scans=[skew])
 
+    def test_a_padded_scan(self):
+        _, _, labels = self.segmented()
+        self.scan = self.write("padded.nii.gz", self.scan.read_bytes() + bytes(70000))
+        _, _, padded = self.segmented("padded_mask.nii")
+        np.testing.assert_array_equal(padded, labels)
+
     def test_wrong_calls(self):
         out = ["--out", self.folder / "mask.nii"]
         self.run_segment(0, "--help", text="usage:")
@@ -160,6 +166,8 @@ class Segment(unittest.TestCase):
         out = ["--out", self.folder / "mask.nii"]
         self.run_segment(1, self.model, self.folder / "none.nii", *out, text="none.nii")
         self.run_segment(1, self.folder / "none", self.scan, *out, text="none")
+        self.run_segment(1, self.model, self.scan, *out, "--device=99", text="no GPU 99")
+        self.run_segment(1, self.model, self.scan, *out, "--configuration=3d_fullres", text="no nnU-Net")
         cut = self.write("cut.nii.gz", self.scan.read_bytes()[:-1000])
         self.run_segment(1, self.model, cut, *out, text="cut.nii.gz")
         self.run_segment(1, self.model, self.scan, *out, "--budget=1B", text="budget")
