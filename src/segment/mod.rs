@@ -12,6 +12,7 @@ pub mod description;
 mod device;
 mod ensemble;
 mod job;
+mod joining;
 mod labels;
 #[allow(unsafe_code)] // memory that callers lend
 mod lent;

@@ -5,6 +5,7 @@ use super::coarse;
 use super::description;
 use super::ensemble;
 use super::job::{Budget, Job, Order, Shared, Treatment, Volume};
+use super::joining::join;
 use super::labels::LabelMap;
 use super::lent::{Lent, LentMut};
 use super::meter::Meter;
@@ -358,8 +359,8 @@ impl Segmenter {
         Ok(())
     }
 
-    /// Ends it: jobs that run are ended early, and then nothing of it is at work any more. From inside a callback of a job's the
-    /// others are.
+    /// Ends it: jobs that run are ended early, and then nothing of it is at work any more, but for a job whose callback this is called
+    /// from, or waits for it.
     pub fn close(&self) {
         let running = {
             let mut jobs = self.jobs.lock();
@@ -367,11 +368,7 @@ impl Segmenter {
             std::mem::take(&mut jobs.running)
         };
         running.iter().for_each(|(job, _)| job.end(Code::ShutDown));
-        let me = std::thread::current().id();
-        for (_, thread) in running.into_iter().filter(|(_, thread)| thread.thread().id() != me) {
-            // A panic in one of them has been answered.
-            let _ = thread.join();
-        }
+        running.into_iter().for_each(|(_, thread)| join(thread));
     }
 }
 

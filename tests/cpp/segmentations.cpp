@@ -258,6 +258,52 @@ static void segmenter_goes_first() {
     segmentation.wait();
 }
 
+// Two segmenters whose callbacks delete each other's.
+static void each_others_segmenters() {
+    std::array<std::unique_ptr<planrt::Segmenter>, 2> segmenters;
+    for (auto& one : segmenters) one = std::make_unique<planrt::Segmenter>(segmenter("small", small_recipe));
+    std::array<Scan, 2> scans{Scan({8, 8, 8}), Scan({8, 8, 8})};
+    std::array<planrt::Segmentation, 2> under_way;
+    std::atomic<int> called{0}, gone{0};
+    for (size_t i = 0; i < 2; ++i) {
+        planrt::SegmentationOptions options;
+        options.callback = [&, i](const planrt::Error*) {
+            ++called;
+            until([&] { return called == 2; });
+            segmenters[1 - i].reset();
+            ++gone;
+        };
+        under_way[i] = segmenters[i]->submit(scans[i].volume(), scans[i].map(), options);
+    }
+    until([&] { return gone == 2; });
+    for (const planrt::Segmentation& one : under_way) one.wait();
+}
+
+// What is written shares no memory with what is read, or is written beside it.
+static void memory_of_its_own() {
+    const planrt::Segmenter segmenter = ::segmenter("small", small_recipe);
+    Scan scan({8, 8, 8});
+    planrt::LabelMap map = scan.map();
+    map.data = scan.voxels.data();
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { segmenter.run(scan.volume(), map); }));
+    map.data = reinterpret_cast<uint8_t*>(scan.voxels.data() + scan.voxels.size()) - 1;
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { segmenter.run(scan.volume(), map); }));
+    std::vector<float> scores(static_cast<size_t>(segmenter.info().score_channels) * scan.voxels.size());
+    planrt::SegmentationOptions options;
+    options.scores = planrt::ScoreMap::of(scores);
+    segmenter.run(scan.volume(), scan.map(), options);
+    map.data = scores.data();
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { segmenter.run(scan.volume(), map, options); }));
+    // One after the other in one piece of memory, and then one voxel of both in one place.
+    std::vector<float> all(3 * scan.count());
+    planrt::Volume volume = scan.volume();
+    volume.data = all.data();
+    options.scores->data = all.data() + scan.count();
+    segmenter.run(volume, scan.map(), options);
+    options.scores->data = all.data() + scan.count() - 1;
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { segmenter.run(volume, scan.map(), options); }));
+}
+
 // Volumes side by side, one of which fails: the others' masks are those that they have alone, to the bit.
 static void company() {
     planrt::SegmenterOptions options;
@@ -505,6 +551,8 @@ int main() {
     leaves_scope_while_it_runs();
     is_assigned_to();
     segmenter_goes_first();
+    each_others_segmenters();
+    memory_of_its_own();
     company();
     memory_is_told();
     scores_and_volumes();

@@ -228,7 +228,7 @@ fn labels_are_written_on_the_scans_grid() {
         for (labels, element_type) in [(&narrow, ElementType::Uint8), (&wide, ElementType::Uint16)] {
             let plain = labels_file(&scan, labels, element_type, false).unwrap();
             let packed = labels_file(&scan, labels, element_type, true).unwrap();
-            for read in [read_bytes(&plain), read_from(MultiGzDecoder::new(packed.as_slice()), None)] {
+            for read in [read_bytes(&plain), read_from(Members::new(packed.as_slice()), None)] {
                 let read = read.unwrap();
                 assert_eq!((&read.voxels, read.element_type, read.channels), (labels, element_type, 1));
                 assert_eq!((read.slope, read.intercept), (1.0, 0.0));
@@ -295,17 +295,17 @@ fn truncated_files_are_errors() {
         assert_eq!(read_bytes(&whole[..length]).unwrap_err().code(), Code::InvalidArgument, "{length}");
     }
     for length in 0..packed.len() {
-        let error = read_from(MultiGzDecoder::new(&packed[..length]), None).unwrap_err();
+        let error = read_from(Members::new(&packed[..length]), None).unwrap_err();
         assert_eq!(error.code(), Code::InvalidArgument, "{length} of {}", packed.len());
     }
-    assert!(read_from(MultiGzDecoder::new(packed.as_slice()), None).is_ok());
+    assert!(read_from(Members::new(packed.as_slice()), None).is_ok());
 }
 
 /// A flipped bit in a packed file is an error, but where another way to pack the same came about.
 #[test]
 fn flipped_bits_are_found() {
     let packed = zipped(&Builder::new(4, false).shorts());
-    let read = |packed: &[u8]| read_from(MultiGzDecoder::new(packed), None);
+    let read = |packed: &[u8]| read_from(Members::new(packed), None);
     let whole = read(&packed).unwrap();
     let mut errors = 0;
     for byte in 10..packed.len() {
@@ -326,7 +326,7 @@ fn what_the_header_says_is_not_believed() {
     file.short(field::DIM, 4);
     (1..5).for_each(|axis| file.short(field::DIM + 2 * axis, i16::MAX));
     let lies = file.shorts();
-    for read in [read_bytes(&lies), read_from(MultiGzDecoder::new(zipped(&lies).as_slice()), None)] {
+    for read in [read_bytes(&lies), read_from(Members::new(zipped(&lies).as_slice()), None)] {
         let error = read.unwrap_err();
         assert!(error.message().contains("ends within its voxels"), "{error}");
     }
