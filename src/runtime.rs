@@ -5,7 +5,7 @@ use crate::backend::openvino::{self, OpenVinoEngine};
 use crate::backend::{Engine, tensorrt};
 use crate::cuda::{self, Device, DeviceInfo};
 use crate::engine::Description;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::folder::BuildRequest;
 use crate::log::{Level, Log, Sink};
 use crate::model::{self, Format};
@@ -169,7 +169,12 @@ impl Runtime {
 
     /// A TensorRT that builds plans, for one build.
     pub fn builder_library(&self) -> Result<tensorrt::BuilderLibrary> {
-        tensorrt::BuilderLibrary::load(&self.options.tensorrt, || self.device(), &self.log)
+        let device = |does_without: bool| match self.device() {
+            // The first device is meant where none is named; another one is asked for.
+            Err(error) if does_without && error.code() == Code::NoCuda && self.options.device == 0 => Ok(None),
+            found => found.map(Some),
+        };
+        tensorrt::BuilderLibrary::load(&self.options.tensorrt, device, &self.log)
     }
 
     pub fn load_file(&self, path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>> {

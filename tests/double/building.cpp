@@ -119,6 +119,14 @@ void wrapped(const Double& tensorrt) {
     expect(planrt::ErrorCode::cancelled, "cancelled", [&] { (void)planrt::Plan::from_onnx(runtime, "model.onnx", options); });
 }
 
+// A GPU that is not there is not done without, where it is asked for.
+void devices(const Double& tensorrt) {
+    planrt::RuntimeOptions options = tensorrt.options();
+    options.device = 3;
+    const planrt::Runtime runtime(options);
+    expect(planrt::ErrorCode::no_cuda, "no CUDA device 3", [&] { (void)planrt::Plan::from_onnx_memory(runtime, COPY.data(), COPY.size()); });
+}
+
 void precisions(const Double& tensorrt) {
     Options options;
     ok(planrt_build_options_set_precision(options.raw, PLANRT_PRECISION_FLOAT16 | PLANRT_PRECISION_TF32));
@@ -346,6 +354,7 @@ void progress_is_heard_and_ends_it(const Double& tensorrt) {
 int main(int argc, char** argv) {
     on_each(doubles(argc, argv), {{"builds what runs", builds_what_runs},
                                   {"wrapped", wrapped},
+                                  {"devices", devices},
                                   {"precisions", precisions},
                                   {"features", features},
                                   {"hardware", hardware},

@@ -22,10 +22,11 @@ pub struct BuilderLibrary {
 }
 
 impl BuilderLibrary {
-    /// Finds and loads TensorRT, its parser and the plugins. TensorRT-RTX builds without a GPU, no other does.
+    /// Finds and loads TensorRT, its parser and the plugins. TensorRT-RTX builds without a GPU, no other does: `device` is told whether it may
+    /// be done without.
     pub fn load<'d>(
         options: &Options,
-        device: impl FnOnce() -> Result<&'d Arc<Device>>,
+        device: impl FnOnce(bool) -> Result<Option<&'d Arc<Device>>>,
         log: &Arc<Log>,
     ) -> Result<Self> {
         let found = find::find(options.path.as_deref())?;
@@ -42,11 +43,7 @@ impl BuilderLibrary {
                 ),
             ));
         }
-        let device = match device() {
-            Ok(device) => Some(Arc::clone(device)),
-            Err(error) if version.generation == Generation::Rtx && error.code() == Code::NoCuda => None,
-            Err(error) => return Err(error),
-        };
+        let device = device(version.generation == Generation::Rtx)?.map(Arc::clone);
         let plugins = Plugins::load(options, library)?;
         let name = ParserLibrary::name(version);
         let parser = plugins::open_beside(library, &name, |path| {
