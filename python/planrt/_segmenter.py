@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -366,14 +367,18 @@ class Segmenter(Owner):
         self,
         volume: Volume | Scan,
         *,
+        logits: Scores = False,
+        probabilities: Scores = False,
         region: Region | None = None,
         any_direction: bool = False,
         memory_budget: int | None = None,
         device_memory_budget: int | None = None,
     ) -> Memory:
-        """The memory that a volume takes, without looking at its voxels."""
+        """The memory that a volume takes, without looking at its voxels; arrays for `logits` or `probabilities` are not made."""
         given, _keep = c_volume(volume.volume if isinstance(volume, Scan) else volume)
-        options = _options(tuple(given.extents), region, 0, None, False, any_direction, memory_budget, device_memory_budget)
+        shape = tuple(given.extents)
+        options = _options(shape, region, 0, None, False, any_direction, memory_budget, device_memory_budget)
+        self._scores(options, shape, logits, probabilities, is_made=False)
         most, least, device = c_size_t(), c_size_t(), c_size_t()
         load().planrt_segmenter_estimate(
             self._handle, byref(given), byref(options), byref(most), byref(least), byref(device)
@@ -386,7 +391,7 @@ class Segmenter(Owner):
         load().planrt_segmenter_check_company(self._handle, byref(given), None, company)
 
     def _scores(
-        self, options: _library.SegmentationOptions, shape: tuple[int, ...], logits: Any, probabilities: Any
+        self, options: _library.SegmentationOptions, shape: tuple[int, ...], logits: Any, probabilities: Any, is_made: bool = True
     ) -> np.ndarray[Any, Any] | None:
         """The memory for what is asked for, which the options then point to."""
         if logits is not False and probabilities is not False:
@@ -399,6 +404,12 @@ class Segmenter(Owner):
             options.score_plane_probabilities = probabilities is not False
             return None
         wanted = (self.score_channels, *shape)
+        if asked is True and not is_made:
+            size, type_ = 4 * math.prod(wanted), ELEMENT_TYPES["float32"]
+            options.scores = pointer(
+                _library.ScoreMap(size_bytes=size, element_type=type_, probabilities=probabilities is not False)
+            )
+            return None
         scores = np.empty(wanted, np.float32) if asked is True else asked
         _check_writable("logits or probabilities", scores, wanted, ("float32", "float16"))
         place = place_of(scores)

@@ -233,6 +233,17 @@ class Running(Case):
         self.same(self.segmenter.run(self.volume, memory_budget=least).labels)
         self.fails(ErrorCode.OUT_OF_MEMORY, "budget", self.segmenter.run, self.volume, memory_budget=least - 1)
         self.fails(ErrorCode.OUT_OF_MEMORY, "budget", self.segmenter.estimate, self.volume, memory_budget=1)
+        # What labels are decided by takes its own.
+        resampled = RECIPE | {"resampling": {"spacing_mm": [1.5, 1.0, 0.5], "geometry": "centres", "data": "linear"}}
+        for segmenter in (self.segmenter, Segmenter.from_folds(self.engine, resampled)):
+            plain = segmenter.estimate(self.volume).least
+            scores = np.empty((2, *VOXELS.shape), np.float16)
+            for asked in ({"logits": True}, {"logits": scores}, {"probabilities": True}, {"logits": lambda *_: None}):
+                least = segmenter.estimate(self.volume, **asked).least
+                self.assertGreaterEqual(least, plain)
+                segmenter.run(self.volume, memory_budget=least, **asked)
+                with self.assertRaisesRegex(Error, "budget"):
+                    segmenter.run(self.volume, memory_budget=least - 1, **asked)
 
     def test_an_interrupted_volume_keeps_its_memory(self):
         begun, go_on = threading.Event(), threading.Event()
