@@ -1057,6 +1057,169 @@ def more_items_than_memory_holds():
         raise Failure("it ran")
 
 
+# Models that nobody exports: an error that says what it is, in seconds and little memory.
+
+
+def weightless(kind, dims, **data):
+    """x + w, with a weight that is written by hand."""
+    model = graph([op("Add", "x w", "y")], {"x": (FLOAT, [2, 3])}, {"y": (FLOAT, [2, 3])})
+    model.graph.initializer.append(TensorProto(name="w", data_type=kind, dims=dims, **data))
+    return model
+
+
+@case
+def weights_that_are_not_as_long_as_they_say():
+    for kind, dims, data, words in [
+        (FLOAT, [2, 3], {}, "0 bytes, and 24"),
+        (FLOAT, [], {}, "0 bytes, and 4"),
+        (FLOAT, [2, 3], {"raw_data": bytes(23)}, "23 bytes, and 24"),
+        (FLOAT, [2, 3], {"float_data": [0.0] * 7}, "7 numbers, and 6"),
+        (HALF, [2, 3], {"int32_data": [0] * 5}, "5 numbers, and 6"),
+        (BOOL, [2, 3], {"int32_data": [0]}, "1 numbers, and 6"),
+        (INT64, [2, 3], {"raw_data": bytes(24)}, "24 bytes, and 48"),
+        (TensorProto.STRING, [2, 3], {"string_data": [b"a"]}, "1 strings, and 6"),
+        (FLOAT, [-1, -1], {"raw_data": bytes(4)}, "the extent -1"),
+        (FLOAT, [2**32, 2**32], {}, "more elements than there can be"),
+        (FLOAT, [2**32, 2**32], {"raw_data": bytes(4)}, "more elements than there can be"),
+        (FLOAT, [2**62, 1], {}, "more elements than there can be"),
+    ]:
+        refuse(weightless(kind, dims, **data), 'weight "w"', words, code=INVALID_MODEL)
+    inside = graph([helper.make_node("Constant", [], ["w"], name="the Constant", value=TensorProto(data_type=FLOAT, dims=[3])),
+                    op("Add", "x w", "y")], {"x": (FLOAT, [2, 3])}, {"y": (FLOAT, [2, 3])})
+    refuse(inside, "the Constant", "0 bytes, and 12", code=INVALID_MODEL)
+
+
+@case
+def weights_of_nothing():
+    x = noise(2, 3)
+    model = graph([op("Concat", "x w", "y", axis=0)], {"x": (FLOAT, [2, 3])}, {"y": (FLOAT, [2, 3])}, {"w": np.zeros((0, 3), np.float32)})
+    check(model, {"x": x})
+    model = graph([op("Gather", "w i", "y")], {"i": (INT64, [1])}, {"y": (FLOAT, [1, 3])}, {"w": np.zeros((0, 3), np.float32)})
+    try:
+        load(model).run({"i": np.array([0])})
+    except PlanrtError as error:
+        if error.code != INVALID_MODEL or "out of range" not in error.detail:
+            raise Failure(f"code {error.code}: {error} {error.detail}") from error
+    else:
+        raise Failure("it ran")
+
+
+@case
+def circles():
+    x, y = {"x": (FLOAT, [2])}, {"y": (FLOAT, [2])}
+    refuse(graph([op("Add", "x y", "y")], x, y), "the Add", "its own result", code=INVALID_MODEL)
+    refuse(graph([op("Add", "x b", "a"), op("Relu", "a", "b"), op("Neg", "b", "y")], x, y), "its own result", code=INVALID_MODEL)
+    # Nobody needs these, so they cannot be computed either.
+    refuse(graph([op("Neg", "x", "y"), op("Relu", "b", "a"), op("Exp", "a", "b")], x, y), "its own result", code=INVALID_MODEL)
+    branches = {name: helper.make_graph([op(kind, "y", name)], name, [], [helper.make_tensor_value_info(name, FLOAT, [2])])
+                for name, kind in (("then", "Neg"), ("else", "Exp"))}
+    through = graph([op("If", "c", "b", then_branch=branches["then"], else_branch=branches["else"]), op("Add", "x b", "y")],
+                    {**x, "c": (BOOL, [])}, y)
+    refuse(through, "its own result", code=INVALID_MODEL)
+    # Any order will do.
+    check(graph([op("Neg", "a", "y"), op("Exp", "x", "a")], x, y), {"x": noise(2)})
+
+
+@case
+def names_that_are_there_twice():
+    x, y = {"x": (FLOAT, [2])}, {"y": (FLOAT, [2])}
+    for kind in ("input", "output"):
+        model = graph([op("Relu", "x", "y")], x, y)
+        tensors = getattr(model.graph, kind)
+        tensors.append(tensors[0])
+        refuse(model, f"two of its {kind}s", code=INVALID_MODEL)
+    refuse(graph([op("Relu", "x", "x"), op("Neg", "x", "y")], x, y), 'two of its nodes produce "x"', code=INVALID_MODEL)
+    model = weightless(FLOAT, [3], raw_data=bytes(12))
+    model.graph.initializer.append(model.graph.initializer[0])
+    refuse(model, 'two of its weights are called "w"', code=INVALID_MODEL)
+
+
+@case
+def names_that_a_terminal_would_act_on():
+    def node(kind, input, output, **attributes):
+        return helper.make_node(kind, [input], [output], **attributes)
+
+    odd = "a\n\x1b[31m\x7f"
+    zero = odd + "\0"
+    x, y = {"x": (FLOAT, [2])}, {"y": (FLOAT, [2])}
+    result = load(graph([node("Neg", odd, odd + "y")], {odd: (FLOAT, [2])}, {odd + "y": (FLOAT, [2])})).run({odd: np.ones(2, np.float32)})
+    if list(result) != [odd + "y"]:
+        raise Failure(f"outputs are called {list(result)}")
+    # Names that stay within are anything.
+    check(graph([node("Exp", "x", zero, name=zero), node("Neg", zero, "y")], x, y), {"x": noise(2)})
+    for model, code in [
+        (graph([node("Relu", zero, "y")], {zero: (FLOAT, [2])}, y), INVALID_MODEL),
+        (graph([node("Relu", "x", zero)], x, {zero: (FLOAT, [2])}), INVALID_MODEL),
+        (graph([node("Relu", "x", "y")], {"x": (FLOAT, [zero])}, {"y": (FLOAT, [zero])}), INVALID_MODEL),
+        (graph([node("Relu", zero, "y", name=zero)], x, y), INVALID_MODEL),
+        (graph([node("Relu", "x", "y", name=zero)], x, {zero: (FLOAT, [2])}), INVALID_MODEL),
+        (graph([node("Relu" + zero, "x", "y", name=zero)], x, y), UNSUPPORTED),
+        (graph([node("Relu", "x", "y", name=zero, domain=zero)], x, y, domains=[zero]), UNSUPPORTED),
+        (graph([node("Relu", "x", "y", name=zero, **{zero: 1})], x, y), UNSUPPORTED),
+        (graph([node("Einsum", "x", "y", name=zero, equation=zero + "i" * 100_000)], x, y), UNSUPPORTED),
+    ]:
+        try:
+            load(model)
+        except PlanrtError as error:
+            text = f"{error} {error.detail}"
+            if error.code != code or len(text) > 1000 or any(not c.isprintable() and c != "\n" for c in text):
+                raise Failure(f"code {error.code}: {text[:1000]!r}") from error
+        else:
+            raise Failure("it was taken")
+
+
+@case
+def too_much_of_something():
+    x, y = {"x": (FLOAT, [2])}, {"y": (FLOAT, [2])}
+    chain = [helper.make_node("Relu", [f"t{i}"], [f"t{i + 1}"]) for i in range(100_000)]
+    refuse(graph(chain, {"t0": (FLOAT, [2])}, {"t100000": (FLOAT, [2])}), "100000 nodes")
+    branch = helper.make_graph(chain[1:], "branch", [], [helper.make_tensor_value_info("t100000", FLOAT, [2])])
+    inside = graph([helper.make_node("Relu", ["x"], ["t1"]), op("If", "c", "y", then_branch=branch, else_branch=branch)],
+                   {**x, "c": (BOOL, [])}, y)
+    refuse(inside, "nodes")
+    refuse(graph([op("Relu", "x", "y")], {**x, **{f"x{i}": (FLOAT, [1]) for i in range(20_000)}}, y), "20002 inputs and outputs")
+    letters = "".join(chr(0x4E00 + i) for i in range(20_000))
+    refuse(graph([op("Einsum", "x", "y", equation=letters + "." + letters[0])], x, y), "the Einsum")
+
+
+@case
+def more_than_memory_holds():
+    x, y = {"x": (FLOAT, [2, 3])}, {"y": (FLOAT, [])}
+    for kind, inputs, numbers in [
+        ("ConstantOfShape", "s", [2**17, 2**17, 4]),
+        ("Expand", "x s", [2**20, 2**14, 2, 3]),
+        ("Tile", "x s", [2**18, 2**18]),
+        ("Pad", "x s", [2**20, 2**20, 0, 0]),
+    ]:
+        largest = [op("ReduceMax", name, f"of_{name}", keepdims=0) for name in ("x", "large")]
+        model = graph([op(kind, inputs, "large"), *largest, op("Add", "of_x of_large", "y")], x, y, {"s": np.array(numbers)})
+        try:
+            load(model).run({"x": noise(2, 3)})
+        except PlanrtError as error:
+            if error.code != OUT_OF_MEMORY:
+                raise Failure(f"{kind}: code {error.code}: {error} {error.detail}") from error
+        else:
+            raise Failure(f"{kind} ran")
+    for kind, inputs, numbers in [
+        ("Expand", "x s", [2**40, 2**40, 2, 3]),
+        ("Reshape", "x s", [2**40, 2**40]),
+        ("Pad", "x s", [2**62, 2**62, 2**62, 2**62]),
+    ]:
+        nodes = [op(kind, inputs, "large"), op("ReduceMax", "large", "y", keepdims=0)]
+        refuse(graph(nodes, x, y, {"s": np.array(numbers)}), f"the {kind}", "no extent")
+
+
+@case
+def loops_without_an_end():
+    inner = [helper.make_tensor_value_info(name, *of) for name, of in {"i": (INT64, []), "c": (BOOL, []), "v": (FLOAT, [2])}.items()]
+    outer = [helper.make_tensor_value_info(name, *of) for name, of in {"on": (BOOL, []), "w": (FLOAT, [2])}.items()]
+    body = helper.make_graph([op("Identity", "c", "on"), op("Add", "v v", "w")], "body", inner, outer)
+    for count, condition in (("", "t"), ("", ""), ("n", "t")):
+        node = helper.make_node("Loop", [count, condition, "x"], ["y"], name="the Loop", body=body)
+        model = graph([node], {"x": (FLOAT, [2])}, {"y": (FLOAT, [2])}, {"t": np.array(True), "n": np.array(2**63 - 1)})
+        refuse(model, "Loop")
+
+
 def main():
     names = sys.argv[1:] or list(CASES)
     failed = 0

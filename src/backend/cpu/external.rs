@@ -1,5 +1,6 @@
 //! Weights in files beside the model, as torch writes them: read by mapping, from the model's own folder and no other.
 
+use super::holds;
 use crate::error::{Code, Error, Result};
 use crate::model::{fingerprint, map_file};
 use crate::process::memory;
@@ -8,7 +9,7 @@ use memmap2::Mmap;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::{Component, Path, PathBuf};
-use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
+use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 /// What was read from files beside the model.
@@ -119,31 +120,14 @@ impl Place {
             entry(key).map(parse).transpose()
         };
         let location = entry("location").ok_or("lies in another file and does not say in which")?.clone();
-        let takes = bytes(tensor).ok_or("lies in another file and has a type or a shape that cannot be there")?;
+        let takes =
+            holds::bytes(tensor).ok_or("lies in another file and has a type or a shape that cannot be there")?;
         let (offset, length) = (number("offset")?.unwrap_or(0), number("length")?.unwrap_or(takes));
         match length == takes {
             true => Ok(Self { location, offset, length }),
             false => Err(format!("has {length} bytes in {}, and {takes} by its shape and type", quoted(&location))),
         }
     }
-}
-
-/// The bytes of a tensor of that type and shape.
-fn bytes(tensor: &TensorProto) -> Option<usize> {
-    use DataType::{
-        Bfloat16, Bool, Complex64, Complex128, Double, Float, Float8e4m3fn, Float8e4m3fnuz, Float8e5m2, Float8e5m2fnuz,
-        Float16, Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32, Uint64,
-    };
-    let size = match DataType::try_from(tensor.data_type).ok()? {
-        Bool | Int8 | Uint8 | Float8e4m3fn | Float8e4m3fnuz | Float8e5m2 | Float8e5m2fnuz => 1,
-        Float16 | Bfloat16 | Int16 | Uint16 => 2,
-        Float | Int32 | Uint32 => 4,
-        Double | Int64 | Uint64 | Complex64 => 8,
-        Complex128 => 16,
-        _ => return None,
-    };
-    let extents = tensor.dims.iter().map(|extent| usize::try_from(*extent).ok());
-    extents.into_iter().try_fold(size, |product: usize, extent| product.checked_mul(extent?))
 }
 
 /// The path of a file of that folder or one below it, wherever links lead.

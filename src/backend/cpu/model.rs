@@ -3,7 +3,9 @@
 use super::node::{is_standard, title};
 use super::told::{Told, is_far};
 use super::widen::widen;
-use super::{batch, external, gate, guard, native, normalization, numeric, resize, rewrite, told, transposed};
+use super::{
+    batch, external, gate, guard, holds, native, normalization, numeric, order, resize, rewrite, told, transposed,
+};
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
 use crate::error::{Code, Error, Result};
 use crate::model::{fingerprint, joined};
@@ -591,7 +593,11 @@ fn check_graph(graph: &GraphProto) -> Result<()> {
     if let Some(twice) = graph.output.iter().find(|output| !outputs.insert(output.name.as_str())) {
         return Err(damaged(format!("two of its outputs are called {}", quoted(&twice.name))));
     }
-    produced.extend(graph.input.iter().map(|input| input.name.as_str()));
+    let mut inputs = HashSet::new();
+    if let Some(twice) = graph.input.iter().find(|input| !inputs.insert(input.name.as_str())) {
+        return Err(damaged(format!("two of its inputs are called {}", quoted(&twice.name))));
+    }
+    produced.extend(inputs);
     for tensor in &graph.initializer {
         check_tensor(tensor, &tensor.name)?;
     }
@@ -625,8 +631,11 @@ fn check_graph(graph: &GraphProto) -> Result<()> {
             }
         }
     }
-    match graph.output.iter().find(|output| !produced.contains(output.name.as_str())) {
-        Some(output) => Err(damaged(format!("nothing in it produces its output {}", quoted(&output.name)))),
+    if let Some(output) = graph.output.iter().find(|output| !produced.contains(output.name.as_str())) {
+        return Err(damaged(format!("nothing in it produces its output {}", quoted(&output.name))));
+    }
+    match order::circle(graph) {
+        Some(node) => Err(damaged(format!("{} needs its own result", title(node)))),
         None => Ok(()),
     }
 }
@@ -669,7 +678,7 @@ fn check_tensor(tensor: &TensorProto, name: &str) -> Result<()> {
             refuse("has elements of a type that the CPU engine does not know")
         }
         Ok(DataType::String) if !tensor.raw_data.is_empty() => refuse("has strings as raw data"),
-        Ok(_) => Ok(()),
+        Ok(_) => holds::check(tensor).map_err(|why| damaged(format!("weight {} {why}", quoted(name)))),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::table::Refusal;
 use crate::backend::cpu::native::activation;
-use crate::backend::cpu::node::Node;
+use crate::backend::cpu::node::{Node, cut};
+use crate::quote::quoted;
+use std::collections::HashSet;
 use tract_onnx::pb::tensor_proto::DataType;
 
 type Checked = Result<(), Refusal>;
@@ -123,16 +125,20 @@ pub fn cast(node: &Node) -> Checked {
 pub fn einsum(node: &Node) -> Checked {
     let equation: String = node.string("equation").chars().filter(|c| !c.is_whitespace()).collect();
     let terms = equation.split(['>', ',', '-']);
-    let twice = |term: &str| term.chars().enumerate().any(|(i, c)| c != '.' && term.chars().take(i).any(|d| d == c));
+    let twice = |term: &str| {
+        let mut seen = HashSet::new();
+        term.chars().any(|c| c != '.' && !seen.insert(c))
+    };
     if !equation.contains("->") || terms.into_iter().any(twice) {
         return refuse(format!(
-            "attribute equation = \"{equation}\": no result is named, or a term has a letter twice"
+            "attribute equation = {}: no result is named, or a term has a letter twice",
+            quoted(&equation)
         ));
     }
     // tract takes them for one axis, however many there are.
     if equation.contains('.') {
         return advise(
-            format!("attribute equation = \"{equation}\""),
+            format!("attribute equation = {}", quoted(&equation)),
             "give a letter to each axis that \"...\" stands for",
         );
     }
@@ -157,7 +163,7 @@ pub fn lrn(node: &Node) -> Checked {
 pub fn recurrent(node: &Node) -> Checked {
     let given = node.strings("activations").unwrap_or_default();
     match given.iter().find(|name| activation(name).is_none()) {
-        Some(name) => refuse(format!("attribute activations with {name}")),
+        Some(name) => refuse(format!("attribute activations with {}", cut(name))),
         None => Ok(()),
     }
 }

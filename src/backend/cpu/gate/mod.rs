@@ -18,19 +18,26 @@ pub use typed::check as check_typed;
 /// More nodes than any network has that people train. tract's time grows with the square of their number: it is seconds for
 /// a few thousand.
 const MOST_NODES: usize = 20_000;
+/// More inputs and outputs than a model has that keeps all its layers' states outside of it.
+const MOST_TENSORS: usize = 4096;
 
-/// An error if there are so many nodes that loading would have no end.
+/// An error if there is so much that loading would have no end.
 pub fn check_size(graph: &GraphProto) -> Result<()> {
+    let refuse = |message| Err(Error::new(Code::Unsupported, message));
     let nodes = count(graph);
-    if nodes <= MOST_NODES {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::Unsupported,
-        format!(
+    if nodes > MOST_NODES {
+        return refuse(format!(
             "the model has {nodes} nodes; the CPU engine takes at most {MOST_NODES} (onnxsim or onnxslim may fold some)"
-        ),
-    ))
+        ));
+    }
+    // Old writers list weights as inputs too.
+    let tensors = graph.input.len().saturating_sub(graph.initializer.len()) + graph.output.len();
+    match tensors > MOST_TENSORS {
+        true => {
+            refuse(format!("the model has {tensors} inputs and outputs; the CPU engine takes at most {MOST_TENSORS}"))
+        }
+        false => Ok(()),
+    }
 }
 
 fn count(graph: &GraphProto) -> usize {

@@ -11,7 +11,7 @@ use tract_onnx::pb::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 
 /// How deep functions may call functions, and how many nodes they may come to: some definitions have no end.
 const DEEPEST: usize = 32;
-const MOST: usize = 1_000_000;
+const MOST: usize = 100_000;
 
 type Functions<'a> = HashMap<(&'a str, &'a str), &'a FunctionProto>;
 
