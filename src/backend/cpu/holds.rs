@@ -51,8 +51,7 @@ fn too_large(tensor: &TensorProto) -> String {
 }
 
 fn elements(tensor: &TensorProto) -> Option<usize> {
-    let extents = tensor.dims.iter().map(|extent| usize::try_from(*extent).ok());
-    extents.into_iter().try_fold(1, |product: usize, extent| product.checked_mul(extent?))
+    tensor.dims.iter().try_fold(1, |product: usize, extent| product.checked_mul(usize::try_from(*extent).ok()?))
 }
 
 /// The bytes of an element, for types that take whole bytes and are one number each.
