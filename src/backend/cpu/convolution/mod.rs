@@ -5,23 +5,37 @@
 //! segmentation networks and leaves padding and the scatter of transposed convolutions to nodes of their own.
 //!
 //! [`Convolution`] is told the geometry and the weights once; [`Convolution::run`] is its interface. `kernel` has the
-//! innermost loop, `operator` puts convolutions in the place of tract's.
+//! innermost loop, `ring` and `gather` what it reads from, `store` where its results go; `operator` puts convolutions in the
+//! place of tract's.
 //!
 //! An output plane is computed from those input planes that its taps reach. They are kept in a ring, padded and with rows
 //! and columns of a stride's phases side by side, so that neighbouring outputs read neighbouring elements whatever the
-//! stride. A transposed convolution is, for each phase of its output, a convolution with some of the taps.
-//! Each output is one sum in one order, so its bits do not depend on how many threads there are.
+//! stride. Where planes are so small that a tile would be padding for the most part, its voxels are gathered from the ring.
+//! Windows of one element are read where the input lies. A transposed convolution is, for each phase of its output, a
+//! convolution with some of the taps.
+//!
+//! Each output is one sum in one order, so its bits do not depend on how many threads there are, nor on the tile it is in.
 
+#[cfg(all(test, target_arch = "x86_64"))]
+mod benchmark;
+mod gather;
 mod kernel;
 mod operator;
+mod ring;
+mod store;
+#[cfg(test)]
+mod tests;
 
 use super::finish::Finish;
+use crate::sync::Mutex;
+use gather::Gathered;
 use kernel::{Kernel, LARGEST, Tile};
 pub use operator::{DirectConvolution, replace};
 use rayon::prelude::*;
+use ring::Ring;
 use std::collections::TryReserveError;
-use std::mem::MaybeUninit;
 use std::ops::Range;
+use store::{Output, Run};
 use tract_linalg::multithread::{Executor, current_tract_executor};
 
 /// Planes, rows, columns.
@@ -49,21 +63,41 @@ pub struct Convolution {
     kernel: Kernel,
     /// From one output to the next, along each axis of the input.
     step: Triple,
-    /// One, or one for each phase of a transposed convolution's output.
+    /// One, or one for each phase of a transposed convolution's planes and rows.
     parts: Vec<Part>,
     /// The least offset of any tap from where an output begins to read, and how many elements the taps span.
     first: [isize; 3],
     span: Triple,
     /// One for each output channel.
     bias: Vec<f32>,
+    reading: Reading,
+}
+
+/// Where tiles are read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// The ring, whose rows follow each other with the padding between them.
+    Rows,
+    /// The ring, but voxels alone, brought together for each tile, of so many planes at once.
+    Gathered(usize),
+    /// The input as it is.
+    Input,
+}
+
+/// Outputs that begin to read at the same places.
+#[derive(Clone, Debug)]
+struct Part {
+    /// The first of them, and how many there are along each axis: of columns as many as in the largest phase.
+    start: [usize; 2],
+    count: Triple,
+    /// One, or one for each phase of a transposed convolution's columns: what is computed of them is interleaved.
+    phases: Vec<Phase>,
 }
 
 /// The outputs that are computed with the same taps.
 #[derive(Clone, Debug)]
-struct Part {
-    /// The first of them, and how many there are along each axis.
-    start: Triple,
-    count: Triple,
+struct Phase {
+    columns: usize,
     /// What an output reads, from where it begins.
     taps: Vec<[isize; 3]>,
     /// For each block of output channels, input channel and tap one weight for each of the block's channels.
@@ -74,39 +108,81 @@ impl Convolution {
     /// `None` where this processor has no kernel for it. `weights` are (output channels, input channels, kernel), also for
     /// a transposed convolution; `bias` is empty or has one for each output channel.
     pub fn new(geometry: Geometry, weights: &[f32], bias: &[f32]) -> Option<Self> {
-        Self::with_kernel(geometry, weights, bias, Kernel::all().next()?)
+        Some(Self::with_kernel(geometry, weights, bias, Kernel::all().next()?))
     }
 
-    fn with_kernel(geometry: Geometry, weights: &[f32], bias: &[f32], kernel: Kernel) -> Option<Self> {
+    fn with_kernel(geometry: Geometry, weights: &[f32], bias: &[f32], kernel: Kernel) -> Self {
         let mut bias = bias.to_vec();
         bias.resize(geometry.output_channels.next_multiple_of(kernel.channels), 0.0);
+        let [planes, rows, columns] = if geometry.transposed { geometry.stride } else { [1; 3] };
         let mut parts = Vec::new();
-        for phase in phases(&geometry) {
-            let along = [0, 1, 2].map(|axis| Along::new(&geometry, axis, phase[axis]));
-            let mut taps = Vec::new();
-            let mut places = Vec::new();
-            for (kz, z) in &along[0].taps {
-                for (ky, y) in &along[1].taps {
-                    for (kx, x) in &along[2].taps {
-                        taps.push([*z, *y, *x]);
-                        places.push((kz * geometry.kernel[1] + ky) * geometry.kernel[2] + kx);
-                    }
-                }
-            }
-            let weights = pack(&geometry, weights, &places, kernel.channels);
-            let start = [0, 1, 2].map(|axis| along[axis].start);
-            parts.push(Part { start, count: [0, 1, 2].map(|axis| along[axis].count), taps, weights });
+        for (z, y) in (0..planes).flat_map(|z| (0..rows).map(move |y| (z, y))) {
+            let phases = (0..columns).map(|x| {
+                let along = [(0, z), (1, y), (2, x)].map(|(axis, phase)| Along::new(&geometry, axis, phase));
+                let (taps, places) = taps_of(&geometry, &along);
+                let weights = pack(&geometry, weights, &places, kernel.channels);
+                Phase { columns: along[2].count, taps, weights }
+            });
+            // The last phases have the fewest columns.
+            let phases: Vec<_> = phases.take_while(|phase| phase.columns > 0).collect();
+            let [along_z, along_y] = [(0, z), (1, y)].map(|(axis, phase)| Along::new(&geometry, axis, phase));
+            let widest = phases.first().map_or(0, |phase| phase.columns);
+            let count = [along_z.count, along_y.count, widest];
+            parts.push(Part { start: [along_z.start, along_y.start], count, phases });
         }
         parts.retain(|part| part.count.iter().all(|count| *count > 0));
         let step = if geometry.transposed { [1; 3] } else { geometry.stride };
         let mut first = [0; 3];
         let mut span = [1; 3];
         for axis in 0..3 {
-            let offsets = || parts.iter().flat_map(|part| &part.taps).map(|tap| tap[axis]);
+            let taps = || parts.iter().flat_map(|part| &part.phases).flat_map(|phase| &phase.taps);
+            let offsets = || taps().map(|tap| tap[axis]);
             first[axis] = offsets().min().unwrap_or(0);
             span[axis] = (offsets().max().unwrap_or(0) - first[axis]) as usize + 1;
         }
-        Some(Self { geometry, kernel, step, parts, first, span, bias })
+        let mut this = Self { geometry, kernel, step, parts, first, span, bias, reading: Reading::Rows };
+        this.reading = this.best_reading();
+        this
+    }
+
+    fn best_reading(&self) -> Reading {
+        let Self { geometry, kernel, parts, .. } = self;
+        let [part] = &parts[..] else { return self.rows_or_gathered() };
+        let volume: usize = geometry.input.iter().product();
+        let pointwise = self.step == [1; 3] && self.first == [0; 3] && self.span == [1; 3];
+        let all = geometry.input == geometry.output && part.count == geometry.output;
+        if pointwise && all && part.phases.len() == 1 && volume >= kernel.voxels && geometry.input_channels > 0 {
+            return Reading::Input;
+        }
+        self.rows_or_gathered()
+    }
+
+    /// What takes less: to compute the padding between rows, and what is left of each plane's last tile, or to gather.
+    fn rows_or_gathered(&self) -> Reading {
+        let Self { geometry, kernel, parts, .. } = self;
+        let planes = parts.iter().map(|part| part.count[0]).max().unwrap_or(0);
+        let plane = parts.iter().map(|part| part.count[1] * part.count[2]).max().unwrap_or(1).max(1);
+        let together = (GATHERED_TILES * kernel.voxels).div_ceil(plane).clamp(1, planes.max(1));
+        let vectors = |voxels: usize| voxels.div_ceil(kernel.vector());
+        let columns = Ring::columns(self);
+        let (mut by_rows, mut gathered) = (0, 0);
+        for part in parts {
+            let [planes, rows, width] = part.count;
+            by_rows += planes * vectors((rows - 1) * columns + width);
+            let whole = planes / together * vectors(together * rows * width);
+            gathered += whole + vectors(planes % together * rows * width);
+        }
+        // A vector that is gathered takes as long as some output channels that are computed of it.
+        let channels = geometry.output_channels.next_multiple_of(kernel.channels);
+        match gathered * (channels + GATHERING) < by_rows * channels {
+            true => Reading::Gathered(together),
+            false => Reading::Rows,
+        }
+    }
+
+    /// Planes that are computed at once.
+    fn together(&self) -> usize {
+        if let Reading::Gathered(planes) = self.reading { planes } else { 1 }
     }
 
     /// Writes the output of one item, with the threads of tract's executor. The input's channels may lie in several
@@ -125,21 +201,38 @@ impl Convolution {
         assert_eq!(inputs.iter().map(|input| input.len()).sum::<usize>(), input_channels * volume);
         assert_eq!(output.len(), output_channels * to.iter().product::<usize>());
         assert!(residual.is_none_or(|residual| residual.len() == output.len()));
+        if self.parts.is_empty() {
+            return Ok(());
+        }
         let channels = match volume {
             0 => vec![&[][..]; *input_channels],
             _ => inputs.iter().flat_map(|input| input.chunks_exact(volume)).collect(),
         };
         let input = Input { channels };
-        let output = Output { address: output.as_mut_ptr(), residual, finish };
+        let output = Output::new(output, residual, finish);
         let input = &input;
         match current_tract_executor() {
             Executor::MultiThread(pool) => {
-                let tasks = self.tasks(pool.current_num_threads());
+                let threads = pool.current_num_threads();
+                let tasks = self.tasks(threads);
+                // Made here, where memory is at hand that was used before.
+                let scratch = (0..threads.min(tasks.len())).map(|_| Scratch::new(self));
+                let scratch = Mutex::new(scratch.collect::<Result<Vec<_>, _>>()?);
                 pool.install(|| {
-                    tasks.into_par_iter().with_max_len(1).try_for_each(|task| self.work(input, output, task))
+                    tasks.into_par_iter().with_max_len(1).try_for_each(|task| {
+                        let taken = scratch.lock().pop();
+                        let mut own = taken.map_or_else(|| Scratch::new(self), Ok)?;
+                        self.work(input, output, task, &mut own);
+                        scratch.lock().push(own);
+                        Ok(())
+                    })
                 })
             }
-            _ => self.tasks(1).into_iter().try_for_each(|task| self.work(input, output, task)),
+            _ => {
+                let mut scratch = Scratch::new(self)?;
+                self.tasks(1).into_iter().for_each(|task| self.work(input, output, task, &mut scratch));
+                Ok(())
+            }
         }
     }
 
@@ -147,110 +240,181 @@ impl Convolution {
     /// other copy what both read, and channels where there are few planes.
     fn tasks(&self, threads: usize) -> Vec<Task> {
         let planes = self.parts.iter().map(|part| part.count[0]).max().unwrap_or(0);
-        let blocks = self.geometry.output_channels.div_ceil(self.kernel.channels);
-        let wanted = if threads == 1 { 1 } else { threads * 4 };
-        let by_planes = planes.div_ceil(self.span[0].max(2)).clamp(1, wanted);
+        let blocks = self.blocks();
+        let wanted = match (threads, self.reading) {
+            (1, _) => 1,
+            // Tasks of the same planes gather the same.
+            (threads, Reading::Gathered(_)) => threads * 2,
+            (threads, _) => threads * 4,
+        };
+        let least = match self.reading {
+            Reading::Input => 1,
+            _ => self.span[0].max(2).max(self.together()),
+        };
+        let by_planes = planes.div_ceil(least).clamp(1, wanted);
         let by_blocks = wanted.div_ceil(by_planes).min(blocks).max(1);
         let cut = |count: usize, parts: usize, i: usize| count * i / parts..count * (i + 1) / parts;
         let tasks = (0..by_planes).flat_map(|i| (0..by_blocks).map(move |j| (i, j)));
         tasks.map(|(i, j)| Task { planes: cut(planes, by_planes, i), blocks: cut(blocks, by_blocks, j) }).collect()
     }
 
-    fn work(&self, input: &Input<'_>, output: Output<'_>, task: Task) -> Result<(), TryReserveError> {
-        if self.parts.is_empty() {
-            return Ok(());
+    /// Blocks of output channels.
+    fn blocks(&self) -> usize {
+        self.geometry.output_channels.div_ceil(self.kernel.channels)
+    }
+
+    fn work(&self, input: &Input<'_>, output: Output<'_>, task: Task, scratch: &mut Scratch) {
+        if self.reading == Reading::Input {
+            return self.work_on_input(input, output, &task, scratch);
         }
-        let mut ring = Ring::new(self)?;
-        let mut runs = Vec::new();
-        for plane in task.planes {
-            ring.advance(self, input, plane);
-            for part in self.parts.iter().filter(|part| plane < part.count[0]) {
-                let taps: Vec<usize> = part.taps.iter().map(|tap| ring.offset(self, plane, tap)).collect();
-                let voxels = (part.count[1] - 1) * ring.columns + part.count[2];
-                // A tile's voxels are read once and stay in the cache for all channels.
-                for voxel in (0..voxels).step_by(self.kernel.voxels) {
-                    self.find_runs(
-                        part,
-                        plane,
-                        voxel..(voxel + self.kernel.voxels).min(voxels),
-                        ring.columns,
-                        &mut runs,
-                    );
-                    for block in task.blocks.clone() {
-                        let length = self.geometry.input_channels * part.taps.len() * self.kernel.channels;
-                        let tile = Tile {
-                            input: ring.data[voxel..].as_ptr(),
-                            channel_stride: ring.channel,
-                            channels: self.geometry.input_channels,
-                            taps: &taps,
-                            weights: part.weights[block * length..][..length].as_ptr(),
-                        };
-                        let mut sums = [0.0; LARGEST];
-                        // SAFETY: the ring has a tile's voxels behind the last that any tap of any channel reaches.
-                        unsafe { self.kernel.run(&tile, &mut sums) };
-                        // SAFETY: no other task has the same planes of the same channels.
-                        unsafe { self.store(&sums, output, block, &runs) };
-                    }
+        scratch.ring.restart();
+        for first in task.planes.clone().step_by(self.together()) {
+            let planes = first..(first + self.together()).min(task.planes.end);
+            scratch.ring.advance(self, input, &planes);
+            for part in &self.parts {
+                let planes = planes.start..planes.end.min(part.count[0]);
+                if planes.is_empty() {
+                    continue;
+                }
+                match self.reading {
+                    Reading::Gathered(_) => self.work_gathered(part, &planes, output, &task.blocks, scratch),
+                    _ => self.work_on_rows(part, first, output, &task.blocks, scratch),
                 }
             }
         }
-        Ok(())
     }
 
-    /// Where a tile's voxels go: they are counted along rows of so many columns, of which some are padding.
-    fn find_runs(&self, part: &Part, plane: usize, tile: Range<usize>, columns: usize, runs: &mut Vec<Run>) {
-        let [_, rows, width] = self.geometry.output;
-        let spread = self.spread();
-        runs.clear();
-        let mut voxel = tile.start;
-        while voxel < tile.end {
-            let (row, column) = (voxel / columns, voxel % columns);
-            let next = ((row + 1) * columns).min(tile.end);
-            let count = part.count[2].saturating_sub(column).min(next - voxel);
-            let row = (part.start[0] + plane * spread[0]) * rows + part.start[1] + row * spread[1];
-            let to = row * width + part.start[2] + column * spread[2];
-            runs.push(Run { from: voxel - tile.start, to, count });
-            voxel = next;
+    fn work_on_rows(
+        &self,
+        part: &Part,
+        plane: usize,
+        output: Output<'_>,
+        blocks: &Range<usize>,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { ring, sums, taps, runs, .. } = scratch;
+        taps.resize(part.phases.len(), Vec::new());
+        for (phase, taps) in part.phases.iter().zip(&mut *taps) {
+            taps.clear();
+            taps.extend(phase.taps.iter().map(|tap| ring.offset(self, plane, tap) * size_of::<f32>()));
+        }
+        let voxels = (part.count[1] - 1) * ring.columns + part.count[2];
+        for voxel in (0..voxels).step_by(self.kernel.voxels) {
+            let voxels = voxel..(voxel + self.kernel.voxels).min(voxels);
+            store::find_runs(self, part, plane, &voxels, [part.count[1], ring.columns], runs);
+            for (number, (phase, taps)) in part.phases.iter().zip(&*taps).enumerate() {
+                for channels in self.portions(taps.len(), PORTION) {
+                    let tile = Tile {
+                        input: ring.data[voxel + channels.start * ring.channel..].as_ptr(),
+                        channel_stride: ring.channel,
+                        channels: channels.len(),
+                        taps,
+                        weights: std::ptr::null(),
+                        goes_on: channels.start > 0,
+                    };
+                    // SAFETY: the ring has a tile's voxels behind the last that any tap of any channel reaches.
+                    unsafe {
+                        self.sum(phase, &tile, channels.start, voxels.len(), blocks, sums_of(sums, blocks, number))
+                    };
+                }
+            }
+            // SAFETY: no other task has the same planes of the same channels.
+            unsafe { output.store(self, part, sums, blocks, runs) };
         }
     }
 
-    /// From one output of a part to the next, along each axis of the output.
-    fn spread(&self) -> Triple {
-        if self.geometry.transposed { self.geometry.stride } else { [1; 3] }
+    fn work_gathered(
+        &self,
+        part: &Part,
+        planes: &Range<usize>,
+        output: Output<'_>,
+        blocks: &Range<usize>,
+        scratch: &mut Scratch,
+    ) {
+        let Scratch { ring, gathered, sums, runs, .. } = scratch;
+        let voxels = planes.len() * part.count[1] * part.count[2];
+        for voxel in (0..voxels).step_by(self.kernel.voxels) {
+            let voxels = voxel..(voxel + self.kernel.voxels).min(voxels);
+            gathered.find(part, ring, &voxels);
+            store::find_runs(self, part, planes.start, &voxels, [part.count[1], part.count[2]], runs);
+            for (number, phase) in part.phases.iter().enumerate() {
+                gathered.reach(self, ring, phase, planes);
+                for channels in self.portions(phase.taps.len(), GATHERED_PORTION) {
+                    let tile = gathered.tile(self, ring, &channels);
+                    // SAFETY: a tile's voxels are there for each tap of each of the channels.
+                    unsafe {
+                        self.sum(phase, &tile, channels.start, voxels.len(), blocks, sums_of(sums, blocks, number))
+                    };
+                }
+            }
+            // SAFETY: no other task has the same planes of the same channels.
+            unsafe { output.store(self, part, sums, blocks, runs) };
+        }
     }
 
-    /// Puts a tile into its place.
+    /// Windows of one element: the channels of a voxel are its taps.
+    fn work_on_input(&self, input: &Input<'_>, output: Output<'_>, task: &Task, scratch: &mut Scratch) {
+        let [part] = &self.parts[..] else { return };
+        let [phase] = &part.phases[..] else { return };
+        let Some(first) = input.channels.first() else { return };
+        let Scratch { sums, taps, runs, .. } = scratch;
+        taps.resize(1, Vec::new());
+        taps[0].clear();
+        // Of other tensors, too: only the processor adds them up.
+        taps[0]
+            .extend(input.channels.iter().map(|channel| channel.as_ptr().addr().wrapping_sub(first.as_ptr().addr())));
+        let [_, rows, columns] = self.geometry.output;
+        let end = task.planes.end * rows * columns;
+        for voxel in (task.planes.start * rows * columns..end).step_by(self.kernel.voxels) {
+            let voxels = voxel..(voxel + self.kernel.voxels).min(end);
+            // The last tile of all is read from as far before it as it would reach beyond the channel.
+            let begin = voxel.min(first.len() - self.kernel.voxels);
+            runs.clear();
+            runs.push(Run { from: voxel - begin, to: voxel, column: 0, count: voxels.len() });
+            for channels in self.portions(1, PORTION) {
+                let tile = Tile {
+                    input: first[begin..].as_ptr(),
+                    channel_stride: 0,
+                    channels: 1,
+                    taps: &taps[0][channels.clone()],
+                    weights: std::ptr::null(),
+                    goes_on: channels.start > 0,
+                };
+                let voxels = voxels.end - begin;
+                // SAFETY: each channel has as many voxels as the first, and so many from there on.
+                unsafe { self.sum(phase, &tile, channels.start, voxels, &task.blocks, sums_of(sums, &task.blocks, 0)) };
+            }
+            // SAFETY: no other task has the same planes of the same channels.
+            unsafe { output.store(self, part, sums, &task.blocks, runs) };
+        }
+    }
+
+    /// The input channels, so many together that what a tile reads of them stays in the nearest cache for all blocks.
+    fn portions(&self, taps: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+        let (all, portion) = (self.geometry.input_channels, (most / taps.max(1)).max(1));
+        // One, if empty, without channels: it makes the sums 0.
+        (0..all.max(1)).step_by(portion).map(move |start| start..(start + portion).min(all))
+    }
+
+    /// A tile's sums over some input channels, for each block.
     ///
     /// # Safety
-    /// The address is the output's, and nobody else uses these planes of these channels.
-    unsafe fn store(&self, sums: &[f32; LARGEST], output: Output<'_>, block: usize, runs: &[Run]) {
-        let volume: usize = self.geometry.output.iter().product();
-        let step = self.spread()[2];
-        let first = block * self.kernel.channels;
-        for channel in first..(first + self.kernel.channels).min(self.geometry.output_channels) {
-            let sums = &sums[(channel - first) * self.kernel.voxels..][..self.kernel.voxels];
-            let bias = self.bias[channel];
-            for run in runs.iter().filter(|run| run.count > 0) {
-                let sums = sums[run.from..][..run.count].iter().map(|sum| sum + bias);
-                let start = channel * volume + run.to;
-                // SAFETY: within the channel, by the part's counts; as the caller says nobody else's.
-                unsafe {
-                    let to = output.address.add(start);
-                    if step == 1 {
-                        let residual = output.residual.map(|residual| &residual[start..][..run.count]);
-                        let to = std::slice::from_raw_parts_mut(to.cast::<MaybeUninit<f32>>(), run.count);
-                        output.finish.each(sums, residual, |i, value| _ = to[i].write(value));
-                    } else {
-                        let mut spread = [0.0; LARGEST];
-                        let residual = output.residual.map(|residual| {
-                            let from = residual[start..].iter().step_by(step);
-                            spread.iter_mut().zip(from).take(run.count).for_each(|(to, from)| *to = *from);
-                            &spread[..run.count]
-                        });
-                        output.finish.each(sums, residual, |i, value| to.add(i * step).write(value));
-                    }
-                }
-            }
+    /// The tile reads what is there; it has no weights yet.
+    unsafe fn sum(
+        &self,
+        phase: &Phase,
+        tile: &Tile<'_>,
+        first_channel: usize,
+        voxels: usize,
+        blocks: &Range<usize>,
+        sums: &mut [Sums],
+    ) {
+        let a_channel = phase.taps.len() * self.kernel.channels;
+        let length = self.geometry.input_channels * a_channel;
+        for (block, sums) in blocks.clone().zip(sums) {
+            let weights = phase.weights[block * length..][..length][first_channel * a_channel..].as_ptr();
+            // SAFETY: as the caller says; the weights of a block are those of all channels and taps.
+            unsafe { self.kernel.run(&Tile { weights, ..*tile }, voxels, &mut sums.0) };
         }
     }
 
@@ -261,9 +425,9 @@ impl Convolution {
             each => each.get(channel).copied().unwrap_or(0.0),
         };
         let channels = self.kernel.channels;
-        for part in &mut self.parts {
-            let block = (self.geometry.input_channels * part.taps.len() * channels).max(1);
-            for (place, weight) in part.weights.iter_mut().enumerate() {
+        for phase in self.parts.iter_mut().flat_map(|part| &mut part.phases) {
+            let block = (self.geometry.input_channels * phase.taps.len() * channels).max(1);
+            for (place, weight) in phase.weights.iter_mut().enumerate() {
                 *weight *= factor(place / block * channels + place % channels);
             }
         }
@@ -282,12 +446,49 @@ impl Convolution {
     }
 }
 
-/// Voxels of a tile that lie beside each other in a row of the output.
-struct Run {
-    from: usize,
-    /// In a channel of the output.
-    to: usize,
-    count: usize,
+/// What taps times channels are summed at once: their weights, and what a tile reads of them, stay in the nearest cache while
+/// all blocks are computed.
+const PORTION: usize = 864;
+const GATHERED_PORTION: usize = 432;
+
+/// Tiles that are gathered of planes together, at least: what the last of them lacks is little then.
+const GATHERED_TILES: usize = 3;
+
+/// A vector is gathered in the time in which so many output channels of it are computed.
+const GATHERING: usize = 8;
+
+/// A tile's sums.
+#[repr(align(64))]
+#[derive(Clone)]
+struct Sums([f32; LARGEST]);
+
+/// Those of a phase.
+fn sums_of<'a>(sums: &'a mut [Sums], blocks: &Range<usize>, phase: usize) -> &'a mut [Sums] {
+    &mut sums[phase * blocks.len()..][..blocks.len()]
+}
+
+/// What a task works in.
+struct Scratch {
+    ring: Ring,
+    gathered: Gathered,
+    /// For each phase and block.
+    sums: Vec<Sums>,
+    taps: Vec<Vec<usize>>,
+    runs: Vec<Run>,
+}
+
+impl Scratch {
+    fn new(convolution: &Convolution) -> Result<Self, TryReserveError> {
+        let mut sums = Vec::new();
+        sums.try_reserve_exact(Self::sums(convolution))?;
+        sums.resize(Self::sums(convolution), Sums([0.0; LARGEST]));
+        let (taps, runs) = (Vec::new(), Vec::new());
+        Ok(Self { ring: Ring::new(convolution)?, gathered: Gathered::new(convolution)?, sums, taps, runs })
+    }
+
+    fn sums(convolution: &Convolution) -> usize {
+        convolution.blocks() * convolution.parts.iter().map(|part| part.phases.len()).max().unwrap_or(0)
+    }
 }
 
 /// The input of a run, channel by channel.
@@ -295,28 +496,9 @@ struct Input<'a> {
     channels: Vec<&'a [f32]>,
 }
 
-/// The output of a run, which its tasks share out among themselves.
-#[derive(Clone, Copy)]
-struct Output<'a> {
-    address: *mut f32,
-    residual: Option<&'a [f32]>,
-    finish: Finish,
-}
-
-// SAFETY: tasks write to different planes or channels, and the run that lends the memory waits for all of them.
-unsafe impl Send for Output<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Output<'_> {}
-
 struct Task {
     planes: Range<usize>,
     blocks: Range<usize>,
-}
-
-/// The phases of the output: those of a transposed convolution's strides.
-fn phases(geometry: &Geometry) -> Vec<Triple> {
-    let [z, y, x] = if geometry.transposed { geometry.stride } else { [1; 3] };
-    (0..z).flat_map(|z| (0..y).flat_map(move |y| (0..x).map(move |x| [z, y, x]))).collect()
 }
 
 /// One axis of a part.
@@ -345,6 +527,21 @@ impl Along {
     }
 }
 
+/// What an output of these axes reads, from where it begins, and where in the kernel that is weighed.
+fn taps_of(geometry: &Geometry, along: &[Along; 3]) -> (Vec<[isize; 3]>, Vec<usize>) {
+    let mut taps = Vec::new();
+    let mut places = Vec::new();
+    for (kz, z) in &along[0].taps {
+        for (ky, y) in &along[1].taps {
+            for (kx, x) in &along[2].taps {
+                taps.push([*z, *y, *x]);
+                places.push((kz * geometry.kernel[1] + ky) * geometry.kernel[2] + kx);
+            }
+        }
+    }
+    (taps, places)
+}
+
 /// The weights of some taps, in the order in which a kernel reads them; channels that fill the last block up weigh nothing.
 fn pack(geometry: &Geometry, weights: &[f32], taps: &[usize], block: usize) -> Vec<f32> {
     let Geometry { input_channels, output_channels, kernel, .. } = geometry;
@@ -362,101 +559,3 @@ fn pack(geometry: &Geometry, weights: &[f32], taps: &[usize], block: usize) -> V
     }
     packed
 }
-
-/// The input planes that an output plane is computed from: padded, and each row and column of a stride's phase beside the
-/// next of that phase.
-struct Ring {
-    data: Vec<f32>,
-    /// From one channel to the next, and from one plane of a channel, and from one phase of a plane.
-    channel: usize,
-    plane: usize,
-    phase: usize,
-    /// In a row of one phase.
-    columns: usize,
-    /// The next plane to be copied, counted from the first that any output reaches.
-    next: usize,
-}
-
-impl Ring {
-    fn new(convolution: &Convolution) -> Result<Self, TryReserveError> {
-        let Convolution { geometry, kernel, step, span, .. } = convolution;
-        let counts = |axis: usize| convolution.parts.iter().map(|part| part.count[axis]).max().unwrap_or(1);
-        let extent = |axis: usize| ((counts(axis) - 1) * step[axis] + span[axis]).div_ceil(step[axis]);
-        let (rows, columns) = (extent(1), extent(2));
-        let phase = rows * columns;
-        let plane = phase * step[1] * step[2];
-        let channel = plane * span[0];
-        let size = channel * geometry.input_channels + kernel.voxels;
-        let mut data = Vec::new();
-        data.try_reserve_exact(size)?;
-        data.resize(size, 0.0);
-        Ok(Self { data, channel, plane, phase, columns, next: 0 })
-    }
-
-    /// Copies what an output plane reads and is not there yet.
-    fn advance(&mut self, convolution: &Convolution, input: &Input<'_>, plane: usize) {
-        let begin = plane * convolution.step[0];
-        let end = begin + convolution.span[0];
-        for place in self.next.max(begin)..end {
-            self.copy(convolution, input, place);
-        }
-        self.next = end;
-    }
-
-    fn copy(&mut self, convolution: &Convolution, input: &Input<'_>, place: usize) {
-        let Convolution { geometry, step, first, span, .. } = convolution;
-        let [planes, rows, columns] = geometry.input;
-        let within = |place: usize, axis: usize, extent: usize| {
-            usize::try_from(place as isize + first[axis]).ok().filter(|at| *at < extent)
-        };
-        let from = within(place, 0, planes);
-        for (channel, input) in input.channels.iter().enumerate() {
-            let start = channel * self.channel + place % span[0] * self.plane;
-            let to = &mut self.data[start..][..self.plane];
-            let Some(z) = from else {
-                to.fill(0.0);
-                continue;
-            };
-            let from = &input[z * rows * columns..][..rows * columns];
-            for (number, phase) in to.chunks_exact_mut(self.phase).enumerate() {
-                let (of_rows, of_columns) = (number / step[2], number % step[2]);
-                for (y, row) in phase.chunks_exact_mut(self.columns).enumerate() {
-                    match within(y * step[1] + of_rows, 1, rows) {
-                        Some(y) => copy_row(row, &from[y * columns..][..columns], step[2], of_columns, first[2]),
-                        None => row.fill(0.0),
-                    }
-                }
-            }
-        }
-    }
-
-    /// Where a tap of an output plane reads, in bytes from the first channel's first element on.
-    fn offset(&self, convolution: &Convolution, plane: usize, tap: &[isize; 3]) -> usize {
-        let Convolution { step, first, span, .. } = convolution;
-        let [z, y, x] = [0, 1, 2].map(|axis| (tap[axis] - first[axis]) as usize);
-        let slot = (plane * step[0] + z) % span[0];
-        let phase = y % step[1] * step[2] + x % step[2];
-        let at = slot * self.plane + phase * self.phase + y / step[1] * self.columns + x / step[2];
-        at * size_of::<f32>()
-    }
-}
-
-/// Every `step`th element of a row, from that number on; zeros where the row has none.
-fn copy_row(to: &mut [f32], from: &[f32], step: usize, number: usize, first: isize) {
-    let start = number as isize + first;
-    let skipped = if start < 0 { (-start).cast_unsigned().div_ceil(step).min(to.len()) } else { 0 };
-    let (padding, rest) = to.split_at_mut(skipped);
-    padding.fill(0.0);
-    let start = (start + (skipped * step) as isize).max(0).cast_unsigned().min(from.len());
-    let from = &from[start..];
-    let count = from.len().div_ceil(step).min(rest.len());
-    let (copied, padding) = rest.split_at_mut(count);
-    match step {
-        1 => copied.copy_from_slice(&from[..count]),
-        step => copied.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *from),
-    }
-    padding.fill(0.0);
-}
-
-#[cfg(test)]
-mod tests;

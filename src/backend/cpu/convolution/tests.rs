@@ -1,3 +1,4 @@
+use super::ring::Row;
 use super::*;
 use crate::backend::cpu::finish::Activation;
 
@@ -56,7 +57,7 @@ fn check(geometry: &Geometry) {
     let given = values(count(*input_channels, *input), 3);
     let expected = plainly(geometry, &weights, &bias, &given);
     for kernel in Kernel::all() {
-        let convolution = Convolution::with_kernel(geometry.clone(), &weights, &bias, kernel).unwrap();
+        let convolution = Convolution::with_kernel(geometry.clone(), &weights, &bias, kernel);
         let mut computed = vec![f32::NAN; count(*output_channels, *output)];
         convolution.run(&[&given], None, Finish::default(), &mut computed).unwrap();
         for (i, (computed, expected)) in computed.iter().zip(&expected).enumerate() {
@@ -180,7 +181,7 @@ fn rows_are_copied_by_phase() {
     let from: Vec<f32> = (1..=7).map(|i| i as f32).collect();
     let copied = |step, number, first, count| {
         let mut to = vec![-1.0; count];
-        copy_row(&mut to, &from, step, number, first);
+        Row::new([count, from.len()], step, number as isize + first).copy(&mut to, &from);
         to
     };
     assert_eq!(copied(1, 0, -2, 10), [0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 0.0]);
