@@ -2756,7 +2756,8 @@ typedef struct planrt_segmentation_options {
    * The most bytes of host memory that planrt takes for the volume, beside the application's own; 0 for as much as is of use.
    * `planrt_segmenter_estimate` says how much that is. A smaller budget is kept with fewer tiles at once, then by working on the
    * volume in strips, whose tiles at the seams are computed twice, or the volume is refused with `PLANRT_ERROR_OUT_OF_MEMORY` before
-   * anything is computed. The labels are the same to the bit.
+   * anything is computed. The labels are the same to the bit. The segmentation ends with that error where it was to be put together
+   * on a GPU that has no room for it any more when it begins, and the budget is too small for the host.
    */
   size_t memory_budget_bytes;
   /**

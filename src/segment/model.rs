@@ -12,6 +12,7 @@ use super::turn::Turn;
 use crate::cuda::Device;
 use crate::error::{Code, Error, Result};
 use crate::log::Log;
+use crate::process::memory as host;
 use crate::schedule::Session;
 use crate::tensor::ElementType;
 use crate::volume::head::Head;
@@ -78,6 +79,8 @@ struct There {
     device: Vec<(u64, u64)>,
     /// How much of it there is.
     free: u64,
+    /// As many passes as are of use there.
+    most: usize,
 }
 
 /// How a volume goes through a model.
@@ -87,7 +90,17 @@ pub struct Share {
     pub passes: usize,
     /// How often the strips that it is swept in are halved.
     pub halvings: usize,
-    pub is_on_device: bool,
+    /// Where a GPU is to put it together: what is done where that turns out to have no room for it.
+    instead: Option<Instead>,
+}
+
+/// By the processor: passes, halvings and bytes; or how many bytes it takes at least, where the budget leaves less.
+type Instead = std::result::Result<(usize, usize, u64), u64>;
+
+/// Numbers of passes under way and of halvings, those first that take less time.
+pub fn ways(passes: usize, halvings: usize) -> impl Iterator<Item = (usize, usize)> {
+    // Fewer tiles at once cost less than tiles that are computed twice.
+    (1..=passes).rev().map(|passes| (passes, 0)).chain((1..=halvings).map(|halvings| (1, halvings)))
 }
 
 impl Memory {
@@ -96,6 +109,11 @@ impl Memory {
         if let Some(There { host, .. }) = &self.there {
             return of_halvings(host, halvings);
         }
+        self.here(passes, halvings)
+    }
+
+    /// The same where the processor puts it together.
+    fn here(&self, passes: usize, halvings: usize) -> u64 {
         let (fixed, pass) = self.stream;
         let stream = fixed.saturating_add(pass.saturating_mul(passes as u64));
         let sweeping = of_halvings(&self.sweeping, halvings);
@@ -109,15 +127,26 @@ impl Memory {
 
     /// The most passes that are of use, but `share` of them at most.
     pub fn passes(&self, share: usize) -> usize {
-        self.most.min(share).max(1)
+        self.most_passes().min(share).max(1)
     }
 
     pub fn most_passes(&self) -> usize {
-        self.most
+        self.there.as_ref().map_or(self.most, |there| there.most)
     }
 
-    pub fn share(&self, share: usize, halvings: usize) -> Share {
-        Share { passes: self.passes(share), halvings, is_on_device: self.there.is_some() }
+    /// `budget` is how many bytes of the host's it may take, if that is said.
+    pub fn share(&self, share: usize, halvings: usize, budget: Option<u64>) -> Share {
+        let instead = self.there.as_ref().map(|_| self.instead(budget));
+        Share { passes: self.passes(share), halvings, instead }
+    }
+
+    fn instead(&self, budget: Option<u64>) -> Instead {
+        let all = || {
+            ways(self.most, self.sweeping.len().saturating_sub(1))
+                .map(|(passes, halvings)| (passes, halvings, self.here(passes, halvings)))
+        };
+        let fitting = all().find(|(.., bytes)| budget.is_none_or(|budget| *bytes <= budget));
+        fitting.ok_or_else(|| all().map(|(.., bytes)| bytes).min().unwrap_or(0))
     }
 
     /// Bytes on the GPU.
@@ -130,6 +159,26 @@ impl Memory {
     /// Whether the GPU has room for that.
     pub fn has_room(&self, passes: usize, halvings: usize) -> bool {
         self.there.as_ref().is_none_or(|there| self.on_device(passes, halvings) <= there.free)
+    }
+}
+
+impl Share {
+    /// By the processor, what was to go on a GPU.
+    fn on_host(self) -> Result<Self> {
+        match self.instead {
+            None => Ok(self),
+            Some(Ok((passes, halvings, bytes))) => {
+                host::require("the segmentation", bytes)?;
+                Ok(Self { passes, halvings, instead: None })
+            }
+            Some(Err(least)) => Err(Error::new(
+                Code::OutOfMemory,
+                format!(
+                    "the GPU does not take the volume, as the log says, and to put it together on the host takes {least} bytes of memory at \
+                     least, which is more than the budget leaves"
+                ),
+            )),
+        }
     }
 }
 
@@ -234,12 +283,6 @@ impl Model {
             };
             gpu.needs(&outline, passes)
         };
-        if let Some(there) = self.there(&swept_in, outline, keeping, beside) {
-            // Each GPU has its share of the instances.
-            let most = 2 * self.batches.div_ceil(self.gpus.len().max(1)).max(1);
-            let there = Some(there);
-            return Ok(Memory { data: 0, sweeping, preparing: 0, keeping, stream: (0, 0), most, there });
-        }
         Ok(Memory {
             data: announced.data_bytes,
             sweeping,
@@ -247,7 +290,7 @@ impl Model {
             keeping,
             stream: (stream, pass),
             most: affordable.min(2 * self.batches).max(1),
-            there: None,
+            there: self.there(&swept_in, outline, keeping, beside),
         })
     }
 
@@ -267,7 +310,9 @@ impl Model {
             }
         };
         let (gpu, free) = self.gpus.iter().filter_map(room).max_by_key(|(_, free)| *free)?;
-        let mut there = There { host: Vec::new(), device: Vec::new(), free };
+        // Each GPU has its share of the instances.
+        let most = 2 * self.batches.div_ceil(self.gpus.len().max(1)).max(1);
+        let mut there = There { host: Vec::new(), device: Vec::new(), free, most };
         for strips in swept_in {
             let most = |passes: usize| {
                 let all = strips.iter().map(|strip| needs(strip, gpu, passes));
@@ -316,14 +361,20 @@ impl Model {
             let is_cleared = is_first && recipe.crop_to_nonzero;
             Writer::new(self.deciding(), back, extents, outputs, is_cleared, nan_allowed)
         };
-        let run = Run { model: self, passes: share.passes, priority, deadline, job };
-        let halvings = share.halvings.min(MOST_STRIPS.ilog2() as usize);
-        let strips = strips(&self.tiles(surveyed.extents())?, &surveyed.back(), 1 << halvings);
+        let cut = |share: &Share| {
+            let halvings = share.halvings.min(MOST_STRIPS.ilog2() as usize);
+            Ok::<_, Error>(strips(&self.tiles(surveyed.extents())?, &surveyed.back(), 1 << halvings))
+        };
+        let run = |share: &Share| Run { model: self, passes: share.passes, priority, deadline, job };
         let mut outputs = Some(outputs);
         // Who brings the volume to the GPU goes on while tiles are computed.
         let on_device = std::thread::scope(|scope| {
-            let labels = outputs.as_ref().filter(|_| share.is_on_device)?;
+            let labels = outputs.as_ref().filter(|_| share.instead.is_some())?;
             let labels = label_type(labels);
+            let strips = match cut(&share) {
+                Ok(strips) => strips,
+                Err(error) => return Some(Err(error)),
+            };
             let begun = self.begin(scope, &surveyed, volume, labels, &strips, share.passes, &work)?;
             let outputs = outputs.take()?;
             let (brought, first, mut turn) = match begun {
@@ -351,13 +402,15 @@ impl Model {
                     true => Target::labels(outputs, is_first && recipe.crop_to_nonzero)?,
                     false => Target::Values(Box::new(writer(&strip.back, strip.extents, outputs, is_first)?)),
                 };
-                run.all(&strip.tiles, on_device.into(target, nan_allowed, &work, &check), tell)
+                run(&share).all(&strip.tiles, on_device.into(target, nan_allowed, &work, &check), tell)
             }))
         });
         let written = match (on_device, outputs) {
             (Some(written), _) => written,
             (None, None) => Err(Error::new(Code::Internal, "there is nothing to write to; please report this")),
             (None, Some(outputs)) => {
+                let share = share.on_host()?;
+                let strips = cut(&share)?;
                 let Prepared { data, .. } = surveyed.prepare(recipe, &work).map_err(in_words)?;
                 drop(surveyed);
                 each_strip(&strips, outputs, &mut tell, |strip, outputs, is_first, tell| {
@@ -372,7 +425,7 @@ impl Model {
                         work: &work,
                         check: &check,
                     };
-                    run.all(&strip.tiles, place, tell)
+                    run(&share).all(&strip.tiles, place, tell)
                 })
             }
         };

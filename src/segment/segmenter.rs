@@ -9,7 +9,7 @@ use super::joining::join;
 use super::labels::LabelMap;
 use super::lent::{Lent, LentMut};
 use super::meter::Meter;
-use super::model::{Memory, Model, Share, Terms};
+use super::model::{Memory, Model, Share, Terms, ways};
 use super::network::Network;
 use super::place::Written;
 use super::result::Outputs;
@@ -473,11 +473,23 @@ impl Needs {
         (host.min().unwrap_or(0), device.min().unwrap_or(0))
     }
 
-    fn plan(&self, share: usize, halvings: usize) -> Plan {
+    /// `budget` is of the host's memory.
+    fn plan(&self, share: usize, halvings: usize, budget: Option<u64>) -> Plan {
+        let memory = self.with(share, halvings);
+        // What the budget leaves beside that is for all models alike.
+        let spare = budget.map(|budget| budget.saturating_sub(memory) / self.models.len().max(1) as u64);
+        let share_of = |memory: &Memory| {
+            let own = memory.with(memory.passes(share), halvings);
+            memory.share(share, halvings, spare.map(|spare| own.saturating_add(spare)))
+        };
+        let coarse = |(needs, labels): &(Box<Self>, u64)| {
+            let beside = labels.saturating_add(self.copies);
+            Box::new(needs.plan(share, halvings, budget.map(|budget| budget.saturating_sub(beside))))
+        };
         Plan {
-            shares: self.models.iter().map(|memory| memory.share(share, halvings)).collect(),
-            coarse: self.coarse.as_ref().map(|(needs, _)| Box::new(needs.plan(share, halvings))),
-            memory: self.with(share, halvings),
+            shares: self.models.iter().map(share_of).collect(),
+            coarse: self.coarse.as_ref().map(coarse),
+            memory,
             least_memory: self.least().0,
             device_memory: self.on_device(share, halvings),
         }
@@ -534,11 +546,8 @@ impl Chain {
                 && device_memory.is_none_or(|budget| needs.on_device(share, halvings) <= budget)
                 && needs.has_room(share, halvings)
         };
-        // Fewer tiles at once cost less than tiles that are computed twice.
-        let passes = (1..=needs.most_passes()).rev().map(|share| (share, 0));
-        let strips = (1..=needs.most_halvings()).map(|halvings| (1, halvings));
-        if let Some((share, halvings)) = passes.chain(strips).find(fits) {
-            return Ok(needs.plan(share, halvings));
+        if let Some((share, halvings)) = ways(needs.most_passes(), needs.most_halvings()).find(fits) {
+            return Ok(needs.plan(share, halvings, memory));
         }
         let (least, least_device) = needs.least();
         let (what, least, budget) = match memory {

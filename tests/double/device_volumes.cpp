@@ -12,6 +12,7 @@
 #include <mutex>
 #include <random>
 #include <thread>
+#include <utility>
 
 namespace {
 
@@ -261,6 +262,36 @@ void short_of_memory(const Double& tensorrt) {
     CHECK(runs_there());
 }
 
+// Where a device that had room has none any more, the processor does it within the budget, or it fails.
+void budget_on_the_host(const Double& tensorrt) {
+    // It is large, and the same under each TensorRT.
+    static bool is_done = false;
+    if (std::exchange(is_done, true)) return;
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, ONE);
+    const planrt::Segmenter segmenter({&engine}, NINE);
+    const std::vector<int16_t> scan(136 * 136 * 136, 1);
+    std::vector<uint8_t> labels(scan.size(), 0xA5);
+    const planrt::LabelMap map = planrt::LabelMap::of(labels);
+    const planrt::Volume volume = planrt::Volume::of(scan, {136, 136, 136}, {1, 1, 1});
+    planrt::SegmentationOptions options;
+    options.memory_budget_bytes = segmenter.estimate(volume).least_bytes;
+    segmenter.run(volume, map, options);
+    size_t on_host = 0;
+    {
+        const Setting memory("CUDA_DOUBLE_MEMORY", "1000000");
+        on_host = segmenter.estimate(volume).least_bytes;
+        segmenter.run(volume, map);
+    }
+    CHECK(on_host > *options.memory_budget_bytes);
+    const Setting fails("CUDA_DOUBLE_FAILS", "cuMemAlloc_v2=2");
+    expect(planrt::ErrorCode::out_of_memory, "budget", [&] { segmenter.run(volume, map, options); });
+    options.memory_budget_bytes = on_host;
+    labels.assign(labels.size(), 0xA5);
+    segmenter.run(volume, map, options);
+    CHECK(std::all_of(labels.begin(), labels.end(), [](uint8_t label) { return label == 9; }));
+}
+
 // Volumes, labels and scores in device memory: that of the sessions' device, or an error.
 void device_memory(const Double& tensorrt) {
     const Setting two("CUDA_DOUBLE_DEVICES", "2");
@@ -392,6 +423,7 @@ int main(int argc, char** argv) {
                                   {"empty_scans", empty_scans},
                                   {"no_numbers", no_numbers},
                                   {"short_of_memory", short_of_memory},
+                                  {"budget_on_the_host", budget_on_the_host},
                                   {"device_memory", device_memory},
                                   {"several_devices", several_devices},
                                   {"cancelled", cancelled}});
