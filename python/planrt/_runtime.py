@@ -16,7 +16,7 @@ import numpy as np
 
 from . import _library
 from ._library import LogCallback, Owner, ReleaseCallback, load, new, own
-from ._tensors import DEVICE, element_type
+from ._tensors import DEVICE, Memory, device_of, element_type, memory_of
 
 _logger = logging.getLogger("planrt")
 _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEBUG}
@@ -163,6 +163,29 @@ class Stream(Owner):
 
     def _order(self, native: int) -> None:
         self.wait_for(Stream(self._runtime, native))
+
+
+class Behind:
+    """Takes memory as what has no stream uses it: when all work on it has ended."""
+
+    def __init__(self, runtimes: Sequence[Runtime]):
+        self._runtimes = runtimes
+        self._streams: dict[int, Stream] = {}
+
+    def memory(self, name: str, value: Any) -> Memory | None:
+        """Memory of a GPU, to be used after `wait`; None for what is on the host."""
+        ordinal = device_of(value)
+        if ordinal is None:
+            return None
+        if ordinal not in self._streams:
+            runtime = next((one for one in self._runtimes if one.device == ordinal), self._runtimes[0])
+            self._streams[ordinal] = Stream(runtime)
+        stream = self._streams[ordinal]
+        return memory_of(name, value, stream.native or 1, stream._order)
+
+    def wait(self) -> None:
+        for stream in self._streams.values():
+            stream.synchronize()
 
 
 class DeviceArray(Owner):

@@ -14,7 +14,7 @@ import numpy as np
 from . import _library
 from ._library import Owner, load, new, own
 from ._runtime import path_bytes
-from ._tensors import ELEMENT_TYPES, element_type
+from ._tensors import DEVICE, ELEMENT_TYPES, TYPE_NAMES, Memory, element_type, is_on_device
 
 # What voxels may be; others become float32, as they do where a file is read.
 _VOXELS = frozenset({"int8", "uint8", "int16", "uint16", "int32", "float16", "float32"})
@@ -26,7 +26,8 @@ class Volume:
     """A scan in memory, and where its voxels lie. Axes are [z, y, x], or [channel, z, y, x], in any strides."""
 
     voxels: Any
-    """A numpy array, or what becomes one; types other than int8, uint8, int16, uint16, int32, float16 and float32 become float32."""
+    """A numpy array, or what becomes one; types other than int8, uint8, int16, uint16, int32, float16 and float32 become float32. Or memory of
+    a GPU that the segmenter runs on, with DLPack or CUDA's array interface: dense, and of one of these types."""
     spacing_mm: Sequence[float]
     """Between the centres of neighbouring voxels along z, y and x."""
     origin_mm: Sequence[float] = (0.0, 0.0, 0.0)
@@ -40,7 +41,10 @@ class Volume:
     @property
     def shape(self) -> tuple[int, ...]:
         """Voxels along z, y and x."""
-        return tuple(np.shape(self.voxels)[-3:])
+        if not is_on_device(self.voxels):
+            return tuple(np.shape(self.voxels)[-3:])
+        interface = getattr(self.voxels, "__cuda_array_interface__", None)
+        return tuple((interface["shape"] if interface else self.voxels.shape)[-3:])
 
 
 @dataclass
@@ -51,6 +55,8 @@ class Place:
     size_bytes: int
     first_bytes: int
     keep: Any
+    kind: int = 0
+    """Where it is; 0 for the host."""
 
 
 def place_of(array: np.ndarray[Any, Any]) -> Place:
@@ -61,11 +67,49 @@ def place_of(array: np.ndarray[Any, Any]) -> Place:
     return Place(array.ctypes.data - below, below + above + array.itemsize if array.size else 0, below, array)
 
 
-def c_volume(volume: Volume) -> tuple[_library.Volume, Any]:
-    """A volume as C takes it, and what has to be kept as long as that is in use."""
-    array = np.asarray(volume.voxels)
-    if array.ndim not in (3, 4):
-        raise ValueError(f"a volume has the axes [z, y, x] or [channel, z, y, x]; this one has {array.ndim}")
+def c_volume(volume: Volume, memory: Memory | None = None) -> tuple[_library.Volume, Any]:
+    """A volume as C takes it, and what has to be kept as long as that is in use. `memory` is a GPU's that has its voxels."""
+    if memory is not None:
+        type_, shape = TYPE_NAMES[memory.element_type], memory.shape
+        strides: tuple[int, ...] = (0, 0, 0, 0)
+        if type_ not in _VOXELS:
+            raise TypeError(f"a volume in device memory has elements of {type_}, and is not converted: {', '.join(sorted(_VOXELS))}")
+        _check_axes(len(shape))
+        shape = shape if len(shape) == 4 else (1, *shape)
+        place = Place(memory.address, memory.size_bytes, 0, memory.keep, DEVICE)
+    else:
+        place, type_, shape, strides = _on_host(volume.voxels)
+    direction = np.asarray(volume.direction, dtype=np.float64)
+    if direction.size != 9:
+        raise ValueError(f"a direction has nine numbers, and this one {direction.size}")
+    made = _library.Volume(
+        data=place.address,
+        size_bytes=place.size_bytes,
+        first_voxel_bytes=place.first_bytes,
+        element_type=ELEMENT_TYPES[type_],
+        memory_kind=place.kind,
+        channels=shape[0],
+        # An extent of 0 is refused, with its name.
+        extents=_three("extents", shape[1:], ctypes.c_int64),
+        strides_bytes=(ctypes.c_int64 * 4)(*strides),
+        spacing_mm=_three("spacing_mm", volume.spacing_mm),
+        origin_mm=_three("origin_mm", volume.origin_mm),
+        direction=(ctypes.c_double * 9)(*direction.ravel()),
+        rescale_slope=volume.rescale_slope,
+        rescale_intercept=volume.rescale_intercept,
+    )
+    return made, place
+
+
+def _check_axes(count: int) -> None:
+    if count not in (3, 4):
+        raise ValueError(f"a volume has the axes [z, y, x] or [channel, z, y, x]; this one has {count}")
+
+
+def _on_host(voxels: Any) -> tuple[Place, str, tuple[int, ...], tuple[int, ...]]:
+    """Where the voxels of an array lie, their type, and extents and steps in bytes of channels, z, y and x."""
+    array = np.asarray(voxels)
+    _check_axes(array.ndim)
     if array.dtype == np.bool_:
         array = array.view(np.uint8)
     elif array.dtype.kind not in "iuf":
@@ -78,26 +122,7 @@ def c_volume(volume: Volume) -> tuple[_library.Volume, Any]:
         # Zeros say that there are no gaps. One value for all voxels is one channel, whose own step leads nowhere.
         channels = channels if channels.shape[0] == 1 else np.ascontiguousarray(channels)
         strides = (array.itemsize, 0, 0, 0) if channels.shape[0] == 1 else channels.strides
-    place = place_of(channels)
-    direction = np.asarray(volume.direction, dtype=np.float64)
-    if direction.size != 9:
-        raise ValueError(f"a direction has nine numbers, and this one {direction.size}")
-    made = _library.Volume(
-        data=place.address,
-        size_bytes=place.size_bytes,
-        first_voxel_bytes=place.first_bytes,
-        element_type=ELEMENT_TYPES[array.dtype.name],
-        channels=channels.shape[0],
-        # An extent of 0 is refused, with its name.
-        extents=_three("extents", channels.shape[1:], ctypes.c_int64),
-        strides_bytes=(ctypes.c_int64 * 4)(*strides),
-        spacing_mm=_three("spacing_mm", volume.spacing_mm),
-        origin_mm=_three("origin_mm", volume.origin_mm),
-        direction=(ctypes.c_double * 9)(*direction.ravel()),
-        rescale_slope=volume.rescale_slope,
-        rescale_intercept=volume.rescale_intercept,
-    )
-    return made, place
+    return place_of(channels), array.dtype.name, channels.shape, strides
 
 
 def _three(name: str, values: Sequence[float], kind: Any = ctypes.c_double) -> Any:

@@ -18,14 +18,15 @@ from . import _library
 from ._engine import Engine, cpu_backend, engine_options
 from ._errors import Error, ErrorCode
 from ._library import Owner, RequestCallback, ScorePlaneCallback, SegmentationProgress, calls, error_of, load, microseconds, new, own
-from ._runtime import Runtime, default_runtime, path_bytes
-from ._scan import Scan, Volume, c_volume, place_of
+from ._runtime import Behind, Runtime, default_runtime, path_bytes
+from ._scan import Place, Scan, Volume, c_volume, place_of
 from ._session import Session, session_options
-from ._tensors import ELEMENT_TYPES
+from ._tensors import DEVICE, ELEMENT_TYPES, TYPE_NAMES
 
 Progress = Callable[[int, int], "bool | None"]
 Planes = Callable[["tuple[int, int, int]", "np.ndarray[Any, Any]"], "bool | None"]
-Scores = Union[bool, "np.ndarray[Any, Any]", Planes]
+# True, memory to write to, or a function.
+Scores = Any
 Region = Sequence[slice]
 Folds = Union[Engine, Session, Sequence[Engine], Sequence[Session]]
 
@@ -55,11 +56,11 @@ def _plane_is_done(number: int, address: int) -> bool:
 class LabelMap(Owner):
     """What a segmentation came to, on the grid of its volume."""
 
-    def __init__(self, labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any] | None, handle: c_void_p):
+    def __init__(self, labels: Any, scores: Any, handle: c_void_p):
         self.labels = labels
-        """uint8 or uint16, [z, y, x]."""
+        """uint8 or uint16, [z, y, x]: an array, or the device memory that was given for it."""
         self.scores = scores
-        """The logits or probabilities that were asked for, [channel, z, y, x]."""
+        """The logits or probabilities that were asked for, [channel, z, y, x]; the same."""
         self._handle = handle
         own(self, "segmentation", handle)
 
@@ -80,8 +81,8 @@ class Segmentation(Owner, Future):  # type: ignore[type-arg]
     def __init__(
         self,
         segmenter: Segmenter,
-        labels: np.ndarray[Any, Any],
-        scores: np.ndarray[Any, Any] | None,
+        labels: Any,
+        scores: Any,
         keep: Any,
         progress: Progress | None,
         planes: Planes | None,
@@ -184,6 +185,7 @@ class Segmenter(Owner):
         coarse: tuple[Segmenter, float] | None = None,
     ):
         runtime = runtime or default_runtime()
+        self._runtimes = [runtime]
         settings = {
             "overlap": overlap,
             "mirrored": mirrored,
@@ -225,6 +227,8 @@ class Segmenter(Owner):
         text = recipe if isinstance(recipe, str) else json.dumps(recipe)
         handles = (c_void_p * len(given))(*[fold._handle for fold in given])
         segmenter = cls.__new__(cls)
+        engines = [engine for fold in given for engine in (fold.engines if are_sessions else [fold])]
+        segmenter._runtimes = [engine.runtime for engine in engines]
         settings = {
             "overlap": overlap,
             "mirrored": mirrored,
@@ -243,6 +247,7 @@ class Segmenter(Owner):
         """A segmenter that averages the probabilities of several on the volume's grid, as nnU-Net does with its configurations."""
         handles = (c_void_p * len(segmenters))(*[one._handle for one in segmenters])
         segmenter = cls.__new__(cls)
+        segmenter._runtimes = [runtime for one in segmenters for runtime in one._runtimes]
         segmenter._open(
             lambda options: new("planrt_segmenter_new_ensemble", handles, len(segmenters), options), {"coarse": coarse}
         )
@@ -295,7 +300,7 @@ class Segmenter(Owner):
     def submit(
         self,
         volume: Volume | Scan,
-        labels: np.ndarray[Any, Any] | None = None,
+        labels: Any = None,
         *,
         logits: Scores = False,
         probabilities: Scores = False,
@@ -315,31 +320,35 @@ class Segmenter(Owner):
         decided by, as `LabelMap.scores`; or a function, which is called with planes as they are done: the volume's voxel (z, y, x) that is the
         first one, and values [channel, z, y, x], read-only and lent for the call. `region`, a slice for each of z, y and x, is what is
         segmented, as if the volume had no more; what is outside has the label 0. Tiles of higher priorities go first; after `timeout` seconds it ends with `ErrorCode.DEADLINE`.
+        Labels and scores may go to memory of a GPU that the segmenter runs on, with DLPack or CUDA's array interface and dense, as the volume may
+        come from there: what was given to be done with them is waited for here.
         `nan_allowed` lets the network give what is no number, `any_direction` lets the volume's axes be oblique to each other.
         `memory_budget` is the most bytes of host memory that planrt takes beside the application's own, `device_memory_budget` of a GPU's
         beside what engines and sessions have. `progress` is called with how many
         tiles are done and how many there are; False, or an exception, which is then the result, ends it.
         """
-        given, keep = c_volume(volume.volume if isinstance(volume, Scan) else volume)
+        behind = Behind(self._runtimes)
+        given, keep = _lend(volume, behind)
         shape = tuple(given.extents)
         labels = np.empty(shape, np.uint8 if self.largest_label < 256 else np.uint16) if labels is None else labels
-        _check_writable("labels", labels, shape, ("uint8", "uint16"))
-        place = place_of(labels)
+        place, type_, strides = _written("labels", labels, shape, ("uint8", "uint16"), behind)
         label_map = _library.LabelMap(
             data=place.address,
             size_bytes=place.size_bytes,
             first_voxel_bytes=place.first_bytes,
-            element_type=ELEMENT_TYPES[labels.dtype.name],
-            strides_bytes=(c_int64 * 3)(*labels.strides),
+            element_type=ELEMENT_TYPES[type_],
+            memory_kind=place.kind,
+            strides_bytes=(c_int64 * 3)(*strides),
         )
         options = _options(shape, region, priority, timeout, nan_allowed, any_direction, memory_budget, device_memory_budget)
         planes = next((asked for asked in (logits, probabilities) if callable(asked)), None)
-        scores = self._scores(options, shape, logits, probabilities)
+        scores, scores_place = self._scores(options, shape, logits, probabilities, behind)
+        behind.wait()
         number = next(_numbers)
         options.callback, options.user_data = _answered, number
         if progress is not None:
             options.progress = _advanced
-        segmentation = Segmentation(self, labels, scores, (keep, volume), progress, planes)
+        segmentation = Segmentation(self, labels, scores, (keep, volume, place, scores_place), progress, planes)
         _under_way[number] = segmentation
         try:
             load().planrt_segmenter_submit(
@@ -354,7 +363,7 @@ class Segmenter(Owner):
             raise
         return segmentation
 
-    def run(self, volume: Volume | Scan, labels: np.ndarray[Any, Any] | None = None, **options: Any) -> LabelMap:
+    def run(self, volume: Volume | Scan, labels: Any = None, **options: Any) -> LabelMap:
         """Segments a volume: `submit(volume, labels, ...).result()`. An interrupt cancels it."""
         segmentation = self.submit(volume, labels, **options)
         try:
@@ -375,10 +384,11 @@ class Segmenter(Owner):
         device_memory_budget: int | None = None,
     ) -> Memory:
         """The memory that a volume takes, without looking at its voxels; arrays for `logits` or `probabilities` are not made."""
-        given, _keep = c_volume(volume.volume if isinstance(volume, Scan) else volume)
+        behind = Behind(self._runtimes)
+        given, _keep = _lend(volume, behind)
         shape = tuple(given.extents)
         options = _options(shape, region, 0, None, False, any_direction, memory_budget, device_memory_budget)
-        self._scores(options, shape, logits, probabilities, is_made=False)
+        self._scores(options, shape, logits, probabilities, behind, is_made=False)
         most, least, device = c_size_t(), c_size_t(), c_size_t()
         load().planrt_segmenter_estimate(
             self._handle, byref(given), byref(options), byref(most), byref(least), byref(device)
@@ -387,42 +397,50 @@ class Segmenter(Owner):
 
     def check_company(self, volume: Volume | Scan, company: int = 3) -> None:
         """Segments a volume by itself, and then so many times at once: `ErrorCode.SELF_TEST` where a mask is not the same to the bit."""
-        given, _keep = c_volume(volume.volume if isinstance(volume, Scan) else volume)
+        behind = Behind(self._runtimes)
+        given, _keep = _lend(volume, behind)
+        behind.wait()
         load().planrt_segmenter_check_company(self._handle, byref(given), None, company)
 
     def _scores(
-        self, options: _library.SegmentationOptions, shape: tuple[int, ...], logits: Any, probabilities: Any, is_made: bool = True
-    ) -> np.ndarray[Any, Any] | None:
+        self,
+        options: _library.SegmentationOptions,
+        shape: tuple[int, ...],
+        logits: Scores,
+        probabilities: Scores,
+        behind: Behind,
+        is_made: bool = True,
+    ) -> tuple[Any, Place | None]:
         """The memory for what is asked for, which the options then point to."""
         if logits is not False and probabilities is not False:
             raise ValueError("either logits or probabilities are asked for")
         asked = logits if probabilities is False else probabilities
         if asked is False:
-            return None
+            return None, None
         if callable(asked):
             options.score_plane = _plane_is_done
             options.score_plane_probabilities = probabilities is not False
-            return None
+            return None, None
         wanted = (self.score_channels, *shape)
         if asked is True and not is_made:
             size, type_ = 4 * math.prod(wanted), ELEMENT_TYPES["float32"]
             options.scores = pointer(
                 _library.ScoreMap(size_bytes=size, element_type=type_, probabilities=probabilities is not False)
             )
-            return None
+            return None, None
         scores = np.empty(wanted, np.float32) if asked is True else asked
-        _check_writable("logits or probabilities", scores, wanted, ("float32", "float16"))
-        place = place_of(scores)
+        place, name, strides = _written("logits or probabilities", scores, wanted, ("float32", "float16"), behind)
         score_map = _library.ScoreMap(
             data=place.address,
             size_bytes=place.size_bytes,
             first_voxel_bytes=place.first_bytes,
-            element_type=ELEMENT_TYPES[scores.dtype.name],
-            strides_bytes=(c_int64 * 4)(*scores.strides),
+            element_type=ELEMENT_TYPES[name],
+            memory_kind=place.kind,
+            strides_bytes=(c_int64 * 4)(*strides),
             probabilities=probabilities is not False,
         )
         options.scores = pointer(score_map)
-        return scores  # type: ignore[no-any-return]
+        return scores, place
 
     def close(self) -> None:
         """Ends the segmenter: volumes under way end with `ErrorCode.SHUT_DOWN`."""
@@ -436,15 +454,32 @@ class Segmenter(Owner):
         self.close()
 
 
-def _check_writable(name: str, array: Any, shape: tuple[int, ...], types: tuple[str, ...]) -> None:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"memory for {name} is a numpy array, not {type(array).__name__}")
-    if array.dtype.name not in types or not array.dtype.isnative:
-        raise TypeError(f"the array for {name} has elements of {array.dtype}; they are {' or '.join(types)}")
-    if array.shape != shape:
-        raise ValueError(f"the array for {name} has the shape {array.shape}, and {shape} is written")
-    if not array.flags.writeable:
+def _lend(volume: Volume | Scan, behind: Behind) -> tuple[_library.Volume, Any]:
+    """A volume as C takes it, and what has to be kept as long as that is in use."""
+    given = volume.volume if isinstance(volume, Scan) else volume
+    return c_volume(given, behind.memory("voxels", given.voxels))
+
+
+def _written(
+    name: str, value: Any, shape: tuple[int, ...], types: tuple[str, ...], behind: Behind
+) -> tuple[Place, str, tuple[int, ...]]:
+    """Where memory lies that is written to, the type of its elements, and its steps in bytes: all 0 where there are no gaps."""
+    if (memory := behind.memory(name, value)) is not None:
+        place = Place(memory.address, memory.size_bytes, 0, memory.keep, DEVICE)
+        type_, strides = TYPE_NAMES[memory.element_type], (0,) * len(shape)
+        its_shape, is_read_only = memory.shape, memory.is_read_only
+    elif isinstance(value, np.ndarray):
+        place, type_, strides = place_of(value), value.dtype.name if value.dtype.isnative else str(value.dtype), value.strides
+        its_shape, is_read_only = value.shape, not value.flags.writeable
+    else:
+        raise TypeError(f"memory for {name} is a numpy array or memory of a GPU, not {type(value).__name__}")
+    if type_ not in types:
+        raise TypeError(f"the array for {name} has elements of {type_}; they are {' or '.join(types)}")
+    if its_shape != shape:
+        raise ValueError(f"the array for {name} has the shape {its_shape}, and {shape} is written")
+    if is_read_only:
         raise ValueError(f"the array for {name} is read-only")
+    return place, type_, strides
 
 
 def _options(
@@ -457,7 +492,8 @@ def _options(
     memory_budget: int | None,
     device_memory_budget: int | None,
 ) -> _library.SegmentationOptions:
-    start, extents = (0, 0, 0), (0, 0, 0)
+    start: tuple[int, ...] = (0, 0, 0)
+    extents: tuple[int, ...] = (0, 0, 0)
     if region is not None:
         if len(region) != 3 or any(part.step not in (None, 1) for part in region):
             raise ValueError("a region is three slices, along z, y and x, without steps")

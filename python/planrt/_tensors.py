@@ -17,6 +17,7 @@ HOST, PINNED, DEVICE = 1, 2, 3
 FLOAT32, FLOAT16, BFLOAT16, INT8, UINT8, INT32, INT64, BOOL, INT16, UINT16, FLOAT64 = range(1, 12)
 _NAMES = "float32 float16 bfloat16 int8 uint8 int32 int64 bool int16 uint16 float64".split()
 ELEMENT_TYPES: dict[str, int] = {name: number for number, name in enumerate(_NAMES, 1)}
+TYPE_NAMES: dict[int, str] = {number: name for name, number in ELEMENT_TYPES.items()}
 _SIZES = {FLOAT32: 4, FLOAT16: 2, BFLOAT16: 2, INT8: 1, UINT8: 1, INT32: 4, INT64: 8, BOOL: 1, INT16: 2, UINT16: 2, FLOAT64: 8}
 _FLOATS = {FLOAT32, FLOAT16, BFLOAT16}
 # What planrt converts to a model's floats, and from them, in host memory.

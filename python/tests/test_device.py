@@ -331,6 +331,70 @@ class Device(Doubled):
         self.assertEqual(wrong, [])
 
 
+class Volumes(Doubled):
+    """Volumes, labels and scores in a GPU's memory."""
+
+    COPY = "double-plan\nlayers 7\nprofiles 3\nmemory 4096\ninput x 0 -1,3,4,5,6 1,3,4,5,6 2,3,4,5,6 8,3,4,5,6\noutput y 0 -1,3,4,5,6\ncopies\n"
+    RECIPE = {"planrt_recipe": 1, "channels": 3, "tiling": {"patch": [4, 5, 6]}, "decision": {"labels": [0, 5, 300]}}
+    SHAPE = (7, 9, 11)
+
+    def setUp(self):
+        self.voxels = np.random.default_rng(3).normal(0, 2, (3, *self.SHAPE)).astype(np.float32)
+
+    def segmenter(self, version, runtime):
+        return planrt.Segmenter.from_folds(Engine(plan(version, self.COPY), runtime), self.RECIPE)
+
+    def test_they_are_used_where_they_are(self):
+        for version, runtime in self.doubles:
+            segmenter = self.segmenter(version, runtime)
+            expected = segmenter.run(planrt.Volume(self.voxels, (1, 1, 1)), logits=True)
+            self.assertEqual(set(np.unique(expected.labels)), {0, 5, 300})
+            for wrap in (lambda array: array, Cuda, Torch):
+                voxels = wrap(runtime.to_device(self.voxels))
+                volume = planrt.Volume(voxels, (1, 1, 1))
+                labels, scores = runtime.to_device(np.zeros(self.SHAPE, np.uint16)), wrap(runtime.empty(self.voxels.shape))
+                found = segmenter.run(volume, labels, logits=scores)
+                self.assertIs(found.labels, labels)
+                self.assertIs(found.scores, scores)
+                np.testing.assert_array_equal(labels.numpy(), expected.labels)
+                np.testing.assert_array_equal(getattr(scores, "array", scores).numpy(), expected.scores)
+                self.assertEqual(found.volume_ml(5), expected.volume_ml(5))
+                if wrap is Torch:
+                    self.assertTrue(all(stream for stream in (*voxels.streams, *scores.streams)))
+            voxels = runtime.to_device(self.voxels)
+            stream = Stream(runtime)
+            ordered = planrt.Volume(Cuda(voxels, stream=stream.native), (1, 1, 1))
+            np.testing.assert_array_equal(segmenter.run(ordered).labels, expected.labels)
+            self.assertEqual(ordered.shape, (7, 9, 11))
+            there, here = (planrt.Volume(memory, (1, 1, 1)) for memory in (voxels, self.voxels))
+            self.assertGreaterEqual(segmenter.estimate(there).most, segmenter.estimate(here).most)
+            segmenter.check_company(there)
+
+    def test_memory_that_does_not_fit_is_refused(self):
+        version, runtime = self.doubles[0]
+        segmenter = self.segmenter(version, runtime)
+        voxels = runtime.to_device(self.voxels)
+        volume = planrt.Volume(voxels, (1, 1, 1))
+        for odd, said in (
+            (runtime.to_device(self.voxels.astype(np.float64)), "float64, and is not converted"),
+            (runtime.to_device(self.voxels[0, 0]), "this one has 2"),
+            (Cuda(voxels, strides=(4, 44, 400, 4000)), "not dense"),
+        ):
+            with self.assertRaisesRegex((TypeError, ValueError), said):
+                segmenter.submit(planrt.Volume(odd, (1, 1, 1)))
+        for labels, said in (
+            (runtime.empty(self.SHAPE, np.int16), "int16; they are uint8 or uint16"),
+            (runtime.empty((7, 9, 10), np.uint16), "has the shape"),
+            (Cuda(runtime.empty(self.SHAPE, np.uint16), data=(voxels._address, True)), "is read-only"),
+            (Cuda(runtime.empty(self.SHAPE, np.uint8)), "labels"),  # 300 does not fit
+            ([1, 2], "a numpy array or memory of a GPU, not list"),
+        ):
+            with self.assertRaisesRegex((TypeError, ValueError, Error), said):
+                segmenter.submit(volume, labels)
+        with self.assertRaisesRegex(Error, "share"):
+            segmenter.run(volume, logits=voxels)
+
+
 class Heads(Doubled):
     """Models whose last convolution was folded out of them, on the sessions' GPU: held against the processor, to the bit."""
 
