@@ -21,6 +21,7 @@ static const char usage[] =
     "  --out MASK             where the labels are written to, .nii or .nii.gz, on the scan's grid\n"
     "  --overlay PICTURE      a PNG with the scan in grey and the labels in colour\n"
     "  --budget N             the most MiB of memory to work in; N may end in B, K, M or G\n"
+    "  --device-budget N      the same of a GPU's memory, beside what the models have there\n"
     "  --configuration NAME   of an nnU-Net the one that the models are, as 3d_fullres\n"
     "  --overlap SHARE        of a tile with its neighbour, 0 to below 1; less is faster\n"
     "  --mirror AXES          none, or those of z, y and x of the model to average mirrored tiles over; none is fastest\n"
@@ -43,8 +44,9 @@ enum { MOST_SCANS = 64, MOST_MODELS = 16, LABELS = 65536 };
 
 struct arguments {
     const char *models[MOST_MODELS], *coarse, *scans[MOST_SCANS], *out, *overlay;
-    size_t model_count, scan_count, budget;
+    size_t model_count, scan_count, budget, device_budget;
     double margin_mm;
+    planrt_backend cpu; /* 0 if it is not said */
     bool nan_allowed, any_direction_allowed;
 };
 
@@ -225,13 +227,34 @@ static int check_outs(const struct arguments *arguments) {
     return -1;
 }
 
+/* What runs the ONNX models of a segmenter, where that was said. */
+static planrt_error *set_cpu(planrt_segmenter_options *options, planrt_backend cpu) {
+    if (!cpu) return NULL;
+    planrt_engine_options *engine = NULL;
+    planrt_error *error = planrt_engine_options_new(&engine);
+    if (!error) error = planrt_engine_options_set_cpu_backend(engine, cpu);
+    if (!error) error = planrt_segmenter_options_set_engine_options(options, engine);
+    planrt_engine_options_delete(engine);
+    return error;
+}
+
+/* The coarse model is as its folder says; the options are about the others, but for what runs it. */
+static planrt_error *load_coarse(const struct arguments *arguments, const planrt_runtime *runtime, planrt_segmenter **out) {
+    planrt_segmenter_options *options = NULL;
+    planrt_error *error = planrt_segmenter_options_new(&options);
+    if (!error) error = set_cpu(options, arguments->cpu);
+    if (!error) error = planrt_segmenter_load(runtime, arguments->coarse, options, out);
+    planrt_segmenter_options_delete(options);
+    return error;
+}
+
 /* The models, averaged if there are several, within what the coarse one finds. */
 static planrt_error *load(const struct arguments *arguments, const planrt_runtime *runtime, planrt_segmenter_options *options,
                           planrt_segmenter **out) {
     planrt_segmenter *models[MOST_MODELS] = {NULL}, *coarse = NULL;
-    planrt_error *error = NULL;
+    planrt_error *error = set_cpu(options, arguments->cpu);
     if (arguments->coarse) {
-        error = planrt_segmenter_load(runtime, arguments->coarse, NULL, &coarse);
+        if (!error) error = load_coarse(arguments, runtime, &coarse);
         /* Several are within the box together. */
         if (!error && arguments->model_count == 1) error = planrt_segmenter_options_set_coarse(options, coarse, arguments->margin_mm);
     }
@@ -277,6 +300,7 @@ static int run(const struct arguments *arguments, const planrt_runtime_options *
         planrt_label_map map = {.struct_size = sizeof map, .data = labels, .size_bytes = count * sizeof *labels,
                                 .element_type = PLANRT_UINT16};
         planrt_segmentation_options treatment = {.struct_size = sizeof treatment, .memory_budget_bytes = arguments->budget,
+                                                 .device_memory_budget_bytes = arguments->device_budget,
                                                  .nan_allowed = arguments->nan_allowed,
                                                  .any_direction_allowed = arguments->any_direction_allowed};
         const double start = seconds();
@@ -309,6 +333,8 @@ static int take(struct arguments *all, const char *name, const char *value, plan
         all->overlay = value;
     } else if (strcmp(name, "--budget") == 0) {
         if (!parse_bytes(value, MIB, &all->budget)) return wrong_option("segment", "--budget takes MiB, not", value);
+    } else if (strcmp(name, "--device-budget") == 0) {
+        if (!parse_bytes(value, MIB, &all->device_budget)) return wrong_option("segment", "--device-budget takes MiB, not", value);
     } else if (strcmp(name, "--with") == 0) {
         if (all->model_count == MOST_MODELS) return wrong_option("segment", "more models than there can be", value);
         all->models[all->model_count++] = value;
@@ -338,13 +364,7 @@ static int take(struct arguments *all, const char *name, const char *value, plan
     } else if (strcmp(name, "--plugin") == 0) {
         error = planrt_runtime_options_add_plugin_library(runtime, value);
     } else if (strcmp(name, "--cpu") == 0) {
-        planrt_backend backend;
-        if (!parse_cpu(value, &backend)) return wrong_option("segment", "--cpu takes engine, openvino or fastest, not", value);
-        planrt_engine_options *engine = NULL;
-        error = planrt_engine_options_new(&engine);
-        if (!error) error = planrt_engine_options_set_cpu_backend(engine, backend);
-        if (!error) error = planrt_segmenter_options_set_engine_options(options, engine);
-        planrt_engine_options_delete(engine);
+        if (!parse_cpu(value, &all->cpu)) return wrong_option("segment", "--cpu takes engine, openvino or fastest, not", value);
     } else if (strcmp(name, "--openvino") == 0) {
         error = planrt_runtime_options_set_openvino_path(runtime, value);
     } else if (strcmp(name, "--device") == 0) {

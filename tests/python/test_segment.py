@@ -109,7 +109,7 @@ class Segment(unittest.TestCase):
         narrow = self.segmented()[2]
         self.describe(RECIPE | {"decision": {"labels": [0, 300]}})
         picture = self.folder / "picture.png"
-        _, _, labels = self.segmented("wide.nii.gz", "--overlay", picture, "--budget=1G", "--mirror", "none", "--overlap=0.5")
+        _, _, labels = self.segmented("wide.nii.gz", "--overlay", picture, "--budget=1G", "--device-budget=1G", "--mirror", "none", "--overlap=0.5")
         self.assertEqual(labels.dtype, np.dtype("<u2"))
         np.testing.assert_array_equal(labels, narrow.astype("u2") * 300)
         self.assertEqual(picture.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
@@ -133,6 +133,8 @@ class Segment(unittest.TestCase):
         out = ["--out", self.folder / "mask.nii"]
         self.run_segment(1, self.model, self.scan, *out, "--output=none", text="no output")
         self.run_segment(1, self.model, self.scan, *out, "--coarse", self.folder / "none", text="none")
+        missing = ["--cpu=openvino", f"--openvino={self.folder / 'none'}"]
+        self.run_segment(1, self.model, self.scan, *out, "--coarse", other, *missing, text=f"{other}/model.onnx: ")
         self.run_segment(2, self.model, self.scan, *out, "--margin=-1", text="--margin")
 
     def test_files_are_channels(self):
@@ -159,7 +161,7 @@ class Segment(unittest.TestCase):
         self.run_segment(2, text="no MODEL")
         self.run_segment(2, self.model, *out, text="no SCAN")
         self.run_segment(2, self.model, self.scan, text="no --out")
-        for wrong in ["--colour=red", "--overlap=1", "--mirror=zz", "--budget=much", "--device=first", "--overlay"]:
+        for wrong in ["--colour=red", "--overlap=1", "--mirror=zz", "--budget=much", "--device-budget=much", "--device=first", "--overlay"]:
             self.run_segment(2, self.model, self.scan, *out, wrong, text=wrong.split("=")[0])
 
     def test_what_cannot_be_segmented(self):
