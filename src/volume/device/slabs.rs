@@ -147,10 +147,10 @@ impl Coming {
 
     /// Brings channels to a volume, each of them changed. Where that fails whoever waits is told.
     pub fn bring(&self, slabs: &Slabs<'_>, changes: &[Change], volume: &Buffer<f32>, work: &Work) {
-        let failure = self.try_to_bring(slabs, changes, volume, work).err();
-        let mut state = self.state.lock();
-        (state.has_ended, state.failure) = (true, failure);
-        self.changed.notify_all();
+        let _told = Told(self);
+        if let Err(error) = self.try_to_bring(slabs, changes, volume, work) {
+            self.state.lock().failure = Some(error);
+        }
     }
 
     fn try_to_bring(&self, slabs: &Slabs<'_>, changes: &[Change], volume: &Buffer<f32>, work: &Work) -> Result<()> {
@@ -192,6 +192,16 @@ impl Coming {
             self.changed.notify_all();
             Ok(())
         })
+    }
+}
+
+/// Tells whoever waits that no more comes, also where a thread panics.
+struct Told<'a>(&'a Coming);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().has_ended = true;
+        self.0.changed.notify_all();
     }
 }
 
