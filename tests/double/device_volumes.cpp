@@ -303,7 +303,7 @@ void device_memory(const Double& tensorrt) {
     std::vector<int16_t> scan(12 * 9 * 17);
     for (size_t i = 0; i < scan.size(); ++i) scan[i] = static_cast<int16_t>(i % 3);
     const planrt::Buffer voxels(runtime, planrt::MemoryKind::device, 2 * scan.size()), labels(runtime, planrt::MemoryKind::device, 2 * scan.size()),
-        scores(runtime, planrt::MemoryKind::device, 4 * scan.size()), other(second, planrt::MemoryKind::device, 2 * scan.size());
+        scores(runtime, planrt::MemoryKind::device, 4 * scan.size()), other(second, planrt::MemoryKind::device, 4 * scan.size());
     std::memcpy(voxels.data(), scan.data(), 2 * scan.size());
     std::memset(labels.data(), 0xA5, 2 * scan.size());
     planrt::Volume volume = planrt::Volume::of(scan, {12, 9, 17}, {1, 1, 1});

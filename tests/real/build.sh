@@ -72,7 +72,7 @@ expect 1 "No space left" $small --saveEngine=/dev/full
 expect 3 "cannot be written" $small --saveEngine=no/such/folder/a.plan
 expect 2 "--saveEngine" $small
 expect 2 "QuantizeLinear" $small --saveEngine=a.plan --calib=table
-expect 1 "no CUDA driver" $small --saveEngine=a.plan --device=1
+expect 1 "there is no GPU 1 here" $small --saveEngine=a.plan --device=1
 expect 2 "planrt bench" $small --saveEngine=a.plan --iterations=10
 # All that trtexec knows is known here, or it is said what takes its place.
 for option in --uff=m --deploy=m --model=m --output=y --uffInput=x --uffNHWC --maxBatch=8 --minShapesCalib=x:1 --inputIOFormats=fp16:chw \
