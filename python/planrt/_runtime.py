@@ -165,6 +165,11 @@ class Stream(Owner):
         self.wait_for(Stream(self._runtime, native))
 
 
+def runtime_on(ordinal: int, runtimes: Sequence[Runtime]) -> Runtime:
+    """The one whose GPU that is; the first where none is, or memory does not say where it is."""
+    return next((one for one in runtimes if one.device == ordinal), runtimes[0])
+
+
 class Behind:
     """Takes memory as what has no stream uses it: when all work on it has ended."""
 
@@ -178,8 +183,7 @@ class Behind:
         if ordinal is None:
             return None
         if ordinal not in self._streams:
-            runtime = next((one for one in self._runtimes if one.device == ordinal), self._runtimes[0])
-            self._streams[ordinal] = Stream(runtime)
+            self._streams[ordinal] = Stream(runtime_on(ordinal, self._runtimes))
         stream = self._streams[ordinal]
         return memory_of(name, value, stream.native or 1, stream._order)
 

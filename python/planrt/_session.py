@@ -15,7 +15,7 @@ from . import _library
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
 from ._library import Owner, RequestCallback, RequestOptions, calls, error_of, fitting, load, microseconds, new, own
-from ._runtime import Stream
+from ._runtime import Stream, runtime_on
 from ._tensors import (
     Lent,
     Outputs,
@@ -243,10 +243,9 @@ class Session(Owner):
         if not ordinals:
             return None
         ordinal = max(ordinals)
-        runtime = next((e.runtime for e in self.engines if e.runtime.device == ordinal), self._engine.runtime)
         with self._lock:
             if ordinal not in self._streams:
-                self._streams[ordinal] = Stream(runtime)
+                self._streams[ordinal] = Stream(runtime_on(ordinal, [engine.runtime for engine in self.engines]))
             return self._streams[ordinal]
 
     def _shape(self, name: str, lent_in: list[Lent]) -> tuple[int, ...]:

@@ -20,27 +20,16 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "python/tests"))
+import scans  # noqa: E402
+
 PLANRT, MODELS = sys.argv[1], Path(sys.argv[2])
 del sys.argv[1:3]
 RECIPE = {"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1]}}
-SFORM = (0.0, 0.0, 2.0, 1.0, -0.5, 0.0, 0.0, 2.0, 0.0, 0.75, 0.0, 3.0)
 
 
-def nifti(voxels: np.ndarray, sform=SFORM) -> bytes:
-    """A NIfTI-1 file of an array [z, y, x], or [channel, z, y, x]."""
-    extents = voxels.shape[::-1]
-    code = {"u1": 2, "i2": 4, "f4": 16}[voxels.dtype.str[1:]]
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, len(extents), *extents, *[1] * (7 - len(extents)))
-    struct.pack_into("<2h", header, 70, code, 8 * voxels.itemsize)
-    struct.pack_into("<8f", header, 76, 1, 0.5, 0.75, 2, 1, 1, 1, 1)
-    struct.pack_into("<3f", header, 108, 352, 0, 0)
-    header[123] = 2
-    struct.pack_into("<2h", header, 252, 0, 1)
-    struct.pack_into("<12f", header, 280, *sform)
-    header[344:348] = b"n+1\0"
-    return bytes(header) + voxels.tobytes()
+def nifti(voxels: np.ndarray, *more) -> bytes:
+    return scans.nifti(voxels, *more, rescale=(0, 0))
 
 
 def read(path: Path) -> tuple[bytes, np.ndarray]:
@@ -84,7 +73,7 @@ class Segment(unittest.TestCase):
     def test_labels_lie_on_the_scans_grid(self):
         said, header, labels = self.segmented()
         self.assertEqual((labels.shape, labels.dtype), ((9, 18, 20), np.dtype("u1")))
-        self.assertEqual(struct.unpack_from("<12f", header, 280), SFORM)
+        self.assertEqual(struct.unpack_from("<12f", header, 280), scans.SFORM)
         self.assertEqual(struct.unpack_from("<h", header, 254), (1,))
         count, ml = re.search(r"label 1 +(\d+) voxels +([\d.]+) ml", said).groups()
         self.assertEqual(int(count), np.count_nonzero(labels))

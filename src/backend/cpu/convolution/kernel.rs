@@ -91,6 +91,26 @@ mod x86_64 {
     use super::Tile;
     use std::arch::asm;
 
+    /// Code that goes through a tile's channels and taps, whose operands have these names, and the registers that it uses.
+    macro_rules! with_tile {
+        ($tile:ident, $sums:ident, [$($code:expr,)*], $($register:tt)*) => {
+            asm!(
+                $($code,)*
+                input = inout(reg) $tile.input => _,
+                weights = inout(reg) $tile.weights => _,
+                channels = inout(reg) $tile.channels => _,
+                taps = in(reg) $tile.taps.as_ptr(),
+                end = in(reg) $tile.taps.as_ptr_range().end,
+                stride = in(reg) $tile.channel_stride * size_of::<f32>(),
+                sums = in(reg) $sums,
+                tap = inout(reg) usize::from($tile.goes_on) => _,
+                from = out(reg) _,
+                $(out($register) _,)*
+                options(nostack),
+            )
+        };
+    }
+
     /// Eight channels by vectors of sixteen voxels: a register of sums each, and one for each vector; a weight is broadcast
     /// by the instruction that multiplies with it. Of each sum its register, its vector, its weight's place and its own.
     macro_rules! avx512 {
@@ -100,7 +120,7 @@ mod x86_64 {
             pub unsafe fn $name(tile: &Tile<'_>, sums: *mut f32) {
                 // SAFETY: reads and writes what the caller vouches for; no other register is changed.
                 unsafe {
-                    asm!(
+                    with_tile!(tile, sums, [
                         "test {tap}, {tap}",
                         "jnz 4f",
                         $(concat!("vpxord zmm", $sum, ", zmm", $sum, ", zmm", $sum),)*
@@ -124,21 +144,10 @@ mod x86_64 {
                         $(concat!("vmovups [{sums} + ", $to, "], zmm", $sum),)*
                         // Code that does not know of the wide registers is slow while their upper halves are in use.
                         "vzeroupper",
-                        input = inout(reg) tile.input => _,
-                        weights = inout(reg) tile.weights => _,
-                        channels = inout(reg) tile.channels => _,
-                        taps = in(reg) tile.taps.as_ptr(),
-                        end = in(reg) tile.taps.as_ptr_range().end,
-                        stride = in(reg) tile.channel_stride * size_of::<f32>(),
-                        sums = in(reg) sums,
-                        tap = inout(reg) usize::from(tile.goes_on) => _,
-                        from = out(reg) _,
-                        out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _,
-                        out("zmm6") _, out("zmm7") _, out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
-                        out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _, out("zmm16") _, out("zmm17") _,
-                        out("zmm18") _, out("zmm19") _, out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
-                        out("zmm24") _, out("zmm25") _, out("zmm26") _,
-                        options(nostack),
+                    ],
+                        "zmm0" "zmm1" "zmm2" "zmm3" "zmm4" "zmm5" "zmm6" "zmm7" "zmm8" "zmm9" "zmm10" "zmm11" "zmm12"
+                        "zmm13" "zmm14" "zmm15" "zmm16" "zmm17" "zmm18" "zmm19" "zmm20" "zmm21" "zmm22" "zmm23" "zmm24"
+                        "zmm25" "zmm26"
                     );
                 }
             }
@@ -179,7 +188,7 @@ mod x86_64 {
             pub unsafe fn $name(tile: &Tile<'_>, sums: *mut f32) {
                 // SAFETY: reads and writes what the caller vouches for; no other register is changed.
                 unsafe {
-                    asm!(
+                    with_tile!(tile, sums, [
                         "test {tap}, {tap}",
                         "jnz 4f",
                         $($(concat!("vxorps ymm", $sum, ", ymm", $sum, ", ymm", $sum),)*)*
@@ -205,19 +214,9 @@ mod x86_64 {
                         "jnz 2b",
                         $($(concat!("vmovups [{sums} + ", $to, "], ymm", $sum),)*)*
                         "vzeroupper",
-                        input = inout(reg) tile.input => _,
-                        weights = inout(reg) tile.weights => _,
-                        channels = inout(reg) tile.channels => _,
-                        taps = in(reg) tile.taps.as_ptr(),
-                        end = in(reg) tile.taps.as_ptr_range().end,
-                        stride = in(reg) tile.channel_stride * size_of::<f32>(),
-                        sums = in(reg) sums,
-                        tap = inout(reg) usize::from(tile.goes_on) => _,
-                        from = out(reg) _,
-                        out("ymm0") _, out("ymm1") _, out("ymm2") _, out("ymm3") _, out("ymm4") _, out("ymm5") _,
-                        out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm9") _, out("ymm10") _, out("ymm11") _,
-                        out("ymm12") _, out("ymm13") _, out("ymm14") _, out("ymm15") _,
-                        options(nostack),
+                    ],
+                        "ymm0" "ymm1" "ymm2" "ymm3" "ymm4" "ymm5" "ymm6" "ymm7" "ymm8" "ymm9" "ymm10" "ymm11" "ymm12"
+                        "ymm13" "ymm14" "ymm15"
                     );
                 }
             }
