@@ -196,7 +196,7 @@ impl<'a> Writer<'a> {
                 Some(_) => {
                     let [width, size] = [self.model_width, decided.len()];
                     let rows = Rows { by, z, width, activated, wanted: None, nan_allowed: self.nan_allowed };
-                    rows.decide(by.given, |y, row| copy_row(values, size, width, y, row), decided, &mut [], work)?;
+                    rows.decide(|y, row| copy_row(values, size, width, y, row), decided, &mut [], work)?;
                 }
             }
             self.early.iter_mut().zip(&*decided).for_each(|(value, label)| *value = f32::from(*label));
@@ -223,7 +223,7 @@ impl<'a> Writer<'a> {
         if by.head.is_some() {
             let rows = Rows { by: *by, z, width, activated, wanted, nan_allowed: *nan_allowed };
             let size = height * width;
-            rows.decide(by.given, |y, row| copy_row(values, size, width, y, row), decided, kept, work)?;
+            rows.decide(|y, row| copy_row(values, size, width, y, row), decided, kept, work)?;
             return self.end_rows(z);
         }
         label(by.decision, values, by.given, activated, decided, wanted, |values| {
@@ -258,7 +258,7 @@ impl<'a> Writer<'a> {
         let wanted = outputs.scores.as_ref().map(|scores| scores.wanted(by.decision));
         let activated = by.decision.blend_probabilities || by.decision.resample_probabilities;
         let rows = Rows { by: *by, z, width, activated, wanted, nan_allowed: *nan_allowed };
-        rows.decide(by.given, |y, row| resampler.row(z, y, row), decided, kept, work)?;
+        rows.decide(|y, row| resampler.row(z, y, row), decided, kept, work)?;
         self.end_rows(z)
     }
 
@@ -348,17 +348,16 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// `read` gives a row of so many channels, `[channel, x]`; several threads take some each. What is wanted is kept as
+    /// `read` gives a row of what planes have, `[channel, x]`; several threads take some each. What is wanted is kept as
     /// `[y, channel, x]`.
     fn decide(
         &self,
-        given: usize,
         read: impl Fn(usize, &mut [f32]) + Sync,
         decided: &mut [u16],
         kept: &mut [f32],
         work: &Work,
     ) -> Result<()> {
-        let Self { by: Deciding { decision, head, .. }, z, width, activated, wanted, nan_allowed } = *self;
+        let Self { by: Deciding { decision, given, head }, z, width, activated, wanted, nan_allowed } = *self;
         let channels = self.by.channels();
         let size = channels * width;
         let height = decided.len() / width;
