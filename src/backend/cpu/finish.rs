@@ -19,25 +19,65 @@ pub enum Activation {
 }
 
 impl Finish {
-    /// Finishes each value and gives it to `write`, with its place.
+    /// Writes what comes of each value as what `made` makes of it. `first` is done to it before all else.
     #[inline(always)]
-    pub fn each(self, values: impl Iterator<Item = f32>, residual: Option<&[f32]>, mut write: impl FnMut(usize, f32)) {
+    pub fn write<T>(
+        self,
+        to: &mut [T],
+        values: &[f32],
+        residual: Option<&[f32]>,
+        first: impl Fn(f32) -> f32,
+        made: impl Fn(f32) -> T,
+    ) {
         match residual {
-            Some(residual) => self.activated(values.zip(residual).map(|(value, more)| value + more), &mut write),
-            None => self.activated(values, &mut write),
+            Some(residual) => self.activated(to, values, residual, |value, more| first(value) + more, made),
+            None => self.activated(to, values, values, |value, _| first(value), made),
         }
     }
 
     #[inline(always)]
-    fn activated(self, values: impl Iterator<Item = f32>, write: &mut impl FnMut(usize, f32)) {
-        let values = values.enumerate();
+    fn activated<T>(
+        self,
+        to: &mut [T],
+        values: &[f32],
+        others: &[f32],
+        of: impl Fn(f32, f32) -> f32,
+        made: impl Fn(f32) -> T,
+    ) {
+        // A comparison with NaN is false.
+        let relu = |value: f32| if value < 0.0 { 0.0 } else { value };
         match self.activation {
-            Activation::None => values.for_each(|(place, value)| write(place, value)),
-            // A comparison with NaN is false.
-            Activation::Relu => values.for_each(|(place, value)| write(place, if value < 0.0 { 0.0 } else { value })),
+            Activation::None => in_lanes(to, values, others, |value, other| made(of(value, other))),
+            Activation::Relu => in_lanes(to, values, others, |value, other| made(relu(of(value, other)))),
             Activation::Leaky(slope) => {
                 let slope = f32::from_bits(slope);
-                values.for_each(|(place, value)| write(place, if value < 0.0 { value * slope } else { value }));
+                let leaky = |value: f32| if value < 0.0 { value * slope } else { value };
+                in_lanes(to, values, others, |value, other| made(leaky(of(value, other))));
+            }
+        }
+    }
+}
+
+/// Rows are short: a loop that takes several registers at once would leave most of them to one value at a time. What is left
+/// of whole registers is computed with some that were computed before.
+#[inline(always)]
+fn in_lanes<T>(to: &mut [T], values: &[f32], others: &[f32], of: impl Fn(f32, f32) -> T) {
+    const LANES: usize = 8;
+    let one = |to: &mut [T; LANES], values: &[f32; LANES], others: &[f32; LANES]| {
+        *to = std::array::from_fn(|i| of(values[i], others[i]));
+    };
+    let whole = values.as_chunks().0.iter().zip(others.as_chunks().0);
+    for (to, (values, others)) in to.as_chunks_mut().0.iter_mut().zip(whole) {
+        one(to, values, others);
+    }
+    if values.len() % LANES == 0 {
+        return;
+    }
+    match (to.last_chunk_mut(), values.last_chunk(), others.last_chunk()) {
+        (Some(to), Some(values), Some(others)) => one(to, values, others),
+        _ => {
+            for (to, (value, other)) in to.iter_mut().zip(values.iter().zip(others)) {
+                *to = of(*value, *other);
             }
         }
     }
@@ -51,9 +91,16 @@ mod tests {
     fn what_is_finished_is_what_nodes_would_give() {
         let values = [-2.0, 0.5, f32::NAN, -0.0];
         let finished = |finish: Finish, residual: Option<&[f32]>| {
-            let mut to = [9.0; 4];
-            finish.each(values.into_iter(), residual, |place, value| to[place] = value);
-            to.map(f32::to_bits)
+            // As many as have registers of their own, some more, and fewer.
+            let all = [4, 8, 20].map(|count: usize| {
+                let cycle = |values: &[f32]| values.iter().copied().cycle().take(count).collect::<Vec<_>>();
+                let mut to = vec![9.0; count];
+                let residual = residual.map(cycle);
+                finish.write(&mut to, &cycle(&values), residual.as_deref(), |value| value, |value| value);
+                to.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            });
+            assert!(all.iter().all(|bits| bits.iter().zip(all[0].iter().cycle()).all(|(a, b)| a == b)), "{all:?}");
+            all[0].clone()
         };
         let bits = |values: [f32; 4]| values.map(f32::to_bits);
         let with = |activation| Finish { residual: false, activation };

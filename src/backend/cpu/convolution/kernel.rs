@@ -25,6 +25,8 @@ pub struct Kernel {
     pub channels: usize,
     /// Voxels of the widest tile.
     pub voxels: usize,
+    /// So many taps times input channels are summed, of all blocks together, before it pays to store.
+    pub stored: usize,
     /// Writes the sums of a third of a tile, of two, and of all of it: channel by channel, each as far from the next as in
     /// the widest.
     run: [unsafe fn(&Tile<'_>, *mut f32); 3],
@@ -43,11 +45,13 @@ impl Kernel {
                 is_x86_feature_detected!("avx512f").then_some(Self {
                     channels: 8,
                     voxels: 48,
+                    stored: 64,
                     run: [avx512_1, avx512_2, avx512_3],
                 }),
                 (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self {
                     channels: 4,
                     voxels: 24,
+                    stored: 512,
                     run: [avx2_1, avx2_2, avx2_3],
                 }),
             ]
@@ -56,7 +60,7 @@ impl Kernel {
         #[cfg(target_arch = "aarch64")]
         let kernels = {
             use aarch64::{neon_1, neon_2, neon_3};
-            [Some(Self { channels: 8, voxels: 12, run: [neon_1, neon_2, neon_3] })]
+            [Some(Self { channels: 8, voxels: 12, stored: 512, run: [neon_1, neon_2, neon_3] })]
         };
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let kernels: [Option<Self>; 0] = [];

@@ -5,7 +5,8 @@
 //! segmentation networks and leaves padding and the scatter of transposed convolutions to nodes of their own.
 //!
 //! [`Convolution`] is told the geometry and the weights once; [`Convolution::run`] is its interface. `kernel` has the
-//! innermost loop, `ring` and `gather` what it reads from, `store` where its results go; `operator` puts convolutions in the
+//! innermost loop, `ring` and `gather` what it reads from, `store` where its results go, `ahead` memory that is asked for before it is
+//! needed; `operator` puts convolutions in the
 //! place of tract's.
 //!
 //! An output plane is computed from those input planes that its taps reach. They are kept in a ring, padded and with rows
@@ -16,6 +17,7 @@
 //!
 //! Each output is one sum in one order, so its bits do not depend on how many threads there are, nor on the tile it is in.
 
+mod ahead;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod benchmark;
 mod gather;
@@ -302,25 +304,40 @@ impl Convolution {
         for voxel in (0..voxels).step_by(self.kernel.voxels) {
             let voxels = voxel..(voxel + self.kernel.voxels).min(voxels);
             store::find_runs(self, part, plane, &voxels, [part.count[1], ring.columns], runs);
-            for (number, (phase, taps)) in part.phases.iter().zip(&*taps).enumerate() {
-                for channels in self.portions(taps.len(), PORTION) {
-                    let tile = Tile {
-                        input: ring.data[voxel + channels.start * ring.channel..].as_ptr(),
-                        channel_stride: ring.channel,
-                        channels: channels.len(),
-                        taps,
-                        weights: std::ptr::null(),
-                        goes_on: channels.start > 0,
-                    };
-                    // SAFETY: the ring has a tile's voxels behind the last that any tap of any channel reaches.
-                    unsafe {
-                        self.sum(phase, &tile, channels.start, voxels.len(), blocks, sums_of(sums, blocks, number))
-                    };
+            for blocks in self.groups(part, blocks) {
+                output.fetch(self, part, &blocks, runs);
+                for (number, (phase, taps)) in part.phases.iter().zip(&*taps).enumerate() {
+                    for channels in self.portions(taps.len(), PORTION) {
+                        let tile = Tile {
+                            input: ring.data[voxel + channels.start * ring.channel..].as_ptr(),
+                            channel_stride: ring.channel,
+                            channels: channels.len(),
+                            taps,
+                            weights: std::ptr::null(),
+                            goes_on: channels.start > 0,
+                        };
+                        let sums = sums_of(sums, &blocks, number);
+                        // SAFETY: the ring has a tile's voxels behind the last that any tap of any channel reaches.
+                        unsafe { self.sum(phase, &tile, channels.start, voxels.len(), &blocks, sums) };
+                    }
                 }
+                // SAFETY: no other task has the same planes of the same channels.
+                unsafe { output.store(self, part, sums, &blocks, runs) };
             }
-            // SAFETY: no other task has the same planes of the same channels.
-            unsafe { output.store(self, part, sums, blocks, runs) };
         }
+    }
+
+    /// Blocks whose sums are stored before the next are computed: as few as it pays to store at once, or all where the input
+    /// channels come in portions.
+    fn groups(&self, part: &Part, blocks: &Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let taps = part.phases.iter().map(|phase| phase.taps.len()).max().unwrap_or(0);
+        let summed = taps * self.geometry.input_channels;
+        let step = match summed <= PORTION {
+            true => self.kernel.stored.div_ceil((summed * part.phases.len()).max(1)),
+            false => blocks.len(),
+        };
+        let end = blocks.end;
+        blocks.clone().step_by(step.max(1)).map(move |start| start..start.saturating_add(step.max(1)).min(end))
     }
 
     fn work_gathered(
@@ -337,6 +354,7 @@ impl Convolution {
             let voxels = voxel..(voxel + self.kernel.voxels).min(voxels);
             gathered.find(part, ring, &voxels);
             store::find_runs(self, part, planes.start, &voxels, [part.count[1], part.count[2]], runs);
+            output.fetch(self, part, blocks, runs);
             for (number, phase) in part.phases.iter().enumerate() {
                 gathered.reach(self, ring, phase, planes);
                 for channels in self.portions(phase.taps.len(), GATHERED_PORTION) {
@@ -371,6 +389,7 @@ impl Convolution {
             let begin = voxel.min(first.len() - self.kernel.voxels);
             runs.clear();
             runs.push(Run { from: voxel - begin, to: voxel, column: 0, count: voxels.len() });
+            output.fetch(self, part, &task.blocks, runs);
             for channels in self.portions(1, PORTION) {
                 let tile = Tile {
                     input: first[begin..].as_ptr(),

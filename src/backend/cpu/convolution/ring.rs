@@ -1,9 +1,12 @@
 //! The part of the input that output planes are computed from.
 
 use super::gather::COPIED;
-use super::{Convolution, Input, Reading, Triple};
+use super::{Convolution, Input, Reading, Triple, ahead};
 use std::collections::TryReserveError;
 use std::ops::Range;
+
+/// So many elements before they are copied memory is asked for them: a page.
+const AHEAD: usize = 1024;
 
 /// The input planes that output planes are computed from: padded, and each row and column of a stride's phase beside the
 /// next of that phase.
@@ -93,21 +96,38 @@ impl Ring {
         };
         let from = within(place, 0, planes);
         let [_, of_rows, of_columns] = phases(convolution);
-        for number in 0..of_rows * of_columns {
-            let (of_rows, of_columns) = (number / of_columns, number % of_columns);
-            let row_of = Row::new([self.columns, columns], step[2], of_columns as isize + first[2]);
-            for (channel, input) in input.channels.iter().enumerate() {
-                let start = channel * self.channel + place % self.planes * self.plane + number * self.phase;
-                let to = &mut self.data[start..][..self.phase];
-                let Some(z) = from else {
-                    to.fill(0.0);
-                    continue;
-                };
-                let from = &input[z * rows * columns..][..rows * columns];
-                for (y, row) in to.chunks_exact_mut(self.columns).enumerate() {
-                    match within(y * step[1] + of_rows, 1, rows) {
-                        Some(y) => row_of.copy(row, &from[y * columns..][..columns]),
-                        None => row.fill(0.0),
+        let order = (0..self.phase / self.columns).flat_map(|y| (0..of_rows).map(move |of_rows| (y, of_rows)));
+        let row_of = |phase: usize| Row::new([self.columns, columns], step[2], phase as isize + first[2]);
+        let both = [row_of(0), row_of(1)];
+        for (channel, input) in input.channels.iter().enumerate() {
+            let start = channel * self.channel + place % self.planes * self.plane;
+            let plane = &mut self.data[start..][..self.plane];
+            let Some(z) = from else {
+                plane.fill(0.0);
+                continue;
+            };
+            let from = &input[z * rows * columns..][..rows * columns];
+            // In the input's order: memory is the slowest part of it.
+            for (y, of_rows) in order.clone() {
+                let to = &mut plane[of_rows * of_columns * self.phase + y * self.columns..];
+                let row = within(y * step[1] + of_rows, 1, rows).map(|y| &from[y * columns..][..columns]);
+                if let Some(row) = row {
+                    ahead::to_read(row.as_ptr().wrapping_add(AHEAD), columns);
+                }
+                match (row, step[2], of_columns) {
+                    (Some(row), 2, 2) => {
+                        let (to, other) = to.split_at_mut(self.phase);
+                        Row::copy_both(&both, [&mut to[..self.columns], &mut other[..self.columns]], row);
+                    }
+                    (Some(row), ..) => {
+                        for (phase, to) in to.chunks_mut(self.phase).take(of_columns).enumerate() {
+                            row_of(phase).copy(&mut to[..self.columns], row);
+                        }
+                    }
+                    (None, ..) => {
+                        for to in to.chunks_mut(self.phase).take(of_columns) {
+                            to[..self.columns].fill(0.0);
+                        }
                     }
                 }
             }
@@ -153,12 +173,19 @@ impl Row {
         Self { step, before, start, count: (from - start).div_ceil(step).min(to - before) }
     }
 
+    /// What lies before and behind what is copied becomes zeros.
     #[inline(always)]
-    pub fn copy(&self, to: &mut [f32], from: &[f32]) {
+    fn copied<'a>(&self, to: &'a mut [f32]) -> &'a mut [f32] {
         let (before, rest) = to.split_at_mut(self.before);
         let (copied, behind) = rest.split_at_mut(self.count);
         before.iter_mut().for_each(|to| *to = 0.0);
         behind.iter_mut().for_each(|to| *to = 0.0);
+        copied
+    }
+
+    #[inline(always)]
+    pub fn copy(&self, to: &mut [f32], from: &[f32]) {
+        let copied = self.copied(to);
         let from = &from[self.start..];
         match self.step {
             1 => copied.copy_from_slice(&from[..self.count]),
@@ -171,5 +198,26 @@ impl Row {
             }
             step => copied.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *from),
         }
+    }
+
+    /// The same for both phases of rows whose step is two: each element is read once.
+    #[inline(always)]
+    pub fn copy_both(rows: &[Self; 2], to: [&mut [f32]; 2], from: &[f32]) {
+        let ([a, b], [to_a, to_b]) = (rows, to);
+        let ([a, b], [to_a, to_b]) = if a.start < b.start { ([a, b], [to_a, to_b]) } else { ([b, a], [to_b, to_a]) };
+        if a.start + 1 != b.start {
+            a.copy(to_a, from);
+            return b.copy(to_b, from);
+        }
+        let (to_a, to_b) = (a.copied(to_a), b.copied(to_b));
+        let from = &from[a.start..];
+        let both = to_a.len().min(to_b.len());
+        let (to, rest) = (to_a[..both].as_chunks_mut::<8>().0, to_b[..both].as_chunks_mut::<8>().0);
+        let done = to.len() * 8;
+        for (from, (to_a, to_b)) in from.as_chunks::<16>().0.iter().zip(to.iter_mut().zip(rest)) {
+            (*to_a, *to_b) = (std::array::from_fn(|i| from[2 * i]), std::array::from_fn(|i| from[2 * i + 1]));
+        }
+        to_a.iter_mut().enumerate().skip(done).for_each(|(i, to)| *to = from[2 * i]);
+        to_b.iter_mut().enumerate().skip(done).for_each(|(i, to)| *to = from[2 * i + 1]);
     }
 }

@@ -1,11 +1,14 @@
 //! Where the sums of a tile go.
 
 use super::kernel::Kernel;
-use super::{Convolution, LARGEST, Part, Sums};
+use super::{Convolution, LARGEST, Part, Sums, ahead};
 use crate::backend::cpu::finish::Finish;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
+
+/// Elements of an output that needs no memory asked for ahead.
+const CACHED: usize = 1 << 18;
 
 /// Voxels of a tile that lie beside each other in a row of the output.
 pub struct Run {
@@ -111,41 +114,50 @@ impl<'a> Output<'a> {
     unsafe fn plain(self, convolution: &Convolution, part: &Part, sums: &[Sums], blocks: &Range<usize>, runs: &[Run]) {
         let Convolution { geometry, kernel: Kernel { channels, voxels, .. }, bias, .. } = convolution;
         let volume: usize = geometry.output.iter().product();
-        for (number, block) in blocks.clone().enumerate() {
+        let numbers = blocks.clone().enumerate().flat_map(|(number, block)| {
             let first = block * channels;
-            for channel in first..(first + channels).min(geometry.output_channels) {
-                let bias = bias[channel];
-                let of_phase =
-                    |phase: usize| &sums[phase * blocks.len() + number].0[(channel - first) * voxels..][..*voxels];
-                for run in runs {
-                    let start = channel * volume + run.to;
-                    // SAFETY: within the channel, by the part's counts; as the caller says nobody else's.
-                    unsafe {
-                        match &part.phases[..] {
-                            [_] => {
-                                let sums = of_phase(0)[run.from..][..run.count].iter().map(|sum| sum + bias);
-                                self.put(start, run.count, sums);
-                            }
-                            [_, second] => {
-                                // One of each phase in turn; the second may have one less in a row.
-                                let mut turns = [0.0; LARGEST / 4];
-                                let (pairs, _) = turns.as_chunks_mut::<2>();
-                                let of = |phase: usize| of_phase(phase)[run.from..][..run.count].iter();
-                                for (pair, (a, b)) in pairs.iter_mut().zip(of(0).zip(of(1))) {
-                                    *pair = [a + bias, b + bias];
-                                }
-                                let count = run.count + run.count.min(second.columns - run.column);
-                                self.put(start, count, turns[..count].iter().copied());
-                            }
-                            phases => {
-                                for (number, phase) in phases.iter().enumerate() {
-                                    let count = run.count.min(phase.columns.saturating_sub(run.column));
-                                    let sums = &of_phase(number)[run.from..][..count];
-                                    for (place, sum) in sums.iter().enumerate() {
-                                        let at = start + number + place * phases.len();
-                                        self.put(at, 1, std::iter::once(sum + bias));
-                                    }
-                                }
+            (first..(first + channels).min(geometry.output_channels)).map(move |channel| (number, channel))
+        });
+        // A channel, where its outputs begin, and of each phase its sums.
+        let each = numbers.map(|(number, channel)| {
+            let of_phase =
+                move |phase: usize| &sums[phase * blocks.len() + number].0[channel % channels * voxels..][..*voxels];
+            (bias[channel], channel * volume, of_phase)
+        });
+        // SAFETY: within the channel, by the part's counts; as the caller says nobody else's.
+        unsafe {
+            match &part.phases[..] {
+                [_] => {
+                    for (bias, start, of_phase) in each {
+                        let sums = of_phase(0);
+                        for run in runs {
+                            self.put(start + run.to, &sums[run.from..][..run.count], bias);
+                        }
+                    }
+                }
+                [_, second] => {
+                    // One of each phase in turn; the second may have one less in a row.
+                    let end = runs.last().map_or(0, |run| run.from + run.count);
+                    let mut turns = [0.0; LARGEST / 4];
+                    for (bias, start, of_phase) in each {
+                        let (pairs, _) = turns.as_chunks_mut::<2>();
+                        for (pair, (a, b)) in pairs.iter_mut().zip(of_phase(0)[..end].iter().zip(&of_phase(1)[..end])) {
+                            *pair = [*a, *b];
+                        }
+                        for run in runs {
+                            let count = run.count + run.count.min(second.columns - run.column);
+                            self.put(start + run.to, &turns[2 * run.from..][..count], bias);
+                        }
+                    }
+                }
+                phases => {
+                    for (bias, start, of_phase) in each {
+                        for (run, (number, phase)) in
+                            runs.iter().flat_map(|run| phases.iter().enumerate().map(move |phase| (run, phase)))
+                        {
+                            let count = run.count.min(phase.columns.saturating_sub(run.column));
+                            for (place, sum) in of_phase(number)[run.from..][..count].chunks_exact(1).enumerate() {
+                                self.put(start + run.to + number + place * phases.len(), sum, bias);
                             }
                         }
                     }
@@ -154,15 +166,31 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Finishes so many values and writes them from that place on.
+    /// Asks for the memory of a tile that will be stored, where the output is larger than what caches have.
+    pub fn fetch(self, convolution: &Convolution, part: &Part, blocks: &Range<usize>, runs: &[Run]) {
+        let Convolution { geometry, kernel: Kernel { channels, .. }, .. } = convolution;
+        let volume: usize = geometry.output.iter().product();
+        if volume * geometry.output_channels <= CACHED {
+            return;
+        }
+        for channel in blocks.start * channels..(blocks.end * channels).min(geometry.output_channels) {
+            for run in runs {
+                let address = self.address.wrapping_add(channel * volume + run.to);
+                ahead::to_write(address, run.count * part.phases.len());
+            }
+        }
+    }
+
+    /// Finishes some sums and writes them from that place on.
     ///
     /// # Safety
     /// The output has them there, and nobody else uses them.
     #[inline(always)]
-    unsafe fn put(self, start: usize, count: usize, values: impl Iterator<Item = f32>) {
-        let residual = self.residual.map(|residual| &residual[start..][..count]);
+    unsafe fn put(self, start: usize, sums: &[f32], bias: f32) {
+        let residual = self.residual.map(|residual| &residual[start..][..sums.len()]);
         // SAFETY: as the caller says.
-        let to = unsafe { std::slice::from_raw_parts_mut(self.address.add(start).cast::<MaybeUninit<f32>>(), count) };
-        self.finish.each(values, residual, |i, value| _ = to[i].write(value));
+        let to =
+            unsafe { std::slice::from_raw_parts_mut(self.address.add(start).cast::<MaybeUninit<f32>>(), sums.len()) };
+        self.finish.write(to, sums, residual, |sum| sum + bias, MaybeUninit::new);
     }
 }

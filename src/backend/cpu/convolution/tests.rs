@@ -160,6 +160,7 @@ fn convolutions_of_all_kinds_are_the_plain_sum() {
     forward([2, 3], [1, 1, 1], [1; 3], [3; 3], [1; 3], [[0; 3]; 2]);
     forward([1, 2], [2, 3, 100], [1, 3, 5], [1, 1, 4], [1; 3], [[0, 1, 2]; 2]);
     forward([1, 2], [2, 3, 4], [3; 3], [1; 3], [1; 3], [[7, 5, 60], [6, 8, 50]]);
+    forward([2, 5], [4, 5, 45], [3; 3], [2; 3], [1; 3], [[1; 3]; 2]);
     forward([12, 40], [3, 4, 5], [3; 3], [1; 3], [1; 3], [[1; 3]; 2]);
 }
 
@@ -173,6 +174,7 @@ fn transposed_convolutions_of_all_kinds_are_the_plain_sum() {
         transposed(channels, [3, 4, 5], [1; 3], [3, 2, 2], [1; 3], [0; 3], [2, 1, 0]);
         transposed(channels, [3, 4, 5], [3, 2, 3], [2, 2, 3], [2, 3, 1], [1, 0, 2], [1, 0, 2]);
     }
+    transposed([2, 5], [3, 4, 45], [2; 3], [2; 3], [1; 3], [0; 3], [0; 3]);
     transposed([2, 3], [1, 1, 1], [3; 3], [2; 3], [1; 3], [0; 3], [0; 3]);
 }
 
@@ -189,5 +191,15 @@ fn rows_are_copied_by_phase() {
     assert_eq!(copied(2, 1, -1, 5), [1.0, 3.0, 5.0, 7.0, 0.0]);
     assert_eq!(copied(3, 2, 4, 3), [7.0, 0.0, 0.0]);
     assert_eq!(copied(1, 0, 9, 2), [0.0, 0.0]);
+    // Both phases at once, of rows with registers' worth of elements and without.
+    let from: Vec<f32> = (1..=45).map(|i| i as f32).collect();
+    for (first, count) in [(-1, 23), (-2, 25), (-3, 9), (0, 23), (1, 23), (4, 30), (44, 3), (60, 3), (-60, 20)] {
+        let rows = [0, 1].map(|phase| Row::new([count, from.len()], 2, phase + first));
+        let mut apart = [vec![-1.0; count], vec![-1.0; count]];
+        rows.iter().zip(&mut apart).for_each(|(row, to)| row.copy(to, &from));
+        let [mut a, mut b] = [vec![-1.0; count], vec![-1.0; count]];
+        Row::copy_both(&rows, [&mut a, &mut b], &from);
+        assert_eq!([a, b], apart, "from {first} on");
+    }
     assert_eq!(copied(1, 0, -9, 2), [0.0, 0.0]);
 }
