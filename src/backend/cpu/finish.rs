@@ -70,7 +70,7 @@ fn in_lanes<T>(to: &mut [T], values: &[f32], others: &[f32], of: impl Fn(f32, f3
     for (to, (values, others)) in to.as_chunks_mut().0.iter_mut().zip(whole) {
         one(to, values, others);
     }
-    if values.len() % LANES == 0 {
+    if values.len().is_multiple_of(LANES) {
         return;
     }
     match (to.last_chunk_mut(), values.last_chunk(), others.last_chunk()) {

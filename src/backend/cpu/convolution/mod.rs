@@ -5,9 +5,8 @@
 //! segmentation networks and leaves padding and the scatter of transposed convolutions to nodes of their own.
 //!
 //! [`Convolution`] is told the geometry and the weights once; [`Convolution::run`] is its interface. `kernel` has the
-//! innermost loop, `ring` and `gather` what it reads from, `store` where its results go, `ahead` memory that is asked for before it is
-//! needed; `operator` puts convolutions in the
-//! place of tract's.
+//! innermost loop, `ring` and `gather` what it reads from, `store` where its results go, `ahead` asks for memory before it is
+//! needed; `operator` puts convolutions in the place of tract's.
 //!
 //! An output plane is computed from those input planes that its taps reach. They are kept in a ring, padded and with rows
 //! and columns of a stride's phases side by side, so that neighbouring outputs read neighbouring elements whatever the
