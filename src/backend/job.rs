@@ -38,12 +38,12 @@ impl CallerMemory {
         self.data.cast()
     }
 
-    /// What lies there, as the driver knows it, which is asked once.
-    pub fn locate(&self, device: &Device) -> Result<Location> {
+    /// What lies there, as the driver knows it, which is asked once: by way of the first of the devices that answers.
+    pub fn locate<'a>(&self, devices: impl Iterator<Item = &'a Arc<Device>> + Clone) -> Result<Location> {
         if let Some(location) = self.location.get() {
             return Ok(*location);
         }
-        let location = cuda::locate(device, self.data.cast())?;
+        let location = cuda::locate_by_any(devices, self.data.cast())?;
         Ok(*self.location.get_or_init(|| location))
     }
 

@@ -2,7 +2,7 @@
 
 use super::sys::CUpointer_attribute as Attribute;
 use super::{Device, Stream, check, sys};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::tensor::MemoryKind;
 use std::ffi::c_void;
 use std::ops::Range;
@@ -129,10 +129,36 @@ pub struct Location {
     pub left: usize,
 }
 
+/// What lies at an address, as the first of some devices says that answers: one that is lost does not, and knows what is on another
+/// no better than that one.
+pub fn locate_by_any<'a>(
+    devices: impl Iterator<Item = &'a Arc<Device>> + Clone,
+    address: *const c_void,
+) -> Result<Location> {
+    if let Some(location) = devices.clone().find_map(|device| known(device, address)) {
+        return Ok(location);
+    }
+    let mut failure = None;
+    for device in devices {
+        match locate(device, address) {
+            Ok(location) => return Ok(location),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    let nobody = || Error::new(Code::NoCuda, format!("no GPU is there to be asked what memory lies at {address:p}"));
+    Err(failure.unwrap_or_else(nobody))
+}
+
+/// What was allocated by way of a device's value.
+fn known(device: &Device, address: *const c_void) -> Option<Location> {
+    let (kind, left) = device.allocation(address.addr())?;
+    Some(Location { kind, device: device.info.ordinal, left })
+}
+
 /// What lies at an address. The driver is asked about memory that this device's values did not allocate, once.
 pub fn locate(device: &Device, address: *const c_void) -> Result<Location> {
-    if let Some((kind, left)) = device.allocation(address.addr()) {
-        return Ok(Location { kind, device: device.info.ordinal, left });
+    if let Some(location) = known(device, address) {
+        return Ok(location);
     }
     let _current = device.make_current()?;
     let (mut kind, mut ordinal, mut start, mut size) = (0u32, -1i32, 0 as sys::CUdeviceptr, 0usize);

@@ -16,7 +16,7 @@ pub use copy::{Copier, CopySpan, Slot};
 pub use device::{Current, Device, DeviceInfo, devices, driver_gaps, driver_version};
 pub use event::Event;
 pub use graph::Graph;
-pub use memory::{DeviceMemory, Location, PinnedMemory, copy_async, locate};
+pub use memory::{DeviceMemory, Location, PinnedMemory, copy_async, locate, locate_by_any};
 pub use module::{Kernel, Module};
 pub use pool::{Block, Blocks, Mark, Marks};
 pub use stream::{Stream, StreamId};

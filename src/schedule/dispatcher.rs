@@ -13,8 +13,9 @@ use super::queue::{Head, Place, Queue, Waiting};
 use super::request::{PendingRequest, cancelled, late, shut_down};
 use super::slots::{Slot, Slots};
 use super::statistics::Statistics;
+use super::ticket::Ticket;
 use crate::backend::instance::{Failure, Instance};
-use crate::backend::job::Job;
+use crate::backend::job::{Job, Progress};
 use crate::error::{Code, Error, Result};
 use crate::nvtx;
 use crate::panic::catch;
@@ -145,24 +146,26 @@ impl Dispatcher {
         self.state.lock().slots.which_are_lost()
     }
 
-    /// Queues a request, and tells its place before anybody can answer it. Where `run_inline` is said, the batch that the
+    /// Queues a request, and tells of it before anybody can answer it. Where `run_inline` is said, the batch that the
     /// request completes is returned, to be run by this thread.
     pub fn enqueue(
         &self,
         mut waiting: Waiting<PendingRequest>,
         priority: i32,
         run_inline: bool,
-        accepted: impl FnOnce(Place),
+        accepted: impl FnOnce(),
     ) -> Result<Option<Execution<'_>>> {
         let (deadline, number) = (waiting.deadline, waiting.request.key.number);
+        let ticket = waiting.request.responder.ticket().clone();
         // Before the lock, to be dropped after it, whatever happens.
         let mut execution = None;
-        let mut state = self.wait_for_space(deadline)?;
+        let mut state = self.wait_for_space(deadline, &ticket)?;
         if let Some(error) = state.refusal(&waiting.request.key) {
             return Err(error);
         }
         waiting.request.responder.take_in();
         let place = state.queue.push(number, priority, waiting);
+        ticket.queued(place);
         let started = catch(|| self.start_batch(&mut state, place, run_inline, &mut execution));
         if let Err(error) = started {
             if let Some(waiting) = state.queue.remove(place) {
@@ -172,7 +175,7 @@ impl Dispatcher {
             self.break_down(&error);
             return Err(error);
         }
-        accepted(place);
+        accepted();
         state.statistics.submitted += 1;
         drop(state);
         if let Some(deadline) = deadline
@@ -183,10 +186,12 @@ impl Dispatcher {
         Ok(execution)
     }
 
-    fn wait_for_space(&self, deadline: Option<Instant>) -> Result<MutexGuard<'_, State>> {
+    fn wait_for_space(&self, deadline: Option<Instant>, ticket: &Ticket) -> Result<MutexGuard<'_, State>> {
         let mut state = self.state.lock();
-        while state.queue.len() >= self.policy.max_waiting && state.is_open() {
+        // A request that was handed out before it is queued may have been cancelled.
+        while state.is_open() && (ticket.is_cancelled() || state.queue.len() >= self.policy.max_waiting) {
             let error = match (self.policy.when_full, deadline) {
+                _ if ticket.is_cancelled() => cancelled(),
                 (WhenFull::Refuse, _) => {
                     let message = format!("the queue is full: {} requests wait", self.policy.max_waiting);
                     Error::new(Code::QueueFull, message)
@@ -407,11 +412,18 @@ impl Dispatcher {
         }
     }
 
-    /// Answers a request that still waits: it was cancelled.
-    pub fn cancel(&self, place: Place) {
+    /// Lets go of a request's result. One that still waits is answered; one that waits for room in the queue is refused.
+    pub fn cancel(&self, ticket: &Ticket) {
+        ticket.cancel();
         let mut state = self.state.lock();
-        if let Some(waiting) = state.queue.remove(place) {
-            self.refuse(state, vec![waiting], &cancelled());
+        // Under the lock: it is queued under it.
+        match ticket.place() {
+            None => self.space.notify_all(),
+            Some(place) => {
+                if let Some(waiting) = state.queue.remove(place) {
+                    self.refuse(state, vec![waiting], &cancelled());
+                }
+            }
         }
     }
 

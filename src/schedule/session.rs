@@ -4,7 +4,7 @@ use super::callbacks::Served;
 use super::dispatcher::{Dispatcher, Execution};
 use super::keys::RegisteredKey;
 use super::policy::Policy;
-use super::queue::{Place, Waiting};
+use super::queue::Waiting;
 use super::request::{PendingRequest, Responder};
 use super::slots::Slot;
 use super::statistics::Report;
@@ -45,7 +45,6 @@ pub struct Session {
 pub struct Request {
     ticket: Arc<Ticket>,
     dispatcher: Weak<Dispatcher>,
-    place: Place,
     deadline: Option<Instant>,
     /// Whether the host writes outputs of its, behind which no stream can be ordered.
     host_outputs: bool,
@@ -102,7 +101,7 @@ impl Session {
     }
 
     /// The CUDA devices that it runs on; none where it runs on the processor.
-    pub fn devices(&self) -> impl Iterator<Item = &std::sync::Arc<Device>> {
+    pub fn devices(&self) -> impl Iterator<Item = &std::sync::Arc<Device>> + Clone {
         self.submitter.groups.iter().filter_map(|group| group.admission.device())
     }
 
@@ -113,7 +112,13 @@ impl Session {
 
     /// Puts a request into the queue, and hands it out before it can be answered.
     pub fn submit(&self, submission: Submission<'_>, hand_out: impl FnOnce(Request)) -> Result<()> {
-        self.enqueue(submission, false, hand_out).map(|_| ())
+        self.enqueue(submission, false, false, hand_out).map(|_| ())
+    }
+
+    /// The same, but that the request is handed out before it waits for room in the queue, to be cancelled there: then, and wherever
+    /// this is an error, it is never answered.
+    pub fn submit_early(&self, submission: Submission<'_>, hand_out: impl FnOnce(Request)) -> Result<()> {
+        self.enqueue(submission, false, true, hand_out).map(|_| ())
     }
 
     /// Runs a request and returns with its outcome. A batch that it completes runs on the calling thread, which spares
@@ -121,7 +126,7 @@ impl Session {
     pub fn run(&self, submission: Submission<'_>) -> Result<()> {
         let run_inline = submission.callback.is_none() && has_room();
         let mut request = None;
-        if let Some(execution) = self.enqueue(submission, run_inline, |handed| request = Some(handed))? {
+        if let Some(execution) = self.enqueue(submission, run_inline, false, |handed| request = Some(handed))? {
             execution.run();
         }
         request.and_then(|request| request.wait(None)).unwrap_or(Ok(()))
@@ -132,6 +137,7 @@ impl Session {
         &self,
         submission: Submission<'_>,
         run_inline: bool,
+        early: bool,
         hand_out: impl FnOnce(Request),
     ) -> Result<Option<Execution<'_>>> {
         let Submission { inputs, outputs, priority, timeout, after, callback, copied_by_session } = submission;
@@ -150,10 +156,12 @@ impl Session {
         let waiting = Waiting { items, since, deadline, request };
         let dispatcher = Arc::downgrade(&self.dispatcher);
         let engine = self.submitter.groups[0].engine.clone();
-        let accepted = |place| {
-            hand_out(Request { ticket, dispatcher, place, deadline, host_outputs, engine, key, items });
-        };
-        self.dispatcher.enqueue(waiting, priority, run_inline, accepted)
+        let handed = Request { ticket, dispatcher, deadline, host_outputs, engine, key, items };
+        if early {
+            hand_out(handed);
+            return self.dispatcher.enqueue(waiting, priority, run_inline, || ());
+        }
+        self.dispatcher.enqueue(waiting, priority, run_inline, || hand_out(handed))
     }
 
     /// Makes callbacks that are due on the calling thread: waits so long for the first one, and returns how many there were.
@@ -263,9 +271,9 @@ impl Request {
 
     /// Lets go of the result. A request that waits is answered at once; one that runs, when its batch ends.
     pub fn cancel(&self) {
-        self.ticket.cancel();
-        if let Some(dispatcher) = self.dispatcher.upgrade() {
-            dispatcher.cancel(self.place);
+        match self.dispatcher.upgrade() {
+            Some(dispatcher) => dispatcher.cancel(&self.ticket),
+            None => self.ticket.cancel(),
         }
     }
 }

@@ -106,14 +106,15 @@ impl Submitter {
         let inputs = self.check_inputs(inputs)?;
         let shapes: Vec<_> = inputs.iter().map(|tensor| tensor.caller.shape).collect();
         let memory = inputs.iter().map(|tensor| &tensor.caller).chain(outputs.iter().map(|tensor| &tensor.memory));
-        let device = self.device_of(memory, default_group)?;
-        let known = self.keys.get(&shapes, device, || self.new_key(&shapes, device, default_group))?;
+        let device = self.device_of(memory)?;
+        let here = self.groups.iter().find(|group| device.is_some() && group.ordinal() == device);
+        let group = here.unwrap_or(default_group);
+        let known = self.keys.get(&shapes, device, || self.new_key(&shapes, device, group))?;
         let items = check_items(&known, &shapes)?;
         let outputs = self.check_outputs(outputs, &known.key, items)?;
         let mut job = Job { items, inputs, outputs, ready: None, failure: None, progress };
-        let here = self.groups.iter().find(|group| device.is_some() && group.ordinal() == device);
         let anywhere = self.retry && device.is_none() && matches!(after, Dependency::Now);
-        here.unwrap_or(default_group).admission.admit(&mut job, after).or_else(|error| {
+        group.admission.admit(&mut job, after).or_else(|error| {
             // A device may be lost and no instance have noticed yet.
             let others =
                 self.groups.iter().filter(|_| anywhere && matches!(error.code(), Code::Cuda | Code::DeviceLost));
@@ -175,20 +176,21 @@ impl Submitter {
     }
 
     /// The device that all of a request's device memory is on.
-    fn device_of<'a>(
-        &self,
-        memory: impl Iterator<Item = &'a CallerMemory>,
-        default_group: &EngineGroup,
-    ) -> Result<Option<i32>> {
-        let Some(device) = default_group.admission.device() else { return Ok(None) };
+    fn device_of<'a>(&self, memory: impl Iterator<Item = &'a CallerMemory>) -> Result<Option<i32>> {
+        // Any of them may be lost, and does not know about the others' memory then.
+        let devices = || self.groups.iter().filter_map(|group| group.admission.device());
+        if devices().next().is_none() {
+            return Ok(None);
+        }
         let invalid = |message: String| Err(Error::new(Code::InvalidArgument, message));
         let mut found = None;
         for memory in memory.filter(|memory| memory.kind == MemoryKind::Device) {
             let address = memory.address();
-            let location = memory.locate(device).ok().filter(|location| location.kind == MemoryKind::Device);
-            let Some(ordinal) = location.map(|location| location.device) else {
+            let location = memory.locate(devices())?;
+            if location.kind != MemoryKind::Device {
                 return invalid(format!("{address:p} is said to be device memory, and is none (any more)"));
-            };
+            }
+            let ordinal = location.device;
             if !self.groups.iter().any(|group| group.ordinal() == Some(ordinal)) {
                 return invalid(format!("{address:p} is memory of device {ordinal}, which the session does not use"));
             }
@@ -200,13 +202,8 @@ impl Submitter {
     }
 
     /// The batch key of requests with these inputs' shapes, and what each instance takes of it.
-    fn new_key(
-        &self,
-        shapes: &[Shape],
-        device: Option<i32>,
-        default_group: &EngineGroup,
-    ) -> Result<(BatchKey, Vec<Capacity>)> {
-        let mut key = with_stack(&*default_group.engine, || default_group.admission.batch_key(shapes))?;
+    fn new_key(&self, shapes: &[Shape], device: Option<i32>, asked: &EngineGroup) -> Result<(BatchKey, Vec<Capacity>)> {
+        let mut key = with_stack(&*asked.engine, || asked.admission.batch_key(shapes))?;
         key.device = device;
         let capacities = self.groups.iter().flat_map(|group| {
             let here = device.is_none() || group.ordinal() == device;

@@ -20,6 +20,7 @@ use crate::tensor::{ElementType, Shape};
 use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -349,6 +350,44 @@ fn a_full_queue_refuses_or_blocks() {
             }
         });
     }
+}
+
+#[test]
+fn who_waits_for_room_can_be_cancelled() {
+    let stage = Stage::shut();
+    let session = session_with(&stage, 1, Policy { max_waiting: 1, when_full: WhenFull::Block, ..Policy::default() });
+    let running = session.submitted(request(0.0)).unwrap();
+    stage.begun(1);
+    let waiting = session.submitted(request(1.0)).unwrap();
+    for is_cancelled_first in [false, true] {
+        let ((to, handed), (over, is_over)) = (channel(), channel());
+        thread::scope(|scope| {
+            let session = &session;
+            scope.spawn(move || {
+                let hand_out = |request: Request| {
+                    let request = Arc::new(request);
+                    if is_cancelled_first {
+                        request.cancel();
+                    }
+                    to.send(request).unwrap();
+                };
+                over.send(session.submit_early(request(2.0), hand_out)).unwrap();
+            });
+            let handed = handed.recv().unwrap();
+            thread::sleep(Duration::from_millis(5));
+            handed.cancel();
+            let outcome = is_over.recv_timeout(Duration::from_secs(20));
+            if outcome.is_err() {
+                stage.open();
+            }
+            assert_eq!(outcome.unwrap().unwrap_err().code(), Code::Cancelled);
+            assert!(handed.poll().is_none() && running.poll().is_none() && waiting.poll().is_none());
+        });
+    }
+    assert_eq!((session.report().waiting, session.report().refused), (1, 2));
+    stage.open();
+    assert_eq!((code(running.wait(None)), code(waiting.wait(None))), (None, None));
+    assert_eq!(stage.seen(), [[0.0], [1.0]]);
 }
 
 #[test]

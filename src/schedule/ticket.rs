@@ -1,5 +1,6 @@
 //! The answer to a request: given once, seen by any number of threads.
 
+use super::queue::Place;
 use crate::backend::job::{Delivery, Progress};
 use crate::cuda::Stream;
 use crate::error::Result;
@@ -14,6 +15,8 @@ pub struct Ticket {
     /// For threads that wait until all of the request's work is in a stream: only they are woken for that.
     enqueued: Condvar,
     cancelled: AtomicBool,
+    /// Where the request waits, from when it is queued. By itself: whoever has the state may be copying outputs.
+    place: Mutex<Option<Place>>,
 }
 
 #[derive(Default)]
@@ -98,6 +101,15 @@ impl Ticket {
     /// Lets the result be dropped, if it is not there yet.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
+    }
+
+    /// The request is queued now.
+    pub fn queued(&self, place: Place) {
+        *self.place.lock() = Some(place);
+    }
+
+    pub fn place(&self) -> Option<Place> {
+        *self.place.lock()
     }
 
     /// The request's work was lost, and shall be done once more; false where that is too late, since another stream goes by

@@ -1,6 +1,6 @@
 //! Memory that a caller lends to a job until it is answered: the host's, or a device's, of which the job works on a copy.
 
-use crate::cuda::{Device, Stream, copy_async, locate};
+use crate::cuda::{Device, Stream, copy_async, locate_by_any};
 use crate::error::{Code, Error, Result};
 use crate::tensor::MemoryKind;
 use crate::volume::work::allocate;
@@ -36,25 +36,25 @@ impl Memory {
     }
 
     /// An error where memory that is said to be a device's is on none of these.
-    fn find<'a>(&mut self, what: &str, mut devices: impl Iterator<Item = &'a Arc<Device>>) -> Result<()> {
+    fn find<'a>(&mut self, what: &str, devices: impl Iterator<Item = &'a Arc<Device>> + Clone) -> Result<()> {
         if !self.is_on_device {
             return Ok(());
         }
-        let Some(first) = devices.next() else {
+        if devices.clone().next().is_none() {
             let message = format!("{what} is in device memory, and the segmenter's sessions run on no GPU");
             return Err(Error::new(Code::Unsupported, message));
-        };
-        let location = locate(first, self.data.cast())?;
+        }
+        let location = locate_by_any(devices.clone(), self.data.cast())?;
         if location.kind != MemoryKind::Device {
             let message = format!("{what} is said to be in device memory; at that address there is none");
             return Err(Error::new(Code::InvalidArgument, message));
         }
-        let ordinal = first.info.ordinal;
-        let Some(device) = std::iter::once(first).chain(devices).find(|device| device.info.ordinal == location.device)
-        else {
+        let Some(device) = devices.clone().find(|device| device.info.ordinal == location.device) else {
+            let there: Vec<_> = devices.map(|device| device.info.ordinal.to_string()).collect();
             let message = format!(
-                "{what} is on CUDA device {}, and the segmenter's sessions run on device {ordinal}",
-                location.device
+                "{what} is on CUDA device {}, and the segmenter's sessions run on device {}",
+                location.device,
+                there.join(" and ")
             );
             return Err(Error::new(Code::InvalidArgument, message));
         };
@@ -108,7 +108,7 @@ impl Lent {
     }
 
     /// An error where it is said to be a device's, and is on none of these.
-    pub fn find<'a>(&mut self, what: &str, devices: impl Iterator<Item = &'a Arc<Device>>) -> Result<()> {
+    pub fn find<'a>(&mut self, what: &str, devices: impl Iterator<Item = &'a Arc<Device>> + Clone) -> Result<()> {
         self.0.find(what, devices)
     }
 
@@ -163,7 +163,7 @@ impl LentMut {
     }
 
     /// See [`Lent::find`].
-    pub fn find<'a>(&mut self, what: &str, devices: impl Iterator<Item = &'a Arc<Device>>) -> Result<()> {
+    pub fn find<'a>(&mut self, what: &str, devices: impl Iterator<Item = &'a Arc<Device>> + Clone) -> Result<()> {
         self.0.find(what, devices)
     }
 

@@ -234,7 +234,7 @@ impl Model {
     }
 
     /// The CUDA devices that they run on.
-    pub fn devices(&self) -> impl Iterator<Item = &Arc<Device>> {
+    pub fn devices(&self) -> impl Iterator<Item = &Arc<Device>> + Clone {
         self.networks[0].session.devices()
     }
 

@@ -1,5 +1,6 @@
 //! An engine as the network of a segmentation: which of its tensors is the image and which the result, and runs of one tile.
 
+use super::job::Shared;
 use crate::backend::admission::Dependency;
 use crate::backend::job::CallerMemory;
 use crate::backend::{Engine, with_stack};
@@ -75,13 +76,15 @@ impl Network {
         self.element_types
     }
 
-    /// Gives the session a tile, which stays its own until the pass is over.
+    /// Gives the session a tile, which stays its own until the pass is over. The job can cancel it from the beginning, also while it
+    /// waits for room in the session's queue, and watches it until it is let go of by [`Shared::unwatch`].
     pub fn submit<T: Tile>(
         &self,
         (mut input, mut output): (T, T),
         priority: i32,
         timeout: Option<Duration>,
         after: Dependency<'_>,
+        job: &Shared,
     ) -> Result<Pass<T>> {
         let (input_elements, output_elements) = self.elements();
         let (from, to) = (input.lend(), output.lend());
@@ -98,10 +101,20 @@ impl Network {
         let mut handed = None;
         let submission =
             Submission { inputs, outputs, priority, timeout, after, callback: None, copied_by_session: false };
-        self.session.submit(submission, |request| handed = Some(request))?;
-        match handed {
-            Some(request) => Ok(Pass { request: Arc::new(request), tiles: Some((input, output)) }),
-            None => Err(Error::new(Code::Internal, "a request was taken in and not handed out; please report this")),
+        let submitted = self.session.submit_early(submission, |request| {
+            let request = Arc::new(request);
+            job.watch(request.clone());
+            handed = Some(request);
+        });
+        match (submitted, handed) {
+            (Ok(()), Some(request)) => Ok(Pass { request, tiles: Some((input, output)) }),
+            (Ok(()), None) => {
+                Err(Error::new(Code::Internal, "a request was taken in and not handed out; please report this"))
+            }
+            (Err(error), handed) => {
+                handed.iter().for_each(|request| job.unwatch(request));
+                Err(job.explain(error))
+            }
         }
     }
 }

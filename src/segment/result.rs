@@ -26,7 +26,7 @@ pub struct Outputs {
 
 impl Outputs {
     /// Finds what is on a device: bytes of what is copied to the host for that.
-    pub fn find<'a, D: Iterator<Item = &'a Arc<Device>>>(&mut self, devices: impl Fn() -> D) -> Result<u64> {
+    pub fn find<'a, D: Iterator<Item = &'a Arc<Device>> + Clone>(&mut self, devices: impl Fn() -> D) -> Result<u64> {
         let mut bytes = 0;
         for (memory, what) in self.memory() {
             memory.find(what, devices())?;

@@ -134,8 +134,7 @@ impl<'a, P: Place> Stream<'a, P> {
             self.constant = constant.or(self.constant.take());
         }
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let pass = network.submit((input, output), priority, timeout, self.place.dependency())?;
-        self.job.watch(pass.request.clone());
+        let pass = network.submit((input, output), priority, timeout, self.place.dependency(), self.job)?;
         let fold_is_done = self.is_constant || mirroring + 1 == self.mirrorings.len();
         self.next = match (fold_is_done, fold + 1 < networks.len()) {
             (false, _) => (tile, fold, mirroring + 1),

@@ -146,6 +146,39 @@ static void until_running(const planrt::Segmentation& segmentation) {
     until([&] { return segmentation.progress().count > 0; });
 }
 
+// A tile that waits for room in a session's queue, behind a batch that runs for long: its volume ends by itself nevertheless.
+static void ends_in_a_full_queue() {
+    const planrt::Engine engine = load("slow");
+    planrt::SessionOptions options;
+    options.contexts = 1;
+    options.queue_capacity = 1;
+    options.when_full = planrt::WhenFull::block;
+    const planrt::Session session(engine, options);
+    Work large({16, 1, 64, 64, 64});
+    SlowWork next;
+    const planrt::Request running = session.submit(large.inputs(), large.outputs());
+    until([&] { return session.statistics().running_items > 0; });
+    const planrt::Request waiting = session.submit(next.inputs(), next.outputs());
+    const std::string recipe = R"({"planrt_recipe": 1, "tiling": {"patch": [64, 64, 64], "overlap": 0},
+                                   "decision": {"regions": [{"channel": 0, "label": 1}]}})";
+    for (const auto code : {planrt::ErrorCode::cancelled, planrt::ErrorCode::deadline, planrt::ErrorCode::shut_down}) {
+        std::optional<planrt::Segmenter> segmenter(std::in_place, std::vector<const planrt::Session*>{&session}, recipe);
+        SlowScan scan;
+        planrt::SegmentationOptions treated;
+        if (code == planrt::ErrorCode::deadline) treated.timeout = 200ms;
+        const planrt::Segmentation segmentation = segmenter->submit(scan.volume(), scan.map(), treated);
+        until([&] { return segmentation.poll() || segmentation.progress().count > 0; });
+        std::this_thread::sleep_for(20ms);  // it waits now, or will see why it ends before it does
+        if (code == planrt::ErrorCode::cancelled) segmentation.cancel();
+        if (code == planrt::ErrorCode::shut_down) segmenter.reset();
+        const planrt::Error error = thrown([&] { segmentation.wait(); });
+        CHECK(error.code() == code && std::string(error.what()).find("segment") != std::string::npos);
+        CHECK(!running.poll() && !waiting.poll());
+    }
+    running.cancel();
+    waiting.cancel();
+}
+
 static void is_cancelled() {
     const planrt::Segmenter segmenter = slow();
     Calls calls;
@@ -547,6 +580,7 @@ int main() {
     ten_lines();
     answers();
     is_cancelled();
+    ends_in_a_full_queue();
     runs_out_of_time();
     leaves_scope_while_it_runs();
     is_assigned_to();

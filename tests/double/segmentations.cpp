@@ -105,6 +105,31 @@ void two_devices(const Double& tensorrt) {
         lose(1, false);
     }
     {
+        // A volume, and its labels, in the memory of the one that is left; the driver alone knows of it.
+        const planrt::Session session({&here, &elsewhere}, options);
+        const planrt::Segmenter segmenter(std::vector<const planrt::Session*>{&session}, RECIPE);
+        const planrt::Runtime stranger(there);
+        Scan scan({9, 7, 8}, 2);
+        const size_t bytes = scan.voxels.size() * sizeof scan.voxels[0];
+        const planrt::Buffer voxels(stranger, planrt::MemoryKind::device, bytes);
+        const planrt::Buffer labels(stranger, planrt::MemoryKind::device, scan.labels.size());
+        planrt::Stream stream(stranger);
+        stream.copy(voxels.data(), scan.voxels.data(), bytes);
+        stream.synchronize();
+        planrt::Volume volume = scan.volume();
+        volume.data = voxels.data();
+        volume.memory_kind = planrt::MemoryKind::device;
+        planrt::LabelMap map = scan.map();
+        map.data = labels.data();
+        map.memory_kind = planrt::MemoryKind::device;
+        lose(0, true);
+        segmenter.run(volume, map);
+        stream.copy(scan.labels.data(), labels.data(), scan.labels.size());
+        stream.synchronize();
+        CHECK(scan.is_right());
+        lose(0, false);
+    }
+    {
         const planrt::Segmenter segmenter(std::vector<const planrt::Engine*>{&here}, RECIPE);
         Scan scan({9, 7, 8}, 1);
         lose(0, true);

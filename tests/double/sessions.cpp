@@ -488,6 +488,31 @@ void lost(const Double& tensorrt) {
         CHECK(failed == 0 && wrong == 0 && after >= 200);
         lose(victim, false);
     }
+    // What is in the other one's memory runs there: memory that the session's runtime has allocated, and that only the driver knows.
+    const planrt::Runtime stranger(there);
+    for (const planrt::Runtime* owner : {&second, &stranger}) {
+        const planrt::Session session({&here, &elsewhere});
+        const planrt::Buffer x(*owner, planrt::MemoryKind::device, 16), y(*owner, planrt::MemoryKind::device, 16);
+        planrt::Stream stream(*owner);
+        const auto values = ramp(4, 7);
+        stream.copy(x.data(), values.data(), 16);
+        stream.synchronize();
+        const auto run = [&] {
+            session.run({planrt::Tensor::input("x", x, planrt::ElementType::float32, {1, 4})},
+                        {planrt::Tensor::output("y", y, planrt::ElementType::float32)});
+        };
+        lose(0, true);
+        run();
+        std::vector<float> back(4);
+        stream.copy(back.data(), y.data(), 16);
+        stream.synchronize();
+        CHECK(back == values);
+        // Where none answers any more, that is what is said.
+        lose(1, true);
+        expect(planrt::ErrorCode::device_lost, "CUDA_ERROR_LAUNCH_FAILED", run);
+        lose(0, false);
+        lose(1, false);
+    }
     {
         planrt::Session session(here);
         const std::vector<float> x(4);

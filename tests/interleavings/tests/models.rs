@@ -9,8 +9,8 @@ use interleavings::error::{Code, Error, Result};
 use interleavings::schedule::callbacks::{Callback, Served};
 use interleavings::schedule::dispatcher::Dispatcher;
 use interleavings::schedule::keys::RegisteredKey;
-use interleavings::schedule::policy::{Delay, Policy};
-use interleavings::schedule::queue::{Place, Waiting};
+use interleavings::schedule::policy::{Delay, Policy, WhenFull};
+use interleavings::schedule::queue::Waiting;
 use interleavings::schedule::request::{PendingRequest, Responder};
 use interleavings::schedule::slots::Slot;
 use interleavings::schedule::ticket::Ticket;
@@ -56,7 +56,6 @@ struct Station {
 
 struct Asked {
     ticket: Arc<Ticket>,
-    place: Place,
 }
 
 impl Station {
@@ -77,7 +76,16 @@ impl Station {
     }
 
     fn ask(&self, callback: Option<Callback>, copied_by_session: bool, run_inline: bool) -> Result<Asked> {
-        let ticket = Arc::new(Ticket::default());
+        self.ask_by(Arc::new(Ticket::default()), callback, copied_by_session, run_inline)
+    }
+
+    fn ask_by(
+        &self,
+        ticket: Arc<Ticket>,
+        callback: Option<Callback>,
+        copied_by_session: bool,
+        run_inline: bool,
+    ) -> Result<Asked> {
         let callback = callback.map(|callback| (callback, self.dispatcher.callbacks.clone()));
         let job = Job { copies: Some(self.copies.clone()), failure: None, progress: ticket.clone() };
         let responder = Responder::new(ticket.clone(), callback);
@@ -85,7 +93,7 @@ impl Station {
         let waiting = Waiting { items: 1, since: Instant::now(), deadline: None, request };
         let mut asked = None;
         let execution =
-            self.dispatcher.enqueue(waiting, 0, run_inline, |place| asked = Some(Asked { ticket, place }))?;
+            self.dispatcher.enqueue(waiting, 0, run_inline, || asked = Some(Asked { ticket }))?;
         if let Some(execution) = execution {
             execution.run();
         }
@@ -162,8 +170,7 @@ fn queued_cancelled_run_or_refused_each_is_answered_once() {
         let other = station.clone();
         let submitter = thread::spawn(move || other.submit().ok().map(|asked| asked.ticket));
         let asked = station.submit().unwrap();
-        asked.ticket.cancel();
-        station.dispatcher.cancel(asked.place);
+        station.dispatcher.cancel(&asked.ticket);
         end(&station, [worker]);
         assert!(matches!(code(asked.ticket.poll()), Some(Code::Cancelled | Code::ShutDown) | None));
         if let Some(ticket) = submitter.join().unwrap() {
@@ -171,6 +178,22 @@ fn queued_cancelled_run_or_refused_each_is_answered_once() {
         }
         let load = station.dispatcher.load();
         assert_eq!((load.waiting, load.running), (0, 0));
+    });
+}
+
+#[test]
+fn who_waits_for_room_sees_that_it_is_cancelled() {
+    model(4, || {
+        // Without a worker: there is never room.
+        let station = Station::new(&[0], Policy { max_waiting: 1, when_full: WhenFull::Block, ..Policy::default() });
+        let first = station.submit().unwrap();
+        let (ticket, other) = (Arc::new(Ticket::default()), station.clone());
+        let blocked = ticket.clone();
+        let blocked = thread::spawn(move || other.ask_by(blocked, None, false, false).err().map(|error| error.code()));
+        station.dispatcher.cancel(&ticket);
+        assert_eq!(blocked.join().unwrap(), Some(Code::Cancelled));
+        end(&station, []);
+        assert_eq!(code(first.ticket.poll()), Some(Code::ShutDown));
     });
 }
 

@@ -54,7 +54,7 @@ impl TensorRtAdmission {
     }
 
     fn way(&self, tensor: &RequestTensor, info: &TensorInfo) -> Result<Way> {
-        let device = self.shared.engine.library().device();
+        let device = || std::iter::once(self.shared.engine.library().device());
         let alike = tensor.caller.element_type == tensor.element_type;
         match tensor.caller.kind {
             MemoryKind::Device if !alike => Err(Error::new(
@@ -62,9 +62,11 @@ impl TensorRtAdmission {
                 format!("{} in device memory has to be {}", info.quoted(), info.element_type),
             )),
             // Kernels take what is part of one allocation; of the rest the driver knows better.
-            MemoryKind::Device => Ok(Way::Direct { by_kernel: tensor.caller.locate(device)?.left >= tensor.bytes()? }),
+            MemoryKind::Device => {
+                Ok(Way::Direct { by_kernel: tensor.caller.locate(device())?.left >= tensor.bytes()? })
+            }
             // An application's page-locked memory may have another address on the device, so kernels do not touch it.
-            MemoryKind::Pinned if alike && tensor.caller.locate(device)?.kind == MemoryKind::Pinned => {
+            MemoryKind::Pinned if alike && tensor.caller.locate(device())?.kind == MemoryKind::Pinned => {
                 Ok(Way::Direct { by_kernel: false })
             }
             MemoryKind::Pinned | MemoryKind::Host => Ok(Way::Staged(None)),
