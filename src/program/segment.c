@@ -158,13 +158,15 @@ static planrt_error *read_scans(const struct arguments *arguments, planrt_scan *
 }
 
 /* How large each label is. */
-static void print_sizes(const uint16_t *labels, size_t count, double voxel_ml) {
+static void print_sizes(const planrt_segmentation *segmentation, const uint16_t *labels, size_t count) {
     static uint64_t counts[LABELS];
     for (size_t i = 0; i < count; i++) counts[labels[i]]++;
     bool any = false;
     for (int label = 1; label < LABELS; label++) {
         if (!counts[label]) continue;
-        printf("label %-5d %12" PRIu64 " voxels %12.3f ml\n", label, counts[label], (double)counts[label] * voxel_ml);
+        double ml = 0;
+        planrt_error_delete(planrt_segmentation_get_label_volume(segmentation, label, &ml)); /* it is answered */
+        printf("label %-5d %12" PRIu64 " voxels %12.3f ml\n", label, counts[label], ml);
         any = true;
     }
     if (!any) fputs("no voxel has a label\n", stdout);
@@ -179,9 +181,9 @@ static bool narrow(uint16_t *labels, size_t count) {
     return true;
 }
 
-static int write_results(const struct arguments *arguments, const planrt_scan *scan, const planrt_volume *volume, uint16_t *labels) {
-    const size_t count = (size_t)(volume->extents[0] * volume->extents[1] * volume->extents[2]);
-    print_sizes(labels, count, volume->spacing_mm[0] * volume->spacing_mm[1] * volume->spacing_mm[2] / 1000);
+static int write_results(const struct arguments *arguments, const planrt_scan *scan, const planrt_segmentation *segmentation,
+                         uint16_t *labels, size_t count) {
+    print_sizes(segmentation, labels, count);
     const bool is_narrow = narrow(labels, count);
     const planrt_element_type type = is_narrow ? PLANRT_UINT8 : PLANRT_UINT16;
     const size_t bytes = count * (is_narrow ? 1 : 2);
@@ -290,8 +292,8 @@ static int run(const struct arguments *arguments, const planrt_runtime_options *
     if (!error && !interrupted) error = planrt_runtime_new(runtime_options, &runtime);
     if (!error && !interrupted) error = load(arguments, runtime, options, &segmenter);
     int code = interrupted ? INTERRUPTED : USABLE;
+    const size_t count = (size_t)(volume.extents[0] * volume.extents[1] * volume.extents[2]);
     if (!error && code == USABLE) {
-        const size_t count = (size_t)(volume.extents[0] * volume.extents[1] * volume.extents[2]);
         labels = calloc(count, sizeof *labels);
         if (!labels) {
             fputs("planrt: there is no memory for the labels\n", stderr);
@@ -313,7 +315,7 @@ static int run(const struct arguments *arguments, const planrt_runtime_options *
         failed(error);
         code = is_cancelled && interrupted ? INTERRUPTED : NOT_USABLE;
     } else if (code == USABLE) {
-        code = write_results(arguments, scan, &volume, labels);
+        code = write_results(arguments, scan, segmentation, labels, count);
     }
     planrt_segmentation_delete(segmentation);
     planrt_segmenter_delete(segmenter);

@@ -149,9 +149,10 @@ impl Header {
             (false, true) => (self.qform()?, String::new()),
             (false, false) => {
                 let [x, y, z] = self.spacing()?;
-                let note = "neither sform nor qform says how the patient lies: x is taken to grow to the right, y to anterior, z to \
+                // As nibabel has it, by which nnU-Net and MONAI read.
+                let note = "neither sform nor qform says how the patient lies: x is taken to grow to the left, y to anterior, z to \
                             superior";
-                ([[x, 0.0, 0.0, 0.0], [0.0, y, 0.0, 0.0], [0.0, 0.0, z, 0.0]], note.to_owned())
+                ([[-x, 0.0, 0.0, 0.0], [0.0, y, 0.0, 0.0], [0.0, 0.0, z, 0.0]], note.to_owned())
             }
         };
         if matrix.iter().flatten().any(|value| !value.is_finite()) {

@@ -100,7 +100,7 @@ impl Trained {
             return Self { configuration: None, mirrored: [true; 3] };
         };
         let mirrored = match trainer {
-            _ if trainer.contains("NoMirroring") || trainer.contains("noMirroring") => [false; 3],
+            _ if ["NoMirroring", "noMirroring", "NoDA"].iter().any(|word| trainer.contains(word)) => [false; 3],
             _ if trainer.contains("onlyMirror01") => [true, true, false],
             _ => [true; 3],
         };
@@ -268,14 +268,18 @@ fn function(configuration: &Node, key: &str) -> Result<Function> {
         Some(arguments) => arguments,
         None => name.with(&none),
     };
-    let separate_above = match (arguments.find("force_separate_z")?, arguments.find("separate_z_anisotropy_threshold")?)
-    {
-        (Some(forced), _) if forced.boolean()? => {
+    // Not null, where it is left out, but what the function has it for: the one never treats an axis separately then.
+    let is_left_out = arguments.value.get("force_separate_z").is_none();
+    let separate_above = match arguments.find("force_separate_z")? {
+        Some(forced) if forced.boolean()? => {
             return Err(forced.wrong("an axis that is always treated separately is not known here"));
         }
-        (Some(_), _) => None,
-        (None, Some(ratio)) => Some(ratio.positive()?),
-        (None, None) => Some(ANISOTROPIC),
+        Some(_) => None,
+        None if is_left_out && name.text()? == "resample_data_or_seg_to_shape" => None,
+        None => match arguments.find("separate_z_anisotropy_threshold")? {
+            Some(ratio) => Some(ratio.positive()?),
+            None => Some(ANISOTROPIC),
+        },
     };
     if let Some(is_labels) = arguments.find("is_seg")?
         && is_labels.boolean()?
@@ -321,11 +325,11 @@ fn function(configuration: &Node, key: &str) -> Result<Function> {
             }
             Ok(Function::Resamples { order: Interpolation::Linear, separate_above })
         }
-        "no_resampling_data_or_seg_to_shape" => Ok(Function::DoesNot),
+        "no_resampling_hack" => Ok(Function::DoesNot),
         _ => name.word(&[
             ("resample_data_or_seg_to_shape", Function::DoesNot), // both met before
             ("resample_torch_fornnunet", Function::DoesNot),
-            ("no_resampling_data_or_seg_to_shape", Function::DoesNot),
+            ("no_resampling_hack", Function::DoesNot),
         ]),
     }
 }
@@ -482,6 +486,8 @@ mod tests {
         assert_eq!(patch("model"), [64, 192, 160]);
         let mirrored = |name: &str| read_changed(name, &Options::default(), |_, _| {}).unwrap().tiling.mirrored;
         assert_eq!(mirrored("nnUNetTrainerNoMirroring__nnUNetPlans__3d_fullres"), [false; 3]);
+        assert_eq!(mirrored("nnUNetTrainerNoDA__nnUNetPlans__3d_fullres"), [false; 3]);
+        assert_eq!(mirrored("nnUNetTrainerDA5__nnUNetPlans__3d_fullres"), [true; 3]);
         assert_eq!(mirrored("nnUNetTrainer_onlyMirror01__nnUNetPlans__3d_fullres"), [true, true, false]);
         let options = Options { mirrored: Some([false, true, true]), ..Options::default() };
         assert_eq!(read_changed(NAME, &options, |_, _| {}).unwrap().tiling.mirrored, [false, true, true]);
@@ -542,6 +548,29 @@ mod tests {
     }
 
     #[test]
+    fn functions_that_resample_have_defaults_of_their_own() {
+        let separate = |function: &str, arguments: Value| {
+            let recipe = read_changed(NAME, &Options::default(), |plans, _| {
+                let configuration = &mut plans["configurations"]["3d_fullres"];
+                for of in ["data", "probabilities"] {
+                    configuration[format!("resampling_fn_{of}")] = json!(function);
+                    configuration[format!("resampling_fn_{of}_kwargs")] = arguments.clone();
+                }
+            });
+            recipe.unwrap().resampling.map(|resampling| resampling.separate_axis_above)
+        };
+        let (scipy, torch) = ("resample_data_or_seg_to_shape", "resample_torch_fornnunet");
+        assert_eq!(separate(scipy, json!({"order": 1})), Some(None));
+        assert_eq!(separate(scipy, json!({"order": 1, "separate_z_anisotropy_threshold": 2})), Some(None));
+        assert_eq!(separate(scipy, json!({"order": 1, "force_separate_z": null})), Some(Some(3.0)));
+        assert_eq!(separate(scipy, json!({"order": 1, "force_separate_z": false})), Some(None));
+        assert_eq!(separate(torch, json!({})), Some(Some(3.0)));
+        assert_eq!(separate(torch, json!({"separate_z_anisotropy_threshold": 2})), Some(Some(2.0)));
+        assert_eq!(separate(torch, json!({"force_separate_z": false})), Some(None));
+        assert_eq!(separate("no_resampling_hack", json!({})), None);
+    }
+
+    #[test]
     fn what_is_not_known_is_named() {
         let kwargs = "/configurations/3d_fullres/resampling_fn_data_kwargs";
         let cases = [
@@ -552,11 +581,11 @@ mod tests {
             ("/configurations/3d_fullres/normalization_schemes/1", json!("Mine"), "normalization_schemes[1]"),
             ("/configurations/3d_fullres/normalization_schemes", json!(["CTNormalization"]), "a mask for each channel"),
             ("/configurations/3d_fullres/resampling_fn_data", json!("mine"), "resampling_fn_data"),
-            ("/configurations/3d_fullres/resampling_fn_data", json!("no_resampling_data_or_seg_to_shape"), "other way"),
+            ("/configurations/3d_fullres/resampling_fn_data", json!("no_resampling_hack"), "other way"),
             (kwargs, json!({"order": 5}), "order"),
-            (kwargs, json!({"order_z": 1}), "order_z"),
+            (kwargs, json!({"order_z": 1, "force_separate_z": null}), "order_z"),
             (kwargs, json!({"force_separate_z": true}), "force_separate_z"),
-            (kwargs, json!({"separate_z_anisotropy_threshold": 4}), "different ratios"),
+            (kwargs, json!({"separate_z_anisotropy_threshold": 4, "force_separate_z": null}), "different ratios"),
             (kwargs, json!({"colour": 4}), "colour"),
             ("/configurations/3d_fullres/spacing", json!([1, 1]), "spacing"),
             ("/configurations/3d_fullres/inherits_from", json!("4d"), "4d"),

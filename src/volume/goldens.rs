@@ -4,7 +4,7 @@ use super::grid::Layout;
 use super::image::{Description, View};
 use super::prepare::tests::recipe;
 use super::recipe::{Direction, Intensity, Interpolation, Recipe, Resampling, ResamplingGeometry, ZScore};
-use super::resample::{PlaneResampler, Way};
+use super::resample::{Frame, PlaneResampler, Way};
 use super::work::Work;
 use super::work::tests::PLAIN;
 use super::{Scan, grid::Grid, prepare};
@@ -155,7 +155,7 @@ fn results_come_back_as_the_references_bring_them() {
         let model: Vec<f32> = scan(classes, [nz, ny, nx], 0).into_iter().map(f32::from).collect();
         let [mz, my, mx] = extents(&case["extents"]);
         let spacing = three(&case["spacing_mm"], Value::as_f64);
-        let way = Way::back([nz, ny, nx], [mz, my, mx], spacing, &resampling(case)).unwrap();
+        let way = Way::back([nz, ny, nx], [mz, my, mx], &Frame::perpendicular(spacing), &resampling(case)).unwrap();
         let mut resampler = PlaneResampler::new(&way, classes).unwrap();
         let mut result = vec![0.0; classes * mz * my * mx];
         let mut row = vec![0.0; classes * mx];

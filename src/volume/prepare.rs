@@ -5,7 +5,7 @@ use super::grid::{Axes, Box3, Grid, Layout, voxels};
 use super::image::View;
 use super::intensity::{Change, Planes};
 use super::recipe::{Intensity, Interpolation, Recipe, ZScore};
-use super::resample::{self, PlaneResampler, Way};
+use super::resample::{self, Frame, PlaneResampler, Way};
 use super::work::{Pieces, Work, allocate};
 use crate::error::{Code, Error, Result};
 use std::ops::Range;
@@ -125,7 +125,7 @@ pub fn announce(recipe: &Recipe, grid: &Grid, any_direction: bool, threads: usiz
     check(recipe)?;
     let axes = axes(recipe, grid)?;
     let whole = Box3 { start: [0; 3], extents: axes.of(grid.extents) };
-    let (there, back) = ways(recipe, whole.extents, axes.of(grid.spacing_mm))?;
+    let (there, back) = ways(recipe, whole.extents, &frame(grid, &axes))?;
     let bytes = |counts: &[usize]| counts.iter().fold(1, |bytes: u64, n| bytes.saturating_mul(*n as u64));
     let data_bytes = bytes(&there.to).saturating_mul(bytes(&[4, recipe.channels]));
     let mask = if needs_mask(recipe) { bytes(&whole.extents) } else { 0 };
@@ -181,7 +181,7 @@ pub fn survey<'a>(recipe: &Recipe, scan: &Scan<'a>, work: &Work) -> Result<Surve
         false => Box3 { start: [0; 3], extents: turned.extents() },
     };
     let view = turned.part(&kept)?;
-    let (there, back) = ways(recipe, kept.extents, axes.of(grid.spacing_mm))?;
+    let (there, back) = ways(recipe, kept.extents, &frame(grid, &axes))?;
     let mask = if needs_mask(recipe) { Some(filled_mask(&view, &quietly(work))?) } else { None };
     Ok(Surveyed { view, mask, there, back, axes, scan: turned.extents(), kept })
 }
@@ -280,10 +280,21 @@ fn axes(recipe: &Recipe, grid: &Grid) -> Result<Axes> {
     axes.transposed(recipe.transpose)
 }
 
-fn ways(recipe: &Recipe, scan: [usize; 3], spacing_mm: [f64; 3]) -> Result<(Way, Way)> {
+/// Of a grid's axes, taken as the model has them.
+fn frame(grid: &Grid, axes: &Axes) -> Frame {
+    let directions = std::array::from_fn(|axis| {
+        // The direction's columns are those of x, y and z.
+        let column = 2 - axes.source[axis];
+        let sign = if axes.flipped[axis] { -1.0 } else { 1.0 };
+        grid.direction.map(|row| sign * row[column])
+    });
+    Frame { spacing_mm: axes.of(grid.spacing_mm), directions }
+}
+
+fn ways(recipe: &Recipe, scan: [usize; 3], frame: &Frame) -> Result<(Way, Way)> {
     let Some(resampling) = &recipe.resampling else { return Ok((Way::nowhere(scan), Way::nowhere(scan))) };
-    let there = Way::there(scan, spacing_mm, resampling)?;
-    let back = Way::back(there.to, scan, spacing_mm, resampling)?;
+    let there = Way::there(scan, frame, resampling)?;
+    let back = Way::back(there.to, scan, frame, resampling)?;
     Ok((there, back))
 }
 

@@ -50,7 +50,7 @@ pub struct Resampling {
 pub enum ResamplingGeometry {
     /// nnU-Net's: the volume's edges stay where they are.
     Edges,
-    /// MONAI's: the centre of the first voxel stays where it is.
+    /// MONAI's: the centre of the first voxel stays where it is, or the volume's middle where its axes are oblique.
     Centres,
 }
 

@@ -57,6 +57,19 @@ BLENDING = [
 ]
 CLASSES = 3
 
+
+
+def turned(*degrees):
+    """A direction turned about x, y and z one after the other, to the six digits that DICOM files keep: its columns lean to each other by those."""
+    direction = np.eye(3)
+    for axis, angle in enumerate(np.radians(degrees)):
+        a, b = (axis + 1) % 3, (axis + 2) % 3
+        turn = np.eye(3)
+        turn[a, a], turn[a, b], turn[b, a], turn[b, b] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+        direction = turn @ direction
+    return np.round(direction, 6)
+
+
 # MONAI from the scan to the labels, with the transforms of its bundles; axes are x, y, z, as its own are, and columns of the direction (in
 # RAS) those of x, y and z.
 MONAI = [
@@ -78,6 +91,9 @@ MONAI = [
         ("argmax first", (17, 16, 15), (1.0, 1.4, 0.9), np.diag([1.0, -1.0, 1.0]), (1.5, 1.3, 1.3), (9, 8, 7), True, "range"),
         # Not resampled: MONAI's interpolation makes 1e-16 of some zeros, which then count as something else.
         ("nonzero", (13, 12, 14), (1.0, 1.2, 0.9), np.diag([1.0, -1.0, 1.0]), (1.0, 1.2, 0.9), (9, 8, 7), False, "nonzero"),
+        ("oblique", (15, 12, 17), (1.0, 1.4, 0.9), turned(12, -7, 20), (1.53, 1.17, 1.36), (8, 9, 7), False, "range"),
+        ("oblique and flipped", (14, 18, 9), (0.8, 0.7, 2.1), turned(-4, 9, 95), (1.13, 0.94, 1.31), (9, 8, 8), False, "range"),
+        ("spacing as good as the model's", (15, 12, 17), (1.0009, 1.4, 0.9), np.eye(3), (1.0, 1.17, 0.9), (8, 9, 7), False, "range"),
     ]
 ]
 

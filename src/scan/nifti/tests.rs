@@ -186,11 +186,12 @@ fn sform_goes_before_qform() {
     let mut file = Builder::new(4, false);
     file.sform([[0.5, 0.0, 0.0, 10.0], [0.0, 0.75, 0.0, 20.0], [0.0, 0.0, 2.0, 30.0]]);
     assert_eq!(read_bytes(&file.shorts()).unwrap().note, "");
-    // Neither.
+    // Neither: as nibabel has it.
     let mut file = Builder::new(4, false);
     file.short(field::QFORM_CODE, 0);
     let scan = read_bytes(&file.shorts()).unwrap();
     assert!(scan.note.contains("neither") && scan.grid.spacing_mm == [2.0, 0.75, 0.5]);
+    assert_eq!(scan.grid.direction, [[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]]);
 }
 
 #[test]

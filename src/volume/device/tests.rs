@@ -8,7 +8,7 @@ use crate::volume::intensity::{Change, Which};
 use crate::volume::recipe::{
     Activation, Interpolation, Padding, Placement, Resampling, ResamplingGeometry, Rule, Tiling, Window,
 };
-use crate::volume::resample::{PlaneResampler, Way};
+use crate::volume::resample::{Frame, PlaneResampler, Way};
 use crate::volume::sweep::{Sweep, add_mirrored, mirrorings};
 use crate::volume::tiles::{Tiles, constants};
 use crate::volume::window::weights;
@@ -136,7 +136,7 @@ fn channels_are_resampled_as_on_the_host() {
                         result: Interpolation::Linear,
                         separate_axis_above,
                     };
-                    let way = Way::there(extents, spacing_mm, &resampling).unwrap();
+                    let way = Way::there(extents, &Frame::perpendicular(spacing_mm), &resampling).unwrap();
                     assert!(can_resample(&way));
                     let source = values(extents.iter().product());
                     let plane = extents[1] * extents[2];
@@ -490,7 +490,7 @@ fn resampled_as_on_the_host() {
                     result,
                     separate_axis_above: separate,
                 };
-                let way = Way::back(model, scan, spacing_mm, &resampling).unwrap();
+                let way = Way::back(model, scan, &Frame::perpendicular(spacing_mm), &resampling).unwrap();
                 let size = channels * model[1] * model[2];
                 let volume = odd_values(model[0] * size);
                 let (samples, planes) = (kernels.samples_of(&way).unwrap(), kernels.upload(&volume).unwrap());

@@ -2,7 +2,7 @@
 
 use super::spline::Spline;
 use crate::error::{Code, Error, Result};
-use crate::volume::recipe::{Interpolation, ResamplingGeometry};
+use crate::volume::recipe::Interpolation;
 use crate::volume::work::allocate;
 use std::ops::Range;
 
@@ -29,35 +29,51 @@ impl Between {
     }
 }
 
+/// Where the new samples lie among the old ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alignment {
+    /// The outer edges of both are the same.
+    Edges,
+    /// The first ones are the same.
+    FirstVoxels,
+    /// As many samples, counted with the outer ones as wholes, lie on either side of one place. These are MONAI's middles, half a
+    /// sample of the coarser ones away from what others call so.
+    Middles,
+}
+
+impl Alignment {
+    /// Of new sample `i`, counted in old ones.
+    pub fn position(self, i: usize, from: usize, to: usize, ratio: f64) -> f64 {
+        match self {
+            Self::Edges => (i as f64 + 0.5) * from as f64 / to as f64 - 0.5,
+            Self::FirstVoxels => i as f64 * ratio,
+            Self::Middles => (i as f64 - to as f64 / 2.0) * ratio + from as f64 / 2.0,
+        }
+    }
+}
+
 impl Kernel {
     /// From `from` samples to `to`, the new ones `ratio` times as far apart.
-    pub fn new(
-        from: usize,
-        to: usize,
-        ratio: f64,
-        geometry: ResamplingGeometry,
-        interpolation: Interpolation,
-    ) -> Result<Self> {
-        let same = from == to && (geometry == ResamplingGeometry::Edges || ratio == 1.0);
+    pub fn new(from: usize, to: usize, ratio: f64, alignment: Alignment, interpolation: Interpolation) -> Result<Self> {
+        let same = from == to && (alignment == Alignment::Edges || ratio == 1.0);
         if same {
             return Ok(Self::Same);
         }
         if [from, to].iter().any(|extent| *extent > u32::MAX as usize) {
             return Err(Error::new(Code::Unsupported, format!("an axis of {} voxels is not resampled", from.max(to))));
         }
-        let position = |i: usize| match geometry {
-            ResamplingGeometry::Edges => (i as f64 + 0.5) * from as f64 / to as f64 - 0.5,
-            ResamplingGeometry::Centres => i as f64 * ratio,
-        };
+        let position = |i: usize| alignment.position(i, from, to, ratio);
         let last = (from - 1) as f64;
         Ok(match interpolation {
             Interpolation::Nearest => {
                 let mut samples: Vec<usize> = allocate("the samples of an axis", to)?;
                 for (i, sample) in samples.iter_mut().enumerate() {
-                    *sample = match geometry {
+                    *sample = match alignment {
                         // In whole numbers: what is at .5 is not left to rounding.
-                        ResamplingGeometry::Edges => ((2 * i as u64 + 1) * from as u64 / (2 * to as u64)) as usize,
-                        ResamplingGeometry::Centres => (position(i) + 0.5).floor().min(last) as usize,
+                        Alignment::Edges => ((2 * i as u64 + 1) * from as u64 / (2 * to as u64)) as usize,
+                        Alignment::FirstVoxels | Alignment::Middles => {
+                            (position(i) + 0.5).floor().clamp(0.0, last) as usize
+                        }
                     };
                 }
                 Self::Nearest(samples)
@@ -74,9 +90,9 @@ impl Kernel {
                 }
                 Self::Linear(samples)
             }
-            Interpolation::Cubic => Self::Cubic(Spline::new(from, to, |i| match geometry {
-                ResamplingGeometry::Edges => position(i),
-                ResamplingGeometry::Centres => position(i).clamp(0.0, last),
+            Interpolation::Cubic => Self::Cubic(Spline::new(from, to, |i| match alignment {
+                Alignment::Edges => position(i),
+                Alignment::FirstVoxels | Alignment::Middles => position(i).clamp(0.0, last),
             })?),
         })
     }

@@ -136,6 +136,7 @@ fn between(row: &mut [f32], a: &[f32], b: &[f32], part: f32) {
 mod tests {
     use super::*;
     use crate::volume::recipe::{Interpolation, Resampling, ResamplingGeometry};
+    use crate::volume::resample::Frame;
     use crate::volume::work::tests::PLAIN;
 
     fn way(from: [usize; 3], to: [usize; 3], geometry: ResamplingGeometry, result: Interpolation) -> Way {
@@ -145,7 +146,7 @@ mod tests {
             ResamplingGeometry::Edges => from[axis] as f64 / to[axis] as f64,
             ResamplingGeometry::Centres => 0.5,
         };
-        Way::back(from, to, [ratio(0), ratio(1), ratio(2)], &resampling).unwrap()
+        Way::back(from, to, &Frame::perpendicular([ratio(0), ratio(1), ratio(2)]), &resampling).unwrap()
     }
 
     /// All planes, each asked for as soon as it is ready, and how many were ready after each push.
