@@ -836,12 +836,24 @@ def extremes():
     logs = shifted - np.log(np.exp(shifted).sum())
     for kind, expected in [("Softplus", np.logaddexp(0, wide)), ("LogSoftmax", logs),
                            ("ReduceLogSumExp", np.full((1, 1), 1000.0)), ("Sigmoid", 1 / (1 + np.exp(-np.clip(wide, -700, 700)))),
-                           ("Tanh", np.tanh(wide)), ("Mish", wide * np.tanh(np.logaddexp(0, wide)))]:
+                           ("Tanh", np.tanh(wide)), ("Mish", wide * np.tanh(np.logaddexp(0, wide))),
+                           ("Asinh", np.arcsinh(wide)), ("HardSwish", wide * np.clip(wide / 6 + 0.5, 0, 1))]:
         model = graph([op(kind, "x", "y")], {"x": (FLOAT, [1, 10])}, {"y": (FLOAT, None)}, opset=18)
         try:
             check(model, {"x": x}, {"y": expected})
         except Failure as failure:
             raise Failure(f"{kind}: {failure}") from failure
+    # What squares of are infinite, and what a sigmoid of is next to nothing.
+    for kind, values, expected in [("Asinh", [1e20, -3e38], np.arcsinh), ("Acosh", [1e20, 3e38], np.arccosh)]:
+        model = graph([op(kind, "x", "y")], {"x": (FLOAT, [2])}, {"y": (FLOAT, [2])})
+        check(model, {"x": np.array(values, np.float32)}, {"y": expected(np.array(values))})
+    low = np.array([-1e5, -1000, -80, -20, -12, -9, 1000], np.float32)
+    model = graph([op("Sigmoid", "x", "s"), op("Mul", "x s", "y")], {"x": (FLOAT, [7])}, {"y": (FLOAT, [7])})
+    check(model, {"x": low}, {"y": low / (1 + np.exp(np.minimum(-low.astype(np.float64), 700)))})
+    model = graph([op("Sigmoid", "x", "s"), op("Log", "s", "y")], {"x": (FLOAT, [3])}, {"y": (FLOAT, [3])})
+    check(model, {"x": low[2:5]}, {"y": -np.logaddexp(0, -low[2:5].astype(np.float64))})
+    model = graph([op("Gelu", "x", "y", approximate="tanh")], {"x": (FLOAT, [7])}, {"y": (FLOAT, [7])}, opset=20)
+    check(model, {"x": low}, {"y": np.where(low < -5, 0, low)})
     for opset in (11, 17):
         model = graph([op("LogSoftmax", "x", "y", axis=1)], {"x": (FLOAT, [1, 10, 1])}, {"y": (FLOAT, None)}, opset=opset)
         check(model, {"x": x[..., None]}, {"y": logs[..., None]})
@@ -880,6 +892,93 @@ def remainders_of_whole_numbers():
     ]
     weights = {"d": np.array([16]), "zeros": np.array([0, 0])}
     check(graph(nodes, {"x": (FLOAT, ["h", "w"])}, {"y": (FLOAT, ["H", "W"])}, weights), {"x": noise(13, 20)})
+
+
+def pair(kind, x, w, constant, **attributes):
+    """y of x and w, the second or the first of which is a weight, or none."""
+    inputs = {name: array for name, array in (("x", x), ("w", w)) if name != constant}
+    kinds = {name: (helper.np_dtype_to_tensor_dtype(array.dtype), array.shape) for name, array in inputs.items()}
+    weights = {constant: {"x": x, "w": w}[constant]} if constant else {}
+    kind = op(kind, "x w", "y", **attributes)
+    return graph([kind], kinds, {"y": (helper.np_dtype_to_tensor_dtype(x.dtype), None)}, weights, 18), inputs
+
+
+@case
+def operators_whose_sides_differ():
+    """One number for all on either side."""
+    many, one = np.array([[5, -7, 3], [1, 13, -2]]), np.array([17])
+    for dtype in (np.float32, np.float64, np.int64, np.int32, np.int16, np.int8):
+        for kind, attributes in [("Mod", {"fmod": 1}), ("Mod", {"fmod": 0}), ("Div", {}), ("Sub", {})]:
+            if kind == "Mod" and np.issubdtype(dtype, np.floating) and not attributes["fmod"]:
+                continue
+            for x, w in ((many, one), (one, many), (many, many[:, :1]), (many[:, :1], many), (many[:1], many)):
+                for constant in ("w", "x", ""):
+                    x, w = x.astype(dtype), w.astype(dtype)
+                    expected = {"Mod": np.fmod if attributes.get("fmod") else np.mod, "Sub": np.subtract,
+                                "Div": np.divide if dtype(0.5) else lambda a, b: np.fix(a / b)}[kind](x, w)
+                    model, inputs = pair(kind, x, w, constant, **attributes)
+                    check(model, inputs, {"y": expected.astype(dtype)})
+
+
+@case
+def quotients_to_the_last_digit():
+    """Whoever rounds one down wants 3 of 147 / 49; the smallest numbers have no reciprocal, the largest none with all digits."""
+    for dtype in (np.float32, np.float64):
+        for divisor in (3, 7, 49, 41, 0.1, 1e-40, 2e38):
+            with np.errstate(over="ignore"):
+                x = (np.arange(0, 120) * dtype(divisor)).astype(dtype)
+            x = x[np.isfinite(x)]
+            for w in (np.full(len(x), divisor, dtype), np.array([divisor], dtype)):
+                for constant in ("w", ""):
+                    model, inputs = pair("Div", x, w, constant)
+                    if not np.array_equal(load(model).run(inputs)["y"], x / w):
+                        raise Failure(f"by {divisor} of {dtype.__name__}")
+        for kind in ("Div", "Mul"):
+            x = np.array([0, 1, np.inf, np.nan], dtype)
+            model, inputs = pair(kind, np.zeros(1, dtype), x, "x")
+            with np.errstate(all="ignore"):
+                check(model, inputs, {"y": np.zeros(1, dtype) / x if kind == "Div" else np.zeros(1, dtype) * x})
+
+
+@case
+def powers_of_whole_numbers():
+    base = np.array([0, 1, 2, 3, 5, 11], np.int64)
+    kinds = (np.int64, np.int32, np.int16, np.uint16, np.uint8, np.int8)
+    for kind in kinds:
+        for other in kinds:
+            for exponent in (np.array([0, 1, 2, 1, 2, 2]), np.array([2]), np.array([0])):
+                model, inputs = pair("Pow", base.astype(kind), exponent.astype(other), "w")
+                check(model, inputs, {"y": (base**exponent).astype(kind)})
+    large = np.array([46340, 5001, -5001, 30001], np.int32)
+    for constant in ("w", ""):
+        model, inputs = pair("Pow", large, np.array([2], np.int32), constant)
+        if not np.array_equal(load(model).run(inputs)["y"], large.astype(np.int64) ** 2):
+            raise Failure("a square has other digits")
+
+
+@case
+def whole_numbers_of_64_bits():
+    """Of what shapes are computed with they have no fewer."""
+    x = np.array([0, 5, -3, 2**31, -(2**31) - 1, 2**40 + 1, 2**62, -(2**63)])
+    same = lambda made, inputs, expected: np.array_equal(load(made).run(inputs)["y"], expected)  # noqa: E731
+    for nodes, weights, expected in [
+        ([op("Cast", "x", "y", to=INT64)], {}, x),
+        ([op("CastLike", "x l", "y")], {"l": np.int64(0)}, x),
+        ([op("Shape", "x", "s"), op("CastLike", "x s", "y")], {}, x),
+        ([op("Shape", "x", "s"), op("Add", "x s", "y")], {}, x + 8),
+        ([op("Size", "x", "s"), op("Mul", "x s", "y")], {}, x * 8),
+        ([op("Shape", "x", "s"), op("Max", "x s", "y")], {}, np.maximum(x, 8)),
+        ([op("Shape", "x", "s"), op("Mul", "s w", "p"), op("Sub", "x p", "y")], {"w": np.array([3_000_000_000])}, x - 24_000_000_000),
+    ]:
+        for shape in ([8], ["n"]):
+            with np.errstate(over="ignore"):
+                if not same(graph(nodes, {"x": (INT64, shape)}, {"y": (INT64, shape)}, weights), {"x": x}, expected):
+                    raise Failure(" ".join(node.op_type for node in nodes))
+    far = np.array([5e9, -5e9, 3e15, 7.9], np.float32)
+    nodes = [op("Cast", "x", "n", to=INT64), op("Mod", "n w", "y")]
+    model = graph(nodes, {"x": (FLOAT, [4])}, {"y": (INT64, [4])}, {"w": np.array([1000])})
+    if not same(model, {"x": far}, np.mod(far.astype(np.int64), 1000)):
+        raise Failure("Cast of float32")
 
 
 @case

@@ -144,13 +144,11 @@ fn softplus(x: f64) -> f64 {
     if x.is_nan() { x } else { x.max(0.0) + (-x.abs()).exp().ln_1p() }
 }
 
+/// Squares of numbers beyond this are infinite, or nearly.
+const HUGE: f64 = 1e150;
+
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
-}
-
-/// x·f(x), which is 0 where f is, for x without end.
-fn gated(x: f64, gate: f64) -> f64 {
-    if gate == 0.0 && !x.is_nan() { 0.0 } else { x * gate }
 }
 
 /// What tract has of these is kept under these names. No ONNX operator has one.
@@ -177,6 +175,17 @@ pub fn register(operators: &mut OnnxOpRegister) {
             operators.insert(name, twofold);
         }
     }
+    operators.insert("Acosh", |_, proto| {
+        let function: Function = |x, _| if x > HUGE { x.ln() + std::f64::consts::LN_2 } else { x.acosh() };
+        Ok((node(Pointwise { name: "Acosh", function, attributes: vec![] }, proto), vec![]))
+    });
+    operators.insert("Asinh", |_, proto| {
+        let function: Function = |x, _| match x.abs() > HUGE {
+            true => (x.abs().ln() + std::f64::consts::LN_2).copysign(x),
+            false => x.asinh(),
+        };
+        Ok((node(Pointwise { name: "Asinh", function, attributes: vec![] }, proto), vec![]))
+    });
     operators.insert("Celu", |_, proto| {
         let function: Function = |x, a| if x < 0.0 { a[0] * (x / a[0]).exp_m1() } else { x };
         let attributes = vec![number(proto, "alpha", 1.0)?];
@@ -197,7 +206,7 @@ pub fn register(operators: &mut OnnxOpRegister) {
         Ok((node(Pointwise { name: "Shrink", function, attributes }, proto), vec![]))
     });
     operators.insert("Swish", |_, proto| {
-        let function: Function = |x, a| gated(x, sigmoid(a[0] * x));
+        let function: Function = |x, a| x * sigmoid(a[0] * x);
         let attributes = vec![number(proto, "alpha", 1.0)?];
         Ok((node(Pointwise { name: "Swish", function, attributes }, proto), vec![]))
     });
@@ -219,24 +228,24 @@ fn twofold(context: &ParsingContext, proto: &NodeProto) -> Built {
         "Gelu" if proto.get_attr_opt::<&str>("approximate")? == Some("tanh") => (
             |x, _| {
                 let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
-                gated(x, 0.5 * (1.0 + inner.tanh()))
+                x * (0.5 * (1.0 + inner.tanh()))
             },
             vec![],
         ),
-        "Gelu" => (|x, _| gated(x, 0.5 * (1.0 + erf(x / std::f64::consts::SQRT_2))), vec![]),
+        "Gelu" => (|x, _| x * (0.5 * (1.0 + erf(x / std::f64::consts::SQRT_2))), vec![]),
         "HardSigmoid" => (
             |x, a| if x.is_nan() { x } else { (a[0] * x + a[1]).clamp(0.0, 1.0) },
             vec![number(proto, "alpha", 0.2)?, number(proto, "beta", 0.5)?],
         ),
-        "HardSwish" => (|x, _| gated(x, if x.is_nan() { x } else { (x / 6.0 + 0.5).clamp(0.0, 1.0) }), vec![]),
+        "HardSwish" => (|x, _| x * (x / 6.0 + 0.5).clamp(0.0, 1.0), vec![]),
         "LeakyRelu" => (|x, a| if x < 0.0 { a[0] * x } else { x }, vec![number(proto, "alpha", 0.01)?]),
-        "Mish" => (|x, _| gated(x, softplus(x).tanh()), vec![]),
+        "Mish" => (|x, _| x * softplus(x).tanh(), vec![]),
         "Round" => (|x, _| x.round_ties_even(), vec![]),
         "Sigmoid" => (|x, _| sigmoid(x), vec![]),
         "Softplus" => (|x, _| softplus(x), vec![]),
-        "Softsign" => (|x, _| if x.is_infinite() { x.signum() } else { x / (1.0 + x.abs()) }, vec![]),
+        "Softsign" => (|x, _| x / (1.0 + x.abs()), vec![]),
         "Tanh" => (|x, _| x.tanh(), vec![]),
-        "ThresholdedRelu" => (|x, a| if x > a[0] || x.is_nan() { x } else { 0.0 }, vec![number(proto, "alpha", 1.0)?]),
+        "ThresholdedRelu" => (|x, a| if x > a[0] { x } else { 0.0 }, vec![number(proto, "alpha", 1.0)?]),
         _ => bail!("no such operator"),
     };
     let tracts = context.framework.op_register.0[*kept];

@@ -1,6 +1,7 @@
 //! tract's operators with NaN carried through, and average pools over wide windows in float64.
 //!
-//! tract's kernels clamp what they approximate, which makes a number of NaN.
+//! tract's kernels clamp what they approximate, which makes a number of NaN, and lets a sigmoid end at 4.5e-7: of -1e5 that is
+//! -0.04 where a SiLU multiplies by it.
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
@@ -11,7 +12,10 @@ use tract_onnx::tract_hir::tract_core::ops::nn::gelu_approximate::GeluApproximat
 use tract_onnx::tract_hir::tract_core::ops::nn::silu::Silu;
 use tract_onnx::tract_hir::tract_core::ops::nn::{HardSwish, LeakyRelu, Sigmoid};
 
-/// An operator on float32 elements that gives NaN for NaN.
+/// Below this tract's sigmoid has no right digit left.
+const LOW: f32 = -10.0;
+
+/// An operator on float32 elements that gives NaN for NaN, and what it should for what is far below 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guarded(ElementWiseOp);
 
@@ -34,6 +38,21 @@ impl Guarded {
         self.0.0.downcast_ref::<LeakyRelu>().map(|op| op.alpha)
     }
 
+    /// What it is far below 0, where tract's is no longer right.
+    fn low(&self) -> Option<fn(f64) -> f64> {
+        let kind: &dyn ElementWiseMiniOp = &*self.0.0;
+        if kind.is::<Sigmoid>() {
+            Some(|x| x.exp() / (1.0 + x.exp()))
+        } else if kind.is::<Silu>() {
+            Some(|x| x * (x.exp() / (1.0 + x.exp())))
+        } else if kind.downcast_ref::<GeluApproximate>().is_some_and(|op| !op.fast_impl) {
+            // 1 + tanh(x) is 0 there.
+            Some(|x| x * 0.0)
+        } else {
+            None
+        }
+    }
+
     pub fn is_exponential(&self) -> bool {
         self.0.0.is::<Exp>()
     }
@@ -51,13 +70,22 @@ impl EvalOp for Guarded {
     op_out_of_plan!();
 
     fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let places = places_of_nan(&inputs[0])?;
+        let results = match self.low() {
+            Some(low) => {
+                let plain = inputs[0].try_as_plain_ram()?;
+                let values = plain.as_slice::<f32>()?;
+                let exactly = |value: f32| if value.is_nan() { value } else { low(f64::from(value)) as f32 };
+                let places = places(values, |value| value.is_nan() | (value < LOW));
+                places.into_iter().map(|place| (place, exactly(values[place]))).collect()
+            }
+            None => places_of_nan(&inputs[0])?.into_iter().map(|place| (place, f32::NAN)).collect::<Vec<_>>(),
+        };
         let mut outputs = self.0.eval(context, inputs)?;
-        if !places.is_empty() {
+        if !results.is_empty() {
             let mut output = outputs.remove(0).into_tensor();
             let mut plain = output.try_as_plain_ram_mut()?;
             let values = plain.as_slice_mut::<f32>()?;
-            places.into_iter().for_each(|place| values[place] = f32::NAN);
+            results.into_iter().for_each(|(place, result)| values[place] = result);
             outputs.insert(0, output.into_tvalue());
         }
         Ok(outputs)
@@ -87,17 +115,20 @@ impl TypedOp for Guarded {
 }
 
 fn places_of_nan(tensor: &Tensor) -> TractResult<Vec<usize>> {
-    let plain = tensor.try_as_plain_ram()?;
-    let values = plain.as_slice::<f32>()?;
+    Ok(places(tensor.try_as_plain_ram()?.as_slice::<f32>()?, f32::is_nan))
+}
+
+/// Where the values of that kind are.
+fn places(values: &[f32], is: impl Fn(f32) -> bool) -> Vec<usize> {
     // Almost always there is none, and this looks at several values at once.
-    let doubtful = |block: &[f32]| block.iter().fold(false, |any, value| any | value.is_nan());
+    let doubtful = |block: &[f32]| block.iter().fold(false, |any, value| any | is(*value));
     let mut places = Vec::new();
     for (block, values) in values.chunks(1024).enumerate() {
         if doubtful(values) {
-            places.extend((0..values.len()).filter(|i| values[*i].is_nan()).map(|i| 1024 * block + i));
+            places.extend((0..values.len()).filter(|i| is(values[*i])).map(|i| 1024 * block + i));
         }
     }
-    Ok(places)
+    places
 }
 
 /// A max-pool whose windows with NaN are NaN.

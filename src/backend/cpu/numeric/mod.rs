@@ -4,14 +4,17 @@
 //! place of tract's in a graph that has its types and is not optimized yet, so that none of them has been melted into
 //! another.
 
+mod arithmetic;
 mod extreme;
 mod guarded;
+mod numbers;
 mod operators;
 mod reduction;
 mod repeated;
 mod same;
 mod whole;
 
+use arithmetic::Arithmetic;
 use extreme::Extreme;
 use guarded::{Guarded, GuardedMaxPool, WidePool};
 pub use operators::register;
@@ -80,6 +83,14 @@ fn better(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Better>> {
     {
         return Ok(Some((Box::new(WholeSquare), vec![input])));
     }
+    if let Some(operator) = Arithmetic::instead_of(graph, node)? {
+        return Ok(Some((Box::new(operator), node.inputs.clone())));
+    }
+    if element_type.is_float()
+        && let Some(operator) = Repeated::with_zero(graph, node)?
+    {
+        return Ok(Some((Box::new(operator), node.inputs.clone())));
+    }
     if element_type == f64::datum_type()
         && let Some(op) = node.op_as::<TypedBinOp>()
         && op.1.is_none()
@@ -89,9 +100,6 @@ fn better(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Better>> {
     }
     if element_type != f32::datum_type() {
         return Ok(None);
-    }
-    if let Some(operator) = Repeated::with_zero(graph, node)? {
-        return Ok(Some((Box::new(operator), node.inputs.clone())));
     }
     if let Some(operator) = Repeated::of(node) {
         return Ok(Some((Box::new(operator), node.inputs.clone())));

@@ -1,5 +1,6 @@
 //! Operators of ONNX that take the places of tract's from the start.
 
+use super::numbers;
 use half::{bf16, f16};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
@@ -7,8 +8,9 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::binary::wire_cast;
 use tract_onnx::tract_hir::ops::logic::wire_with_rank_broadcast;
-use tract_onnx::tract_hir::ops::math::{add, div, rem, sqrt, square, sub};
+use tract_onnx::tract_hir::ops::math::{add, div, pow, rem, sqrt, square, sub};
 use tract_onnx::tract_hir::ops::nn::{Reduce, Reducer};
+use tract_onnx::tract_hir::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
@@ -21,6 +23,9 @@ pub(in crate::backend::cpu) const ROUND_TO: &str = "to";
 /// What tract's own Mod is called beside ours. No ONNX operator has such a name.
 const TRACTS_MOD: &str = "Mod (tract)";
 
+/// The same of Pow.
+const TRACTS_POW: &str = "Pow (tract)";
+
 pub fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Softplus", |_, _| Ok((expand(Softplus), vec![])));
     operators.insert("MeanVarianceNormalization", mean_variance);
@@ -29,6 +34,11 @@ pub fn register(operators: &mut OnnxOpRegister) {
         operators.0.insert(TRACTS_MOD.to_owned(), tracts);
         operators.insert("Mod", modulo);
     }
+    if let Some(tracts) = operators.0.remove("Pow") {
+        operators.0.insert(TRACTS_POW.to_owned(), tracts);
+        operators.insert("Pow", power);
+    }
+    numbers::register(operators);
 }
 
 /// With the sign of the dividend (`fmod`) tract's own will do.
@@ -40,6 +50,14 @@ fn modulo(context: &ParsingContext, node: &NodeProto) -> Built {
     match operator.as_op().downcast_ref::<Box<dyn Expansion>>() {
         Some(tracts) => Ok((expand(Modulo { tracts: tracts.clone() }), outputs)),
         None => bail!("tract's Mod is no expansion"),
+    }
+}
+
+fn power(context: &ParsingContext, node: &NodeProto) -> Built {
+    let (operator, outputs) = context.framework.op_register.0[TRACTS_POW](context, node)?;
+    match operator.as_op().downcast_ref::<Box<dyn Expansion>>() {
+        Some(tracts) => Ok((expand(Power { tracts: tracts.clone() }), outputs)),
+        None => bail!("tract's Pow is no expansion"),
     }
 }
 
@@ -123,8 +141,7 @@ impl Expansion for Round {
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let cast = tract_onnx::tract_hir::tract_core::ops::cast::cast(f32::datum_type());
-        let wide = model.wire_node(format!("{prefix}.cast"), cast, inputs)?;
+        let wide = model.wire_node(format!("{prefix}.cast"), cast(f32::datum_type()), inputs)?;
         model.wire_node(prefix, ElementWiseOp(Box::new(self.clone()), None), &wide)
     }
 }
@@ -174,6 +191,39 @@ impl Expansion for Modulo {
         let rest = wire_with_rank_broadcast(format!("{prefix}.rest"), model, rem(), &inputs)?;
         let sum = wire_with_rank_broadcast(format!("{prefix}.sum"), model, add(), &[rest[0], divisor])?;
         wire_with_rank_broadcast(prefix, model, rem(), &[sum[0], divisor])
+    }
+}
+
+/// A power of a whole number by one of any other type. tract takes the wider of both types, of which there may be none.
+#[derive(Clone, Debug)]
+struct Power {
+    tracts: Box<dyn Expansion>,
+}
+
+impl Expansion for Power {
+    fn name(&self) -> StaticName {
+        "Power".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        self.tracts.rules(solver, inputs, outputs)
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let kind = model.outlet_fact(inputs[0])?.datum_type;
+        let kinds = [kind, model.outlet_fact(inputs[1])?.datum_type];
+        if kinds.contains(&TDim::datum_type()) || !kinds.iter().all(DatumType::is_integer) {
+            return self.tracts.wire(prefix, model, inputs);
+        }
+        // What is cut off of a power of 64 bits is what a narrower one does not hold.
+        let inputs = wire_cast(format!("{prefix}.cast"), model, inputs, i64::datum_type())?;
+        let power = wire_with_rank_broadcast(format!("{prefix}.power"), model, pow(), &inputs)?;
+        model.wire_node(prefix, cast(kind), &power)
     }
 }
 
