@@ -143,11 +143,11 @@ impl<'a> Bundle<'a> {
         self.find(node, "_disabled_")?.map_or(Ok(false), |disabled| disabled.boolean())
     }
 
-    /// The transforms of a `Compose`, in order, that are about the key of the first one.
-    fn transforms(&self, key: &str) -> Result<Vec<Transform<'a>>> {
+    /// The transforms of a `Compose`, in order, that are about what MONAI's evaluators have under the name `counted`: what goes into the
+    /// network, or comes out of it. Where none is, about the first one's key.
+    fn transforms(&self, key: &str, counted: &str) -> Result<Vec<Transform<'a>>> {
         let mut waiting = vec![self.get(&self.root, key)?];
-        let mut counted: Option<String> = None;
-        let mut found = Vec::new();
+        let mut all = Vec::new();
         let mut seen = 0;
         while let Some(node) = waiting.pop() {
             seen += 1;
@@ -175,14 +175,31 @@ impl<'a> Bundle<'a> {
                 }
                 Some(key) => vec![key.text()?],
             };
-            let Some(first) = keys.first() else { continue };
-            let counted = counted.get_or_insert_with(|| (*first).to_owned());
-            // Others are about what is not segmented, as labels to compare with.
-            if let Some(key) = keys.iter().position(|key| *key == counted) {
-                found.push(Transform { name, node, key, keys: keys.len() });
+            all.push((name, node, keys));
+        }
+        let first = all.iter().find_map(|(_, _, keys)| keys.first().copied());
+        let is_there = all.iter().any(|(_, _, keys)| keys.contains(&counted));
+        let counted = if is_there { Some(counted) } else { first };
+        // Others are about what is not segmented, as labels to compare with.
+        let about = |(name, node, keys): (String, Node<'a>, Vec<&str>)| {
+            let key = keys.iter().position(|key| Some(*key) == counted)?;
+            Some(Transform { name, node, key, keys: keys.len() })
+        };
+        Ok(all.into_iter().filter_map(about).collect())
+    }
+
+    /// Refuses a type in which values would be others: rounded, or cut off. A type is mostly written as `$torch.float32`.
+    fn keeps_values(&self, transform: &Transform<'a>) -> Result<()> {
+        let Some(types) = transform.node.find("dtype")? else { return Ok(()) };
+        let given = if types.value.is_array() { types.items()? } else { vec![types] };
+        for one in given.iter().filter(|one| !one.value.is_null()) {
+            let one = if one.text()?.starts_with('@') { self.resolve(one)? } else { one.clone() };
+            let name = one.text()?.rsplit('.').next().unwrap_or_default();
+            if !["float32", "float64", "float", "double"].contains(&name) {
+                return Err(one.wrong("values are kept in float32 here, and no other type"));
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// An argument, of which there may be one for each key.
@@ -240,19 +257,12 @@ impl<'a> Bundle<'a> {
 
     fn before_network(&self, channels: usize) -> Result<Before> {
         let mut before = Before::default();
-        for transform in self.transforms("preprocessing")? {
+        for transform in self.transforms("preprocessing", "image")? {
             let twice = || transform.node.wrong(format_args!("a second transform of this kind, {}", transform.name));
             match transform.name.as_str() {
-                // Reading, types and places, of which the values do not depend.
-                "LoadImaged"
-                | "EnsureChannelFirstd"
-                | "AddChanneld"
-                | "EnsureTyped"
-                | "ToTensord"
-                | "ToDeviced"
-                | "CastToTyped"
-                | "Identityd"
-                | "DeleteItemsd" => {}
+                // Reading and places, of which the values do not depend.
+                "LoadImaged" | "EnsureChannelFirstd" | "AddChanneld" | "ToDeviced" | "Identityd" | "DeleteItemsd" => {}
+                "EnsureTyped" | "ToTensord" | "CastToTyped" => self.keeps_values(&transform)?,
                 "Orientationd" => {
                     if before.orientation.is_some() || before.resampling.is_some() {
                         return Err(twice());
@@ -304,7 +314,7 @@ impl<'a> Bundle<'a> {
                 "ensure_same_shape",
             ],
         )?;
-        for argument in ["diagonal", "scale_extent"] {
+        for argument in ["diagonal", "scale_extent", "recompute_affine"] {
             if self.flag(transform, argument, false)? {
                 return Err(transform.node.wrong(format_args!("{} is not known here", quoted(argument))));
             }
@@ -450,7 +460,7 @@ impl<'a> Bundle<'a> {
         let mut before_resampling = false;
         let mut resample_probabilities = false;
         let mut largest_component = false;
-        for transform in self.transforms("postprocessing")? {
+        for transform in self.transforms("postprocessing", "pred")? {
             let node = &transform.node;
             let out_of_order = || node.wrong(format_args!("{} is not known at this place", transform.name));
             match transform.name.as_str() {
@@ -649,6 +659,26 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_into_the_network_counts_and_no_labels_beside_it() {
+        let mut bundle = json::read(&bundle("spleen_ct_segmentation")).unwrap();
+        for part in ["preprocessing", "postprocessing"] {
+            for transform in bundle[part]["transforms"].as_array_mut().unwrap() {
+                let key = transform["keys"].as_str().unwrap_or("image").to_owned();
+                transform["keys"] = json!(["label", key]);
+            }
+        }
+        bundle["preprocessing"]["transforms"][3]["mode"] = json!(["nearest", "bilinear"]);
+        let transforms = bundle["preprocessing"]["transforms"].as_array_mut().unwrap();
+        transforms.insert(0, json!({"_target_": "LoadImaged", "keys": "label"}));
+        transforms.push(json!({"_target_": "CropForegroundd", "keys": "label"}));
+        transforms.push(json!({"_target_": "EnsureTyped", "keys": "image", "dtype": "$torch.float32"}));
+        let folder = TestFolder::new("bundle");
+        folder.write("inference.json", bundle.to_string().as_bytes());
+        let changed = read(&folder.path().join("inference.json"), &Options::default()).unwrap();
+        assert_eq!(changed, read(&self::bundle("spleen_ct_segmentation"), &Options::default()).unwrap());
+    }
+
+    #[test]
     fn a_threshold_is_at_least_that() {
         let recipe = read_changed("/network_def/out_channels", json!(1)).unwrap();
         assert_eq!(recipe.decision.rule, Rule::Argmax { labels: vec![0] });
@@ -685,6 +715,17 @@ mod tests {
             (format!("{before}/3/mode"), json!(3), "mode"),
             (format!("{before}/3/padding_mode"), json!("zeros"), "padding_mode"),
             (format!("{before}/3/diagonal"), json!(true), "diagonal"),
+            (format!("{before}/3/recompute_affine"), json!(true), "recompute_affine"),
+            (
+                format!("{before}/-"),
+                json!({"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.int16"}),
+                "dtype",
+            ),
+            (
+                format!("{before}/-"),
+                json!({"_target_": "EnsureTyped", "keys": ["image"], "dtype": ["$np.half"]}),
+                "dtype",
+            ),
             (format!("{before}/3/max_pixdim"), json!(2), "max_pixdim"),
             (format!("{before}/4/b_max"), json!(null), "b_max"),
             (format!("{before}/4/a_max"), json!(-60), "a_max"),
