@@ -49,6 +49,22 @@ expect 1 "a percentile of 101" bench "$models/small.onnx" --percentile=101
 expect 2 "no MODEL" bench
 expect 2 "one model" bench first second
 expect 2 "--streams" inspect "$models/small.onnx" --streams=2
+expect 2 "has a shape already" bench "$models/small.onnx" --shapes=image:1x1x8x8x8,image:2x1x8x8x8
+expect 2 "has a shape already" inspect "$models/small.onnx" --shapes=image:1x1x8x8x8 --shapes image:1x1x8x8x8
+expect 2 "given twice" bench "$models/small.onnx" --streams=2 --infStreams=1
+expect 2 "given twice" inspect "$models/small.onnx" --runs 2 --runs=1
+expect 2 "one model" bench "$models/small.onnx" --onnx="$models/small.onnx"
+expect 2 "given twice" doctor --device 0 --device 0
+for bound in min opt max; do
+  expect 2 "has that shape already" build --onnx="$models/small.onnx" --saveEngine=twice.plan "--${bound}Shapes=image:1x1x8x8x8,image:2x1x8x8x8"
+  expect 2 "has that shape already" build --onnx="$models/small.onnx" "--${bound}Shapes=image:1x1x8x8x8" "--${bound}Shapes=image:2x1x8x8x8"
+done
+expect 2 "given twice" build --onnx="$models/small.onnx" --saveEngine=twice.plan --saveEngine=again.plan
+expect 2 "given twice" build --onnx="$models/small.onnx" --workspace=4 --memPoolSize=workspace:8
+expect 2 "takes (+|-)" build --onnx="$models/small.onnx" --tacticSources=-CUDNN,+CUDNN
+expect 2 "given twice" refit old.plan --onnx=a.onnx --onnx=b.onnx
+expect 2 "one plan" refit old.plan --loadEngine=other.plan
+expect 2 "given twice" segment model scan.nii --out a.nii --out b.nii
 expect 2 "NAME:1x1x8x8" bench "$models/small.onnx" --shapes=image
 expect 2 "takes a size, a percentage" bench "$models/small.onnx" --weightStreamingBudget=much
 expect 2 "takes seconds" bench "$models/small.onnx" --duration=long

@@ -96,6 +96,18 @@ def _numbers(text: str) -> list[int]:
     raise argparse.ArgumentTypeError(f"{text!r}: numbers from 1 on are expected, as in 1,4")
 
 
+class _Once(argparse.Action):
+    """What takes one value: of two the first would be lost without a word."""
+
+    is_given = False
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        if self.is_given:
+            raise argparse.ArgumentError(self, "given twice")
+        self.is_given = True
+        setattr(namespace, self.dest, values)
+
+
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="planrt-convert",
@@ -103,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
         "with 1 if one failed (the report is written, and no folder that loads), with 2 if it was called wrongly or the model "
         "cannot be converted.",
     )
+    made.register("action", None, _Once)
     add = made.add_argument
     add("model", metavar="MODEL", help="an ONNX file, TorchScript (.pt), a torch.export program (.pt2), or module:function that makes an nn.Module")
     add("--out", metavar="FOLDER", required=True, help="the model folder to write")
@@ -152,6 +165,8 @@ def main(words: list[str] | None = None) -> int:
     names = [name for name, _ in arguments.input]
     if len(set(names)) != len(names):
         return wrong("an --input is given twice")
+    if len(set(arguments.output)) != len(arguments.output):
+        return wrong("an --output is given twice")
     arguments.input = dict(arguments.input)
     arguments.command = ["planrt-convert", *words]
 

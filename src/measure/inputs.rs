@@ -1,6 +1,6 @@
 //! The inputs of a measurement: their shapes as they are given, or likely ones; their elements are made up.
 
-use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
+use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo, given_twice};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{ElementType, Shape};
 use half::{bf16, f16};
@@ -20,7 +20,10 @@ pub struct Input {
 
 /// All inputs of a model: what is not given has its profile's best shape, or the one that it has with a batch of one.
 pub fn complete(description: &Description, given: &[Given<'_>]) -> Result<Vec<Input>> {
-    for one in given {
+    for (number, one) in given.iter().enumerate() {
+        if given[..number].iter().any(|other| other.name == one.name) {
+            return Err(given_twice(one.name));
+        }
         let tensor = description.find(one.name)?;
         let info = &description.tensors[tensor];
         if info.role != Role::Input {

@@ -163,27 +163,28 @@ struct arguments {
 
 static int wrong(const char *problem, const char *argument) { return wrong_option("build", problem, argument); }
 
-/* "x:1x1x8x8,y:4": bounds of inputs in the current profile. */
-static bool parse_shapes(struct arguments *all, const char *value, int bound) {
+/* "x:1x1x8x8,y:4": bounds of inputs in the current profile; null, or what is wrong with them. */
+static const char *parse_shapes(struct arguments *all, const char *value, int bound) {
     while (*value) {
         char one[NAME];
         int32_t rank;
         int64_t extents[PLANRT_MAX_RANK];
-        if (!next_shape(&value, one, &rank, extents)) return false;
+        if (!next_shape(&value, one, &rank, extents)) return "shapes are NAME:1x1x8x8,..., not";
         struct input *input = NULL;
         for (int i = 0; i < all->input_count && !input; i++)
             if (all->inputs[i].profile == all->profile && strcmp(all->inputs[i].name, one) == 0) input = &all->inputs[i];
         if (!input) {
-            if (all->input_count == MOST_INPUTS) return false;
+            if (all->input_count == MOST_INPUTS) return "more inputs than there can be, in";
             input = &all->inputs[all->input_count++];
             input->profile = all->profile;
             memcpy(input->name, one, sizeof one);
             for (int i = 0; i < BOUNDS; i++) input->rank[i] = -1;
         }
+        if (input->rank[bound] >= 0) return "an input has that shape already, of the same profile, in";
         input->rank[bound] = rank;
         memcpy(input->extents[bound], extents, sizeof extents);
     }
-    return true;
+    return NULL;
 }
 
 /* Each part of "a,b,c". */
@@ -281,6 +282,7 @@ static int take(struct arguments *all, const char *argument, const struct option
     int code;
     if (is_replaced(others, sizeof others / sizeof *others, name, &code)) return code;
     if (!value || !*value) return wrong("unknown option, or one without its value", argument);
+    if (is_given_again(name)) return wrong("given twice", argument);
     *is_used = true;
     if (strcmp(name, "--onnx") == 0) {
         all->onnx = value;
@@ -291,7 +293,8 @@ static int take(struct arguments *all, const char *argument, const struct option
     } else if (strcmp(name, "--minShapes") == 0 || strcmp(name, "--optShapes") == 0 || strcmp(name, "--maxShapes") == 0 ||
                strcmp(name, "--shapes") == 0) {
         int bound = name[3] == 'i' ? MIN : name[3] == 'a' ? MAX : OPT;
-        if (!parse_shapes(all, value, bound)) return wrong("shapes are NAME:1x1x8x8,..., not", value);
+        const char *problem = parse_shapes(all, value, bound);
+        if (problem) return wrong(problem, argument);
     } else if (strcmp(name, "--workspace") == 0) {
         if (!parse_bytes(value, MIB, &bytes)) return wrong("--workspace takes MiB, not", value);
         error = planrt_build_options_set_workspace_limit(options, bytes);
@@ -306,7 +309,7 @@ static int take(struct arguments *all, const char *argument, const struct option
         if (!parse_ordinal(value, &number)) return wrong("--builderOptimizationLevel takes 0 to 5, not", value);
         error = planrt_build_options_set_optimization_level(options, number);
     } else if (strcmp(name, "--tacticSources") == 0) {
-        if (!parse_tactics(value, &all->tactics, &all->no_tactics))
+        if (!parse_tactics(value, &all->tactics, &all->no_tactics) || (all->tactics & all->no_tactics))
             return wrong("--tacticSources takes (+|-)CUBLAS|CUBLAS_LT|CUDNN|EDGE_MASK_CONVOLUTIONS|JIT_CONVOLUTIONS,..., not", value);
         error = planrt_build_options_set_tactics(options, all->tactics, all->no_tactics);
     } else if (strcmp(name, "--hardwareCompatibilityLevel") == 0) {

@@ -122,15 +122,18 @@ struct measurement {
     double percentiles[MOST_PERCENTILES];
 };
 
-static bool parse_shapes(struct measurement *all, const char *value) {
+/* Null, or what is wrong with them. */
+static const char *parse_shapes(struct measurement *all, const char *value) {
     while (*value) {
-        if (all->shape_count == MOST_INPUTS) return false;
+        if (all->shape_count == MOST_INPUTS) return "more inputs than there can be, in";
         planrt_input_shape *shape = &all->shapes[all->shape_count];
         *shape = (planrt_input_shape){.struct_size = sizeof *shape, .name = all->names[all->shape_count]};
-        if (!next_shape(&value, all->names[all->shape_count], &shape->rank, shape->shape)) return false;
+        if (!next_shape(&value, all->names[all->shape_count], &shape->rank, shape->shape)) return "shapes are NAME:1x1x8x8,..., not";
+        for (size_t i = 0; i < all->shape_count; i++)
+            if (strcmp(all->names[i], shape->name) == 0) return "an input has a shape already, in";
         all->shape_count++;
     }
-    return true;
+    return NULL;
 }
 
 /* A time in some unit as microseconds; -1 for 0, which stands for none. */
@@ -209,6 +212,7 @@ static int take(struct measurement *all, const struct option *option, const char
     int code;
     if (is_replaced(others, sizeof others / sizeof *others, name, &code)) return code;
     if (!value || !*value) return wrong_option(all->command, "unknown option, or one without its value", argument);
+    if (is_given_again(name)) return wrong_option(all->command, "given twice", argument);
     *is_used = true;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (strcmp(name, numbers[i].name) != 0 || (numbers[i].is_of_bench ? !is_bench : is_bench)) continue;
@@ -218,7 +222,8 @@ static int take(struct measurement *all, const struct option *option, const char
     planrt_error *error = NULL;
     int32_t number;
     if (strcmp(name, "--shapes") == 0) {
-        if (!parse_shapes(all, value)) return wrong_option(all->command, "shapes are NAME:1x1x8x8,..., not", value);
+        const char *problem = parse_shapes(all, value);
+        if (problem) return wrong_option(all->command, problem, argument);
     } else if (is_bench && strcmp(name, "--duration") == 0) {
         if (!parse_time(value, 1e6, &settings->duration_us))
             return wrong_option(all->command, "--duration takes seconds, not", value);
@@ -248,6 +253,7 @@ static int take(struct measurement *all, const struct option *option, const char
     } else if (strcmp(name, "--leanDLLPath") == 0) {
         error = planrt_engine_options_set_lean_runtime(engine, value);
     } else if (strcmp(name, "--loadEngine") == 0 || strcmp(name, "--onnx") == 0) {
+        if (all->model) return wrong_option(all->command, "one model at a time", argument);
         all->model = value;
     } else {
         return take_runtime_option(all->command, option, argument, runtime);

@@ -26,6 +26,34 @@ int wrong_option(const char *command, const char *problem, const char *argument)
     return USAGE;
 }
 
+/* The name that an option goes by, of several of its names. */
+static const char *one_name(const char *name) {
+    static const char *const others[][2] = {
+        {"--memPoolSize", "--workspace"},
+        {"--infStreams", "--streams"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strcmp(name, others[i][0]) == 0) return others[i][1];
+    return name;
+}
+
+bool is_given_again(const char *name) {
+    /* What each of them says is added to what the last one said, or it looks after that itself. */
+    static const char *const many[] = {
+        "--plugin", "--plugins", "--dynamicPlugins", "--with", "--profile", "--minShapes", "--optShapes", "--maxShapes", "--shapes",
+        "--layerPrecisions", "--float32Operators", "--tacticSources",
+    };
+    static struct { char name[sizeof ((struct option *)0)->name]; } given[64];
+    static size_t count;
+    for (size_t i = 0; i < sizeof many / sizeof *many; i++)
+        if (strcmp(name, many[i]) == 0) return false;
+    name = one_name(name);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(name, given[i].name) == 0) return true;
+    if (count < sizeof given / sizeof *given) snprintf(given[count++].name, sizeof given->name, "%s", name);
+    return false;
+}
+
 bool is_replaced(const struct replaced *others, size_t count, const char *name, int *code) {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(name, others[i].name) != 0) continue;

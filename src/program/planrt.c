@@ -91,6 +91,7 @@ static int doctor(int count, char **arguments, planrt_runtime_options *options) 
         }
         planrt_error *error = NULL;
         const char *value = i + 1 < count ? arguments[i + 1] : NULL;
+        if (value && is_given_again(argument)) return wrong_usage("given twice", argument);
         if (strcmp(argument, "--tensorrt") == 0 && value) {
             error = planrt_runtime_options_set_tensorrt_path(options, value);
         } else if (strcmp(argument, "--plugin") == 0 && value) {

@@ -30,6 +30,9 @@ struct option {
 /* Of the first of so many arguments; false if it is no option. */
 bool split(int count, char **arguments, struct option *option);
 
+/* Whether an option with a value that may be given once was there before, by this name or another of its names. */
+bool is_given_again(const char *name);
+
 /* An option of trtexec's that is not one here. */
 struct replaced {
     const char *name, *instead;

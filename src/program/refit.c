@@ -28,11 +28,13 @@ static int take(struct arguments *all, const struct option *option, const char *
                 planrt_runtime_options *runtime) {
     const char *name = option->name, *value = option->value;
     if (!value || !*value) return wrong("unknown option, or one without its value", argument);
+    if (is_given_again(name)) return wrong("given twice", argument);
     if (strcmp(name, "--onnx") == 0) {
         all->onnx = value;
     } else if (strcmp(name, "--saveEngine") == 0) {
         all->plan = value;
     } else if (strcmp(name, "--loadEngine") == 0) {
+        if (all->old) return wrong("one plan at a time", argument);
         all->old = value;
     } else if (strcmp(name, "--instanceNormalization") == 0) {
         planrt_instance_normalization kind;

@@ -407,6 +407,8 @@ int segment(int count, char **arguments) {
             else code = wrong_option("segment", "more scans than there can be", arguments[i]);
         } else if (!split(count - i, arguments + i, &option) || !option.value || !*option.value) {
             code = wrong_option("segment", "unknown option, or one without its value", arguments[i]);
+        } else if (is_given_again(option.name)) {
+            code = wrong_option("segment", "given twice", arguments[i]);
         } else {
             code = take(&all, option.name, option.value, runtime, options);
             i += option.is_next;
