@@ -921,6 +921,17 @@ PLANRT_WARN_UNUSED
 struct planrt_error *planrt_engine_options_set_cpu_allowed(struct planrt_engine_options *options,
                                                            bool allowed);
 
+/**
+ * Whether `planrt_engine_load_folder` may load a folder whose passport has a `head` (`planrt-convert --fold-head`): its models give
+ * features, of which the model's channels have yet to be made. Segmenters made over such an engine, or over its sessions, do that; who
+ * runs it otherwise has to. Default false: what comes out would be taken for the model's answer.
+ *
+ * Requires: `options` is alive.
+ */
+PLANRT_WARN_UNUSED
+struct planrt_error *planrt_engine_options_set_features_allowed(struct planrt_engine_options *options,
+                                                                bool allowed);
+
 struct planrt_build_options;
 
 /**
@@ -981,7 +992,8 @@ struct planrt_error *planrt_engine_load_memory(const struct planrt_runtime *runt
  *
  * Errors: those of `planrt_engine_load_file`; `PLANRT_ERROR_INVALID_MODEL` where a file, or the passport, was changed, or a
  * link leads out of the folder, `_NOT_FOUND` where one is missing, `_UNSUPPORTED` for a passport of a later format:
- * the message names the file. Where no plan runs the code is that of all of them, or else
+ * the message names the file. `_UNSUPPORTED` also where the passport has a `head`, which `planrt_segmenter_load` applies, unless
+ * `planrt_engine_options_set_features_allowed` allows the engine without it. Where no plan runs the code is that of all of them, or else
  * `PLANRT_ERROR_INCOMPATIBLE_MODEL`.
  *
  * Requires: `runtime` is alive, `folder` a string, `options` null or alive, `engine_out` writable.
@@ -2957,8 +2969,8 @@ struct planrt_error *planrt_segmenter_options_set_configuration(struct planrt_se
 
 /**
  * Makes a segmenter over the engines of a model, one for each of its folds, whose results are averaged. `recipe_json` says what
- * is done to a volume before, in and after the network, as a `recipe.json` in a model's folder does. `options` may be null for
- * the defaults and is copied. `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
+ * is done to a volume before, in and after the network, as a `recipe.json` in a model's folder does. Where the engines are of folders
+ * with a `head` (`planrt_engine_options_set_features_allowed`) that is applied. `options` may be null for the defaults and is copied. `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
  *
  * Errors: `PLANRT_ERROR_INVALID_MODEL` for a recipe that is none, with the key that is wrong; `_SHAPE` where the model does not
  * take the recipe's patch; `_INVALID_ARGUMENT` where they do not go together; `_UNSUPPORTED` for a model that gives no map of
@@ -3017,7 +3029,10 @@ struct planrt_error *planrt_segmenter_new_ensemble(const struct planrt_segmenter
  * known in them is an error with its name. Models are `fold_0.onnx` and so on, `fold_0/model.onnx` and so on, or the only one
  * in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU. A folder with a passport
  * (`planrt_engine_load_folder`), of the model or of a fold, is held against it and says itself what runs; its member `recipe` may
- * be the description. Where its member `head` says that the model's last convolution was folded out of it, that is applied here to
+ * be the description. A `recipe.json`, or a passport's, may name model folders in this one, each with a description of its own:
+ * `ensemble`, whose probabilities are averaged, as `planrt_segmenter_new_ensemble` does it, and `coarse`, which finds where the others are to look,
+ * as `planrt_segmenter_options_set_coarse` does it; docs/folder.md describes both. `options` are about the averaged models and not about the
+ * coarse one, but for its sessions, its engine and its threads. Where its member `head` says that the model's last convolution was folded out of it, that is applied here to
  * what is blended and resampled: `_UNSUPPORTED` for a description that blends or resamples probabilities, and for folds of which it is
  * not the same.
  *
@@ -3090,14 +3105,15 @@ struct planrt_error *planrt_segmenter_run(const struct planrt_segmenter *segment
 /**
  * The most bytes of host memory that planrt takes for a volume with these options, beside the application's own and what the
  * engines and sessions have: `*bytes_out`; and the smallest budget that can be kept, `*least_bytes_out`, which may be null. And the
- * most bytes of device memory, `*device_bytes_out`, which may be null: a volume is put together on the GPU that the sessions run on,
+ * most bytes of device memory, `*device_bytes_out`, and the smallest budget of it that can be kept, in the narrowest strips,
+ * `*least_device_bytes_out`, which may be null: a volume is put together on the GPU that the sessions run on,
  * if that is one and has room now; else, and where there is none, it takes none there (0), and more on the host. The volume's
  * `data` is not looked at and may be null. Maps in device memory take their `size_bytes` more on the host. Any thread.
  *
  * Errors: as for `planrt_segmenter_submit`.
  *
- * Requires: `segmenter` is alive, `volume` readable, `options` null or readable, `bytes_out` writable, `least_bytes_out` and
- * `device_bytes_out` null or writable.
+ * Requires: `segmenter` is alive, `volume` readable, `options` null or readable, `bytes_out` writable, `least_bytes_out`,
+ * `device_bytes_out` and `least_device_bytes_out` null or writable.
  */
 PLANRT_WARN_UNUSED
 struct planrt_error *planrt_segmenter_estimate(const struct planrt_segmenter *segmenter,
@@ -3105,7 +3121,8 @@ struct planrt_error *planrt_segmenter_estimate(const struct planrt_segmenter *se
                                                const struct planrt_segmentation_options *options,
                                                size_t *bytes_out,
                                                size_t *least_bytes_out,
-                                               size_t *device_bytes_out);
+                                               size_t *device_bytes_out,
+                                               size_t *least_device_bytes_out);
 
 /**
  * Checks that a volume's labels do not depend on what else runs: segments it by itself, and then `company` times at once with

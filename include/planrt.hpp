@@ -559,6 +559,8 @@ struct EngineOptions {
     std::optional<int64_t> weight_streaming_budget_bytes;
     /// Whether a model folder none of whose plans runs here may run its ONNX model on the CPU.
     std::optional<bool> cpu_allowed;
+    /// Whether a model folder with a head is loaded without it: what the engine gives is features.
+    std::optional<bool> features_allowed;
 };
 
 /// How a model is measured: see planrt_bench.
@@ -752,6 +754,9 @@ private:
         }
         if (options.cpu_allowed) {
             detail::check(planrt_engine_options_set_cpu_allowed(raw, *options.cpu_allowed));
+        }
+        if (options.features_allowed) {
+            detail::check(planrt_engine_options_set_features_allowed(raw, *options.features_allowed));
         }
         if (!options.lean_runtime.empty()) {
             detail::check(
@@ -2124,6 +2129,7 @@ struct SegmentationMemory {
     size_t bytes;        ///< on the host, with the options that were given
     size_t least_bytes;  ///< the smallest budget that can be kept
     size_t device_bytes; ///< on the GPU that it is put together on, if it is
+    size_t least_device_bytes;  ///< the smallest budget of that that can be kept
 };
 
 /// What a segmenter's model takes and gives.
@@ -2239,7 +2245,8 @@ public:
             c_options.score_plane = &detail::SegmentationCalls::forward_plane;
         }
         SegmentationMemory memory{};
-        detail::check(planrt_segmenter_estimate(get(), &c_volume, &c_options, &memory.bytes, &memory.least_bytes, &memory.device_bytes));
+        detail::check(planrt_segmenter_estimate(get(), &c_volume, &c_options, &memory.bytes, &memory.least_bytes, &memory.device_bytes,
+                                                &memory.least_device_bytes));
         return memory;
     }
 

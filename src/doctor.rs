@@ -157,6 +157,11 @@ impl Report {
         };
         let count = folder.file_count();
         self.line("", &[format!("folder of {}: {count} files, all as the passport says", quoted(folder.name()))]);
+        let mut parts_usable = true;
+        for part in folder.parts() {
+            self.line("part", &[shown(&part).to_string()]);
+            parts_usable &= self.folder(runtime, &part);
+        }
         let mut taken = None;
         let plans = folder.plans(runtime);
         let models = plans.iter().map(|file| ("plan", *file)).chain(folder.onnx().map(|file| ("ONNX model", file)));
@@ -179,6 +184,8 @@ impl Report {
             taken = taken.or(Some((file, engine.description().backend, passes)));
         }
         let (usable, verdict) = match taken {
+            _ if !parts_usable => (false, "not fit for use: a part of it is not".to_owned()),
+            None if folder.is_ensemble() => (true, "fit for use: all its parts are".to_owned()),
             None => (false, "not fit for use: none of its models runs here".to_owned()),
             Some((file, _, false)) => {
                 (false, format!("not fit for use: {file} is taken, and does not pass its self-test"))

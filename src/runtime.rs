@@ -53,6 +53,8 @@ pub struct EngineOptions {
     pub plan: tensorrt::PlanOptions,
     /// Whether a folder none of whose plans runs here may run its ONNX model on the CPU.
     pub cpu_allowed: bool,
+    /// Whether an engine of a folder whose head was folded out may be loaded by itself, which gives features.
+    pub features_allowed: bool,
     /// How a plan is built where none of a folder's runs here, if one is to be.
     pub build: Option<BuildRequest>,
 }
@@ -65,6 +67,7 @@ impl Default for EngineOptions {
             cpu_shape_cache: 4,
             plan: tensorrt::PlanOptions::default(),
             cpu_allowed: false,
+            features_allowed: false,
             build: None,
         }
     }

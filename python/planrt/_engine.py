@@ -111,6 +111,7 @@ class Engine(Owner):
         build: BuildOptions | None = None,
         built_plan: str | os.PathLike[str] | None = None,
         allow_cpu: bool = False,
+        allow_features: bool = False,
         cpu: str = "CPU",
         threads: int = 0,
         shape_cache: int = 0,
@@ -118,7 +119,8 @@ class Engine(Owner):
         """Loads a model folder: every file is held against its hash, and the first plan that runs here is taken.
 
         Where none does, one is built from the ONNX model as `build` says, and kept in the file `built_plan`, by one process for all;
-        or the ONNX model runs on the CPU, by `cpu`, if `allow_cpu` says so or there is nothing else.
+        or the ONNX model runs on the CPU, by `cpu`, if `allow_cpu` says so or there is nothing else. One whose head was folded out
+        (`planrt-convert --fold-head`), and which gives features, is for `Segmenter`, or loaded without the head if `allow_features` says so.
         """
         if (build is None) != (built_plan is None):
             raise ValueError("build and built_plan, the file to keep the plan in, go together")
@@ -136,6 +138,7 @@ class Engine(Owner):
             "cpu_threads": threads,
             "cpu_shape_cache": shape_cache,
             "cpu_allowed": allow_cpu,
+            "features_allowed": allow_features,
         })
         return engine
 

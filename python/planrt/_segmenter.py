@@ -154,6 +154,8 @@ class Memory(NamedTuple):
     """The smallest budget that can be kept."""
     device: int = 0
     """Of a GPU's."""
+    least_device: int = 0
+    """The smallest budget of that that can be kept."""
 
 
 class Segmenter(Owner):
@@ -389,11 +391,9 @@ class Segmenter(Owner):
         shape = tuple(given.extents)
         options = _options(shape, region, 0, None, False, any_direction, memory_budget, device_memory_budget)
         self._scores(options, shape, logits, probabilities, behind, is_made=False)
-        most, least, device = c_size_t(), c_size_t(), c_size_t()
-        load().planrt_segmenter_estimate(
-            self._handle, byref(given), byref(options), byref(most), byref(least), byref(device)
-        )
-        return Memory(most.value, least.value, device.value)
+        told = [c_size_t() for _ in Memory._fields]
+        load().planrt_segmenter_estimate(self._handle, byref(given), byref(options), *map(byref, told))
+        return Memory(*(bytes_.value for bytes_ in told))
 
     def check_company(self, volume: Volume | Scan, company: int = 3) -> None:
         """Segments a volume by itself, and then so many times at once: `ErrorCode.SELF_TEST` where a mask is not the same to the bit."""

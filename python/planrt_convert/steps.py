@@ -631,7 +631,7 @@ class Conversion:
         self.tell("self-test ...")
         try:
             if tests:
-                planrt.Engine.from_folder(self.out, self.runtime, allow_cpu=True).self_test(self.out)
+                planrt.Engine.from_folder(self.out, self.runtime, allow_cpu=True, allow_features=True).self_test(self.out)
         except planrt.Error:
             (self.out / "planrt.json").unlink(missing_ok=True)
             raise

@@ -251,6 +251,9 @@ class FromOnnx(Case):
             ("does not fit the model", [small, "--input", "image=1x1x9x8x8"]),
             ("no input 'picture'", [small, "--input", "picture=1x1x8x8x8"]),
             ("given twice", [small, "--input", "image=1x1x8x8x8", "--input", "image=1x1x8x8x8"]),
+            ("given twice", [small, "--output", "prob", "--output", "prob"]),
+            ("--rtol: given twice", [small, "--rtol", "1e-3", "--rtol", "1e-4"]),
+            ("--exporter: given twice", [small, "--exporter", "auto", "--exporter=dynamo"]),
             ("from the smallest to the largest", [small, "--batch", "4:2:1"]),
             ("first axis is open", [MODELS / "fixed_batch.onnx", "--batch", "1:2:4"]),
             ("no precision", [small, "--precision", "fp8"]),
@@ -389,9 +392,19 @@ class FoldedHead(Case):
             self.assertIn(("ONNX Runtime", "planrt on the CPU"), between)
             self.assertEqual({check["output"] for check in report["checks"]}, {"logits"})
             self.assertIn("7 channels of 4 features", (folded / "report.html").read_text())
-            engine = planrt.Engine.from_folder(folded)
+            with self.assertRaises(planrt.Error) as caught:
+                planrt.Engine.from_folder(folded)
+            self.assertEqual(caught.exception.code, planrt.ErrorCode.UNSUPPORTED)
+            self.assertIn("planrt_segmenter_load", str(caught.exception))
+            engine = planrt.Engine.from_folder(folded, allow_features=True)
             self.assertEqual(list(engine.outputs), ["features"])
             self.assertTrue(engine.self_test(folded)["agrees"])
+            with self.subTest(rows=rows, made="over the engine of the folder"):
+                recipe = {**self.RECIPE, "decision": {"labels": list(range(7)), "activation": "softmax"}}
+                made = planrt.Segmenter.from_folds([engine], recipe)
+                np.testing.assert_array_equal(
+                    made.run(self.volume()).labels, self.segmenter(folded, recipe["decision"]).run(self.volume()).labels
+                )
             labels = {"labels": list(range(7)), "activation": "softmax"}
             regions = {"activation": "sigmoid", "regions": [{"channel": number, "label": 2 + number} for number in (1, 5, 0, 3, 6)]}
             for decision, more in (

@@ -166,6 +166,33 @@ class Folder(unittest.TestCase):
         Engine.from_folder(self.folder)
         self.assertEqual(code, ErrorCode.INVALID_MODEL)
 
+    def test_folders_within_a_folder_are_held_against_their_hashes(self):
+        top = self.scratch / "ensemble"
+        recipe = {"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1]}}
+        for part, overlap in (("a", 0.5), ("b", 0.25), ("coarse", 0)):
+            self.folder = top / part
+            self.write(more={"recipe": {**recipe, "tiling": {"patch": [8, 8, 8], "overlap": overlap}}})
+        self.folder = top
+        described = {"planrt_recipe": 1, "ensemble": ["a", "b"], "coarse": {"folder": "coarse", "margin_mm": 2}}
+        files = {f"{part}/planrt.json": top / part / "planrt.json" for part in ("a", "b", "coarse")}
+        planrt.write_folder(top, name="three", files=files, more={"recipe": described})
+        scan = planrt.Volume(np.random.default_rng(1).normal(0, 1, (12, 11, 10)).astype(np.float32), (1, 1, 1))
+        parts = [planrt.Segmenter(top / part) for part in ("a", "b", "coarse")]
+        by_calls = planrt.Segmenter.ensemble(parts[:2], coarse=(parts[2], 2))
+        np.testing.assert_array_equal(planrt.Segmenter(top).run(scan).labels, by_calls.run(scan).labels)
+        code, said = self.doctor()
+        self.assertEqual(code, 0, said)
+        self.assertIn("all its parts are", said)
+        self.fails(ErrorCode.UNSUPPORTED, "planrt_segmenter_load", Engine.from_folder, top)
+        for path in ("planrt.json", "b/planrt.json", "coarse/model.onnx"):
+            good = (top / path).read_bytes()
+            (top / path).write_bytes(good[:-9] + bytes([good[-9] ^ 1]) + good[-8:])
+            self.fails(ErrorCode.INVALID_MODEL, path, planrt.Segmenter, top)
+            self.assertEqual(self.doctor()[0], 1)
+            (top / path).write_bytes(good)
+        planrt.write_folder(top, name="two", files={"a/planrt.json": top / "a/planrt.json"}, more={"recipe": described})
+        self.fails(ErrorCode.INVALID_MODEL, "b/planrt.json", planrt.Segmenter, top)
+
     def test_the_cpu_takes_over_where_that_is_allowed(self):
         bad = self.scratch / "bad.plan"
         bad.write_bytes(b"ptrt" + bytes(60))

@@ -21,6 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::log::Log;
 use crate::process::stack;
 use crate::tensor::{HostTensor, Shape};
+use crate::volume::head::Folded;
 use instance_group::{InstanceGroup, InstanceGroupOptions};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -32,6 +33,11 @@ use std::time::Duration;
 /// A loaded model. Any thread may use it.
 pub trait Engine: Send + Sync {
     fn description(&self) -> &Description;
+
+    /// The last convolution of its model, where that was folded out of it: what it gives is features then.
+    fn folded(&self) -> Option<&Folded> {
+        None
+    }
 
     /// The GPU that it runs on; none for the CPU.
     fn device(&self) -> Option<&Arc<Device>> {

@@ -287,6 +287,23 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_allowed(
     })
 }
 
+/// Whether `planrt_engine_load_folder` may load a folder whose passport has a `head` (`planrt-convert --fold-head`): its models give
+/// features, of which the model's channels have yet to be made. Segmenters made over such an engine, or over its sessions, do that; who
+/// runs it otherwise has to. Default false: what comes out would be taken for the model's answer.
+///
+/// Requires: `options` is alive.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn planrt_engine_options_set_features_allowed(
+    options: *mut planrt_engine_options,
+    allowed: bool,
+) -> *mut planrt_error {
+    export!(options; => {
+        options.lock().features_allowed = allowed;
+        Ok(())
+    })
+}
+
 /// What `planrt_engine_load_folder` does where none of the folder's plans runs here: it builds one from its ONNX model, as
 /// `build` says, and keeps it in the file `plan_path`, with what it was built from beside it (`.json`). A plan that is there
 /// already is taken, if it is whole, of this model, and runs here; `build` is not compared: name another file for another. Of
@@ -375,7 +392,8 @@ pub unsafe extern "C" fn planrt_engine_load_memory(
 ///
 /// Errors: those of `planrt_engine_load_file`; `PLANRT_ERROR_INVALID_MODEL` where a file, or the passport, was changed, or a
 /// link leads out of the folder, `_NOT_FOUND` where one is missing, `_UNSUPPORTED` for a passport of a later format:
-/// the message names the file. Where no plan runs the code is that of all of them, or else
+/// the message names the file. `_UNSUPPORTED` also where the passport has a `head`, which `planrt_segmenter_load` applies, unless
+/// `planrt_engine_options_set_features_allowed` allows the engine without it. Where no plan runs the code is that of all of them, or else
 /// `PLANRT_ERROR_INCOMPATIBLE_MODEL`.
 ///
 /// Requires: `runtime` is alive, `folder` a string, `options` null or alive, `engine_out` writable.
@@ -388,7 +406,12 @@ pub unsafe extern "C" fn planrt_engine_load_folder(
     engine_out: *mut *mut planrt_engine,
 ) -> *mut planrt_error {
     export!(runtime; folder: &Path, options: Option<Ref<'_, planrt_engine_options>>, engine_out: Out<_> => {
-        let engine = Folder::open(folder)?.load(runtime, &options_or_default(options))?;
+        let options = options_or_default(options);
+        let folder = Folder::open(folder)?;
+        if !options.features_allowed {
+            folder.check_whole()?;
+        }
+        let engine = folder.load(runtime, &options)?;
         engine_out.give(Handle::logging(engine.clone(), engine.log()));
         Ok(())
     })

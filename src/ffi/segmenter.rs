@@ -14,7 +14,6 @@ use super::volume::{
 use super::{delete, export};
 use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
-use crate::folder::{self, Folder};
 use crate::process::as_application;
 use crate::process::stack::with_room;
 use crate::runtime::EngineOptions;
@@ -352,10 +351,6 @@ fn options_or_default(options: Option<Ref<'_, planrt_segmenter_options>>) -> Opt
     options.map(|options| options.lock().segmenter.clone()).unwrap_or_default()
 }
 
-fn folded(folder::Head { head, input, output }: folder::Head) -> segment::Folded {
-    segment::Folded { head: Arc::new(head), input, output }
-}
-
 fn logging(segmenter: Segmenter) -> Handle<Segmenter> {
     let logs = segmenter.logs();
     Handle::logging(segmenter, &logs)
@@ -371,8 +366,8 @@ fn give(
 }
 
 /// Makes a segmenter over the engines of a model, one for each of its folds, whose results are averaged. `recipe_json` says what
-/// is done to a volume before, in and after the network, as a `recipe.json` in a model's folder does. `options` may be null for
-/// the defaults and is copied. `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
+/// is done to a volume before, in and after the network, as a `recipe.json` in a model's folder does. Where the engines are of folders
+/// with a `head` (`planrt_engine_options_set_features_allowed`) that is applied. `options` may be null for the defaults and is copied. `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
 ///
 /// Errors: `PLANRT_ERROR_INVALID_MODEL` for a recipe that is none, with the key that is wrong; `_SHAPE` where the model does not
 /// take the recipe's patch; `_INVALID_ARGUMENT` where they do not go together; `_UNSUPPORTED` for a model that gives no map of
@@ -470,7 +465,10 @@ pub unsafe extern "C" fn planrt_segmenter_new_ensemble(
 /// known in them is an error with its name. Models are `fold_0.onnx` and so on, `fold_0/model.onnx` and so on, or the only one
 /// in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU. A folder with a passport
 /// (`planrt_engine_load_folder`), of the model or of a fold, is held against it and says itself what runs; its member `recipe` may
-/// be the description. Where its member `head` says that the model's last convolution was folded out of it, that is applied here to
+/// be the description. A `recipe.json`, or a passport's, may name model folders in this one, each with a description of its own:
+/// `ensemble`, whose probabilities are averaged, as `planrt_segmenter_new_ensemble` does it, and `coarse`, which finds where the others are to look,
+/// as `planrt_segmenter_options_set_coarse` does it; docs/folder.md describes both. `options` are about the averaged models and not about the
+/// coarse one, but for its sessions, its engine and its threads. Where its member `head` says that the model's last convolution was folded out of it, that is applied here to
 /// what is blended and resampled: `_UNSUPPORTED` for a description that blends or resamples probabilities, and for folds of which it is
 /// not the same.
 ///
@@ -491,19 +489,8 @@ pub unsafe extern "C" fn planrt_segmenter_load(
         options: Option<Ref<'_, planrt_segmenter_options>>,
         segmenter_out: Out<_>
     => {
-        let Made { segmenter: mut options, engine } = options.map(|options| options.lock().clone()).unwrap_or_default();
-        options.description.prefers_plans = runtime.device().is_ok();
-        let (recipe, models) = segment::description::read(folder, &options.description)?;
-        let load = |model: &std::path::PathBuf| match model.is_dir() {
-            true => {
-                let folder = Folder::open(model)?;
-                Ok((folder.load(runtime, &engine)?, folder.head()?.map(folded)))
-            }
-            false => Ok((runtime.load_file(model, &engine)?, None)),
-        };
-        let (engines, heads): (Vec<_>, Vec<_>) = models.iter().map(load).collect::<Result<Vec<_>>>()?.into_iter().unzip();
-        options.head = segment::Folded::of_all(heads)?;
-        segmenter_out.give(give(&engines, recipe, &options)?);
+        let Made { segmenter: options, engine } = options.map(|options| options.lock().clone()).unwrap_or_default();
+        segmenter_out.give(logging(segment::load(runtime, folder, &engine, &options)?));
         Ok(())
     })
 }
@@ -731,14 +718,15 @@ unsafe fn order(volume: &Scan, labels: &Labels, options: Option<Box<Treated>>) -
 
 /// The most bytes of host memory that planrt takes for a volume with these options, beside the application's own and what the
 /// engines and sessions have: `*bytes_out`; and the smallest budget that can be kept, `*least_bytes_out`, which may be null. And the
-/// most bytes of device memory, `*device_bytes_out`, which may be null: a volume is put together on the GPU that the sessions run on,
+/// most bytes of device memory, `*device_bytes_out`, and the smallest budget of it that can be kept, in the narrowest strips,
+/// `*least_device_bytes_out`, which may be null: a volume is put together on the GPU that the sessions run on,
 /// if that is one and has room now; else, and where there is none, it takes none there (0), and more on the host. The volume's
 /// `data` is not looked at and may be null. Maps in device memory take their `size_bytes` more on the host. Any thread.
 ///
 /// Errors: as for `planrt_segmenter_submit`.
 ///
-/// Requires: `segmenter` is alive, `volume` readable, `options` null or readable, `bytes_out` writable, `least_bytes_out` and
-/// `device_bytes_out` null or writable.
+/// Requires: `segmenter` is alive, `volume` readable, `options` null or readable, `bytes_out` writable, `least_bytes_out`,
+/// `device_bytes_out` and `least_device_bytes_out` null or writable.
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn planrt_segmenter_estimate(
@@ -748,13 +736,15 @@ pub unsafe extern "C" fn planrt_segmenter_estimate(
     bytes_out: *mut usize,
     least_bytes_out: *mut usize,
     device_bytes_out: *mut usize,
+    least_device_bytes_out: *mut usize,
 ) -> *mut planrt_error {
     export!(segmenter;
         volume: Scan,
         options: Option<Box<Treated>>,
         bytes_out: Out<_>,
         least_bytes_out: Option<Out<_>>,
-        device_bytes_out: Option<Out<_>>
+        device_bytes_out: Option<Out<_>>,
+        least_device_bytes_out: Option<Out<_>>
     => {
         let Treated { any_direction, scores, region, treatment } = *options.unwrap_or_default();
         let going = scores.map(|asked| match asked {
@@ -766,7 +756,11 @@ pub unsafe extern "C" fn planrt_segmenter_estimate(
         let estimate = segmenter.estimate(&volume, region.as_ref(), going, copies, treatment.budget)?;
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         bytes_out.set(size(estimate.memory));
-        for (out, bytes) in [(least_bytes_out, estimate.least_memory), (device_bytes_out, estimate.device_memory)] {
+        for (out, bytes) in [
+            (least_bytes_out, estimate.least_memory),
+            (device_bytes_out, estimate.device_memory),
+            (least_device_bytes_out, estimate.least_device_memory),
+        ] {
             if let Some(out) = out {
                 out.set(size(bytes));
             }

@@ -2,7 +2,9 @@
 //! and a passport that has the hash of each ([`passport`]).
 
 mod built;
+mod features;
 mod hashes;
+pub mod parts;
 mod passport;
 mod self_test;
 
@@ -14,14 +16,16 @@ use crate::model::{self, Format};
 use crate::process::stack::with_room;
 use crate::quote::{quoted, shown};
 use crate::runtime::{EngineOptions, Runtime};
-use crate::volume;
+use crate::volume::head::{Folded, Head};
+use features::Features;
 use memmap2::Mmap;
+use parts::Parts;
 use passport::Passport;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use built::Request as BuildRequest;
-pub use passport::FILE as PASSPORT;
+pub use passport::{FILE as PASSPORT, RECIPE};
 pub use self_test::Outcome;
 
 /// What a model keeps in other files.
@@ -30,14 +34,6 @@ struct Weights {
     /// Where they lie, if there are any.
     folder: Option<PathBuf>,
     hashes: Vec<passport::Hash>,
-}
-
-/// A model's last convolution, which was folded out of it: the models of the folder give its features.
-pub struct Head {
-    pub head: volume::head::Head,
-    /// The models' output that is the features, and the output of the whole model.
-    pub input: String,
-    pub output: String,
 }
 
 /// A folder whose every file is as its passport says.
@@ -101,14 +97,37 @@ impl Folder {
         self.passport.onnx.as_deref()
     }
 
+    /// The folders in it that its recipe names, each with what the passport says of its own.
+    pub fn parts(&self) -> impl Iterator<Item = PathBuf> {
+        self.passport.parts.folders().map(|folder| self.root.join(folder))
+    }
+
+    /// Whether it has no model of its own, but those of folders in it.
+    pub fn is_ensemble(&self) -> bool {
+        !self.passport.has_model()
+    }
+
+    /// An error where folders in it are used whose passports this one has no hash of.
+    pub fn check_parts(&self, parts: &Parts) -> Result<()> {
+        let passports = parts.folders().map(|folder| format!("{folder}/{PASSPORT}"));
+        for file in passports {
+            if !self.passport.has_file(&file) {
+                let message =
+                    format!("the passport of {} has no file {}, which is used", shown(&self.root), quoted(&file));
+                return Err(Error::new(Code::InvalidModel, message));
+            }
+        }
+        Ok(())
+    }
+
     /// The convolution that was folded out of its models, if one was.
-    pub fn head(&self) -> Result<Option<Head>> {
+    fn folded(&self) -> Result<Option<Folded>> {
         let Some(passport::Head { file, features, channels, input, output }) = &self.passport.head else {
             return Ok(None);
         };
-        let head = volume::head::Head::read(*features, *channels, self.data(file)?)
+        let head = Head::read(*features, *channels, self.data(file)?)
             .map_err(|error| error.within(shown(&self.root.join(file))))?;
-        Ok(Some(Head { head, input: input.clone(), output: output.clone() }))
+        Ok(Some(Folded { head: Arc::new(head), input: input.clone(), output: output.clone() }))
     }
 
     /// The model in one of the passport's files.
@@ -118,6 +137,22 @@ impl Folder {
             runtime.load(self.data(file)?, folder.as_deref(), options)
         };
         load().map_err(|error| error.within(shown(&self.root.join(file))))
+    }
+
+    /// An error where the folder's models give features, for who takes what they give for the whole model's.
+    pub fn check_whole(&self) -> Result<()> {
+        let Some(passport::Head { features, channels, input, output, .. }) = &self.passport.head else {
+            return Ok(());
+        };
+        let message = format!(
+            "{}: its models give {features} features for each voxel, {}, of which the folder's head makes the model's {channels} channels, {}: \
+             load it with planrt_segmenter_load, which does that, or allow features where the application computes the head itself \
+             (planrt_engine_options_set_features_allowed)",
+            shown(&self.root),
+            quoted(input),
+            quoted(output)
+        );
+        Err(Error::new(Code::Unsupported, message))
     }
 
     /// What a model of the passport's keeps in other files, each of which has to be one of the passport's too.
@@ -147,10 +182,22 @@ impl Folder {
     /// The first plan that runs here; else one that is built here, where that is asked for; else, where that is allowed or there is
     /// nothing else, the ONNX model on the CPU.
     pub fn load(&self, runtime: &Runtime, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
-        with_room(|| self.load_here(runtime, options))
+        let engine = with_room(|| self.load_here(runtime, options))?;
+        Ok(match self.folded()? {
+            Some(folded) => Arc::new(Features { engine, folded }),
+            None => engine,
+        })
     }
 
     fn load_here(&self, runtime: &Runtime, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        if !self.passport.has_model() {
+            let message = format!(
+                "{} is an ensemble of the models in {}: planrt_segmenter_load loads all of them, and no single engine is the whole",
+                shown(&self.root),
+                quoted(&self.passport.parts.ensemble.join(", "))
+            );
+            return Err(Error::new(Code::Unsupported, message));
+        }
         let mut refused = Vec::new();
         for file in self.plans(runtime) {
             match self.load_file(runtime, file, options) {

@@ -1,5 +1,6 @@
 //! The passport of a model folder, `planrt.json`: docs/folder.md describes it.
 
+use super::parts::Parts;
 use crate::error::{Code, Error, Result};
 use crate::json::{self, Node};
 use crate::quote::{quoted, shown};
@@ -74,7 +75,12 @@ pub struct Passport {
     pub tolerance: Tolerance,
     pub tests: Vec<Test>,
     pub head: Option<Head>,
+    /// Of its recipe.
+    pub parts: Parts,
 }
+
+/// The passport's member that says what is done to a volume.
+pub const RECIPE: &str = "recipe";
 
 impl Passport {
     pub fn read(folder: &Path) -> Result<Self> {
@@ -112,6 +118,7 @@ impl Passport {
             tolerance: root.find("tolerance")?.map(|node| tolerance(&node)).transpose()?.unwrap_or(DEFAULT_TOLERANCE),
             tests: list(&root, "tests", test)?,
             head: root.find("head")?.map(|node| head(&node)).transpose()?,
+            parts: root.find(RECIPE)?.map(|recipe| Parts::read(&recipe)).transpose()?.unwrap_or_default(),
         };
         passport.check(&root)?;
         Ok(passport)
@@ -127,15 +134,26 @@ impl Passport {
         let vectors = self.tests.iter().flat_map(|test| test.inputs.iter().chain(&test.outputs));
         let models = self.onnx.iter().chain(self.plans.iter().map(|plan| &plan.file));
         let used = models.chain(self.head.iter().map(|head| &head.file)).chain(vectors.map(|one| &one.file));
+        let used = used.cloned().chain(self.parts.folders().map(|folder| format!("{folder}/{FILE}")));
         for path in used {
-            if !self.files.iter().any(|file| file.path == *path) {
-                return Err(root.wrong(format_args!("{} is used, and is not among the files", quoted(path))));
+            if !self.has_file(&path) {
+                return Err(root.wrong(format_args!("{} is used, and is not among the files", quoted(&path))));
             }
         }
-        match self.onnx.is_none() && self.plans.is_empty() {
-            true => Err(root.wrong("it names no model: neither \"onnx\" nor \"plans\"")),
-            false => Ok(()),
+        match (self.has_model(), self.parts.ensemble.is_empty()) {
+            (false, true) => Err(root.wrong("it names no model: neither \"onnx\" nor \"plans\"")),
+            (true, false) => Err(root.wrong("it names a model of its own, and an ensemble in its place")),
+            _ => Ok(()),
         }
+    }
+
+    pub fn has_file(&self, path: &str) -> bool {
+        let same = |file: &File| Path::new(&file.path).components().eq(Path::new(path).components());
+        self.files.iter().any(same)
+    }
+
+    pub fn has_model(&self) -> bool {
+        self.onnx.is_some() || !self.plans.is_empty()
     }
 }
 
@@ -181,7 +199,7 @@ fn text(node: &Node) -> Result<String> {
 }
 
 /// A path that stays in the folder.
-fn inner_path(node: &Node) -> Result<String> {
+pub fn inner_path(node: &Node) -> Result<String> {
     let path = node.text()?;
     let is_inner = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
     match is_inner && !path.is_empty() && !path.contains(['\0', '\\']) {

@@ -219,3 +219,40 @@ fn a_plan_is_a_plan() {
     scratch.write(passport);
     scratch.refused(Code::InvalidModel, "is a plan");
 }
+
+#[test]
+fn folders_in_a_folder_have_their_passports_among_its_files() {
+    let scratch = Scratch::new("parts");
+    for part in ["a", "b"] {
+        fs::create_dir(scratch.0.join(part)).unwrap();
+        fs::write(scratch.0.join(part).join(passport::FILE), part).unwrap();
+    }
+    let recipe = json!({ "planrt_recipe": 1, "ensemble": ["a"], "coarse": { "folder": "b", "margin_mm": 3 } });
+    let files = [scratch.entry("a/planrt.json"), scratch.entry("b/planrt.json")];
+    let passport = json!({ "planrt_folder": 1, "files": files, "recipe": recipe });
+    scratch.write(passport.clone());
+    let folder = Folder::open(&scratch.0).unwrap();
+    assert!(folder.is_ensemble());
+    assert_eq!(folder.parts().collect::<Vec<_>>(), [scratch.0.join("a"), scratch.0.join("b")]);
+    let runtime = Runtime::new(crate::runtime::Options::default());
+    let error = folder.load(&runtime, &EngineOptions::default()).map(|_| ()).unwrap_err();
+    assert!(error.code() == Code::Unsupported && error.message().contains("planrt_segmenter_load"), "{error}");
+
+    let mut lacks = passport.clone();
+    lacks["files"] = json!([scratch.entry("a/planrt.json")]);
+    scratch.write(lacks);
+    scratch.refused(Code::InvalidModel, "b/planrt.json");
+    let mut both = passport.clone();
+    both["onnx"] = json!("model.onnx");
+    both["files"] =
+        json!([scratch.entry("a/planrt.json"), scratch.entry("b/planrt.json"), scratch.entry("model.onnx")]);
+    scratch.write(both);
+    scratch.refused(Code::InvalidModel, "an ensemble in its place");
+    let mut coarse = passport.clone();
+    coarse["recipe"]["ensemble"] = Value::Null;
+    scratch.write(coarse);
+    scratch.refused(Code::InvalidModel, "names no model");
+    scratch.write(passport);
+    fs::write(scratch.0.join("a/planrt.json"), "changed").unwrap();
+    scratch.refused(Code::InvalidModel, "a/planrt.json was changed");
+}

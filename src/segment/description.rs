@@ -2,7 +2,8 @@
 
 use super::{monai, nnunet, recipe_json};
 use crate::error::{Code, Error, Result};
-use crate::folder;
+use crate::folder::parts::{COARSE, ENSEMBLE, Parts};
+use crate::folder::{self, Folder};
 use crate::json::{self, Node, invalid};
 use crate::process::stack::with_room;
 use crate::quote::{quoted, shown};
@@ -23,40 +24,105 @@ pub struct Options {
 
 /// planrt's own description in a model folder: a file of this name, or a passport's member.
 const RECIPE: &str = "recipe.json";
-const RECIPE_KEY: &str = "recipe";
 
-/// What is done to a volume, and the models that do it, one a fold: a file, or a folder whose passport says which of its plans runs
-/// where.
-pub fn read(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)> {
+/// What a folder says.
+#[derive(Debug)]
+pub struct Description {
+    pub models: Models,
+    /// The folder of the model that finds where to look, and how many millimetres around that count.
+    pub coarse: Option<(PathBuf, f64)>,
+}
+
+#[derive(Debug)]
+pub enum Models {
+    /// What is done to a volume, and what does it, one a fold: a file, or a folder whose passport says which of its plans runs where.
+    Folds(Box<Recipe>, Vec<PathBuf>),
+    /// Folders with descriptions of their own, which are averaged.
+    Ensemble(Vec<PathBuf>),
+}
+
+pub fn read(folder: &Path, options: &Options) -> Result<Description> {
     // JSON in JSON goes deep.
     with_room(|| read_here(folder, options))
 }
 
-fn read_here(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)> {
+fn read_here(folder: &Path, options: &Options) -> Result<Description> {
     if !folder.is_dir() {
         return Err(Error::new(Code::NotFound, format!("there is no model folder at {}", shown(folder))));
     }
-    let own = folder.join(RECIPE);
-    let recipe = if own.is_file() {
-        without_configurations(folder, options)?;
+    let (own, passport) = (folder.join(RECIPE), folder.join(folder::PASSPORT));
+    if own.is_file() {
         let value = json::read(&own)?;
-        mirrored(recipe_json::read(&Node::new(&value, &own))?, options)
-    } else if let Some(recipe) = passports(folder)? {
-        without_configurations(folder, options)?;
-        mirrored(recipe, options)
-    } else if folder.join(nnunet::PLANS).is_file() {
+        return planrts(folder, &Node::new(&value, &own), options);
+    }
+    if passport.is_file() {
+        let value = json::read(&passport)?;
+        if let Some(recipe) = Node::new(&value, &passport).find(folder::RECIPE)? {
+            return planrts(folder, &recipe, options);
+        }
+    }
+    let recipe = if folder.join(nnunet::PLANS).is_file() {
         nnunet::read(folder, options)?
     } else if let Some(file) = monai::find(folder) {
         without_configurations(folder, options)?;
         monai::read(&file, options)?
     } else {
         return Err(invalid(format!(
-            "{} does not say how a volume is segmented: it has no {RECIPE}, no passport with a \"{RECIPE_KEY}\", no nnU-Net's {} and no MONAI bundle's configs/inference.json",
+            "{} does not say how a volume is segmented: it has no {RECIPE}, no passport with a \"{}\", no nnU-Net's {} and no MONAI bundle's configs/inference.json",
             shown(folder),
+            folder::RECIPE,
             nnunet::PLANS
         )));
     };
-    Ok((recipe, models(folder, options.prefers_plans)?))
+    let models = Models::Folds(Box::new(recipe), models(folder, options.prefers_plans)?);
+    Ok(Description { models, coarse: None })
+}
+
+/// planrt's own description: that of a model, or the folders of several.
+fn planrts(folder: &Path, recipe: &Node, options: &Options) -> Result<Description> {
+    let parts = Parts::read(recipe)?;
+    if parts.folders().next().is_some() && has_passport(folder) {
+        Folder::open(folder)?.check_parts(&parts)?;
+    }
+    let coarse = match &parts.coarse {
+        Some(coarse) => Some((inner(folder, &coarse.folder)?, coarse.margin_mm)),
+        None => None,
+    };
+    if !parts.ensemble.is_empty() {
+        recipe.only(&[recipe_json::VERSION_KEY, ENSEMBLE, COARSE])?;
+        recipe_json::check_version(recipe)?;
+        let folders = parts.ensemble.iter().map(|path| inner(folder, path)).collect::<Result<_>>()?;
+        return Ok(Description { models: Models::Ensemble(folders), coarse });
+    }
+    without_configurations(folder, options)?;
+    let mut own = recipe.value.clone();
+    if let Some(members) = own.as_object_mut() {
+        [COARSE, ENSEMBLE].into_iter().for_each(|key| drop(members.remove(key)));
+    }
+    let mut recipe = recipe_json::read(&recipe.with(&own))?;
+    recipe.tiling.mirrored = options.mirrored.unwrap_or(recipe.tiling.mirrored);
+    let models = Models::Folds(Box::new(recipe), models(folder, options.prefers_plans)?);
+    Ok(Description { models, coarse })
+}
+
+/// A folder in another one, by its path there.
+fn inner(folder: &Path, path: &str) -> Result<PathBuf> {
+    let place = folder.join(path);
+    if !place.is_dir() {
+        let message =
+            format!("there is no model folder at {}, which the recipe of {} names", shown(&place), shown(folder));
+        return Err(Error::new(Code::NotFound, message));
+    }
+    let failed = |error: std::io::Error| Error::new(Code::Io, format!("{} cannot be read: {error}", shown(&place)));
+    let (real, root) = (place.canonicalize().map_err(failed)?, folder.canonicalize().map_err(failed)?);
+    match real != root && real.starts_with(&root) {
+        true => Ok(place),
+        false => Err(invalid(format!(
+            "{} is a link that leads out of the folder, to {}; put the folder itself there",
+            shown(&place),
+            shown(&real)
+        ))),
+    }
 }
 
 /// An error where one of several configurations is asked for: only nnU-Net's descriptions have them.
@@ -74,23 +140,8 @@ fn without_configurations(folder: &Path, options: &Options) -> Result<()> {
     }
 }
 
-fn mirrored(mut recipe: Recipe, options: &Options) -> Recipe {
-    recipe.tiling.mirrored = options.mirrored.unwrap_or(recipe.tiling.mirrored);
-    recipe
-}
-
 fn has_passport(folder: &Path) -> bool {
     folder.join(folder::PASSPORT).is_file()
-}
-
-/// The recipe in a folder's passport, where there is one.
-fn passports(folder: &Path) -> Result<Option<Recipe>> {
-    if !has_passport(folder) {
-        return Ok(None);
-    }
-    let file = folder.join(folder::PASSPORT);
-    let value = json::read(&file)?;
-    Node::new(&value, &file).find(RECIPE_KEY)?.map(|recipe| recipe_json::read(&recipe)).transpose()
 }
 
 /// Whether a file's name says that it is a model, and if so, whether a plan.
@@ -189,11 +240,19 @@ mod tests {
 
     const LEAST: &[u8] = br#"{"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1]}}"#;
 
+    /// Of a folder that is one model.
+    fn folds(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)> {
+        match read(folder, options)? {
+            Description { models: Models::Folds(recipe, models), coarse: None } => Ok((*recipe, models)),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn models(files: &[&str], prefers_plans: bool) -> Result<Vec<String>> {
         let folder = TestFolder::new("model");
         folder.write("recipe.json", LEAST);
         files.iter().for_each(|name| folder.write(name, b""));
-        let (_, models) = read(folder.path(), &Options { prefers_plans, ..Options::default() })?;
+        let (_, models) = folds(folder.path(), &Options { prefers_plans, ..Options::default() })?;
         let relative = |path: &PathBuf| path.strip_prefix(folder.path()).unwrap().to_string_lossy().into_owned();
         Ok(models.iter().map(relative).collect())
     }
@@ -239,7 +298,7 @@ mod tests {
         let recipe = std::str::from_utf8(LEAST).unwrap();
         folder.write(folder::PASSPORT, format!("{{\"planrt_folder\": 1, \"recipe\": {recipe}}}").as_bytes());
         folder.write("model.onnx", b"");
-        let (recipe, models) = read(folder.path(), &Options::default()).unwrap();
+        let (recipe, models) = folds(folder.path(), &Options::default()).unwrap();
         assert_eq!((recipe.tiling.patch, &models[..]), ([8, 8, 8], &[folder.path().to_owned()][..]));
         folder.write(folder::PASSPORT, br#"{"planrt_folder": 1, "recipe": {"planrt_recipe": 1, "colour": 1}}"#);
         let error = read(folder.path(), &Options::default()).unwrap_err();
@@ -248,8 +307,56 @@ mod tests {
         let folder = TestFolder::new("model");
         folder.write("recipe.json", LEAST);
         ["fold_0/planrt.json", "fold_1/planrt.json"].iter().for_each(|passport| folder.write(passport, b"{}"));
-        let (_, models) = read(folder.path(), &Options::default()).unwrap();
+        let (_, models) = folds(folder.path(), &Options::default()).unwrap();
         assert_eq!(models, ["fold_0", "fold_1"].map(|fold| folder.path().join(fold)));
+    }
+
+    #[test]
+    fn folders_in_the_folder() {
+        let folder = TestFolder::new("model");
+        ["a/x", "b/c/x", "coarse/x", "model.onnx"].iter().for_each(|name| folder.write(name, b""));
+        let place = |path: &str| folder.path().join(path);
+        folder.write("recipe.json", br#"{"planrt_recipe": 1, "ensemble": ["a", "b/c"]}"#);
+        let Description { models, coarse } = read(folder.path(), &Options::default()).unwrap();
+        assert!(
+            matches!(models, Models::Ensemble(folders) if folders == [place("a"), place("b/c")]) && coarse.is_none()
+        );
+        let with_coarse = |recipe: &[u8]| {
+            let recipe = std::str::from_utf8(recipe).unwrap();
+            recipe.replacen('{', r#"{"coarse": {"folder": "coarse", "margin_mm": 12.5}, "#, 1)
+        };
+        folder.write("recipe.json", with_coarse(LEAST).as_bytes());
+        let Description { models, coarse } = read(folder.path(), &Options::default()).unwrap();
+        assert!(matches!(models, Models::Folds(recipe, _) if recipe.tiling.patch == [8; 3]));
+        assert_eq!(coarse, Some((place("coarse"), 12.5)));
+
+        std::os::unix::fs::symlink("..", folder.path().join("a/up")).unwrap();
+        std::os::unix::fs::symlink("/tmp", folder.path().join("out")).unwrap();
+        let coarse = |coarse: &str| format!(r#"{{"planrt_recipe": 1, "ensemble": ["a"], "coarse": {coarse}}}"#);
+        let ensemble = |ensemble: &str| format!(r#"{{"planrt_recipe": 1, "ensemble": {ensemble}}}"#);
+        for (recipe, named) in [
+            (ensemble("[]"), "\"ensemble\": one folder at least"),
+            (ensemble(r#"["a", "a"]"#), "\"ensemble[1]\": the folder is named twice"),
+            (ensemble(r#"["a", "../a"]"#), "\"ensemble[1]\": \"../a\" leads out"),
+            (ensemble(r#"["/tmp"]"#), "leads out"),
+            (ensemble(r#"[""]"#), "leads out"),
+            (ensemble(r#"["out"]"#), "a link that leads out"),
+            (ensemble(r#"["a/up"]"#), "a link that leads out"),
+            (ensemble(r#"["none"]"#), "which the recipe of"),
+            (ensemble(r#"["model.onnx"]"#), "which the recipe of"),
+            (ensemble(r#""a""#), "\"ensemble\": an array"),
+            (ensemble(r#"["a"], "tiling": {"patch": [8, 8, 8]}"#), "\"tiling\" is not known"),
+            (r#"{"ensemble": ["a"]}"#.to_owned(), "\"planrt_recipe\" is missing"),
+            (coarse(r#"{"folder": "../x", "margin_mm": 1}"#), "\"coarse.folder\""),
+            (coarse(r#"{"folder": "coarse"}"#), "\"margin_mm\" is missing"),
+            (coarse(r#"{"folder": "coarse", "margin_mm": -1}"#), "from 0 on"),
+            (coarse(r#"{"folder": "coarse", "margin_mm": 1, "colour": 1}"#), "\"colour\" is not known"),
+            (coarse(r#""coarse""#), "\"coarse\": an object"),
+        ] {
+            folder.write("recipe.json", recipe.as_bytes());
+            let error = read(folder.path(), &Options::default()).unwrap_err();
+            assert!(error.message().contains(named), "{recipe}: {error}");
+        }
     }
 
     #[test]

@@ -27,6 +27,11 @@
 //! ```
 //!
 //! - `planrt_recipe`: 1, the version of this description.
+//! - `coarse` (null: none), where the description is a model folder's: a small model that finds where the folder's own is to look, as
+//!   `{"folder": "coarse", "margin_mm": 20}`: a model folder in this one, with a description of its own, and millimetres around the box of
+//!   what it finds.
+//! - `ensemble`, in the place of all other keys but `coarse`, where the description is a model folder's: model folders in this one, as
+//!   `["fullres", "lowres"]`, each with a description of its own; their probabilities are averaged on the scan's grid.
 //! - `channels` (1): those that the model takes.
 //! - `output` (null: the first one): the model's output that is the result.
 //! - `orientation` (null: as the scan has it): where x, y and z grow to, each `R` or `L`, `A` or `P`, `S` or `I`.
@@ -46,6 +51,7 @@
 //!   above `threshold` (0.5); `before_resampling` (false); `largest_component` (false).
 
 use crate::error::Result;
+use crate::folder::parts::{COARSE, ENSEMBLE};
 use crate::json::{Node, invalid};
 use crate::process::stack::with_room;
 use crate::volume::recipe::{
@@ -54,6 +60,7 @@ use crate::volume::recipe::{
 };
 use std::path::Path;
 
+pub const VERSION_KEY: &str = "planrt_recipe";
 const VERSION: u64 = 1;
 /// What no network has.
 pub(super) const MOST_CHANNELS: u64 = 1 << 16;
@@ -69,10 +76,22 @@ pub fn parse(text: &str, name: &str) -> Result<Recipe> {
     })
 }
 
+/// An error where a description is of a version that is not known.
+pub fn check_version(root: &Node) -> Result<()> {
+    root.get(VERSION_KEY)?.whole(VERSION, VERSION).map(|_| ())
+}
+
 /// The recipe in a JSON object.
 pub fn read(root: &Node) -> Result<Recipe> {
+    for key in [ENSEMBLE, COARSE] {
+        if let Some(node) = root.find(key)? {
+            return Err(
+                node.wrong("other models are named in the description of a model folder, for planrt_segmenter_load")
+            );
+        }
+    }
     root.only(&[
-        "planrt_recipe",
+        VERSION_KEY,
         "channels",
         "output",
         "orientation",
@@ -84,7 +103,7 @@ pub fn read(root: &Node) -> Result<Recipe> {
         "tiling",
         "decision",
     ])?;
-    root.get("planrt_recipe")?.whole(VERSION, VERSION)?;
+    check_version(root)?;
     let channels = optional(root, "channels", |node| node.whole(1, MOST_CHANNELS))?.unwrap_or(1) as usize;
     Ok(Recipe {
         channels,

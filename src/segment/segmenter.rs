@@ -21,12 +21,11 @@ use crate::log::Log;
 use crate::panic::catch;
 use crate::process::stack::with_room;
 use crate::process::{memory as host, thread};
-use crate::quote::quoted;
 use crate::schedule::{self, Session, WhenFull};
 use crate::sync::Mutex;
 use crate::tensor::ElementType;
 use crate::volume::grid::{Box3, Layout, voxels};
-use crate::volume::head::Head;
+use crate::volume::head::Folded;
 use crate::volume::recipe::{Interpolation, Recipe, Window};
 use crate::volume::work::allocate;
 use std::sync::{Arc, mpsc};
@@ -46,51 +45,9 @@ pub struct Options {
     pub window: Option<Vec<f32>>,
     /// Threads for what is not the network; 0 for one a core.
     pub threads: usize,
-    /// The last convolution of the engines' model, where they give features.
-    pub head: Option<Folded>,
     /// What a model's folder leaves open.
     pub description: description::Options,
     pub coarse: Option<Coarse>,
-}
-
-/// A convolution that was folded out of a model.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Folded {
-    pub head: Arc<Head>,
-    /// The model's output that is the features, and the one that the head makes of it.
-    pub input: String,
-    pub output: String,
-}
-
-impl Folded {
-    /// The one of all folds: none where no fold has any.
-    pub fn of_all(folds: Vec<Option<Self>>) -> Result<Option<Self>> {
-        let mut folds = folds.into_iter();
-        let first = folds.next().flatten();
-        match folds.all(|other| other == first) {
-            true => Ok(first),
-            false => Err(Error::new(
-                Code::Unsupported,
-                "the folds' last convolutions, which were folded out of them, are not the same, so that their features cannot be averaged: \
-                 convert them without --fold-head",
-            )),
-        }
-    }
-
-    /// The output to run the model for, where that one is asked for.
-    fn output(&self, asked: Option<&String>) -> Result<&String> {
-        match asked {
-            Some(asked) if *asked != self.output && *asked != self.input => {
-                let message = format!(
-                    "{} is asked for; the folder has the head of {} alone",
-                    quoted(asked),
-                    quoted(&self.output)
-                );
-                Err(Error::new(Code::NotFound, message))
-            }
-            _ => Ok(&self.input),
-        }
-    }
 }
 
 /// A segmenter that says where another is to look: where it has found something, and so many millimetres around.
@@ -118,8 +75,9 @@ pub struct Estimate {
     /// On the host, and the smallest budget of these.
     pub memory: u64,
     pub least_memory: u64,
-    /// On the GPU.
+    /// On the GPU, and the smallest budget of that.
     pub device_memory: u64,
+    pub least_device_memory: u64,
 }
 
 /// Any thread may use it, several at once.
@@ -177,16 +135,17 @@ impl Segmenter {
             // There is nothing between two labels.
             resampling.result = Interpolation::Nearest;
         }
+        let folds: Vec<_> = folds.collect();
+        let folded = Folded::of_all(folds.iter().map(|(engine, _)| engine.folded()))?;
         let mut output = options.output.as_ref().or(recipe.output.as_ref());
-        if let Some(folded) = &options.head {
+        if let Some(folded) = &folded {
             output = Some(folded.output(output)?);
         }
         let network = |(engine, session)| {
             Network::new(engine, session, recipe.channels, recipe.tiling.patch, output.map(String::as_str))
         };
-        let networks = folds.map(network).collect::<Result<Vec<_>>>()?;
-        let model =
-            Model::new(recipe, networks, options.head.as_ref().map(|folded| folded.head.clone()), options.threads)?;
+        let networks = folds.into_iter().map(network).collect::<Result<Vec<_>>>()?;
+        let model = Model::new(recipe, networks, folded.map(|folded| folded.head), options.threads)?;
         Ok(Self::of(vec![Arc::new(model)], options.coarse.clone()))
     }
 
@@ -242,7 +201,9 @@ impl Segmenter {
     ) -> Result<Estimate> {
         let volume = region.map_or_else(|| Ok(volume.clone()), |region| volume.part(region))?;
         let plan = self.chain.plan(&volume, scores, copies, budget)?;
-        Ok(Estimate { memory: plan.memory, least_memory: plan.least_memory, device_memory: plan.device_memory })
+        let (least_memory, least_device_memory) = plan.least;
+        let Plan { memory, device_memory, .. } = plan;
+        Ok(Estimate { memory, least_memory, device_memory, least_device_memory })
     }
 
     /// Takes a volume in, and hands its job out before it can be answered. What cannot be done is refused before anything is
@@ -415,10 +376,11 @@ struct Plan {
     /// Of each model.
     shares: Vec<Share>,
     coarse: Option<Box<Plan>>,
-    /// Bytes that it takes at most, and with one pass at a time in narrow strips; and on the GPU.
+    /// Bytes that it takes at most, and on the GPU.
     memory: u64,
-    least_memory: u64,
     device_memory: u64,
+    /// The smallest budgets of both.
+    least: (u64, u64),
 }
 
 /// What a volume takes on its way through a chain.
@@ -490,8 +452,8 @@ impl Needs {
             shares: self.models.iter().map(share_of).collect(),
             coarse: self.coarse.as_ref().map(coarse),
             memory,
-            least_memory: self.least().0,
             device_memory: self.on_device(share, halvings),
+            least: self.least(),
         }
     }
 }

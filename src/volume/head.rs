@@ -3,6 +3,8 @@
 //! channels that are, but for the last digits; and memory does not grow with the channels.
 
 use crate::error::{Code, Error, Result};
+use crate::quote::quoted;
+use std::sync::Arc;
 
 /// Voxels whose features stay in the cache from one channel to the next.
 const BLOCK: usize = 256;
@@ -66,6 +68,45 @@ impl Head {
                     values.iter_mut().zip(&features[block.clone()]).for_each(|(sum, value)| *sum += value * weight);
                 }
             }
+        }
+    }
+}
+
+/// A convolution that was folded out of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folded {
+    pub head: Arc<Head>,
+    /// The model's output that is the features, and the one that the head makes of it.
+    pub input: String,
+    pub output: String,
+}
+
+impl Folded {
+    /// The one of all folds of a model: none where no fold has any.
+    pub fn of_all<'a>(mut folds: impl Iterator<Item = Option<&'a Self>>) -> Result<Option<Self>> {
+        let first = folds.next().flatten();
+        match folds.all(|other| other == first) {
+            true => Ok(first.cloned()),
+            false => Err(Error::new(
+                Code::Unsupported,
+                "the folds' last convolutions, which were folded out of them, are not the same, so that their features cannot be averaged: \
+                 convert them without --fold-head",
+            )),
+        }
+    }
+
+    /// The output to run the model for, where that one is asked for.
+    pub fn output(&self, asked: Option<&String>) -> Result<&String> {
+        match asked {
+            Some(asked) if *asked != self.output && *asked != self.input => {
+                let message = format!(
+                    "{} is asked for; the folder has the head of {} alone",
+                    quoted(asked),
+                    quoted(&self.output)
+                );
+                Err(Error::new(Code::NotFound, message))
+            }
+            _ => Ok(&self.input),
         }
     }
 }

@@ -50,6 +50,7 @@ NULLABLE = {
     ("planrt_segmenter_estimate", 2),  # options
     ("planrt_segmenter_estimate", 4),  # the least, not asked for
     ("planrt_segmenter_estimate", 5),  # nor the device's
+    ("planrt_segmenter_estimate", 6),  # nor the least of it
     ("planrt_bench", 3),  # settings
     ("planrt_doctor", 0),  # options
     ("planrt_doctor", 1),  # model

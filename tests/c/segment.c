@@ -206,15 +206,15 @@ static void bad_volumes(const planrt_engine *small) {
     CHECK(untouched(labels, sizeof labels));
 
     /* The budget is kept to the byte. */
-    size_t bytes = 0, least = 0, device = 1;
+    size_t bytes = 0, least = 0, device = 1, least_device = 1;
     bad.data = NULL;
-    OK(planrt_segmenter_estimate(segmenter, &bad, NULL, &bytes, &least, &device));
-    CHECK(device == 0);
+    OK(planrt_segmenter_estimate(segmenter, &bad, NULL, &bytes, &least, &device, &least_device));
+    CHECK(device == 0 && least_device == 0);
     bad = volume;
     CHECK(least > 9 * 9 * 9 * 4 && bytes >= least && bytes < 1 << 20);
     /* Tiles without number along one axis: what they would take is told, and refused. */
     bad.extents[0] = bad.extents[1] = 1, bad.extents[2] = (int64_t)1 << 45;
-    OK(planrt_segmenter_estimate(segmenter, &bad, NULL, &bytes, NULL, NULL));
+    OK(planrt_segmenter_estimate(segmenter, &bad, NULL, &bytes, NULL, NULL, NULL));
     CHECK(bytes > (size_t)1 << 45);
     bad = volume;
     options.memory_budget_bytes = least - 1;
@@ -222,7 +222,7 @@ static void bad_volumes(const planrt_engine *small) {
     CHECK(untouched(labels, sizeof labels));
     options.memory_budget_bytes = least;
     size_t planned = 0;
-    OK(planrt_segmenter_estimate(segmenter, &volume, &options, &planned, NULL, NULL));
+    OK(planrt_segmenter_estimate(segmenter, &volume, &options, &planned, NULL, NULL, NULL));
     CHECK(planned == least);
     OK(planrt_segmenter_run(segmenter, &volume, &map, &options));
     static uint8_t again[9 * 9 * 9];

@@ -92,6 +92,75 @@ static void ten_lines() {
     CHECK(fails(planrt::ErrorCode::invalid_argument, [] { return planrt::Segmenter(std::vector<const planrt::Engine*>(), small_recipe); }));
 }
 
+static std::filesystem::path model_folder(const std::filesystem::path& folder, const std::string& recipe) {
+    std::filesystem::create_directories(folder);
+    std::filesystem::copy_file(small, folder / "model.onnx", std::filesystem::copy_options::overwrite_existing);
+    std::ofstream(folder / "recipe.json") << recipe;
+    return folder;
+}
+
+// Models that are averaged, and one that says where to look, as a folder describes them: the same as put together call by call.
+static void folders_in_a_folder() {
+    const std::filesystem::path top = "folders";
+    std::filesystem::remove_all(top);
+    const auto recipe = [](const std::string& more) {
+        return R"({"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8])" + more + "}, \"decision\": {\"labels\": [0, 1]}}";
+    };
+    const planrt::Runtime runtime;
+    const auto a = model_folder(top / "a", recipe("")), b = model_folder(top / "b", recipe(R"(, "overlap": 0.25)"));
+    const auto coarse = model_folder(top / "coarse", recipe(R"(, "overlap": 0, "mirrored": [true, false, false])"));
+    const Scan scan({20, 16, 12});
+    const auto describe = [&](const std::string& description) { std::ofstream(top / "recipe.json") << description; };
+    const auto labels = [&](const planrt::SegmenterOptions& options = {}) {
+        return planrt::Segmenter(runtime, top, options).labels(scan.volume());
+    };
+    const planrt::Segmenter first(runtime, a), second(runtime, b), small_one(runtime, coarse);
+
+    describe(R"({"planrt_recipe": 1, "ensemble": ["a", "b"]})");
+    CHECK(labels() == planrt::Segmenter::ensemble({&first, &second}).labels(scan.volume()));
+    planrt::SegmenterOptions options;
+    options.overlap = 0.5;
+    const planrt::Segmenter other(runtime, b, options);
+    CHECK(labels(options) == planrt::Segmenter::ensemble({&first, &other}).labels(scan.volume()));
+    options.coarse = &small_one;
+    options.coarse_margin_mm = 1;
+    const auto within = planrt::Segmenter::ensemble({&first, &other}, options).labels(scan.volume());
+    CHECK(labels(options) == within);
+    const std::string named = R"("coarse": {"folder": "coarse", "margin_mm": 1})";
+    describe(R"({"planrt_recipe": 1, "ensemble": ["a", "b"], )" + named + "}");
+    CHECK(fails(planrt::ErrorCode::invalid_argument, [&] { return labels(options); }));  // and not another one
+    options.coarse = nullptr;
+    CHECK(labels(options) == within);
+    // Of one alone: then what labels are decided by need not be probabilities.
+    describe(R"({"planrt_recipe": 1, "ensemble": ["a"]})");
+    CHECK(labels() == first.labels(scan.volume()));
+    // Around the folder's own model.
+    model_folder(top, "{" + named + "," + recipe("").substr(1));
+    options = {};
+    options.coarse = &small_one;
+    options.coarse_margin_mm = 1;
+    CHECK(labels() == planrt::Segmenter(runtime, a, options).labels(scan.volume()));
+
+    const auto says = [&](planrt::ErrorCode code, const std::string& text) {
+        const planrt::Error error = thrown([&] { return labels(); });
+        CHECK(error.code() == code && std::string(error.what()).find(text) != std::string::npos);
+    };
+    describe(R"({"planrt_recipe": 1, "ensemble": ["a", "none"]})");
+    says(planrt::ErrorCode::not_found, "none");
+    describe(R"({"planrt_recipe": 1, "ensemble": ["a", "b"]})");
+    model_folder(b, R"({"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 2]}})");
+    says(planrt::ErrorCode::invalid_argument, "decides its labels in another way");
+    model_folder(b, "{" + named + "," + recipe("").substr(1));
+    says(planrt::ErrorCode::not_found, "coarse");
+    model_folder(b, R"({"planrt_recipe": 1, "ensemble": ["c"]})");
+    model_folder(b / "c", recipe(""));
+    says(planrt::ErrorCode::unsupported, "an ensemble within one");
+    model_folder(b, recipe(R"(, "colour": 1)"));
+    says(planrt::ErrorCode::invalid_model, "colour");
+    CHECK(fails(planrt::ErrorCode::invalid_model, [&] { return segmenter("small", R"({"planrt_recipe": 1, "ensemble": ["a"]})"); }));
+    std::filesystem::remove_all(top);
+}
+
 // What was called for a segmentation.
 struct Calls {
     std::atomic<int64_t> told{0};
@@ -378,8 +447,8 @@ static void memory_is_told() {
     planrt::Volume volume;
     volume.extents = {300, 20, 20};
     volume.spacing_mm = {1, 1, 1};
-    const auto [bytes, least_bytes, device_bytes] = segmenter.estimate(volume);
-    CHECK(device_bytes == 0);
+    const auto [bytes, least_bytes, device_bytes, least_device_bytes] = segmenter.estimate(volume);
+    CHECK(device_bytes == 0 && least_device_bytes == 0);
     CHECK(least_bytes <= bytes && bytes > size_t{4} * 300 * 20 * 20);
     volume.extents[0] = 600;  // the ring does not grow with the volume, only the scan itself does
     CHECK(segmenter.estimate(volume).bytes - bytes < size_t{4} * 300 * 20 * 20 + 1024);
@@ -578,6 +647,7 @@ static void beside_requests() {
 
 int main() {
     ten_lines();
+    folders_in_a_folder();
     answers();
     is_cancelled();
     ends_in_a_full_queue();

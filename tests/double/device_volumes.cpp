@@ -246,6 +246,26 @@ void short_of_memory(const Double& tensorrt) {
     planrt::SegmentationOptions budget;
     budget.device_memory_budget_bytes = segmenter.estimate(volume).device_bytes;
     segmenter.run(volume, planrt::LabelMap::of(labels), budget);
+    // The least is told to the byte, also where planes of scores are asked for.
+    for (const bool has_scores : {false, true}) {
+        if (has_scores) budget.score_plane = [](const planrt::ScorePlane&) { return true; };
+        budget.device_memory_budget_bytes.reset();
+        const planrt::SegmentationMemory told = segmenter.estimate(volume, budget);
+        CHECK(told.least_device_bytes > 0 && told.least_device_bytes < told.device_bytes);
+        budget.device_memory_budget_bytes = told.least_device_bytes;
+        CHECK(segmenter.estimate(volume, budget).device_bytes == told.least_device_bytes);
+        CHECK(segmenter.estimate(volume, budget).least_device_bytes == told.least_device_bytes);
+        labels.assign(labels.size(), 0xA5);
+        const int64_t before = kernels_run();
+        segmenter.run(volume, planrt::LabelMap::of(labels), budget);
+        CHECK(kernels_run() > before && said.empty());
+        CHECK(std::all_of(labels.begin(), labels.end(), [](uint8_t label) { return label == 9; }));
+        budget.device_memory_budget_bytes = told.least_device_bytes - 1;
+        expect(planrt::ErrorCode::out_of_memory, std::to_string(told.least_device_bytes) + " bytes of device memory at least",
+               [&] { segmenter.run(volume, planrt::LabelMap::of(labels), budget); });
+        expect(planrt::ErrorCode::out_of_memory, "of device memory at least", [&] { (void)segmenter.estimate(volume, budget); });
+    }
+    budget.score_plane = nullptr;
     budget.device_memory_budget_bytes = 1;
     expect(planrt::ErrorCode::out_of_memory, "of device memory at least, and the budget is 1",
            [&] { segmenter.run(volume, planrt::LabelMap::of(labels), budget); });
