@@ -516,6 +516,7 @@ class Heads(Doubled):
                     there.estimate(volume, device_memory_budget=1)
                 self.assertEqual(raised.exception.code, ErrorCode.OUT_OF_MEMORY)
                 least = int(re.search(r"takes (\d+) bytes of device memory at least, and the budget is 1", str(raised.exception))[1])
+                self.assertEqual(there.estimate(volume).least_device, least)
                 # While the scan is resampled there is no ring yet.
                 self.assertLess(least, (0.9 if more else 0.7) * most)
                 counts = set()

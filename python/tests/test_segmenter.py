@@ -227,8 +227,8 @@ class Running(Case):
                 segmenter.run(Volume(voxels, SPACING))
 
     def test_memory(self):
-        most, least, device = self.segmenter.estimate(self.volume)
-        self.assertEqual(device, 0)
+        most, least, device, least_device = self.segmenter.estimate(self.volume)
+        self.assertEqual((device, least_device), (0, 0))
         self.assertLessEqual(least, most)
         self.same(self.segmenter.run(self.volume, memory_budget=least).labels)
         self.fails(ErrorCode.OUT_OF_MEMORY, "budget", self.segmenter.run, self.volume, memory_budget=least - 1)

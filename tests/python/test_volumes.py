@@ -434,7 +434,7 @@ class Networks(Case):
         np.testing.assert_array_equal(inside.labels[part], alone.labels)
         np.testing.assert_array_equal(seen[(slice(None), *part)], alone.scores)
         self.fails(ErrorCode.UNSUPPORTED, "probabilities", ensemble.run, volume, logits=True)
-        most, least, _device = ensemble.estimate(volume)
+        most, least, *_device = ensemble.estimate(volume)
         self.assertGreater(least, members[0].estimate(volume).least)
         np.testing.assert_array_equal(ensemble.run(volume, memory_budget=least).labels, result.labels)
         self.fails(ErrorCode.OUT_OF_MEMORY, "budget", ensemble.run, volume, memory_budget=least - 1)
@@ -554,7 +554,7 @@ class BadInput(Case):
         patch = (12, 12, 12)
         segmenter = Segmenter.from_folds(scaled([0, 1] * 4, patch).engine(), recipe(patch, 8, **way))
         volume = Volume(np.ones((16, 17, 18), np.float32), (1, 1, 1))
-        most, least, _device = segmenter.estimate(volume)
+        most, least, *_device = segmenter.estimate(volume)
         self.assertLess(least, most)
         for budget in (least, (least + most) // 2, most):
             self.assertTrue(segmenter.run(volume, memory_budget=budget).labels.all())
@@ -573,7 +573,7 @@ class BadInput(Case):
             volume = Volume(cases.scan(4, (1, 18, 40, 38), 2)[0], (1.0, 1.0, 1.0))
             expected = segmenter.run(volume)
             scores = None if decision["before_resampling"] else segmenter.run(volume, logits=True).scores
-            most, least, _device = segmenter.estimate(volume)
+            most, least, *_device = segmenter.estimate(volume)
             self.assertLess(least, most / 2)
             counts = set()
             for budget in np.linspace(least, most, 7).astype(int):
