@@ -2935,8 +2935,8 @@ struct planrt_error *planrt_segmenter_options_set_largest_component(struct planr
                                                                     bool is_kept_alone);
 
 /**
- * How much each voxel of a tile counts where tiles overlap, instead of the window in the model's description: one weight above 0 for
- * each voxel that the network gives for a tile, x fastest. They are copied.
+ * How much each voxel of a tile counts where tiles overlap, instead of the window in the model's description: a weight from 1e-30 to
+ * 1e30 for each voxel that the network gives for a tile, x fastest. They are copied.
  *
  * Requires: `options` is alive, `weights` is readable for `weight_count` numbers.
  */

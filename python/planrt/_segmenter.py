@@ -298,6 +298,12 @@ class Segmenter(Owner):
         self.largest_label: int = info.largest_label
         self.patch: tuple[int, ...] = tuple(info.patch)
         """Voxels of a tile along the axes of the model's grid."""
+        window = settings.get("window")
+        shape = () if window is None else np.shape(window)
+        # The network may give less than it takes; how much is looked at by the library.
+        if window is not None and (len(shape) != 3 or any(extent > most for extent, most in zip(shape, self.patch))):
+            self.close()
+            raise ValueError(f"a window of the shape {shape}; it has a weight for each voxel that the network gives for a tile of {self.patch}")
 
     def submit(
         self,
@@ -495,7 +501,9 @@ def _options(
     start: tuple[int, ...] = (0, 0, 0)
     extents: tuple[int, ...] = (0, 0, 0)
     if region is not None:
-        if len(region) != 3 or any(part.step not in (None, 1) for part in region):
+        if not isinstance(region, Sequence) or len(region) != 3 or not all(isinstance(part, slice) for part in region):
+            raise ValueError(f"a region is three slices, along z, y and x, and not {region!r}")
+        if any(part.step not in (None, 1) for part in region):
             raise ValueError("a region is three slices, along z, y and x, without steps")
         ends = [part.indices(extent)[:2] for part, extent in zip(region, shape)]
         if any(first >= last for first, last in ends):

@@ -8,6 +8,9 @@ use crate::error::{Code, Error, Result};
 /// MONAI lets no weight be smaller: more than half of a tile has this one, so that its window is no product of three.
 const MONAI_LEAST: f32 = 1e-3;
 
+/// A caller's weights: what is multiplied by them keeps float32's digits.
+const WEIGHTS: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
+
 /// One weight for each voxel of the patch, all above 0.
 pub fn weights(window: &Window, patch: [usize; 3]) -> Result<Vec<f32>> {
     let count = voxels(patch).map_err(|error| error.within("the patch"))?;
@@ -44,12 +47,13 @@ pub fn weights(window: &Window, patch: [usize; 3]) -> Result<Vec<f32>> {
                 let message = format!("the window has {} weights; a patch of {patch:?} takes {count}", given.len());
                 return Err(Error::new(Code::InvalidArgument, message));
             }
-            if let Some(at) = given.iter().position(|weight| !(*weight > 0.0 && weight.is_finite())) {
+            if let Some(at) = given.iter().position(|weight| !WEIGHTS.contains(weight)) {
+                let (weight, least, most) = (given[at], WEIGHTS.start(), WEIGHTS.end());
                 return Err(Error::new(
                     Code::InvalidArgument,
                     format!(
-                        "weight {at} of the window is {}; weights are above 0, since some voxels have one tile only",
-                        given[at]
+                        "weight {at} of the window is {weight:?}; weights are from {least:?} to {most:?}, and none is 0, since some \
+                         voxels have one tile only"
                     ),
                 ));
             }
@@ -117,8 +121,11 @@ mod tests {
         assert_eq!(weights(&Window::Constant, [1, 2, 1]).unwrap(), [1.0, 1.0]);
         let own = |weights: &[f32]| super::weights(&Window::Weights(weights.to_vec()), [1, 1, 2]);
         assert_eq!(own(&[0.5, 2.0]).unwrap(), [0.5, 2.0]);
-        for bad in [&[0.5][..], &[0.5, 0.0], &[f32::NAN, 1.0], &[f32::INFINITY, 1.0], &[1.0, -1.0]] {
-            assert_eq!(own(bad).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(own(&[1e-30, 1e30]).unwrap(), [1e-30, 1e30]);
+        let without_digits = [f32::MIN_POSITIVE, 1e-45, f32::MAX];
+        for bad in [0.0, f32::NAN, f32::INFINITY, -1.0].into_iter().chain(without_digits) {
+            assert_eq!(own(&[0.5, bad]).unwrap_err().code(), Code::InvalidArgument, "{bad}");
         }
+        assert_eq!(own(&[0.5]).unwrap_err().code(), Code::InvalidArgument);
     }
 }

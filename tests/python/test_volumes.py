@@ -497,6 +497,9 @@ class Networks(Case):
             weights[tile] += window
         result = segmenter.run(Volume(voxels, (1, 1, 1)), logits=True)
         self.assertTrue(same_bits(result.scores, sums / weights))
+        for wrong in (window.transpose(1, 0, 2), window.ravel()):
+            self.assertRaises(ValueError, Segmenter.from_folds, engine, recipe(patch, 3), window=wrong)
+        self.fails(ErrorCode.INVALID_ARGUMENT, "weight 0", Segmenter.from_folds, engine, recipe(patch, 3), window=window * 1e-38)
 
 
 class BadInput(Case):
@@ -615,7 +618,7 @@ class BadInput(Case):
             del volume, segmentation
 
     def test_regions_that_are_none(self):
-        for wrong in ((slice(0, 2),) * 2, (slice(0, 6, 2),) * 3, (slice(3, 3), slice(None), slice(None))):
+        for wrong in ((slice(0, 2),) * 2, (slice(0, 6, 2),) * 3, (slice(3, 3), slice(None), slice(None)), (1, 2, 3), ...):
             self.assertRaises(ValueError, self.segmenter.run, self.volume, region=wrong)
 
 
