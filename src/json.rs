@@ -3,6 +3,7 @@
 use crate::error::{Code, Error, Result};
 use crate::quote::{quoted, shown};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -31,8 +32,52 @@ pub fn bytes(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A JSON text, which errors call by its file.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Value> {
-    serde_json::from_slice(bytes).map_err(|error| invalid(format!("{} is no valid JSON: {error}", shown(path))))
+    let value =
+        serde_json::from_slice(bytes).map_err(|error| invalid(format!("{} is no valid JSON: {error}", shown(path))))?;
+    match given_twice(bytes) {
+        Some(key) => Err(invalid(format!("{}: an object has {} twice", shown(path), quoted(&key)))),
+        None => Ok(value),
+    }
+}
+
+/// A key that an object of a valid JSON text has twice: of two values the first would be lost without a word.
+fn given_twice(text: &[u8]) -> Option<String> {
+    // The keys of each object around the place; none for an array.
+    let mut around: Vec<Option<HashSet<String>>> = Vec::new();
+    let (mut at, mut is_key) = (0, false);
+    while let Some(byte) = text.get(at) {
+        let first = at;
+        at += 1;
+        match byte {
+            b'{' => around.push(Some(HashSet::new())),
+            b'[' => around.push(None),
+            b'}' | b']' => drop(around.pop()),
+            b'"' => {
+                while text.get(at).is_some_and(|byte| *byte != b'"') {
+                    at += if text[at] == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            _ => {}
+        }
+        match byte {
+            b'{' => is_key = true,
+            b',' => is_key = matches!(around.last(), Some(Some(_))),
+            b'"' if is_key => {
+                is_key = false;
+                let key: String = serde_json::from_slice(text.get(first..at)?).ok()?;
+                if let Some(Some(keys)) = around.last_mut()
+                    && !keys.insert(key.clone())
+                {
+                    return Some(key);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 pub fn invalid(message: String) -> Error {
@@ -162,6 +207,25 @@ impl<'a> Node<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_object_has_a_key_twice() {
+        let parse = |text: &str| super::parse(Path::new("a.json"), text.as_bytes());
+        for text in [
+            r#"{"a": 1, "b": 2, "a": 3}"#,
+            r#"[{}, {"b": [{"a": {"a": 1}, "\u0061": "b"}]}]"#,
+            r#"{"x": "\\", "a": "\"", "a" : [1, 2]}"#,
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.message().contains("an object has \"a\" twice"), "{text}: {error}");
+        }
+        for text in
+            [r#"{"a": {"a": 1}, "b": {"a": ["a", "a"]}}"#, r#"["a", "a"]"#, r#"{"b": "a", "c": "a\\"}"#, r#""a""#, "1"]
+        {
+            assert!(parse(text).is_ok(), "{text}");
+        }
+        assert!(parse(r#"{"a": 1"#).unwrap_err().message().contains("no valid JSON"));
+    }
 
     #[test]
     fn what_is_no_file_is_not_waited_for() {

@@ -36,9 +36,17 @@ pub struct Description {
 #[derive(Debug)]
 pub enum Models {
     /// What is done to a volume, and what does it, one a fold: a file, or a folder whose passport says which of its plans runs where.
-    Folds(Box<Recipe>, Vec<PathBuf>),
+    Folds(Box<Recipe>, Folds),
     /// Folders with descriptions of their own, which are averaged.
     Ensemble(Vec<PathBuf>),
+}
+
+/// The models of a folder.
+#[derive(Debug, Default)]
+pub struct Folds {
+    pub models: Vec<PathBuf>,
+    /// Folders that are folds by their names, and hold no model.
+    pub left_out: Vec<PathBuf>,
 }
 
 pub fn read(folder: &Path, options: &Options) -> Result<Description> {
@@ -154,14 +162,15 @@ fn is_plan(path: &Path) -> Option<bool> {
 }
 
 /// The models in the first of the places that has any: `fold_*.onnx` or `fold_*/*.onnx`, in order, else the only one.
-fn models(folder: &Path, prefers_plans: bool) -> Result<Vec<PathBuf>> {
+fn models(folder: &Path, prefers_plans: bool) -> Result<Folds> {
+    let without_folds = |model| Ok(Folds { models: vec![model], left_out: Vec::new() });
     if has_passport(folder) {
-        return Ok(vec![folder.to_owned()]);
+        return without_folds(folder.to_owned());
     }
     // Bundles have theirs in a folder.
     let places = [folder.to_owned(), folder.join("models")];
     for place in places.iter().filter(|place| place.is_dir()) {
-        let mut found = BTreeMap::new();
+        let (mut found, mut left_out) = (BTreeMap::new(), Vec::new());
         for path in entries(place)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() && name.starts_with("fold_") && has_passport(&path) {
@@ -172,8 +181,10 @@ fn models(folder: &Path, prefers_plans: bool) -> Result<Vec<PathBuf>> {
                 for model in models {
                     take(&mut stems, model.with_extension(""), model, prefers_plans);
                 }
-                if stems.len() > 1 {
-                    return Err(several(&path, stems.values()));
+                match stems.len() {
+                    0 => left_out.push(path.clone()),
+                    1 => {}
+                    _ => return Err(several(&path, stems.values())),
                 }
                 stems.into_values().for_each(|model| take(&mut found, path.clone(), model, prefers_plans));
             } else if !path.is_dir() && is_plan(&path).is_some() {
@@ -189,11 +200,11 @@ fn models(folder: &Path, prefers_plans: bool) -> Result<Vec<PathBuf>> {
         }
         let is_fold = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("fold_"));
         let folds: Vec<_> = found.iter().filter(|(stem, _)| is_fold(stem)).map(|(_, path)| path.clone()).collect();
-        match (folds.len(), found.len()) {
-            (0, 0) => continue,
-            (0, 1) => return Ok(found.into_values().collect()),
-            (0, _) => return Err(several(place, found.values())),
-            _ => return Ok(folds),
+        match (folds.is_empty(), found.len()) {
+            (true, 0) => continue,
+            (true, 1) => return without_folds(found.into_values().next().unwrap_or_default()),
+            (true, _) => return Err(several(place, found.values())),
+            (false, _) => return Ok(Folds { models: folds, left_out }),
         }
     }
     Err(Error::new(
@@ -243,7 +254,7 @@ mod tests {
     /// Of a folder that is one model.
     fn folds(folder: &Path, options: &Options) -> Result<(Recipe, Vec<PathBuf>)> {
         match read(folder, options)? {
-            Description { models: Models::Folds(recipe, models), coarse: None } => Ok((*recipe, models)),
+            Description { models: Models::Folds(recipe, folds), coarse: None } => Ok((*recipe, folds.models)),
             other => panic!("{other:?}"),
         }
     }
@@ -269,6 +280,16 @@ mod tests {
         assert_eq!(models(&folders, true).unwrap(), ["fold_0/model.plan", "fold_1/model.onnx"]);
         assert_eq!(models(&folders, false).unwrap(), ["fold_0/model.onnx", "fold_1/model.onnx"]);
         assert_eq!(models(&["models/model.onnx", "models/model.pt"], false).unwrap(), ["models/model.onnx"]);
+    }
+
+    #[test]
+    fn folds_without_a_model_are_told() {
+        let folder = TestFolder::new("model");
+        ["fold_0/model.onnx", "fold_1/checkpoint_final.pth", "fold_2/model.onnx"]
+            .iter()
+            .for_each(|name| folder.write(name, b""));
+        let Folds { models, left_out } = super::models(folder.path(), false).unwrap();
+        assert_eq!((models.len(), left_out), (2, vec![folder.path().join("fold_1")]));
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! From a model folder to a segmenter: its own models, or those of folders in it.
 
-use super::description::{self, Description, Models};
+use super::description::{self, Description, Folds, Models};
 use super::segmenter::{Options, Segmenter};
 use crate::error::{Code, Error, Result};
 use crate::folder::Folder;
+use crate::log::Level;
 use crate::process::stack::with_room;
 use crate::quote::shown;
 use crate::runtime::{EngineOptions, Runtime};
@@ -42,7 +43,12 @@ impl Loader<'_> {
             options.coarse = Some(self.part(&place, own, true)?.as_coarse(margin_mm)?);
         }
         match models {
-            Models::Folds(recipe, models) => {
+            Models::Folds(recipe, Folds { models, left_out }) => {
+                for fold in &left_out {
+                    let message =
+                        format!("{} holds no model, and is left out: the labels are the other folds'", shown(fold));
+                    self.runtime.log().write(Level::Warning, &message);
+                }
                 let load = |model: &PathBuf| match model.is_dir() {
                     true => Folder::open(model)?.load(self.runtime, self.engine),
                     false => self.runtime.load_file(model, self.engine),

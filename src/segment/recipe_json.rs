@@ -52,7 +52,7 @@
 
 use crate::error::Result;
 use crate::folder::parts::{COARSE, ENSEMBLE};
-use crate::json::{Node, invalid};
+use crate::json::{self, Node};
 use crate::process::stack::with_room;
 use crate::volume::recipe::{
     Activation, Decision, Direction, Intensity, Interpolation, Padding, Placement, Recipe, Resampling,
@@ -70,8 +70,7 @@ pub(super) const LARGEST_PATCH: u64 = 1 << 20;
 pub fn parse(text: &str, name: &str) -> Result<Recipe> {
     // JSON in JSON goes deep, also where it ends.
     with_room(|| {
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|error| invalid(format!("{name} is no valid JSON: {error}")))?;
+        let value = json::parse(Path::new(name), text.as_bytes())?;
         read(&Node::new(&value, Path::new(name)))
     })
 }

@@ -114,6 +114,13 @@ class Segment(unittest.TestCase):
         alone = self.segmented()[2]
         np.testing.assert_array_equal(self.segmented("with.nii", "--with", other, "--with", other)[2], alone)
         # What it finds is everywhere.
+        top = self.folder / "top"
+        for part in ("a", "b", "coarse"):
+            shutil.copytree(other, top / part)
+        described = {"planrt_recipe": 1, "ensemble": ["a", "b"], "coarse": {"folder": "coarse", "margin_mm": 100}}
+        (top / "recipe.json").write_text(json.dumps(described))
+        self.run_segment(0, top, self.scan, "--out", self.folder / "top.nii")
+        np.testing.assert_array_equal(read(self.folder / "top.nii")[1], alone)
         np.testing.assert_array_equal(self.segmented("coarse.nii", "--coarse", other, "--margin=100")[2], alone)
         np.testing.assert_array_equal(self.segmented("both.nii", "--coarse", other, "--with", other, "--margin", "100")[2], alone)
         # The model looks at each voxel by itself.
