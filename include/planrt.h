@@ -1371,7 +1371,8 @@ void planrt_build_options_delete(struct planrt_build_options *options);
 /**
  * The shapes that an input takes in an optimization profile. Profiles are numbered from 0, and a new one is the next.
  * A model whose inputs' shapes are fixed needs none; where only the first dimension is open and no profile is set, the
- * plan takes a batch of 1. For an input that is itself a shape these are its values.
+ * plan takes a batch of 1. For an input that is itself a shape these are its values. Of two calls for an input of a profile the
+ * later one counts.
  *
  * Errors: `PLANRT_ERROR_SHAPE` when the plan is built, where the shapes fall, or are not the model's.
  *
