@@ -78,8 +78,8 @@ fn in_lanes<T>(to: &mut [T], values: &[f32], others: &[f32], of: impl Fn(f32, f3
             return;
         };
         let others: &[f32; LANES] = others;
-        for i in 0..LANES {
-            to[i] = of(values[i], others[i]);
+        for (to, (value, other)) in to.iter_mut().zip(values.iter().zip(others)) {
+            *to = of(*value, *other);
         }
     }
 }
