@@ -58,30 +58,34 @@ impl Finish {
     }
 }
 
+/// Values of a register.
+const LANES: usize = 8;
+
 /// Rows are short: a loop that takes several registers at once would leave most of them to one value at a time. What is left
-/// of whole registers is computed with some that were computed before. What is computed stands in as few places as can be:
-/// where it stands in many, it becomes a function of its own, for which the compiler does not know of wide registers.
+/// of whole registers is computed with some that were computed before.
 #[inline(always)]
 fn in_lanes<T>(to: &mut [T], values: &[f32], others: &[f32], of: impl Fn(f32, f32) -> T) {
-    const LANES: usize = 8;
-    let count = values.len();
-    if count < LANES {
-        for (to, (value, other)) in to.iter_mut().zip(values.iter().zip(others)) {
-            *to = of(*value, *other);
-        }
+    let whole = values.as_chunks().0.iter().zip(others.as_chunks().0);
+    for (to, (values, others)) in to.as_chunks_mut().0.iter_mut().zip(whole) {
+        lanes(to, values, others, &of);
+    }
+    if values.len().is_multiple_of(LANES) {
         return;
     }
-    for start in (0..count).step_by(LANES) {
-        let start = start.min(count - LANES);
-        let chunks = (to[start..].first_chunk_mut(), values[start..].first_chunk(), others[start..].first_chunk());
-        let (Some(to), Some(values), Some(others)): (Option<&mut [T; LANES]>, Option<&[f32; LANES]>, _) = chunks else {
-            return;
-        };
-        let others: &[f32; LANES] = others;
-        for (to, (value, other)) in to.iter_mut().zip(values.iter().zip(others)) {
-            *to = of(*value, *other);
+    match (to.last_chunk_mut(), values.last_chunk(), others.last_chunk()) {
+        (Some(to), Some(values), Some(others)) => lanes(to, values, others, &of),
+        _ => {
+            for (to, (value, other)) in to.iter_mut().zip(values.iter().zip(others)) {
+                *to = of(*value, *other);
+            }
         }
     }
+}
+
+/// No closure: that may become a function of its own, for which the compiler does not know of wide registers.
+#[inline(always)]
+fn lanes<T>(to: &mut [T; LANES], values: &[f32; LANES], others: &[f32; LANES], of: &impl Fn(f32, f32) -> T) {
+    *to = std::array::from_fn(|i| of(values[i], others[i]));
 }
 
 #[cfg(test)]

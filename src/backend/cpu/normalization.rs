@@ -138,17 +138,17 @@ fn plain(values: &mut [f32], residual: Option<&[f32]>, epsilon: f64, affine: (f6
     // Beyond what float32 holds it is infinite, as in the model's own type: all values are the same then.
     let variance = f64::from((sum(values, |value| (value - mean) * (value - mean)) / count) as f32);
     let factor = affine.0 / (variance + epsilon).sqrt();
-    let one = |value: f32| ((f64::from(value) - mean) * factor + affine.1) as f32;
+    let one = |value: &f32| ((f64::from(*value) - mean) * factor + affine.1) as f32;
     // In blocks, since what is read is written to.
     const BLOCK: usize = 64;
     let mut start = 0;
     for block in values.chunks_mut(BLOCK) {
         let mut results = [0f32; BLOCK];
-        let results = &mut results[..block.len()];
+        results.iter_mut().zip(&*block).for_each(|(result, value)| *result = one(value));
+        let results = &results[..block.len()];
         let residual = residual.map(|residual| &residual[start..][..block.len()]);
         start += block.len();
-        finish.write(results, block, residual, one, |result| result);
-        block.copy_from_slice(results);
+        finish.write(block, results, residual, |result| result, |result| result);
     }
 }
 
