@@ -2225,8 +2225,8 @@ void planrt_session_options_delete(struct planrt_session_options *options);
 
 /**
  * The most items in a batch, up to 65536; 1 turns batching off. 0, the default: on the GPU as many as bring more than
- * 8 % over half as many, which is measured when the session is made (none do where one item keeps the device busy),
- * and at most what the plan's profiles take; on the CPU as many as the engine has threads. A request with a larger
+ * 8 % over half as many, 2 % where a segmenter makes the session, which is measured then (none do where one item keeps the
+ * device busy), and at most what the plan's profiles take; on the CPU as many as the engine has threads. A request with a larger
  * batch of its own runs alone.
  *
  * Requires: `options` is alive.

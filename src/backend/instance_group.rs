@@ -15,6 +15,8 @@ pub struct InstanceGroupOptions {
     pub largest: usize,
     /// Batch sizes that the application prefers.
     pub preferred: Vec<usize>,
+    /// Whether there are always more requests: then what counts is how much goes through, and not how soon each is answered.
+    pub is_stream: bool,
 }
 
 #[cfg(feature = "cpu")]

@@ -102,11 +102,13 @@ struct Jobs {
 impl Segmenter {
     /// One over an engine for each fold, with sessions of its own.
     pub fn new(engines: &[Arc<dyn Engine>], recipe: Recipe, options: &Options) -> Result<Self> {
-        let session_options = options.session.clone().unwrap_or_else(|| {
+        let mut session_options = options.session.clone().unwrap_or_else(|| {
             let mut session = schedule::Options::default();
             session.policy.when_full = WhenFull::Block;
             session
         });
+        // Of tiles.
+        session_options.instance_group.is_stream = true;
         let session = |engine| Ok(Arc::new(Session::new(std::slice::from_ref(engine), &session_options)?));
         Self::over(engines.iter().map(|engine| (engine, move || session(engine))), recipe, options)
     }

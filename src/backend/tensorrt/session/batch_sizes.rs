@@ -42,10 +42,18 @@ pub struct Group {
 /// How much faster work has to go at once than one after the other to be worth the wait.
 const GAIN_WORTH_WAITING_FOR: f64 = 1.08;
 
+/// The same where nobody waits for the single one.
+const GAIN_OF_A_STREAM: f64 = 1.02;
+
 /// Whether it pays to do at once what takes so long one after the other: below that the device is busy with the smaller
 /// work already.
 pub fn pays(at_once: f64, one_after_the_other: f64) -> bool {
     at_once * GAIN_WORTH_WAITING_FOR < one_after_the_other
+}
+
+/// The same where nobody waits for the single one.
+pub fn pays_in_a_stream(at_once: f64, one_after_the_other: f64) -> bool {
+    at_once * GAIN_OF_A_STREAM < one_after_the_other
 }
 
 /// Batch sizes at either end of the range at which a plan's shapes are tried one by one.
@@ -419,5 +427,7 @@ mod tests {
     fn at_once_pays_where_it_is_clearly_faster() {
         assert!(pays(126.0, 2.0 * 117.0) && pays(390.0, 2.0 * 236.0));
         assert!(!pays(2420.0, 2.0 * 1266.0) && !pays(2.0, 2.0));
+        // In a stream of requests a little faster is enough.
+        assert!(pays_in_a_stream(2420.0, 2.0 * 1266.0) && !pays_in_a_stream(2.0, 2.0));
     }
 }

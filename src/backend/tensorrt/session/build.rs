@@ -4,7 +4,7 @@ use super::super::context::Context;
 use super::super::diagnostics::withhold;
 use super::super::engine::Engine;
 use super::admission::TensorRtAdmission;
-use super::batch_sizes::{Group, pays, sum};
+use super::batch_sizes::{Group, pays, pays_in_a_stream, sum};
 use super::budget::Budget;
 use super::engine_copies::EngineCopies;
 use super::graph_context::Captures;
@@ -66,6 +66,9 @@ pub fn instance_group(engine: &Arc<Engine>, options: &InstanceGroupOptions) -> R
         }
     }
     let mut instances = made;
+    if let [of_group] = instances.as_mut_slice() {
+        builder.drop_needless(of_group)?;
+    }
     if let [of_group] = instances.as_mut_slice()
         && of_group.len() > 1
         && of_group[0].group.costs.len() > 1
@@ -192,6 +195,7 @@ impl<'a> Builder<'a> {
             };
             let time = match (time, costs.last()) {
                 (time, Some((last, cost))) if !asked_for => {
+                    let pays = if self.options.is_stream { pays_in_a_stream } else { pays };
                     time.ok().filter(|time| pays(*time, cost * candidate as f64 / *last as f64))
                 }
                 (time, _) => Some(time?),
@@ -219,6 +223,27 @@ impl<'a> Builder<'a> {
         instances[0].group.costs = if costs.iter().all(|(_, time)| time.is_finite()) { costs } else { Vec::new() };
         let group = instances[0].group.clone();
         instances.iter_mut().for_each(|instance| instance.group = group.clone());
+        Ok(())
+    }
+
+    /// In a stream of requests batches are large: where two of them fill the device, more would only take longer each.
+    fn drop_needless(&mut self, instances: &mut Vec<TensorRtInstance>) -> Result<()> {
+        let is_asked = self.options.contexts > 0 || !self.options.is_stream || !self.has_tuning_time();
+        let few = INSTANCES_ON_A_FULL_DEVICE;
+        let [first, others @ ..] = instances.as_mut_slice() else { return Ok(()) };
+        if is_asked || others.len() < 2 * few - 1 || !first.group.known {
+            return Ok(());
+        }
+        let size = first.group.optimal();
+        let (all, half) = (first.time(size, others)?, first.time(size, &mut others[..few - 1])?);
+        if !pays(all, 2.0 * half) {
+            let device = self.shared.engine.library().device();
+            let (before, _) = device.memory()?;
+            instances.truncate(few);
+            self.engines.drop_unused();
+            let (after, _) = device.memory()?;
+            self.shared.budget.give_back(after.saturating_sub(before).min(self.shared.budget.spent()));
+        }
         Ok(())
     }
 
