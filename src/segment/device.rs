@@ -5,14 +5,14 @@ use super::network::{LentTile, Network, Tile};
 use super::place::{Place, Written, no_number, within_tile};
 use super::result::{Outputs, Writer, no_number_in_plane, no_number_of_head};
 use crate::backend::admission::Dependency;
-use crate::cuda::{Device, Stream};
+use crate::cuda::{Device, Event, Stream};
 use crate::error::{Code, Error, Result};
 use crate::log::{Level, Log};
 use crate::process::thread;
 use crate::tensor::{ElementType, MemoryKind};
 use crate::volume::device::{
-    Buffer, Coming, DeviceHead, DeviceRule, DeviceSweep, Download, Kernels, Label, Piece, Planes, Samples, Slab, Slabs,
-    View, can_resample, resample, resampling_bytes, slab_bytes, upload, upload_bytes,
+    Buffer, Coming, Constants, DeviceHead, DeviceRule, DeviceSweep, DeviceWay, Download, Kernels, Label, Piece, Planes,
+    Samples, Slab, Slabs, Source, View, can_resample, resampling_bytes, slab_bytes, upload, upload_bytes,
 };
 use crate::volume::head::Head;
 use crate::volume::image::Description;
@@ -126,12 +126,12 @@ impl Gpu {
         };
         let raw = [round(reach(scan)), round(mask), resampling].into_iter().fold(0, u64::saturating_add);
         let raw = if goes_raw { raw } else { 0 };
-        // Where tiles begin before all of it has come.
-        let slabs = match goes_raw && there.is_nowhere() {
-            true => slab_bytes(reach(scan), plane_bytes(scan)),
+        // Where it comes in slabs, while there is room for all else.
+        let slabs = if goes_raw { slab_bytes(reach(scan), plane_bytes(scan)) } else { 0 };
+        let on_its_way = match slabs > 0 {
+            true => [round(slabs), round(mask), resampling].into_iter().fold(0, u64::saturating_add),
             false => 0,
         };
-        let on_its_way = if slabs > 0 { round(slabs).saturating_add(round(mask)) } else { 0 };
         let (input, output) = network.elements();
         let types = network.element_types();
         let tile = |elements: usize, element_type: ElementType| {
@@ -149,7 +149,7 @@ impl Gpu {
         // Of labels of 16 bits; they may have 8.
         let plane = height.saturating_mul(width).saturating_mul(2);
         let decides = decides_there(&recipe.decision, head, has_scores, back);
-        let labels = if decides { round((plane.max(GROUP)) as u64) } else { 0 };
+        let labels = if decides { 2 * round((plane.max(GROUP)) as u64) } else { 0 };
         let resampled = match decides && !back.is_same_grid() {
             true => {
                 let (kept, targets) = planes_kept(&recipe.decision, head);
@@ -158,10 +158,10 @@ impl Gpu {
             }
             false => 0,
         };
-        let later = [window, ring, tiles_bytes, labels, resampled, on_its_way].into_iter().fold(0, u64::saturating_add);
+        let later = [window, ring, labels, resampled, on_its_way].into_iter().fold(0, u64::saturating_add);
         // Rules, places of tiles and the like.
         let small = 2 * GRAIN + head.map_or(0, |head| round(DeviceHead::bytes(head)));
-        let device = data.saturating_add(raw.max(later)).saturating_add(small);
+        let device = [data, raw.max(later), tiles_bytes, small].into_iter().fold(0, u64::saturating_add);
 
         let before = match goes_raw {
             // A channel's sums over what was resampled are taken here.
@@ -189,7 +189,7 @@ impl Gpu {
     pub fn bring<'scope>(
         &self,
         scope: &'scope Scope<'scope, '_>,
-        recipe: &Recipe,
+        recipe: &'scope Recipe,
         scan: &Description,
         surveyed: &'scope Surveyed<'_>,
         work: &'scope Work<'_>,
@@ -198,16 +198,22 @@ impl Gpu {
         let kernels = Arc::new(self.kernels.on(stream));
         let there = surveyed.there();
         let goes_raw = goes_raw(scan, there);
-        let slabs = surveyed.view.span().filter(|_| goes_raw && there.is_nowhere()).and_then(Slabs::of);
+        let slabs = surveyed.view.span().filter(|_| goes_raw).and_then(Slabs::of);
         if let Some(slabs) = slabs {
             let mask = mask_of(&kernels, surveyed)?;
-            let changes = surveyed.changes(recipe, work)?;
+            let changes = changes_of(recipe, surveyed, work)?;
             let voxels: usize = surveyed.extents().iter().product();
             let volume = Arc::new(kernels.buffer(recipe.channels * voxels)?);
-            let coming = Arc::new(Coming::new(&kernels, &slabs, recipe.channels, mask)?);
+            let source = source(&kernels, there)?;
+            let coming = Arc::new(Coming::new(&kernels, &slabs, recipe.channels, mask, source)?);
             let (brings, to) = (coming.clone(), volume.clone());
-            thread::spawn_scoped(scope, "planrt-bring".to_owned(), move || brings.bring(&slabs, &changes, &to, work))
-                .map_err(|error| {
+            let brings = move || {
+                let after = |kernels: &Kernels, channel: usize, target: View<'_, f32>| {
+                    change_after(kernels, recipe, channel, there, target, work)
+                };
+                brings.bring(&slabs, &changes, &to, &after, work);
+            };
+            thread::spawn_scoped(scope, "planrt-bring".to_owned(), brings).map_err(|error| {
                 Error::new(Code::OutOfMemory, "a thread that brings the scan to the GPU could not be started")
                     .with_detail(error.to_string())
             })?;
@@ -232,6 +238,7 @@ impl Brought {
         let Swept { recipe, tiles, back, networks, head, window, labels } = swept;
         let (tiles, back, network) = (tiles.clone(), back.clone(), &networks[0]);
         let sweep = DeviceSweep::new(&kernels, tiles.clone(), network.channels, window)?;
+        let room = kernels.room_for_constants(&tiles, recipe.channels)?;
         let found = kernels.buffer(tiles.count())?;
         found.clear(0..tiles.count(), kernels.stream())?;
         let types = network.element_types();
@@ -259,6 +266,7 @@ impl Brought {
             volume,
             coming,
             constants: Vec::new(),
+            room,
             sweep,
             found,
             spare,
@@ -361,6 +369,30 @@ fn mask_of(kernels: &Kernels, surveyed: &Surveyed<'_>) -> Result<Option<Buffer<u
     kernels.upload(&bytes).map(Some)
 }
 
+/// What is done to channels as they are read.
+fn changes_of(recipe: &Recipe, surveyed: &Surveyed<'_>, work: &Work) -> Result<Vec<Change>> {
+    match changes_after(recipe, surveyed.there()) {
+        true => Ok(vec![Change::Nothing; recipe.channels]),
+        false => surveyed.changes(recipe, work),
+    }
+}
+
+/// Whether channels are changed when they were resampled.
+fn changes_after(recipe: &Recipe, there: &Way) -> bool {
+    recipe.normalize_after_resampling && !there.is_nowhere()
+}
+
+/// Room for a channel on the scan's grid, where that is not the model's.
+fn source(kernels: &Kernels, there: &Way) -> Result<Option<Source>> {
+    match there.is_nowhere() {
+        true => Ok(None),
+        false => Ok(Some(Source {
+            values: kernels.buffer(there.from.iter().product())?,
+            way: DeviceWay::new(kernels, there)?,
+        })),
+    }
+}
+
 /// The volume on the model's grid, made there of the scan as it comes.
 fn bring(kernels: &Kernels, recipe: &Recipe, surveyed: &Surveyed<'_>, work: &Work) -> Result<Buffer<f32>> {
     let span = surveyed
@@ -371,39 +403,35 @@ fn bring(kernels: &Kernels, recipe: &Recipe, surveyed: &Surveyed<'_>, work: &Wor
     work.check()?;
     let mask = mask_of(kernels, surveyed)?;
     let there = surveyed.there();
-    let changes_after = recipe.normalize_after_resampling && !there.is_nowhere();
-    let changes = match changes_after {
-        true => vec![Change::Nothing; recipe.channels],
-        false => surveyed.changes(recipe, work)?,
-    };
+    let changes = changes_of(recipe, surveyed, work)?;
     let voxels: usize = surveyed.extents().iter().product();
     let volume = kernels.buffer(recipe.channels * voxels)?;
-    let source = match there.is_nowhere() {
-        true => None,
-        false => Some(kernels.buffer(there.from.iter().product())?),
-    };
-    for (channel, (change, intensity)) in changes.into_iter().zip(&recipe.intensities).enumerate() {
+    let source = source(kernels, there)?;
+    for (channel, change) in changes.into_iter().enumerate() {
         let target = volume.part(channel * voxels..(channel + 1) * voxels)?;
-        let dense = source.as_ref().map_or(target, Buffer::view);
+        let dense = source.as_ref().map_or(target, |source| source.values.view());
         kernels.read(&span, memory.view(), channel, change, mask.as_ref().map(Buffer::view), dense)?;
-        if source.is_some() {
-            resample(kernels, there, dense, target, work)?;
-        }
-        if changes_after {
-            kernels.change(target, change_after(kernels, intensity, there.to, target, work)?)?;
+        if let Some(Source { way, .. }) = &source {
+            way.bring(kernels, dense, target, work)?;
+            change_after(kernels, recipe, channel, there, target, work)?;
         }
     }
     Ok(volume)
 }
 
-/// What is done to a channel that was resampled. Sums over it are the host's, in its order.
+/// Changes a channel that was resampled, where the recipe wants it then. Sums over it are the host's, in its order.
 fn change_after(
     kernels: &Kernels,
-    intensity: &Intensity,
-    extents: [usize; 3],
+    recipe: &Recipe,
+    channel: usize,
+    there: &Way,
     values: View<'_, f32>,
     work: &Work,
-) -> Result<Change> {
+) -> Result<()> {
+    if !changes_after(recipe, there) {
+        return Ok(());
+    }
+    let (intensity, extents) = (&recipe.intensities[channel], there.to);
     let mut data: Vec<f32> = Vec::new();
     if intensity.needs_survey() {
         data = allocate("a channel on the model's grid", values.count())?;
@@ -414,7 +442,8 @@ fn change_after(
         values.copy_from_slice(&data[planes.start * plane..planes.end * plane]);
     };
     let planes = intensity::Planes { extents, together: 1, read: &read };
-    Change::of(intensity, &planes, None, work, &Pieces::new(extents[0]))
+    let change = Change::of(intensity, &planes, None, work, &Pieces::new(extents[0]))?;
+    kernels.change(values, change)
 }
 
 /// A tile in device memory.
@@ -491,6 +520,7 @@ pub struct OnDevice<'a> {
     coming: Option<Arc<Coming>>,
     /// Of each tile that is ready the bits of its one value, if it has only one.
     constants: Vec<Option<Vec<u32>>>,
+    room: Constants,
     sweep: DeviceSweep,
     /// Of each tile 1 where the network gave what is no number.
     found: Buffer<u32>,
@@ -570,8 +600,13 @@ struct Labels {
     channels: usize,
     /// Of the scan's grid, in the model's axes, without what was cut off.
     extents: [usize; 3],
-    buffer: LabelBuffer,
-    /// Planes that the buffer holds, and that are in it.
+    /// By turns: labels are on their way back from one while the other is filled.
+    buffers: [LabelBuffer; 2],
+    now: usize,
+    /// On their stream labels come back; for each buffer the end of that.
+    copies: Kernels,
+    passed: [Event; 2],
+    /// Planes that a buffer holds, and that are in the one that is filled.
     capacity: usize,
     filled: usize,
     /// The scan's plane that is decided next.
@@ -617,9 +652,9 @@ impl Labels {
         let size = if is_wide { 2 } else { 1 };
         let capacity = (GROUP / (height * width * size)).clamp(1, depth);
         let elements = capacity * height * width;
-        let buffer = match is_wide {
-            true => LabelBuffer::Wide(kernels.buffer(elements)?),
-            false => LabelBuffer::Narrow(kernels.buffer(elements)?),
+        let buffer = || match is_wide {
+            true => Ok::<_, Error>(LabelBuffer::Wide(kernels.buffer(elements)?)),
+            false => Ok(LabelBuffer::Narrow(kernels.buffer(elements)?)),
         };
         let labels = usize::from(decision.largest_label()) + 1;
         let counts = kernels.buffer(labels)?;
@@ -658,7 +693,10 @@ impl Labels {
             head,
             channels,
             extents,
-            buffer,
+            buffers: [buffer()?, buffer()?],
+            now: 0,
+            copies: kernels.on(Arc::new(Stream::new(kernels.device(), 0)?)),
+            passed: [Event::new(kernels.device())?, Event::new(kernels.device())?],
             capacity,
             filled: 0,
             next: 0,
@@ -736,7 +774,7 @@ impl Labels {
         while self.next < end {
             let some = self.next..end.min(self.next + self.capacity);
             let labels = 0..some.len() * plane;
-            match &self.buffer {
+            match &self.buffers[self.now] {
                 LabelBuffer::Narrow(buffer) => {
                     let labels = buffer.part(labels)?;
                     kernels.resample_and_decide(samples, slab, some.clone(), &self.rule, labels)?;
@@ -761,7 +799,7 @@ impl Labels {
             kernels.activate(planes, stride, size, self.channels, self.activation)?;
         }
         let labels = self.filled * size..(self.filled + count) * size;
-        match &self.buffer {
+        match &self.buffers[self.now] {
             LabelBuffer::Narrow(buffer) => self.label(kernels, planes, stride, buffer.part(labels)?)?,
             LabelBuffer::Wide(buffer) => self.label(kernels, planes, stride, buffer.part(labels)?)?,
         }
@@ -783,15 +821,18 @@ impl Labels {
     /// Sends what is decided on its way.
     fn give(&mut self, kernels: &Kernels, pending: &mut VecDeque<Pending>) -> Result<()> {
         let size = self.extents[1] * self.extents[2];
-        let labels = match &self.buffer {
+        let labels = match &self.buffers[self.now] {
             _ if self.filled == 0 => return Ok(()),
             LabelBuffer::Narrow(buffer) => buffer.part(0..self.filled * size)?.bytes(),
             LabelBuffer::Wide(buffer) => buffer.part(0..self.filled * size)?.bytes(),
         };
-        let labels = Download::start(kernels, labels)?;
+        self.copies.stream().wait_for(kernels.stream())?;
+        let labels = Download::start(&self.copies, labels)?;
         pending.push_back(Pending::Labels { z: self.next - self.filled, labels });
+        self.passed[self.now].record(self.copies.stream())?;
         self.filled = 0;
-        Ok(())
+        self.now = 1 - self.now;
+        self.passed[self.now].hold_back(kernels.stream())
     }
 }
 
@@ -863,7 +904,7 @@ impl Place for DevicePlace<'_> {
     }
 
     fn ready(&mut self, tile: usize) -> Result<()> {
-        let OnDevice { kernels, tiles, volume, recipe, constants, coming, .. } = &mut self.on;
+        let OnDevice { kernels, tiles, volume, recipe, constants, room, coming, .. } = &mut self.on;
         while constants.len() <= tile {
             // All tiles that start on the same plane.
             let numbers = constants.len()..(constants.len() + tiles.row()).min(tiles.count());
@@ -872,7 +913,7 @@ impl Place for DevicePlace<'_> {
                 let end = usize::try_from(first.saturating_add_unsigned(tiles.taken()[0])).unwrap_or(0);
                 coming.wait(end.min(tiles.extents[0]), kernels.stream())?;
             }
-            constants.extend(kernels.constants(tiles, numbers, volume.view(), recipe.tiling.padding)?);
+            constants.extend(kernels.constants(tiles, numbers, volume.view(), recipe.tiling.padding, room)?);
         }
         Ok(())
     }
@@ -953,18 +994,23 @@ impl Place for DevicePlace<'_> {
 
     fn finish(self) -> Result<Written> {
         let Self { pending, on, target, nan_allowed, work, .. } = self;
-        let OnDevice { kernels, recipe, tiles, back, volume, sweep, spare, output, .. } = on;
+        let OnDevice { kernels, recipe, tiles, back, volume, coming, room, sweep, spare, output, .. } = on;
         let (mut map, labels) = match (target, output) {
             (Target::Labels(map), Some(labels)) => (map, labels),
             (Target::Values(writer), _) => return Ok(Written { outputs: writer.finish(), counts: None }),
             _ => return Err(Error::new(Code::Internal, "nothing was decided; please report this")),
         };
         let mut counts = vec![0; labels.counts.view().count()];
-        let stream = kernels.stream().clone();
+        // When these are there nothing more is computed.
+        kernels.download(labels.counts.view(), &mut counts)?;
+        let mut is_found = [0];
+        if let (Some((_, found)), false) = (&labels.head, nan_allowed) {
+            kernels.download(found.view(), &mut is_found)?;
+        }
         let unused = move || {
-            // Only then is it unused, and what else there is to do waits for nothing.
-            let _ = stream.synchronize();
-            drop((volume, sweep, spare));
+            // Else the driver would, and whatever else there is to do would wait with it.
+            let _ = labels.copies.stream().synchronize();
+            drop((volume, coming, room, sweep, spare, labels));
         };
         std::thread::scope(|scope| {
             // The driver takes milliseconds to free memory.
@@ -973,13 +1019,8 @@ impl Place for DevicePlace<'_> {
             drop(freeing);
             written
         })?;
-        kernels.download(labels.counts.view(), &mut counts)?;
-        if let (Some((_, found)), false) = (&labels.head, nan_allowed) {
-            let mut is_found = [0];
-            kernels.download(found.view(), &mut is_found)?;
-            if is_found != [0] {
-                return Err(no_number_of_head());
-            }
+        if is_found != [0] {
+            return Err(no_number_of_head());
         }
         let is_counted = !recipe.decision.largest_component;
         let outputs = Outputs { labels: Some(map), scores: None };

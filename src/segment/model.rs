@@ -435,7 +435,7 @@ impl Model {
     /// Brings a volume to the GPU that has least to run, or else to the next, and finds room there for its first strip; none where that
     /// cannot be done, which the log says.
     #[expect(clippy::too_many_arguments)]
-    fn begin<'a, 'scope>(
+    fn begin<'a: 'scope, 'scope>(
         &'a self,
         scope: &'scope Scope<'scope, '_>,
         surveyed: &'scope Surveyed<'_>,

@@ -304,6 +304,14 @@ pub enum Axis {
     Spline(Buffer<Taps>),
 }
 
+/// Where a volume's tiles begin, and room for whether each has one value only: for all of them from the beginning, since the driver
+/// waits for whatever runs before it frees memory.
+pub struct Constants {
+    starts: Buffer<Start>,
+    values: Buffer<u32>,
+    differs: Buffer<u32>,
+}
+
 /// Between what the slices of a channel lie, or all of it.
 pub struct Bounds(Buffer<Ends>);
 
@@ -491,7 +499,7 @@ impl Kernels {
         lines: &Lines,
         source: View<'_, f32>,
         target: View<'_, f32>,
-        begins: Option<View<'_, f64>>,
+        begins: View<'_, f64>,
     ) -> Result<()> {
         let Lines { outer, from, to, inner } = *lines;
         same("values of lines", source.count(), outer * from * inner)?;
@@ -517,10 +525,10 @@ impl Kernels {
         };
         same("weights of an axis", taps.view().count(), to)?;
         let all = outer * inner;
-        let most = begins.map_or(0, |begins| begins.count() / spline_elements(1, from)).min(all);
-        let (Some(begins), 1..) = (begins, most) else {
+        let most = (begins.count() / spline_elements(1, from)).min(all);
+        if most == 0 {
             return Err(wrong("no room for a spline's lines".to_owned()));
-        };
+        }
         for start in (0..all).step_by(most) {
             let lines = most.min(all - start);
             let (mut table, mut place) = (taps.view().address(), begins.address());
@@ -614,32 +622,41 @@ impl Kernels {
         self.launch(self.loaded.functions.gather, height * threads_of(width), channels, depth.min(ROWS), &mut arguments)
     }
 
-    /// [`constants`](crate::volume::tiles::constants) of these tiles.
+    /// What [`constants`](Self::constants) needs for tiles of a volume of so many channels.
+    pub fn room_for_constants(&self, tiles: &Tiles, channels: usize) -> Result<Constants> {
+        let start = |tile| small_start(tiles.taken_from(tiles.start(tile)));
+        let starts = (0..tiles.count()).map(start).collect::<Result<Vec<_>>>()?;
+        let places = tiles.count().saturating_mul(channels);
+        let room =
+            Constants { starts: self.upload(&starts)?, values: self.buffer(places)?, differs: self.buffer(places)? };
+        room.differs.clear(0..places, &self.stream)?;
+        Ok(room)
+    }
+
+    /// [`constants`](crate::volume::tiles::constants) of these tiles, once each.
     pub fn constants(
         &self,
         tiles: &Tiles,
         numbers: Range<usize>,
         volume: View<'_, f32>,
         padding: Padding,
+        room: &Constants,
     ) -> Result<Vec<Option<Vec<u32>>>> {
         let channels = channels_of(tiles, volume)?;
-        let start = |tile| small_start(tiles.taken_from(tiles.start(tile)));
-        let starts = numbers.clone().map(start).collect::<Result<Vec<_>>>()?;
-        let starts = self.upload(&starts)?;
-        let places = numbers.len() * channels;
-        let (values, differs) = (self.buffer::<u32>(places)?, self.buffer::<u32>(places)?);
-        differs.clear(0..places, &self.stream)?;
+        let places = numbers.start * channels..numbers.end * channels;
+        let starts = room.starts.part(numbers.clone())?;
+        let (values, differs) = (room.values.part(places.clone())?, room.differs.part(places.clone())?);
         let mut tiling = tiling(tiles, tiles.taken(), padding)?;
         let (mut count, mut number) = (small("tiles", numbers.len())?, small("channels", channels)?);
-        let (mut from, mut at) = (volume.address(), starts.view().address());
-        let (mut value, mut differ) = (values.view().address(), differs.view().address());
+        let (mut from, mut at) = (volume.address(), starts.address());
+        let (mut value, mut differ) = (values.address(), differs.address());
         let mut arguments = pointers![from, tiling, at, count, number, value, differ];
         // A few blocks for each: nearly all tiles differ at once, and the others are soon read.
         let voxels = tiles.elements(1).min(16 * THREADS as usize);
         self.launch(self.loaded.functions.constants, voxels, channels, numbers.len().min(ROWS), &mut arguments)?;
-        let (mut of_tiles, mut do_differ) = (vec![0; places], vec![0; places]);
-        self.download(values.view(), &mut of_tiles)?;
-        self.download(differs.view(), &mut do_differ)?;
+        let (mut of_tiles, mut do_differ) = (vec![0; places.len()], vec![0; places.len()]);
+        self.download(values, &mut of_tiles)?;
+        self.download(differs, &mut do_differ)?;
         let is_one = |differs: &[u32]| differs.iter().all(|differs| *differs == 0);
         let both = of_tiles.chunks(channels).zip(do_differ.chunks(channels));
         Ok(both.map(|(values, differs)| is_one(differs).then(|| values.to_vec())).collect())

@@ -14,8 +14,8 @@ mod upload;
 
 pub use buffer::{Buffer, Element, Piece, View};
 pub use download::Download;
-pub use kernels::{DeviceHead, DeviceRule, Kernels, Label, Samples, Slab};
-pub use resample::{bytes as resampling_bytes, can as can_resample, resample};
-pub use slabs::{Coming, Slabs, slab_bytes};
+pub use kernels::{Constants, DeviceHead, DeviceRule, Kernels, Label, Samples, Slab};
+pub use resample::{DeviceWay, bytes as resampling_bytes, can as can_resample};
+pub use slabs::{Coming, Slabs, Source, slab_bytes};
 pub use sweep::{DeviceSweep, Planes};
 pub use upload::{bytes as upload_bytes, upload};

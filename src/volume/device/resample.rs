@@ -1,7 +1,7 @@
 //! A channel onto the model's grid, on the device: the twin of `resample::resample`, one axis after the other.
 
 use super::buffer::{Buffer, View};
-use super::kernels::{Kernels, Lines, spline_elements};
+use super::kernels::{Axis, Kernels, Lines, spline_elements};
 use crate::error::Result;
 use crate::volume::resample::{Kernel, Way};
 use crate::volume::work::Work;
@@ -16,13 +16,8 @@ pub fn can(way: &Way) -> bool {
 
 /// Bytes of device memory that it takes beside the source and the target, in three pieces at most.
 pub fn bytes(way: &Way) -> [u64; 3] {
-    let product = |factors: &[usize]| factors.iter().fold(1, |product: u64, n| product.saturating_mul(*n as u64));
-    let mut steps: Vec<u64> = steps(way).map(|step| product(&step.after).saturating_mul(4)).collect();
-    // The last one makes the target.
-    steps.pop();
-    let largest = steps.iter().copied().max().unwrap_or(0);
-    let kept = |number: usize| if steps.len() >= number { largest } else { 0 };
-    [kept(1), kept(2), (begins(way) as u64).saturating_mul(size_of::<f64>() as u64)]
+    let [first, second] = kept(way).map(|elements| (elements as u64).saturating_mul(size_of::<f32>() as u64));
+    [first, second, (begins(way) as u64).saturating_mul(size_of::<f64>() as u64)]
 }
 
 /// An axis that changes.
@@ -67,42 +62,62 @@ fn begins(way: &Way) -> usize {
     cubic.map(of_step).max().unwrap_or(0)
 }
 
-/// Fills `target` by `source`; both are dense.
-pub fn resample(kernels: &Kernels, way: &Way, source: View<'_, f32>, target: View<'_, f32>, work: &Work) -> Result<()> {
-    let ends = if way.clip { Some(kernels.ends(source, way)?) } else { None };
-    let steps: Vec<_> = steps(way).collect();
-    if steps.is_empty() {
-        kernels.copy(source, target)?;
+/// Elements of what the steps but the last one make, by turns of two places.
+fn kept(way: &Way) -> [usize; 2] {
+    let mut kept = [0; 2];
+    let sizes: Vec<usize> =
+        steps(way).map(|step| step.after.iter().fold(1, |size: usize, n| size.saturating_mul(*n))).collect();
+    for (i, size) in sizes.iter().rev().skip(1).rev().enumerate() {
+        kept[i % 2] = kept[i % 2].max(*size);
     }
-    let axes =
-        steps.iter().map(|Step { axis, before, after }| kernels.axis(&way.kernels[*axis], before[*axis], after[*axis]));
-    let axes = axes.collect::<Result<Vec<_>>>()?;
-    let begins = match begins(way) {
-        0 => None,
-        elements => Some(kernels.buffer(elements)?),
-    };
-    let size = |extents: &[usize; 3]| extents.iter().product::<usize>();
-    let largest = steps.iter().rev().skip(1).map(|step| size(&step.after)).max().unwrap_or(0);
-    let mut kept: [Option<Buffer<f32>>; 2] = [None, None];
-    for (i, (step, axis)) in steps.iter().zip(&axes).enumerate() {
-        work.check()?;
-        let is_last = i + 1 == steps.len();
-        if !is_last && kept[i % 2].is_none() {
-            kept[i % 2] = Some(kernels.buffer(largest)?);
+    kept
+}
+
+/// A way on the device, with room for what is made on it.
+pub struct DeviceWay {
+    way: Way,
+    steps: Vec<(Step, Axis)>,
+    kept: [Buffer<f32>; 2],
+    begins: Buffer<f64>,
+}
+
+impl DeviceWay {
+    pub fn new(kernels: &Kernels, way: &Way) -> Result<Self> {
+        let with_axis = |step: Step| {
+            let axis = kernels.axis(&way.kernels[step.axis], step.before[step.axis], step.after[step.axis])?;
+            Ok((step, axis))
+        };
+        let [first, second] = kept(way);
+        Ok(Self {
+            steps: steps(way).map(with_axis).collect::<Result<_>>()?,
+            kept: [kernels.buffer(first)?, kernels.buffer(second)?],
+            begins: kernels.buffer(begins(way))?,
+            way: way.clone(),
+        })
+    }
+
+    /// Fills `target` by `source`; both are dense. Returns when it is done.
+    pub fn bring(&self, kernels: &Kernels, source: View<'_, f32>, target: View<'_, f32>, work: &Work) -> Result<()> {
+        let Self { way, steps, kept, begins } = self;
+        let ends = if way.clip { Some(kernels.ends(source, way)?) } else { None };
+        if steps.is_empty() {
+            kernels.copy(source, target)?;
         }
-        let from = match kept[(i + 1) % 2].as_ref().filter(|_| i > 0) {
-            Some(before) => before.part(0..size(&step.before))?,
-            None => source,
-        };
-        let to = match kept[i % 2].as_ref().filter(|_| !is_last) {
-            Some(buffer) => buffer.part(0..size(&step.after))?,
-            None => target,
-        };
-        kernels.resample_axis(axis, &step.lines(), from, to, begins.as_ref().map(Buffer::view))?;
+        let size = |extents: &[usize; 3]| extents.iter().product::<usize>();
+        let mut from = source;
+        for (i, (step, axis)) in steps.iter().enumerate() {
+            work.check()?;
+            let to = match i + 1 == steps.len() {
+                true => target,
+                false => kept[i % 2].part(0..size(&step.after))?,
+            };
+            kernels.resample_axis(axis, &step.lines(), from, to, begins.view())?;
+            from = to;
+        }
+        if let Some(ends) = &ends {
+            kernels.clip(target, way, ends)?;
+        }
+        // The ends are in use until then.
+        kernels.stream().synchronize()
     }
-    if let Some(ends) = &ends {
-        kernels.clip(target, way, ends)?;
-    }
-    // All that was made here is in use until then.
-    kernels.stream().synchronize()
 }

@@ -1,8 +1,10 @@
 //! A scan on its way to the device, a slab of planes at a time: threads copy slabs into page-locked blocks, from which the device
-//! takes and reads them side by side with that. Who needs the first planes does not wait for the last ones.
+//! takes and reads them side by side with that. Who needs the first planes does not wait for the last ones, unless they are on
+//! another grid.
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, View};
 use super::kernels::Kernels;
+use super::resample::DeviceWay;
 use crate::cuda::{Block, Event, Stream, copy_async};
 use crate::error::{Code, Error, Result};
 use crate::sync::{Condvar, Mutex};
@@ -83,18 +85,28 @@ pub struct Coming {
     changed: Condvar,
     /// On their stream it comes.
     kernels: Kernels,
-    /// Planes of a slab.
+    /// Planes that come together: those of a slab, or all.
     together: usize,
     /// A piece for each thread.
     staging: Buffer<u8>,
     size: usize,
     mask: Option<Buffer<u8>>,
+    source: Option<Source>,
 }
 
+/// Room for a channel on the scan's grid, and its way from there.
+pub struct Source {
+    pub values: Buffer<f32>,
+    pub way: DeviceWay,
+}
+
+/// What is done to a channel that came by way of a source.
+pub type After<'a> = dyn Fn(&Kernels, usize, View<'_, f32>) -> Result<()> + Sync + 'a;
+
 struct State {
-    /// Of each slab how many channels are still to come.
+    /// Of planes that come together how many channels are still to come.
     left: Vec<usize>,
-    /// The slabs before this one are given to the stream.
+    /// Those before these are given to the stream.
     next: usize,
     /// Whether no more come, and why.
     has_ended: bool,
@@ -116,17 +128,25 @@ impl Drop for Slot {
 }
 
 impl Coming {
-    /// Room for what comes in these slabs, of so many channels.
-    pub fn new(kernels: &Kernels, slabs: &Slabs<'_>, channels: usize, mask: Option<Buffer<u8>>) -> Result<Self> {
+    /// Room for what comes in these slabs, of so many channels, all at once if they have a source.
+    pub fn new(
+        kernels: &Kernels,
+        slabs: &Slabs<'_>,
+        channels: usize,
+        mask: Option<Buffer<u8>>,
+        source: Option<Source>,
+    ) -> Result<Self> {
         let size = slabs.bytes.next_multiple_of(ALIGNED);
+        let (count, together) = if source.is_some() { (1, usize::MAX) } else { (slabs.count(), slabs.together) };
         Ok(Self {
-            state: Mutex::new(State { left: vec![channels; slabs.count()], next: 0, has_ended: false, failure: None }),
+            state: Mutex::new(State { left: vec![channels; count], next: 0, has_ended: false, failure: None }),
             changed: Condvar::default(),
             kernels: kernels.on(Arc::new(Stream::new(kernels.device(), 0)?)),
-            together: slabs.together,
+            together,
             staging: kernels.buffer(size.saturating_mul(THREADS.min(slabs.count() * channels)))?,
             size,
             mask,
+            source,
         })
     }
 
@@ -145,27 +165,66 @@ impl Coming {
         stream.wait_for(self.kernels.stream())
     }
 
-    /// Brings channels to a volume, each of them changed. Where that fails whoever waits is told.
-    pub fn bring(&self, slabs: &Slabs<'_>, changes: &[Change], volume: &Buffer<f32>, work: &Work) {
+    /// Brings channels to a volume, each of them changed; one after the other by way of the source, if there is one, and then done
+    /// with as `after` says. Where that fails whoever waits is told.
+    pub fn bring(&self, slabs: &Slabs<'_>, changes: &[Change], volume: &Buffer<f32>, after: &After<'_>, work: &Work) {
         let _told = Told(self);
-        if let Err(error) = self.try_to_bring(slabs, changes, volume, work) {
+        let channels = changes.len();
+        let voxels = volume.view().count() / channels.max(1);
+        let target = |channel: usize| volume.part(channel * voxels..(channel + 1) * voxels);
+        let outcome = match &self.source {
+            None => {
+                let all = (0..slabs.count()).flat_map(|slab| (0..channels).map(move |channel| (slab, channel)));
+                self.bring_slabs(slabs, all, changes, &target, &|slab| self.has_come(slab), work)
+            }
+            Some(Source { values, way }) => (0..channels).try_for_each(|channel| {
+                let all = (0..slabs.count()).map(|slab| (slab, channel));
+                self.bring_slabs(slabs, all, changes, &|_| Ok(values.view()), &|_| (), work)?;
+                let target = target(channel)?;
+                way.bring(&self.kernels, values.view(), target, work)?;
+                after(&self.kernels, channel, target)?;
+                self.has_come(0);
+                Ok(())
+            }),
+        };
+        if let Err(error) = outcome {
             self.state.lock().failure = Some(error);
         }
     }
 
-    fn try_to_bring(&self, slabs: &Slabs<'_>, changes: &[Change], volume: &Buffer<f32>, work: &Work) -> Result<()> {
+    /// A channel of these planes is given to the stream.
+    fn has_come(&self, planes: usize) {
+        let mut state = self.state.lock();
+        if let Some(left) = state.left.get_mut(planes) {
+            *left -= 1;
+        }
+        while state.left.get(state.next) == Some(&0) {
+            state.next += 1;
+        }
+        self.changed.notify_all();
+    }
+
+    /// Brings slabs of channels to where the channel goes, and tells of each.
+    fn bring_slabs<'v>(
+        &self,
+        slabs: &Slabs<'_>,
+        all: impl Iterator<Item = (usize, usize)> + Send,
+        changes: &[Change],
+        target: &(dyn Fn(usize) -> Result<View<'v, f32>> + Sync),
+        tell: &(dyn Fn(usize) + Sync),
+        work: &Work,
+    ) -> Result<()> {
         let (kernels, span) = (&self.kernels, &slabs.span);
-        let [depth, height, width] = span.layout.extents;
+        let [_, height, width] = span.layout.extents;
         let slots = AtomicUsize::new(0);
         let slot = || {
             let (number, block) = (slots.fetch_add(1, Ordering::Relaxed), kernels.blocks().take(slabs.bytes)?);
             Ok(Slot { number, block, passed: Event::new(kernels.device())? })
         };
-        let items = (0..slabs.count()).flat_map(|slab| (0..changes.len()).map(move |channel| (slab, channel)));
         let threads = work.on(span.memory.len()).threads.clamp(1, THREADS);
         let threads = threads.min(self.staging.view().count() / self.size.max(1));
         let work = Work { threads, progress: &|_| (), ..*work };
-        work.each(&Pieces::new(1), items, slot, |slot, (slab, channel)| {
+        work.each(&Pieces::new(1), all, slot, |slot, (slab, channel)| {
             let planes = slabs.slab(slab);
             let lost = || Error::new(Code::Internal, "planes of a scan are not where they were; please report this");
             let bytes = reach(span, channel, &planes).ok_or_else(lost)?;
@@ -179,17 +238,11 @@ impl Coming {
                 copy_async(staging.address(), slot.block.address(), from.len(), kernels.stream())?;
             }
             let voxels = planes.start * height * width..planes.end * height * width;
-            let first = channel * depth * height * width;
-            let target = volume.part(first + voxels.start..first + voxels.end)?;
+            let target = target(channel)?.part(voxels.clone())?;
             let mask = self.mask.as_ref().map(|mask| mask.part(voxels)).transpose()?;
             kernels.read_planes(span, (staging, bytes.start), channel, planes, changes[channel], mask, target)?;
             slot.passed.record(kernels.stream())?;
-            let mut state = self.state.lock();
-            state.left[slab] -= 1;
-            while state.left.get(state.next) == Some(&0) {
-                state.next += 1;
-            }
-            self.changed.notify_all();
+            tell(slab);
             Ok(())
         })
     }
