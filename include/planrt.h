@@ -2866,7 +2866,7 @@ void planrt_segmenter_options_delete(struct planrt_segmenter_options *options);
 
 /**
  * How the sessions that run the tiles work; the options are copied. By default as a session's own defaults, but that a tile
- * for which the queue has no room waits (`PLANRT_WHEN_FULL_BLOCK`).
+ * for which the queue has no room waits (`PLANRT_WHEN_FULL_BLOCK`), and a batch that is not full for others, up to 100 µs.
  *
  * Requires: `options` and `session_options` are alive.
  */

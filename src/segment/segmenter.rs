@@ -21,7 +21,7 @@ use crate::log::Log;
 use crate::panic::catch;
 use crate::process::stack::with_room;
 use crate::process::{memory as host, thread};
-use crate::schedule::{self, Session, WhenFull};
+use crate::schedule::{self, Delay, Session, WhenFull};
 use crate::sync::Mutex;
 use crate::tensor::ElementType;
 use crate::volume::grid::{Box3, Layout, voxels};
@@ -30,7 +30,10 @@ use crate::volume::recipe::{Interpolation, Recipe, Window};
 use crate::volume::work::allocate;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// In that time more tiles come than a batch takes, as long as there are any: so the first batches are full ones, too.
+const TILE_DELAY: Duration = Duration::from_micros(100);
 
 /// How a segmenter is made.
 #[derive(Clone, Default)]
@@ -105,6 +108,7 @@ impl Segmenter {
         let mut session_options = options.session.clone().unwrap_or_else(|| {
             let mut session = schedule::Options::default();
             session.policy.when_full = WhenFull::Block;
+            session.policy.delay = Delay::Fixed(TILE_DELAY);
             session
         });
         // Of tiles.
