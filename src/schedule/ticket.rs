@@ -5,6 +5,7 @@ use crate::backend::job::{Delivery, Progress};
 use crate::cuda::Stream;
 use crate::error::Result;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 #[derive(Default)]
@@ -15,8 +16,8 @@ pub struct Ticket {
     /// For threads that wait until all of the request's work is in a stream: only they are woken for that.
     enqueued: Condvar,
     cancelled: AtomicBool,
-    /// Where the request waits, from when it is queued. By itself: whoever has the state may be copying outputs.
-    place: Mutex<Option<Place>>,
+    /// Where the request waits, from when it is queued; whoever looks at it or sets it has the queue's lock.
+    place: OnceLock<Place>,
 }
 
 #[derive(Default)]
@@ -105,11 +106,12 @@ impl Ticket {
 
     /// The request is queued now.
     pub fn queued(&self, place: Place) {
-        *self.place.lock() = Some(place);
+        // Once.
+        let _ = self.place.set(place);
     }
 
     pub fn place(&self) -> Option<Place> {
-        *self.place.lock()
+        self.place.get().copied()
     }
 
     /// The request's work was lost, and shall be done once more; false where that is too late, since another stream goes by
