@@ -50,6 +50,9 @@ pub fn read(folder: &Path, options: &Options) -> Result<Recipe> {
     if let Some(preprocessor) = configuration.find("preprocessor_name")? {
         preprocessor.word(&[("DefaultPreprocessor", ())])?;
     }
+    if let Some(manager) = plans.find("label_manager")? {
+        manager.word(&[("LabelManager", ())])?;
+    }
     let transpose = match plans.find("transpose_forward")? {
         Some(axes) => permutation(&axes)?,
         None => [0, 1, 2],
@@ -590,6 +593,7 @@ mod tests {
             ("/configurations/3d_fullres/spacing", json!([1, 1]), "spacing"),
             ("/configurations/3d_fullres/inherits_from", json!("4d"), "4d"),
             ("/image_reader_writer", json!("NaturalImage2DIO"), "image_reader_writer"),
+            ("/label_manager", json!("Mine"), "label_manager"),
             ("/transpose_forward", json!([0, 0, 1]), "transpose_forward"),
             ("/foreground_intensity_properties_per_channel", json!({}), "\"0\" is missing"),
         ];
