@@ -982,6 +982,89 @@ def whole_numbers_of_64_bits():
 
 
 @case
+def a_quantized_convolution_that_does_not_say_its_kernel():
+    weights = {"xs": np.float32(0.1), "xz": np.uint8(3), "w": random.integers(0, 200, [2, 1, 3, 3]).astype(np.uint8), "ws": np.float32(0.05),
+               "wz": np.uint8(90), "ys": np.float32(0.4), "yz": np.uint8(100)}
+    node = op("QLinearConv", "x xs xz w ws wz ys yz", "y", strides=[2, 1], pads=[1, 0, 1, 1], dilations=[1, 1])
+    kinds = {"x": (TensorProto.UINT8, [1, 1, 5, 6])}, {"y": (TensorProto.UINT8, [1, 2, 3, 5])}
+    check(graph([node], *kinds, weights), {"x": random.integers(0, 256, [1, 1, 5, 6]).astype(np.uint8)})
+
+
+@case
+def slices_from_and_to_anywhere():
+    x = np.arange(4, dtype=np.float32)
+    lowest, highest = -(2**63), 2**63 - 1
+    for start, end, step, expected in [
+        (1, lowest, 1, []), (-100, lowest, 1, []), (0, lowest + 1, 1, []), (highest, highest, 1, []),
+        (0, 4, highest, [0]), (highest, lowest, -1, [3, 2, 1, 0]), (lowest, highest, 1, [0, 1, 2, 3]), (3, lowest, lowest + 1, [3]),
+        (1, 2**40, 1, [1, 2, 3]), (-(2**40), 2, 1, [0, 1]),
+    ]:
+        weights = {name: np.array([value]) for name, value in zip("sean", (start, end, 0, step))}
+        model = graph([op("Slice", "x s e a n", "y")], {"x": (FLOAT, [4])}, {"y": (FLOAT, None)}, weights)
+        check(model, {"x": x}, {"y": np.array(expected, np.float32)})
+
+
+@case
+def sums_along_an_axis_in_a_list():
+    for kind, expected in (("CumSum", np.cumsum), ("CumProd", np.cumprod)):
+        x = noise(2, 3)
+        model = graph([op(kind, "x a", "y")], {"x": (FLOAT, [2, 3])}, {"y": (FLOAT, [2, 3])}, {"a": np.array([1])}, 26 if kind == "CumProd" else 14)
+        check(model, {"x": x}, {"y": expected(x, 1)})
+
+
+@case
+def shifts_by_more_than_there_are_bits():
+    for dtype in (np.uint8, np.uint16):
+        for direction, shift in (("LEFT", np.left_shift), ("RIGHT", np.right_shift)):
+            x, w = np.array([[255], [5]], dtype), np.array([0, 1, 7, 8, 9, 16, 200], dtype)
+            for constant in ("w", "x", ""):
+                model, inputs = pair("BitShift", x, w, constant, direction=direction)
+                check(model, inputs, {"y": shift(x, w)})
+
+
+@case
+def products_of_whole_numbers():
+    shapes = [([3], [3]), ([2, 3], [3]), ([3], [3, 4]), ([2, 3], [3, 4]), ([3], [2, 3, 4]), ([2, 1, 2, 3], [5, 3, 2])]
+    for left, right in shapes:
+        for dtype in (np.int64, np.int32):
+            x, w = (random.integers(-9, 9, shape).astype(dtype) for shape in (left, right))
+            for constant in ("w", ""):
+                model, inputs = pair("MatMul", x, w, constant)
+                check(model, inputs, {"y": np.matmul(x, w)})
+        x, w = random.integers(0, 200, left).astype(np.uint8), random.integers(-100, 100, right).astype(np.int8)
+        model = graph([op("MatMulInteger", "x w z", "y")], {"x": (TensorProto.UINT8, left)}, {"y": (INT32, None)}, {"w": w, "z": np.uint8(9)})
+        check(model, {"x": x}, {"y": np.matmul(x.astype(np.int32) - 9, w.astype(np.int32))})
+
+
+@case
+def no_box_is_wanted():
+    for names, weights in (("b s", {}), ("b s m", {"m": np.array([0])})):
+        nodes = [op("NonMaxSuppression", names, "y")]
+        inputs = {"b": (FLOAT, [1, 2, 4]), "s": (FLOAT, [1, 1, 2])}
+        refuse(graph(nodes, inputs, {"y": (INT64, [None, 3])}, weights), "the NonMaxSuppression", "max_output_boxes_per_class")
+
+
+@case
+def attention_that_sees_nothing():
+    """Rows of which all is masked are 0, in masks of bool, of numbers, and with what comes later masked, too."""
+    seen = np.array([[False, False, False], [True, False, True]])
+    for mask in (seen, np.where(seen, 0, -np.inf).astype(np.float32), seen[None, None], np.array([[False, True, True], [False, True, True]])):
+        for causal in (0, 1):
+            for heads in (None, 2):
+                shapes = [(1, 2, rows, 4) if heads is None else (1, rows, 8) for rows in (2, 3, 3)]
+                inputs = {name: noise(*shape) for name, shape in zip("qkv", shapes)} | {"m": mask}
+                kinds = {name: (helper.np_dtype_to_tensor_dtype(array.dtype), array.shape) for name, array in inputs.items()}
+                extra = {} if heads is None else {"q_num_heads": 2, "kv_num_heads": 2}
+                model = graph([op("Attention", "q k v m", "y", is_causal=causal, **extra)], kinds, {"y": (FLOAT, None)}, opset=23)
+                q, k, v = (a if heads is None else a.reshape(1, -1, 2, 4).transpose(0, 2, 1, 3) for a in (inputs[n] for n in "qkv"))
+                bias = np.where(mask, 0, -np.inf) if mask.dtype == bool else mask
+                scores = q.astype(float) @ k.transpose(0, 1, 3, 2) / 2 + bias + (np.triu(np.full((2, 3), -np.inf), 1) if causal else 0)
+                weights = np.exp(scores - np.maximum(scores.max(-1, keepdims=True), -1e30))
+                expected = weights / np.maximum(weights.sum(-1, keepdims=True), 1e-30) @ v
+                check(model, inputs, {"y": expected if heads is None else expected.transpose(0, 2, 1, 3).reshape(1, 2, 8)})
+
+
+@case
 def padding_with_a_constant_that_is_not_used():
     for mode in ("edge", "reflect"):
         weights = {"p": np.array([1, 0, 0, 2]), "c": np.float32(-2)}

@@ -653,7 +653,8 @@ fn check_window(node: &NodeProto, graph: &GraphProto) -> Result<()> {
         return Ok(());
     }
     let given = |name: &str| node.attribute.iter().find(|a| a.name == name).map(|a| a.ints.len());
-    let weight = node.input.get(1).and_then(|name| graph.initializer.iter().find(|tensor| tensor.name == *name));
+    let place = if node.op_type == "QLinearConv" { 3 } else { 1 };
+    let weight = node.input.get(place).and_then(|name| graph.initializer.iter().find(|tensor| tensor.name == *name));
     let Some(axes) = given("kernel_shape").or(weight.map(|tensor| tensor.dims.len().saturating_sub(2))) else {
         return Ok(());
     };

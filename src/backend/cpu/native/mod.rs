@@ -3,6 +3,7 @@
 //! They are written for being right: sums and functions in float64, one element after the other. What networks spend their
 //! time in is left to tract and to `convolution`.
 
+mod attention;
 mod fold;
 mod indexing;
 mod loss;
@@ -10,6 +11,7 @@ mod normalization;
 mod padding;
 mod pointwise;
 mod pooling;
+mod product;
 mod quantization;
 mod recurrent;
 mod reduction;
@@ -287,6 +289,7 @@ impl TypedOp for Native {
 
 /// Puts them into the places of what tract has.
 pub fn register(operators: &mut OnnxOpRegister) {
+    attention::register(operators);
     fold::register(operators);
     indexing::register(operators);
     loss::register(operators);
@@ -294,6 +297,7 @@ pub fn register(operators: &mut OnnxOpRegister) {
     padding::register(operators);
     pointwise::register(operators);
     pooling::register(operators);
+    product::register(operators);
     quantization::register(operators);
     recurrent::register(operators);
     reduction::register(operators);

@@ -95,7 +95,7 @@ fn range(kind: DatumType) -> (i64, i64) {
 }
 
 /// The bits of a number that a type holds.
-fn wrapped(values: &[i64], kind: DatumType, shape: &[usize]) -> TractResult<Tensor> {
+pub(super) fn wrapped(values: &[i64], kind: DatumType, shape: &[usize]) -> TractResult<Tensor> {
     let cut: Vec<i64> = match kind {
         DatumType::I8 => values.iter().map(|value| i64::from(*value as i8)).collect(),
         DatumType::U8 => values.iter().map(|value| i64::from(*value as u8)).collect(),

@@ -1,7 +1,8 @@
-//! Quotients, remainders and powers, each computed as it is said.
+//! Quotients, remainders, powers and shifts, each computed as it is said.
 //!
 //! tract multiplies by the reciprocal of a divisor, which makes 48.999996 of 49·3 / 3 and no number of 0 / 1e-40; it takes a
-//! remainder for a thing whose sides may be exchanged; and squares whole numbers in float32.
+//! remainder for a thing whose sides may be exchanged; squares whole numbers in float32; and shifts by what is left of a
+//! distance when the type's width is taken off.
 
 use std::collections::HashSet;
 use tract_linalg::multithread::par_chunks_mut;
@@ -12,7 +13,7 @@ use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::cnn::Conv;
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::identity::Identity;
-use tract_onnx::tract_hir::tract_core::ops::math::{Div, Pow, Rem};
+use tract_onnx::tract_hir::tract_core::ops::math::{Div, Pow, Rem, ShiftLeft, ShiftRight};
 
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Arithmetic {
@@ -20,6 +21,9 @@ pub enum Arithmetic {
     Remainder,
     /// Of whole numbers.
     Power,
+    /// Of unsigned numbers.
+    Left,
+    Right,
 }
 
 impl Arithmetic {
@@ -34,6 +38,8 @@ impl Arithmetic {
         Ok(match () {
             () if op.0.is::<Rem>() => Some(Self::Remainder),
             () if op.0.is::<Pow>() && kind.is_integer() => Some(Self::Power),
+            () if op.0.is::<ShiftLeft>() && kind.is_unsigned() => Some(Self::Left),
+            () if op.0.is::<ShiftRight>() && kind.is_unsigned() => Some(Self::Right),
             () if op.0.is::<Div>() && kind.is_float() && !by_reciprocal(graph, node)? => Some(Self::Quotient),
             () => None,
         })
@@ -130,6 +136,8 @@ impl Op for Arithmetic {
             Self::Quotient => "Quotient".into(),
             Self::Remainder => "Remainder".into(),
             Self::Power => "Power".into(),
+            Self::Left => "Left".into(),
+            Self::Right => "Right".into(),
         }
     }
 
@@ -158,7 +166,13 @@ impl EvalOp for Arithmetic {
                     }
                     (Self::Power, DatumType::$whole) => {
                         pairs(&mut a, &b, |a: &mut $whole_type, b| *a = power(*a as i64, b as i64) as $whole_type)
-                    })*
+                    }
+                    (Self::Left, DatumType::$whole) => pairs(&mut a, &b, |a: &mut $whole_type, b| {
+                        *a = a.checked_shl(u32::try_from(b).unwrap_or(u32::MAX)).unwrap_or(0);
+                    }),
+                    (Self::Right, DatumType::$whole) => pairs(&mut a, &b, |a: &mut $whole_type, b| {
+                        *a = a.checked_shr(u32::try_from(b).unwrap_or(u32::MAX)).unwrap_or(0);
+                    }),)*
                     (_, kind) => bail!("{kind:?} is not computed with"),
                 }
             };

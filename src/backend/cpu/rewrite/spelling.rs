@@ -1,11 +1,12 @@
 //! What is said in a way that tract does not take, or takes for something else, said in another.
 
+use crate::backend::cpu::node::Constants;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 pub fn renew(graph: &mut GraphProto, opset: i64) {
-    let mut tensors = Vec::new();
+    let mut tensors = within_reach(graph);
     let mut nodes = Vec::with_capacity(graph.node.len());
     for mut node in std::mem::take(&mut graph.node) {
         for attribute in &mut node.attribute {
@@ -22,6 +23,45 @@ pub fn renew(graph: &mut GraphProto, opset: i64) {
     }
     graph.node = nodes;
     graph.initializer.append(&mut tensors);
+}
+
+/// Where a Slice begins and ends, by whatever numbers, within 32 bits, which reach beyond all extents: of numbers further
+/// away tract takes the lowest for the end of an axis, too. And the axis of a sum that is in a list of its own.
+fn within_reach(graph: &mut GraphProto) -> Vec<TensorProto> {
+    let near = |number: i64| number.clamp(-i64::from(i32::MAX), i64::from(i32::MAX));
+    let constants = Constants::of(graph);
+    let mut made = Vec::new();
+    let mut changes = Vec::new();
+    for (place, node) in graph.node.iter().enumerate() {
+        let inputs: &[usize] = match node.op_type.as_str() {
+            "Slice" => &[1, 2, 4],
+            "CumProd" | "CumSum" => &[1],
+            _ => &[],
+        };
+        for input in inputs {
+            let Some(name) = node.input.get(*input) else { continue };
+            let (Some(tensor), Some(numbers_there)) = (constants.tensor(name), constants.integers(name)) else {
+                continue;
+            };
+            let changed: Vec<_> = numbers_there.iter().copied().map(near).collect();
+            let dims = if node.op_type == "Slice" { tensor.dims.clone() } else { Vec::new() };
+            if changed == numbers_there && dims == tensor.dims || dims.is_empty() && changed.len() != 1 {
+                continue;
+            }
+            let name = format!("{}/input{input}", node.output.first().map_or("", String::as_str));
+            made.push(numbers(name.clone(), dims, changed));
+            changes.push((place, *input, name));
+        }
+    }
+    for (place, input, name) in changes {
+        graph.node[place].input[input] = name;
+    }
+    for node in graph.node.iter_mut().filter(|node| node.op_type == "Slice") {
+        for attribute in &mut node.attribute {
+            attribute.ints.iter_mut().for_each(|number| *number = near(*number));
+        }
+    }
+    made
 }
 
 /// What older operator sets say in another way.
