@@ -41,14 +41,16 @@ impl Layer {
         let (mut inputs, mut output) = (node.inputs.clone(), OutletId::new(id, 0));
         let mut finish = Finish::default();
         let mut residual = None;
-        let mut convolution = node.op_as::<DirectConvolution>().map(|op| op.convolution.clone());
+        let before = node.op_as::<DirectConvolution>();
+        let mut convolution = before.map(|op| op.convolution.clone());
         if convolution.is_none() && !node.op_is::<Normalization>() {
             return Ok(None);
         }
-        if convolution.is_some() {
-            inputs = apart(graph, inputs)?;
-        }
         let fact = graph.outlet_fact(output)?;
+        let channels = before.map_or(1, |op| op.channels(fact.rank()));
+        if convolution.is_some() {
+            inputs = apart(graph, inputs, channels)?;
+        }
         while finish.activation == Activation::None
             && let Some(next) = only_successor(graph, output)?
         {
@@ -60,7 +62,7 @@ impl Layer {
                 && let [a, b] = node.inputs[..]
             {
                 let other = if next.slot == 0 { b } else { a };
-                let numbers = if convolution.is_some() { numbers(graph, other, fact)? } else { None };
+                let numbers = if convolution.is_some() { numbers(graph, other, fact, channels)? } else { None };
                 if let (Some(before), Some(numbers), None) = (&convolution, &numbers, residual)
                     && op.0.is::<Mul>()
                 {
@@ -83,8 +85,8 @@ impl Layer {
         if output.node == id && inputs == node.inputs {
             return Ok(None);
         }
-        let operator: Box<dyn TypedOp> = match (convolution, node.op_as::<Normalization>()) {
-            (Some(convolution), _) => Box::new(DirectConvolution { convolution, finish }),
+        let operator: Box<dyn TypedOp> = match (convolution.zip(before), node.op_as::<Normalization>()) {
+            (Some((convolution, before)), _) => Box::new(DirectConvolution { convolution, finish, ..before.clone() }),
             (None, Some(op)) => Box::new(Normalization { finish, ..op.clone() }),
             (None, None) => return Ok(None),
         };
@@ -103,14 +105,13 @@ fn only_successor(graph: &TypedModel, outlet: OutletId) -> TractResult<Option<In
 }
 
 /// The inputs, with what nothing but this layer reads of a concatenation's channels in its place.
-fn apart(graph: &TypedModel, inputs: Vec<OutletId>) -> TractResult<Vec<OutletId>> {
+fn apart(graph: &TypedModel, inputs: Vec<OutletId>, channels: usize) -> TractResult<Vec<OutletId>> {
     let mut result = Vec::new();
     for outlet in inputs {
         let node = graph.node(outlet.node);
-        let channels = graph.outlet_fact(outlet)?.rank() - 4;
         match node.op_as::<TypedConcat>() {
             Some(op) if op.axis == channels && only_successor(graph, outlet)?.is_some() => {
-                result.extend(apart(graph, node.inputs.clone())?);
+                result.extend(apart(graph, node.inputs.clone(), channels)?);
             }
             _ => result.push(outlet),
         }
@@ -119,13 +120,12 @@ fn apart(graph: &TypedModel, inputs: Vec<OutletId>) -> TractResult<Vec<OutletId>
 }
 
 /// A constant that is one number, or one for each channel.
-fn numbers(graph: &TypedModel, outlet: OutletId, of: &TypedFact) -> TractResult<Option<Vec<f32>>> {
+fn numbers(graph: &TypedModel, outlet: OutletId, of: &TypedFact, channels: usize) -> TractResult<Option<Vec<f32>>> {
     let Some(tensor) = &graph.outlet_fact(outlet)?.konst else { return Ok(None) };
     let rank = of.rank();
     if tensor.datum_type() != f32::datum_type() || tensor.rank() != rank || !tensor.has_plain_ram_storage() {
         return Ok(None);
     }
-    let channels = rank - 4;
     let for_each = |axis: usize, extent: usize| extent == 1 || axis == channels && of.shape[axis] == extent.to_dim();
     if !tensor.shape().iter().enumerate().all(|(axis, extent)| for_each(axis, *extent)) {
         return Ok(None);
@@ -171,7 +171,7 @@ mod tests {
         let padded = |input, weights, output| conv(input, weights, output).ints("pads", &[1; 6]);
         let nodes = vec![
             padded("x", "w3", "a"),
-            node("Relu", &["a"], &["b"]),
+            node("PRelu", &["a", "slope"], &["b"]),
             padded("b", "w4", "c"),
             node("Concat", &["b", "c", "x"], &["d"]).int("axis", 1),
             padded("d", "w11", "e"),
@@ -195,19 +195,67 @@ mod tests {
             weight("bias", &[4], |i| 0.5 - i as f32),
             weight("each", &[1, 4, 1, 1, 1], |i| i as f32 / 4.0 - 0.4),
             weight("one", &[1], |_| 0.75),
+            weight("slope", &[1, 1, 1], |_| 0.3),
         ];
         let outputs = outputs.iter().map(|name| value(name, Float, &["1", "", "5", "6", "7"])).collect();
         let model = model(nodes, vec![value("x", Float, &["1", "3", "5", "6", "7"])], outputs, weights);
-        let engine = CpuEngine::new(&model.encode_to_vec(), None, CpuOptions { threads, shape_cache: 1 }).unwrap();
-        let shape = Shape::new(&[1, 3, 5, 6, 7]).unwrap();
-        let plan = engine.plans.get(&engine.model, &[shape], Vec::new()).unwrap();
-        let input: Vec<f32> = (0..3 * 5 * 6 * 7).map(ramp).collect();
-        let input = Tensor::from_shape(&[1, 3, 5, 6, 7], &input).unwrap();
-        let inputs = vec![tvec![input.into_tvalue()]];
+        computed(&model.encode_to_vec(), threads, &[1, 3, 5, 6, 7])
+    }
+
+    /// What a model gives last for one input of that shape, and the operators of its plan.
+    fn computed(model: &[u8], threads: usize, shape: &[usize]) -> (Vec<f32>, Vec<String>) {
+        let ramp = |i: usize| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5;
+        let engine = CpuEngine::new(model, None, CpuOptions { threads, shape_cache: 1 }).unwrap();
+        let extents: Vec<i64> = shape.iter().map(|extent| *extent as i64).collect();
+        let plan = engine.plans.get(&engine.model, &[Shape::new(&extents).unwrap()], Vec::new()).unwrap();
+        let input: Vec<f32> = (0..shape.iter().product()).map(ramp).collect();
+        let inputs = vec![tvec![Tensor::from_shape(shape, &input).unwrap().into_tvalue()]];
         let results =
             engine.threads.map(inputs, |inputs| plan.run(&engine.model, inputs, &Cancellation::default())).unwrap();
         let last = results[0].last().unwrap().try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec();
         (last, plan.operators())
+    }
+
+    #[test]
+    fn fewer_axes_are_three_of_which_some_have_one_element() {
+        let ramp = |i: usize| ((i * 6113) % 503) as f32 / 503.0 - 0.5;
+        let with_axes = |axes: usize| {
+            // Channels, then what the last axes of three have.
+            let shape = |channels: &[i64], last: [i64; 3]| [channels, &last[3 - axes..]].concat();
+            let names = |shape: &[i64]| shape.iter().map(i64::to_string).collect::<Vec<_>>();
+            let declared = |name: &str, shape: Vec<i64>| {
+                let names = names(&shape);
+                value(name, Float, &names.iter().map(String::as_str).collect::<Vec<_>>())
+            };
+            let pads = [[0, 1, 2], [0, 2, 1]].map(|pads| pads[3 - axes..].to_vec()).concat();
+            let strides = [1, 2, 2][3 - axes..].to_vec();
+            let nodes = vec![
+                node("Conv", &["x", "w"], &["a"]).ints("pads", &pads).ints("strides", &strides),
+                node("LeakyRelu", &["a"], &["b"]),
+                node("Concat", &["b", "a"], &["c"]).int("axis", 1),
+                node("ConvTranspose", &["c", "v"], &["d"]).ints("strides", &strides),
+                node("Mul", &["d", "each"], &["y"]),
+            ];
+            let rows = if axes == 1 { 1 } else { 9 };
+            let window = if axes == 1 { 1 } else { 3 };
+            let weights = vec![
+                weight("w", &shape(&[5, 3], [1, window, 3]), ramp),
+                weight("v", &shape(&[10, 4], [1, 1, 2]), ramp),
+                weight("each", &shape(&[1, 4], [1, 1, 1]), ramp),
+            ];
+            let input = shape(&[1, 3], [1, rows, 21]);
+            let output = vec![value("y", Float, &vec![""; 2 + axes])];
+            let model = model(nodes, vec![declared("x", input.clone())], output, weights);
+            let extents: Vec<usize> = input.iter().map(|extent| *extent as usize).collect();
+            computed(&model.encode_to_vec(), 2, &extents)
+        };
+        let (of_three, operators) = with_axes(3);
+        let (of_two, operators_of_two) = with_axes(2);
+        assert_eq!(of_two, of_three);
+        assert_eq!(operators_of_two, operators);
+        let (of_one, operators_of_one) = with_axes(1);
+        assert!(!of_one.is_empty());
+        assert_eq!(operators_of_one, operators);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! tract is at its best with everything known: a plan is built for each shape that is asked for, with a batch of one, and
 //! a few of them are kept (`plan`). A batch is run item by item, over the engine's threads (`threads`).
 
+mod arg_max;
 mod batch;
+mod broadcast;
 mod context;
 mod convolution;
 mod external;

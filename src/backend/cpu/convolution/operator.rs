@@ -11,18 +11,19 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
 
-/// A convolution over three axes of one item. Its input's channels are those of all its inputs, one after the other; what is
+/// A convolution over up to three axes of one item, the last ones. Its input's channels are those of all its inputs, one after the other; what is
 /// added to the result comes last.
 #[derive(Clone, Debug)]
 pub struct DirectConvolution {
     pub convolution: Arc<Convolution>,
+    pub axes: usize,
     pub finish: Finish,
 }
 
 // One operator is another where it is the same one: comparing weights would cost more than it could save.
 impl PartialEq for DirectConvolution {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.convolution, &other.convolution) && self.finish == other.finish
+        Arc::ptr_eq(&self.convolution, &other.convolution) && (self.axes, self.finish) == (other.axes, other.finish)
     }
 }
 
@@ -32,6 +33,24 @@ impl Hash for DirectConvolution {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.convolution.geometry.hash(state);
         self.finish.hash(state);
+    }
+}
+
+impl DirectConvolution {
+    /// Which axis of a tensor of that shape the channels are.
+    pub fn channels(&self, rank: usize) -> usize {
+        rank - 1 - self.axes
+    }
+
+    /// The shape of the output, of inputs of that shape.
+    fn output<D: Clone + From<usize>>(&self, mut shape: TVec<D>) -> TVec<D> {
+        let Geometry { output_channels, output, .. } = &self.convolution.geometry;
+        let channels = self.channels(shape.len());
+        shape[channels] = (*output_channels).into();
+        for (extent, to) in shape[channels + 1..].iter_mut().zip(&output[3 - self.axes..]) {
+            *extent = (*to).into();
+        }
+        shape
     }
 }
 
@@ -47,11 +66,7 @@ impl EvalOp for DirectConvolution {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let geometry = &self.convolution.geometry;
-        let mut shape: TVec<usize> = inputs[0].shape().into();
-        let channels = shape.len() - 4;
-        shape[channels] = geometry.output_channels;
-        shape[channels + 1..].copy_from_slice(&geometry.output);
+        let shape = self.output::<usize>(inputs[0].shape().into());
         // SAFETY: each element is written below, or the tensor dropped without having been read.
         let mut output = unsafe { Tensor::uninitialized::<f32>(&shape)? };
         let inputs = inputs.iter().map(|input| input.try_as_plain_ram()).collect::<TractResult<TVec<_>>>()?;
@@ -64,13 +79,7 @@ impl EvalOp for DirectConvolution {
 
 impl TypedOp for DirectConvolution {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let mut shape = inputs[0].shape.clone();
-        let channels = shape.rank() - 4;
-        shape.set(channels, self.convolution.geometry.output_channels.into());
-        for (axis, extent) in self.convolution.geometry.output.into_iter().enumerate() {
-            shape.set(channels + 1 + axis, extent.into());
-        }
-        Ok(tvec![f32::fact(shape)])
+        Ok(tvec![f32::fact(self.output(inputs[0].shape.to_tvec()))])
     }
 
     as_op!();
@@ -84,8 +93,8 @@ pub fn replace(graph: &mut TypedModel) -> TractResult<()> {
             None => pointwise(graph, node)?,
             some => some,
         };
-        let Some(convolution) = convolution else { continue };
-        let operator = DirectConvolution { convolution: Arc::new(convolution), finish: Finish::default() };
+        let Some((convolution, axes)) = convolution else { continue };
+        let operator = DirectConvolution { convolution: Arc::new(convolution), axes, finish: Finish::default() };
         let mut patch = TypedModelPatch::default();
         let input = patch.tap_model(graph, node.inputs[0])?;
         let output = patch.wire_node(&node.name, operator, &[input])?;
@@ -95,8 +104,8 @@ pub fn replace(graph: &mut TypedModel) -> TractResult<()> {
     graph.compact()
 }
 
-/// What a node computes as a [`Convolution`], if it is one over three axes of one item in float32 with constant weights.
-fn direct(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Convolution>> {
+/// What a node computes as a [`Convolution`], over how many axes, if it is one of one item in float32 with constant weights.
+fn direct(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<(Convolution, usize)>> {
     let (pool, format, transposed) = if let Some(op) = node.op_as::<Conv>() {
         if op.q_params.is_some() || op.group != 1 {
             return Ok(None);
@@ -118,7 +127,8 @@ fn direct(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Convolutio
         DataFormat::CHW => true,
         _ => false,
     };
-    if !of_one_item || pool.rank() != 3 || input.datum_type != f32::datum_type() {
+    let axes = pool.rank();
+    if !of_one_item || !(1..=3).contains(&axes) || input.datum_type != f32::datum_type() {
         return Ok(None);
     }
     let (Some(weights), Some(bias)) = (&graph.outlet_fact(weights)?.konst, &graph.outlet_fact(bias)?.konst) else {
@@ -127,24 +137,23 @@ fn direct(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Convolutio
     let (Some(weights), Some(bias)) = (plain_weights(format, weights), plain_bias(bias, pool.output_channels)) else {
         return Ok(None);
     };
-    let spatial = |shape: &[usize]| last_three(shape);
-    let padding = padding(pool, spatial(from), transposed)?;
+    let (from, to) = (&from[from.len() - axes..], &to[to.len() - axes..]);
     let geometry = Geometry {
         input_channels: pool.input_channels,
         output_channels: pool.output_channels,
-        input: spatial(from),
-        output: spatial(to),
-        kernel: last_three(&pool.kernel_shape),
-        stride: last_three(&pool.strides()),
-        dilation: last_three(&pool.dilations()),
-        padding,
+        input: last_three(from, 1),
+        output: last_three(to, 1),
+        kernel: last_three(&pool.kernel_shape, 1),
+        stride: last_three(&pool.strides(), 1),
+        dilation: last_three(&pool.dilations(), 1),
+        padding: last_three(&padding(pool, from, transposed)?, 0),
         transposed: transposed.is_some(),
     };
-    Ok(Convolution::new(geometry, &weights, &bias))
+    Ok(Convolution::new(geometry, &weights, &bias).map(|convolution| (convolution, axes)))
 }
 
 /// A convolution with windows of one element, which tract has made a product of matrices, without its bias.
-fn pointwise(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Convolution>> {
+fn pointwise(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<(Convolution, usize)>> {
     let Some(op) = node.op_as::<EinSum>() else { return Ok(None) };
     let [input, weights] = node.inputs[..] else { return Ok(None) };
     if op.q_params.is_some() || op.operating_dt != f32::datum_type() {
@@ -174,35 +183,35 @@ fn pointwise(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Convolu
     let geometry = Geometry {
         input_channels: from[channels],
         output_channels: to[channels],
-        input: last_three(from),
-        output: last_three(to),
+        input: last_three(from, 1),
+        output: last_three(to, 1),
         kernel: [1; 3],
         stride: [1; 3],
         dilation: [1; 3],
         padding: [0; 3],
         transposed: false,
     };
-    Ok(Convolution::new(geometry, weights.try_as_plain_ram()?.as_slice()?, &[]))
+    let convolution = Convolution::new(geometry, weights.try_as_plain_ram()?.as_slice()?, &[]);
+    Ok(convolution.map(|convolution| (convolution, 3)))
 }
 
-fn last_three(extents: &[usize]) -> Triple {
-    let mut triple = [1; 3];
+/// The last three, or others before them where there are fewer.
+fn last_three(extents: &[usize], others: usize) -> Triple {
+    let mut triple = [others; 3];
     let count = extents.len().min(3);
     triple[3 - count..].copy_from_slice(&extents[extents.len() - count..]);
     triple
 }
 
-fn padding(pool: &PoolSpec, input: Triple, adjustments: Option<&TVec<usize>>) -> TractResult<Triple> {
-    let before: Vec<usize> = match adjustments {
-        None => pool.computed_padding(&input).into_iter().map(|axis| axis.pad_before).collect(),
+fn padding(pool: &PoolSpec, input: &[usize], adjustments: Option<&TVec<usize>>) -> TractResult<Vec<usize>> {
+    Ok(match adjustments {
+        None => pool.computed_padding(input).into_iter().map(|axis| axis.pad_before).collect(),
         Some(adjustments) => {
             let (dilations, strides) = (pool.dilations(), pool.strides());
-            let axes =
-                pool.padding.compute_for_deconv(&input, &pool.kernel_shape, &dilations, &strides, adjustments)?;
+            let axes = pool.padding.compute_for_deconv(input, &pool.kernel_shape, &dilations, &strides, adjustments)?;
             axes.into_iter().map(|axis| axis.pad_before).collect()
         }
-    };
-    Ok(last_three(&before))
+    })
 }
 
 /// The weights as (output channels, input channels, kernel); `None` where they are stored in another way.

@@ -12,6 +12,7 @@ use tract_onnx::tract_hir::ops::math::{add, div, pow, rem, sqrt, square, sub};
 use tract_onnx::tract_hir::ops::nn::{Reduce, Reducer};
 use tract_onnx::tract_hir::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
+use tract_onnx::tract_hir::tract_core::ops::nn::leaky_relu;
 
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
@@ -22,6 +23,9 @@ pub(in crate::backend::cpu) const ROUND_TO: &str = "to";
 
 /// What tract's own Mod is called beside ours. No ONNX operator has such a name.
 const TRACTS_MOD: &str = "Mod (tract)";
+
+/// The same of PRelu.
+const TRACTS_PRELU: &str = "PRelu (tract)";
 
 /// The same of Pow.
 const TRACTS_POW: &str = "Pow (tract)";
@@ -37,6 +41,10 @@ pub fn register(operators: &mut OnnxOpRegister) {
     if let Some(tracts) = operators.0.remove("Pow") {
         operators.0.insert(TRACTS_POW.to_owned(), tracts);
         operators.insert("Pow", power);
+    }
+    if let Some(tracts) = operators.0.remove("PRelu") {
+        operators.0.insert(TRACTS_PRELU.to_owned(), tracts);
+        operators.insert("PRelu", prelu);
     }
     numbers::register(operators);
 }
@@ -58,6 +66,14 @@ fn power(context: &ParsingContext, node: &NodeProto) -> Built {
     match operator.as_op().downcast_ref::<Box<dyn Expansion>>() {
         Some(tracts) => Ok((expand(Power { tracts: tracts.clone() }), outputs)),
         None => bail!("tract's Pow is no expansion"),
+    }
+}
+
+fn prelu(context: &ParsingContext, node: &NodeProto) -> Built {
+    let (operator, outputs) = context.framework.op_register.0[TRACTS_PRELU](context, node)?;
+    match operator.as_op().downcast_ref::<Box<dyn Expansion>>() {
+        Some(tracts) => Ok((expand(Sloped { tracts: tracts.clone() }), outputs)),
+        None => bail!("tract's PRelu is no expansion"),
     }
 }
 
@@ -224,6 +240,44 @@ impl Expansion for Power {
         let inputs = wire_cast(format!("{prefix}.cast"), model, inputs, i64::datum_type())?;
         let power = wire_with_rank_broadcast(format!("{prefix}.power"), model, pow(), &inputs)?;
         model.wire_node(prefix, cast(kind), &power)
+    }
+}
+
+/// PRelu, which with one slope for all is a leaky ReLU: one operator, and part of a convolution before it, in the place of three.
+#[derive(Clone, Debug)]
+struct Sloped {
+    tracts: Box<dyn Expansion>,
+}
+
+impl Expansion for Sloped {
+    fn name(&self) -> StaticName {
+        "Sloped".into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        self.tracts.rules(solver, inputs, outputs)
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let (input, slope) = (model.outlet_fact(inputs[0])?, model.outlet_fact(inputs[1])?);
+        match &slope.konst {
+            Some(slope)
+                if slope.len() == 1
+                    && slope.rank() <= input.rank()
+                    && slope.datum_type() == f32::datum_type()
+                    && input.datum_type == f32::datum_type()
+                    && slope.has_plain_ram_storage() =>
+            {
+                let alpha = slope.try_as_plain_ram()?.as_slice::<f32>()?[0];
+                model.wire_node(prefix, leaky_relu(alpha), &inputs[..1])
+            }
+            _ => self.tracts.wire(prefix, model, inputs),
+        }
     }
 }
 
