@@ -236,4 +236,13 @@ mod tests {
         }
         std::fs::remove_file(pipe).unwrap();
     }
+
+    /// What is at .5 of a voxel is decided by the last digit of a spacing.
+    #[test]
+    fn numbers_are_read_to_their_last_digit() {
+        for text in ["2.2399999999999998", "0.5599999999999999", "0.7675780057907104"] {
+            let value = parse(Path::new("a test's"), text.as_bytes()).unwrap();
+            assert_eq!(value.as_f64(), Some(text.parse().unwrap()), "{text}");
+        }
+    }
 }
