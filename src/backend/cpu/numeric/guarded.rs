@@ -3,6 +3,7 @@
 //! tract's kernels clamp what they approximate, which makes a number of NaN, and lets a sigmoid end at 4.5e-7: of -1e5 that is
 //! -0.04 where a SiLU multiplies by it.
 
+use tract_linalg::multithread::par_chunks_mut;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, SumPool};
@@ -39,12 +40,12 @@ impl Guarded {
     }
 
     /// What it is far below 0, where tract's is no longer right.
-    fn low(&self) -> Option<fn(f64) -> f64> {
+    fn low(&self) -> Option<fn(f32) -> f32> {
         let kind: &dyn ElementWiseMiniOp = &*self.0.0;
         if kind.is::<Sigmoid>() {
-            Some(|x| x.exp() / (1.0 + x.exp()))
+            Some(low_sigmoid)
         } else if kind.is::<Silu>() {
-            Some(|x| x * (x.exp() / (1.0 + x.exp())))
+            Some(|x| x * low_sigmoid(x))
         } else if kind.downcast_ref::<GeluApproximate>().is_some_and(|op| !op.fast_impl) {
             // 1 + tanh(x) is 0 there.
             Some(|x| x * 0.0)
@@ -70,24 +71,28 @@ impl EvalOp for Guarded {
     op_out_of_plan!();
 
     fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let results = match self.low() {
-            Some(low) => {
-                let plain = inputs[0].try_as_plain_ram()?;
-                let values = plain.as_slice::<f32>()?;
-                let exactly = |value: f32| if value.is_nan() { value } else { low(f64::from(value)) as f32 };
-                let places = places(values, |value| value.is_nan() | (value < LOW));
-                places.into_iter().map(|place| (place, exactly(values[place]))).collect()
-            }
-            None => places_of_nan(&inputs[0])?.into_iter().map(|place| (place, f32::NAN)).collect::<Vec<_>>(),
-        };
-        let mut outputs = self.0.eval(context, inputs)?;
-        if !results.is_empty() {
-            let mut output = outputs.remove(0).into_tensor();
-            let mut plain = output.try_as_plain_ram_mut()?;
-            let values = plain.as_slice_mut::<f32>()?;
-            results.into_iter().for_each(|(place, result)| values[place] = result);
-            outputs.insert(0, output.into_tvalue());
+        let low = self.low();
+        let is_doubtful = move |value: f32| value.is_nan() | (low.is_some() & (value < LOW));
+        if !any(inputs[0].try_as_plain_ram()?.as_slice::<f32>()?, is_doubtful) {
+            return self.0.eval(context, inputs);
         }
+        let input = inputs[0].clone();
+        let mut outputs = self.0.eval(context, inputs)?;
+        let mut output = outputs.remove(0).into_tensor();
+        let plain = input.try_as_plain_ram()?;
+        let from = plain.as_slice::<f32>()?;
+        // A scan's background is far below 0: all threads go through it.
+        let exactly = |value: f32, result: &mut f32| match low {
+            _ if value.is_nan() => *result = value,
+            Some(low) if value < LOW => *result = low(value),
+            _ => {}
+        };
+        let mut plain = output.try_as_plain_ram_mut()?;
+        par_chunks_mut(plain.as_slice_mut::<f32>()?, 1, from.len(), |first, results| {
+            results.iter_mut().zip(&from[first..]).for_each(|(result, value)| exactly(*value, result));
+            Ok(())
+        })?;
+        outputs.insert(0, output.into_tvalue());
         Ok(outputs)
     }
 }
@@ -114,21 +119,15 @@ impl TypedOp for Guarded {
     as_op!();
 }
 
-fn places_of_nan(tensor: &Tensor) -> TractResult<Vec<usize>> {
-    Ok(places(tensor.try_as_plain_ram()?.as_slice::<f32>()?, f32::is_nan))
+/// Below [`LOW`], where 1 + e^x has all digits.
+fn low_sigmoid(x: f32) -> f32 {
+    let power = x.exp();
+    power / (1.0 + power)
 }
 
-/// Where the values of that kind are.
-fn places(values: &[f32], is: impl Fn(f32) -> bool) -> Vec<usize> {
-    // Almost always there is none, and this looks at several values at once.
-    let doubtful = |block: &[f32]| block.iter().fold(false, |any, value| any | is(*value));
-    let mut places = Vec::new();
-    for (block, values) in values.chunks(1024).enumerate() {
-        if doubtful(values) {
-            places.extend((0..values.len()).filter(|i| is(values[*i])).map(|i| 1024 * block + i));
-        }
-    }
-    places
+/// Whether a value is of that kind. Almost always none is, and this looks at several at once.
+fn any(values: &[f32], is: impl Fn(f32) -> bool) -> bool {
+    values.chunks(1024).any(|values| values.iter().fold(false, |any, value| any | is(*value)))
 }
 
 /// A max-pool whose windows with NaN are NaN.
@@ -147,14 +146,15 @@ impl EvalOp for GuardedMaxPool {
     op_out_of_plan!();
 
     fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let places = places_of_nan(&inputs[0])?;
-        if places.is_empty() {
+        let plain = inputs[0].try_as_plain_ram()?;
+        let values = plain.as_slice::<f32>()?;
+        if !any(values, f32::is_nan) {
             return self.0.eval(context, inputs);
         }
         let mut marks = Tensor::zero::<f32>(inputs[0].shape())?;
         let mut plain = marks.try_as_plain_ram_mut()?;
-        let values = plain.as_slice_mut::<f32>()?;
-        places.into_iter().for_each(|place| values[place] = 1.0);
+        let of_nan = plain.as_slice_mut::<f32>()?.iter_mut().zip(values);
+        of_nan.for_each(|(mark, value)| *mark = f32::from(u8::from(value.is_nan())));
         let marks = self.0.eval(context, tvec![marks.into_tvalue()])?.remove(0);
         let mut output = self.0.eval(context, inputs)?.remove(0).into_tensor();
         let marks = marks.try_as_plain_ram()?;
