@@ -809,7 +809,6 @@ mod tests {
     const SCALE: [f32; 3] = [1.5, -0.25, 2.0];
     const BIAS: [f32; 3] = [0.5, 3.0, -1.0];
     type Affine = ([f32; 3], [f32; 3]);
-    const PLAIN: Affine = ([1.0; 3], [0.0; 3]);
     const EXTENTS: [u64; 5] = [2, 3, 4, 5, 6];
 
     /// x (2, 3, 4, 5, 6) → InstanceNormalization → y, of an epsilon that shows.
@@ -969,6 +968,7 @@ mod tests {
     #[cfg(feature = "cpu")]
     #[test]
     fn groups_are_normalized_in_the_shape_that_they_come_in() {
+        const PLAIN: Affine = ([1.0; 3], [0.0; 3]);
         let x = numbers();
         let extents: [&[u64]; 4] = [&[2, 6, 2, 5, 6], &[2, 6, 10, 6], &[2, 6, 60], &[2, 3, 4, 5, 6]];
         for (opset, element_type, allowed) in [(13, FLOAT, 1e-4), (18, FLOAT, 1e-4), (17, FLOAT16, 4e-3)] {
