@@ -148,8 +148,7 @@ impl Passport {
     }
 
     pub fn has_file(&self, path: &str) -> bool {
-        let same = |file: &File| Path::new(&file.path).components().eq(Path::new(path).components());
-        self.files.iter().any(same)
+        self.files.iter().any(|file| file.path == path)
     }
 
     pub fn has_model(&self) -> bool {
@@ -198,13 +197,17 @@ fn text(node: &Node) -> Result<String> {
     node.text().map(str::to_owned)
 }
 
-/// A path that stays in the folder.
+/// A path that stays in the folder, as the one text that stands for its place: `a/b` for `a//b/`, too.
 pub fn inner_path(node: &Node) -> Result<String> {
     let path = node.text()?;
-    let is_inner = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-    match is_inner && !path.is_empty() && !path.contains(['\0', '\\']) {
-        true => Ok(path.to_owned()),
-        false => Err(node.wrong(format_args!("{} leads out of the folder, or is no path", quoted(path)))),
+    let part = |part| match part {
+        Component::Normal(part) => part.to_str(),
+        _ => None,
+    };
+    let parts: Option<Vec<_>> = Path::new(path).components().map(part).collect();
+    match parts {
+        Some(parts) if !parts.is_empty() && !path.contains(['\0', '\\']) => Ok(parts.join("/")),
+        _ => Err(node.wrong(format_args!("{} leads out of the folder, or is no path", quoted(path)))),
     }
 }
 

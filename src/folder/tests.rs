@@ -221,6 +221,21 @@ fn a_plan_is_a_plan() {
 }
 
 #[test]
+fn a_path_written_in_another_way_is_the_same_file() {
+    let scratch = Scratch::new("spelling");
+    let mut passport = scratch.passport();
+    passport["plans"][0]["file"] = json!("plans//./a.plan");
+    passport["files"][2] = json!({ "path": "empty.bin/", "sha256": passport["files"][2]["sha256"] });
+    scratch.write(passport.clone());
+    let folder = Folder::open(&scratch.0).unwrap();
+    assert_eq!(folder.passport.plans[0].file, "plans/a.plan");
+    assert!(folder.data("empty.bin").is_ok());
+    passport["files"][2]["path"] = json!("plans//a.plan");
+    scratch.write(passport);
+    scratch.refused(Code::InvalidModel, "\"plans/a.plan\" is among the files twice");
+}
+
+#[test]
 fn folders_in_a_folder_have_their_passports_among_its_files() {
     let scratch = Scratch::new("parts");
     for part in ["a", "b"] {

@@ -358,6 +358,8 @@ mod tests {
         for (recipe, named) in [
             (ensemble("[]"), "\"ensemble\": one folder at least"),
             (ensemble(r#"["a", "a"]"#), "\"ensemble[1]\": the folder is named twice"),
+            (ensemble(r#"["a", "a/"]"#), "\"ensemble[1]\": the folder is named twice"),
+            (ensemble(r#"["b/c", "b//./c"]"#), "\"ensemble[1]\": the folder is named twice"),
             (ensemble(r#"["a", "../a"]"#), "\"ensemble[1]\": \"../a\" leads out"),
             (ensemble(r#"["/tmp"]"#), "leads out"),
             (ensemble(r#"[""]"#), "leads out"),
