@@ -191,15 +191,19 @@ impl<'a> Bundle<'a> {
     /// Refuses a type in which values would be others: rounded, or cut off. A type is mostly written as `$torch.float32`.
     fn keeps_values(&self, transform: &Transform<'a>) -> Result<()> {
         let Some(types) = transform.node.find("dtype")? else { return Ok(()) };
-        let given = if types.value.is_array() { types.items()? } else { vec![types] };
-        for one in given.iter().filter(|one| !one.value.is_null()) {
-            let one = if one.text()?.starts_with('@') { self.resolve(one)? } else { one.clone() };
-            let name = one.text()?.rsplit('.').next().unwrap_or_default();
-            if !["float32", "float64", "float", "double"].contains(&name) {
-                return Err(one.wrong("values are kept in float32 here, and no other type"));
-            }
+        let one = match types.value {
+            Value::Array(items) if items.len() == transform.keys => types.items()?.swap_remove(transform.key),
+            _ => types,
+        };
+        if one.value.is_null() {
+            return Ok(());
         }
-        Ok(())
+        let one = if one.text()?.starts_with('@') { self.resolve(&one)? } else { one };
+        let name = one.text()?.rsplit('.').next().unwrap_or_default();
+        match ["float32", "float64", "float", "double"].contains(&name) {
+            true => Ok(()),
+            false => Err(one.wrong("values are kept in float32 here, and no other type")),
+        }
     }
 
     /// An argument, of which there may be one for each key.
@@ -672,6 +676,8 @@ mod tests {
         transforms.insert(0, json!({"_target_": "LoadImaged", "keys": "label"}));
         transforms.push(json!({"_target_": "CropForegroundd", "keys": "label"}));
         transforms.push(json!({"_target_": "EnsureTyped", "keys": "image", "dtype": "$torch.float32"}));
+        let types = json!(["$torch.int64", "$torch.float32"]);
+        transforms.push(json!({"_target_": "EnsureTyped", "keys": ["label", "image"], "dtype": types}));
         let folder = TestFolder::new("bundle");
         folder.write("inference.json", bundle.to_string().as_bytes());
         let changed = read(&folder.path().join("inference.json"), &Options::default()).unwrap();
@@ -724,6 +730,11 @@ mod tests {
             (
                 format!("{before}/-"),
                 json!({"_target_": "EnsureTyped", "keys": ["image"], "dtype": ["$np.half"]}),
+                "dtype",
+            ),
+            (
+                format!("{before}/-"),
+                json!({"_target_": "EnsureTyped", "keys": ["label", "image"], "dtype": ["$torch.float32", "$torch.int64"]}),
                 "dtype",
             ),
             (format!("{before}/3/max_pixdim"), json!(2), "max_pixdim"),
