@@ -179,10 +179,11 @@ impl Segmenter {
         Ok(Coarse { chain: self.chain.clone(), margin_mm })
     }
 
-    /// The logs that tell what is done with it, its coarse one's among them.
+    /// The logs that tell what is done with it, by models that say where to look, too.
     pub fn logs(&self) -> Vec<Arc<Log>> {
-        let coarse = self.chain.coarse.iter().flat_map(|coarse| &coarse.chain.models);
-        self.chain.models.iter().chain(coarse).flat_map(|model| model.logs().cloned()).collect()
+        let chains =
+            std::iter::successors(Some(&self.chain), |chain| chain.coarse.as_ref().map(|coarse| &coarse.chain));
+        chains.flat_map(|chain| &chain.models).flat_map(|model| model.logs().cloned()).collect()
     }
 
     /// What its model takes and gives.

@@ -155,7 +155,7 @@ void refuses(const Double& tensorrt) {
 
 // The log ends with the last object that logs there, as segmenters of other segmenters do.
 void keep_their_logs(const Double& tensorrt) {
-    std::weak_ptr<int> logs[2];
+    std::weak_ptr<int> logs[3];
     planrt::Segmenter ensemble, guided;
     {
         std::vector<planrt::Runtime> runtimes;
@@ -172,12 +172,14 @@ void keep_their_logs(const Double& tensorrt) {
         }
         ensemble = planrt::Segmenter::ensemble({&segmenters[0], &segmenters[0]});
         planrt::SegmenterOptions options;
-        options.coarse = &segmenters[1];
+        options.coarse = &segmenters[2];
+        const planrt::Segmenter coarse(std::vector<const planrt::Engine*>{&engines[1]}, RECIPE, options);
+        options.coarse = &coarse;
         guided = planrt::Segmenter(std::vector<const planrt::Engine*>{&engines[0]}, RECIPE, options);
     }
-    CHECK(!logs[0].expired() && !logs[1].expired());
+    CHECK(!logs[0].expired() && !logs[1].expired() && !logs[2].expired());
     guided = planrt::Segmenter();
-    CHECK(!logs[0].expired() && logs[1].expired());
+    CHECK(!logs[0].expired() && logs[1].expired() && logs[2].expired());
     Scan scan({9, 7, 8}, 1);
     ensemble.run(scan.volume(), scan.map());
     CHECK(scan.is_right());
