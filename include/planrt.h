@@ -923,8 +923,8 @@ struct planrt_error *planrt_engine_options_set_cpu_allowed(struct planrt_engine_
 
 /**
  * Whether `planrt_engine_load_folder` may load a folder whose passport has a `head` (`planrt-convert --fold-head`): its models give
- * features, of which the model's channels have yet to be made. Segmenters made over such an engine, or over its sessions, do that; who
- * runs it otherwise has to. Default false: what comes out would be taken for the model's answer.
+ * features, of which the model's channels have yet to be made. Segmenters over such an engine, or over its sessions, do that; whoever
+ * else runs it has to. Default false: what comes out would be taken for the model's answer.
  *
  * Requires: `options` is alive.
  */
@@ -987,14 +987,14 @@ struct planrt_error *planrt_engine_load_memory(const struct planrt_runtime *runt
  *
  * The first plan that runs here is taken, those for a GPU of this one's name before others. Where none runs the error
  * says of each why not; or one is built (`planrt_engine_options_set_build`), or the ONNX model runs on the CPU, if
- * `planrt_engine_options_set_cpu_allowed` allows that or the folder has no plans and none is to be built. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any
- * thread.
+ * `planrt_engine_options_set_cpu_allowed` allows that or the folder has no plans and none is to be built. `options` may be
+ * null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any thread.
  *
  * Errors: those of `planrt_engine_load_file`; `PLANRT_ERROR_INVALID_MODEL` where a file, or the passport, was changed, or a
  * link leads out of the folder, `_NOT_FOUND` where one is missing, `_UNSUPPORTED` for a passport of a later format:
- * the message names the file. `_UNSUPPORTED` also where the passport has a `head`, which `planrt_segmenter_load` applies, unless
- * `planrt_engine_options_set_features_allowed` allows the engine without it. Where no plan runs the code is that of all of them, or else
- * `PLANRT_ERROR_INCOMPATIBLE_MODEL`.
+ * the message names the file. `_UNSUPPORTED` also for what `planrt_segmenter_load` makes one model of: an ensemble of folders,
+ * and a folder with a `head`, unless `planrt_engine_options_set_features_allowed` allows the engine without it. Where no plan
+ * runs the code is that of all of them, or else `PLANRT_ERROR_INCOMPATIBLE_MODEL`.
  *
  * Requires: `runtime` is alive, `folder` a string, `options` null or alive, `engine_out` writable.
  */
@@ -2225,9 +2225,9 @@ void planrt_session_options_delete(struct planrt_session_options *options);
 
 /**
  * The most items in a batch, up to 65536; 1 turns batching off. 0, the default: on the GPU as many as bring more than
- * 8 % over half as many, 2 % where a segmenter makes the session, which is measured then (none do where one item keeps the
- * device busy), and at most what the plan's profiles take; on the CPU as many as the engine has threads. A request with a larger
- * batch of its own runs alone.
+ * 8 % over half as many (2 % for a segmenter's own sessions), which is measured when the session is made (none do where one
+ * item keeps the device busy), and at most what the plan's profiles take; on the CPU as many as the engine has threads. A
+ * request with a larger batch of its own runs alone.
  *
  * Requires: `options` is alive.
  */
@@ -2951,6 +2951,8 @@ struct planrt_error *planrt_segmenter_options_set_window(struct planrt_segmenter
  * that has a label there, and `margin_mm` around it, as if the scan had no more. What is outside, and everything where nothing is
  * found, has the label 0. The segmenter keeps what it needs of `coarse`, which may be deleted.
  *
+ * Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a margin that is not a number from 0 on.
+ *
  * Requires: `options` and `coarse` are alive.
  */
 PLANRT_WARN_UNUSED
@@ -2971,7 +2973,8 @@ struct planrt_error *planrt_segmenter_options_set_configuration(struct planrt_se
 /**
  * Makes a segmenter over the engines of a model, one for each of its folds, whose results are averaged. `recipe_json` says what
  * is done to a volume before, in and after the network, as a `recipe.json` in a model's folder does. Where the engines are of folders
- * with a `head` (`planrt_engine_options_set_features_allowed`) that is applied. `options` may be null for the defaults and is copied. `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
+ * with a `head` (`planrt_engine_options_set_features_allowed`) that is applied. `options` may be null for the defaults and is copied.
+ * `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
  *
  * Errors: `PLANRT_ERROR_INVALID_MODEL` for a recipe that is none, with the key that is wrong; `_SHAPE` where the model does not
  * take the recipe's patch; `_INVALID_ARGUMENT` where they do not go together; `_UNSUPPORTED` for a model that gives no map of
@@ -3030,15 +3033,18 @@ struct planrt_error *planrt_segmenter_new_ensemble(const struct planrt_segmenter
  * known in them is an error with its name. Models are `fold_0.onnx` and so on, `fold_0/model.onnx` and so on, or the only one
  * in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU. A folder with a passport
  * (`planrt_engine_load_folder`), of the model or of a fold, is held against it and says itself what runs; its member `recipe` may
- * be the description. A `recipe.json`, or a passport's, may name model folders in this one, each with a description of its own:
- * `ensemble`, whose probabilities are averaged, as `planrt_segmenter_new_ensemble` does it, and `coarse`, which finds where the others are to look,
- * as `planrt_segmenter_options_set_coarse` does it; docs/folder.md describes both. `options` are about the averaged models and not about the
- * coarse one, but for its sessions, its engine and its threads. Where its member `head` says that the model's last convolution was folded out of it, that is applied here to
- * what is blended and resampled: `_UNSUPPORTED` for a description that blends or resamples probabilities, and for folds of which it is
- * not the same.
+ * be the description. Where its member `head` says that the model's last convolution was folded out of it, that is applied here to
+ * what is blended and resampled.
  *
- * Errors: as for `planrt_segmenter_new`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and files; and those of
- * `planrt_engine_load_file`.
+ * A `recipe.json`, or a passport's `recipe`, may name model folders in this one, each with a description of its own (docs/folder.md
+ * describes it): `ensemble`, whose probabilities are averaged as by `planrt_segmenter_new_ensemble`, and `coarse`, which finds where
+ * the others are to look, as by `planrt_segmenter_options_set_coarse`. `options` are about the folder's own model or the averaged ones.
+ * The coarse one takes of them how engines are loaded, how sessions work, and the number of threads.
+ *
+ * Errors: as for `planrt_segmenter_new`, and those of `planrt_engine_load_file`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and
+ * files; `_UNSUPPORTED` for an ensemble within an ensemble, and where there is a `head` for a description that blends or resamples
+ * probabilities, and for folds whose heads are not the same; `_INVALID_ARGUMENT` for models that are not to be averaged, and for a
+ * coarse model where `options` have another one.
  *
  * Requires: `runtime` is alive, `folder` a string, `options` null or alive, `segmenter_out` writable.
  */

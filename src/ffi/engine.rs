@@ -288,8 +288,8 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_allowed(
 }
 
 /// Whether `planrt_engine_load_folder` may load a folder whose passport has a `head` (`planrt-convert --fold-head`): its models give
-/// features, of which the model's channels have yet to be made. Segmenters made over such an engine, or over its sessions, do that; who
-/// runs it otherwise has to. Default false: what comes out would be taken for the model's answer.
+/// features, of which the model's channels have yet to be made. Segmenters over such an engine, or over its sessions, do that; whoever
+/// else runs it has to. Default false: what comes out would be taken for the model's answer.
 ///
 /// Requires: `options` is alive.
 #[must_use]
@@ -387,14 +387,14 @@ pub unsafe extern "C" fn planrt_engine_load_memory(
 ///
 /// The first plan that runs here is taken, those for a GPU of this one's name before others. Where none runs the error
 /// says of each why not; or one is built (`planrt_engine_options_set_build`), or the ONNX model runs on the CPU, if
-/// `planrt_engine_options_set_cpu_allowed` allows that or the folder has no plans and none is to be built. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any
-/// thread.
+/// `planrt_engine_options_set_cpu_allowed` allows that or the folder has no plans and none is to be built. `options` may be
+/// null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`. Any thread.
 ///
 /// Errors: those of `planrt_engine_load_file`; `PLANRT_ERROR_INVALID_MODEL` where a file, or the passport, was changed, or a
 /// link leads out of the folder, `_NOT_FOUND` where one is missing, `_UNSUPPORTED` for a passport of a later format:
-/// the message names the file. `_UNSUPPORTED` also where the passport has a `head`, which `planrt_segmenter_load` applies, unless
-/// `planrt_engine_options_set_features_allowed` allows the engine without it. Where no plan runs the code is that of all of them, or else
-/// `PLANRT_ERROR_INCOMPATIBLE_MODEL`.
+/// the message names the file. `_UNSUPPORTED` also for what `planrt_segmenter_load` makes one model of: an ensemble of folders,
+/// and a folder with a `head`, unless `planrt_engine_options_set_features_allowed` allows the engine without it. Where no plan
+/// runs the code is that of all of them, or else `PLANRT_ERROR_INCOMPATIBLE_MODEL`.
 ///
 /// Requires: `runtime` is alive, `folder` a string, `options` null or alive, `engine_out` writable.
 #[must_use]

@@ -12,7 +12,6 @@ use super::volume::{
     Labels, Map, Scan, flag, planrt_label_map, planrt_score_map, planrt_score_plane, planrt_volume, region,
 };
 use super::{delete, export};
-use crate::backend::Engine;
 use crate::error::{Code, Error, Result};
 use crate::process::as_application;
 use crate::process::stack::with_room;
@@ -25,7 +24,6 @@ use crate::volume::grid::Box3;
 use crate::volume::work::allocate;
 use std::ffi::{c_char, c_void};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How a segmenter is made. One thread at a time. Made by `planrt_segmenter_options_new`, owned by the caller, free to be
@@ -317,6 +315,8 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_window(
 /// that has a label there, and `margin_mm` around it, as if the scan had no more. What is outside, and everything where nothing is
 /// found, has the label 0. The segmenter keeps what it needs of `coarse`, which may be deleted.
 ///
+/// Errors: `PLANRT_ERROR_INVALID_ARGUMENT` for a margin that is not a number from 0 on.
+///
 /// Requires: `options` and `coarse` are alive.
 #[must_use]
 #[unsafe(no_mangle)]
@@ -356,18 +356,10 @@ fn logging(segmenter: Segmenter) -> Handle<Segmenter> {
     Handle::logging(segmenter, &logs)
 }
 
-fn give(
-    engines: &[Arc<dyn Engine>],
-    recipe: crate::volume::recipe::Recipe,
-    options: &Options,
-) -> Result<Handle<Segmenter>> {
-    let segmenter = with_room(|| Segmenter::new(engines, recipe, options))?;
-    Ok(logging(segmenter))
-}
-
 /// Makes a segmenter over the engines of a model, one for each of its folds, whose results are averaged. `recipe_json` says what
 /// is done to a volume before, in and after the network, as a `recipe.json` in a model's folder does. Where the engines are of folders
-/// with a `head` (`planrt_engine_options_set_features_allowed`) that is applied. `options` may be null for the defaults and is copied. `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
+/// with a `head` (`planrt_engine_options_set_features_allowed`) that is applied. `options` may be null for the defaults and is copied.
+/// `*segmenter_out` is the caller's, for `planrt_segmenter_delete`. Any thread.
 ///
 /// Errors: `PLANRT_ERROR_INVALID_MODEL` for a recipe that is none, with the key that is wrong; `_SHAPE` where the model does not
 /// take the recipe's patch; `_INVALID_ARGUMENT` where they do not go together; `_UNSUPPORTED` for a model that gives no map of
@@ -392,7 +384,8 @@ pub unsafe extern "C" fn planrt_segmenter_new(
     => {
         let engines: Vec<_> = engines.iter().map(|engine| engine.get().clone()).collect();
         let recipe = recipe_json::parse(recipe_json, "recipe_json")?;
-        segmenter_out.give(give(&engines, recipe, &options_or_default(options))?);
+        let options = options_or_default(options);
+        segmenter_out.give(logging(with_room(|| Segmenter::new(&engines, recipe, &options))?));
         Ok(())
     })
 }
@@ -465,15 +458,18 @@ pub unsafe extern "C" fn planrt_segmenter_new_ensemble(
 /// known in them is an error with its name. Models are `fold_0.onnx` and so on, `fold_0/model.onnx` and so on, or the only one
 /// in the folder or in `models` there; `.plan` or `.engine` instead of `.onnx` where there is a GPU. A folder with a passport
 /// (`planrt_engine_load_folder`), of the model or of a fold, is held against it and says itself what runs; its member `recipe` may
-/// be the description. A `recipe.json`, or a passport's, may name model folders in this one, each with a description of its own:
-/// `ensemble`, whose probabilities are averaged, as `planrt_segmenter_new_ensemble` does it, and `coarse`, which finds where the others are to look,
-/// as `planrt_segmenter_options_set_coarse` does it; docs/folder.md describes both. `options` are about the averaged models and not about the
-/// coarse one, but for its sessions, its engine and its threads. Where its member `head` says that the model's last convolution was folded out of it, that is applied here to
-/// what is blended and resampled: `_UNSUPPORTED` for a description that blends or resamples probabilities, and for folds of which it is
-/// not the same.
+/// be the description. Where its member `head` says that the model's last convolution was folded out of it, that is applied here to
+/// what is blended and resampled.
 ///
-/// Errors: as for `planrt_segmenter_new`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and files; and those of
-/// `planrt_engine_load_file`.
+/// A `recipe.json`, or a passport's `recipe`, may name model folders in this one, each with a description of its own (docs/folder.md
+/// describes it): `ensemble`, whose probabilities are averaged as by `planrt_segmenter_new_ensemble`, and `coarse`, which finds where
+/// the others are to look, as by `planrt_segmenter_options_set_coarse`. `options` are about the folder's own model or the averaged ones.
+/// The coarse one takes of them how engines are loaded, how sessions work, and the number of threads.
+///
+/// Errors: as for `planrt_segmenter_new`, and those of `planrt_engine_load_file`; `PLANRT_ERROR_NOT_FOUND` and `_IO` for folders and
+/// files; `_UNSUPPORTED` for an ensemble within an ensemble, and where there is a `head` for a description that blends or resamples
+/// probabilities, and for folds whose heads are not the same; `_INVALID_ARGUMENT` for models that are not to be averaged, and for a
+/// coarse model where `options` have another one.
 ///
 /// Requires: `runtime` is alive, `folder` a string, `options` null or alive, `segmenter_out` writable.
 #[must_use]

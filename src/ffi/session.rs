@@ -154,9 +154,9 @@ const MOST_WAITING: usize = 1 << 20;
 const MOST_PREFERRED: usize = 64;
 
 /// The most items in a batch, up to 65536; 1 turns batching off. 0, the default: on the GPU as many as bring more than
-/// 8 % over half as many, 2 % where a segmenter makes the session, which is measured then (none do where one item keeps the
-/// device busy), and at most what the plan's profiles take; on the CPU as many as the engine has threads. A request with a larger
-/// batch of its own runs alone.
+/// 8 % over half as many (2 % for a segmenter's own sessions), which is measured when the session is made (none do where one
+/// item keeps the device busy), and at most what the plan's profiles take; on the CPU as many as the engine has threads. A
+/// request with a larger batch of its own runs alone.
 ///
 /// Requires: `options` is alive.
 #[must_use]

@@ -115,8 +115,8 @@ impl Session {
         self.enqueue(submission, false, false, hand_out).map(|_| ())
     }
 
-    /// The same, but that the request is handed out before it waits for room in the queue, to be cancelled there: then, and wherever
-    /// this is an error, it is never answered.
+    /// The same, but that the request is handed out before it waits for room in the queue, where it can be cancelled: this returns an
+    /// error then. Whatever the error, the request that was handed out is never answered, and not to be waited for.
     pub fn submit_early(&self, submission: Submission<'_>, hand_out: impl FnOnce(Request)) -> Result<()> {
         self.enqueue(submission, false, true, hand_out).map(|_| ())
     }

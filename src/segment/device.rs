@@ -126,7 +126,7 @@ impl Gpu {
         };
         let raw = [round(reach(scan)), round(mask), resampling].into_iter().fold(0, u64::saturating_add);
         let raw = if goes_raw { raw } else { 0 };
-        // Where it comes in slabs, while there is room for all else.
+        // Where it comes in slabs all else is there meanwhile.
         let slabs = if goes_raw { slab_bytes(reach(scan), plane_bytes(scan)) } else { 0 };
         let on_its_way = match slabs > 0 {
             true => [round(slabs), round(mask), resampling].into_iter().fold(0, u64::saturating_add),

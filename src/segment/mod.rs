@@ -1,10 +1,10 @@
 //! Segmenting volumes with the models of a folder: a [`Segmenter`] has a session for each fold and a recipe, a [`Job`] is one volume
 //! on its way.
 //!
-//! `description` reads what a folder says, and `load` makes a segmenter of it. `segmenter` plans a job and runs it on a thread of its own: `model` brings the volume through
-//! one model, whose tiles `stream` gives to the sessions (`network`) and takes back in order, over a `place` where they are cut out and
-//! blended: host memory, or a GPU's (`device`), of several the one whose `turn` it is; `result` makes labels of them;
-//! `ensemble` averages several models, `coarse` finds the box that is worth a large one, `meter` counts the tiles of all of them.
+//! `description` reads what a folder says, and `load` makes a segmenter of it. `segmenter` plans a job and runs it on a thread of its
+//! own: `model` brings the volume through one model, whose tiles `stream` gives to the sessions (`network`) and takes back in order, over
+//! a `place` where they are cut out and blended: host memory, or a GPU's (`device`), of several the one whose `turn` it is; `result` makes
+//! labels of them; `ensemble` averages several models, `coarse` finds the box that is worth a large one, `meter` counts the tiles of all of them.
 //! `lent`, `labels` and `scores` are the caller's memory, which must not be `shared` by two of them.
 
 mod coarse;

@@ -519,7 +519,8 @@ fn fits(head: &Head, recipe: &Recipe, given: usize) -> Result<()> {
         _ => return Ok(()),
     };
     let message = format!(
-        "the recipe {what} probabilities, and the model's last convolution was folded out of it: that is the same only where what comes          before the activation is blended and resampled. Convert the model without --fold-head, or change the recipe"
+        "the recipe {what} probabilities, and the model's last convolution was folded out of it: that is the same only where what comes \
+         before the activation is blended and resampled. Convert the model without --fold-head, or change the recipe"
     );
     Err(Error::new(Code::Unsupported, message))
 }

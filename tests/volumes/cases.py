@@ -58,7 +58,6 @@ BLENDING = [
 CLASSES = 3
 
 
-
 def turned(*degrees):
     """A direction turned about x, y and z one after the other, to the six digits that DICOM files keep: its columns lean to each other by those."""
     direction = np.eye(3)
