@@ -161,7 +161,10 @@ impl Gpu {
         let later = [window, ring, labels, resampled, on_its_way].into_iter().fold(0, u64::saturating_add);
         // Rules, places of tiles and the like.
         let small = 2 * GRAIN + head.map_or(0, |head| round(DeviceHead::bytes(head)));
-        let device = [data, raw.max(later), tiles_bytes, small].into_iter().fold(0, u64::saturating_add);
+        // Of each tile: its place, whether it has one value, and whether what the network gave are numbers.
+        let of_tiles = Constants::bytes(tiles, recipe.channels).saturating_add(product(&[4, tiles.count()]));
+        let many_tiles = round(of_tiles.saturating_sub(GRAIN));
+        let device = [data, raw.max(later), tiles_bytes, small, many_tiles].into_iter().fold(0, u64::saturating_add);
 
         let before = match goes_raw {
             // A channel's sums over what was resampled are taken here.

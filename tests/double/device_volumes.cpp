@@ -224,6 +224,22 @@ void no_numbers(const Double& tensorrt) {
     CHECK(labels == others);
 }
 
+// What is kept of each tile is told, too.
+void many_tiles(const Double& tensorrt) {
+    const planrt::Runtime runtime(tensorrt.options());
+    const planrt::Engine engine = tensorrt.load(runtime, ONE);
+    planrt::Volume volume;
+    volume.extents = {200, 200, 100};
+    volume.spacing_mm = {1, 1, 1};
+    const auto told = [&](double overlap) {
+        planrt::SegmenterOptions options;
+        options.overlap = overlap;
+        return planrt::Segmenter({&engine}, NINE, options).estimate(volume).device_bytes;
+    };
+    // Some 220,000 more.
+    CHECK(told(0) > 0 && told(0.5) > told(0) + 220000 * 16);
+}
+
 // Where the device has no room, or fails, the processor does it, and the log says so.
 void short_of_memory(const Double& tensorrt) {
     std::string said;
@@ -442,6 +458,7 @@ int main(int argc, char** argv) {
                                   {"rows_of_fours", rows_of_fours},
                                   {"empty_scans", empty_scans},
                                   {"no_numbers", no_numbers},
+                                  {"many_tiles", many_tiles},
                                   {"short_of_memory", short_of_memory},
                                   {"budget_on_the_host", budget_on_the_host},
                                   {"device_memory", device_memory},

@@ -312,6 +312,14 @@ pub struct Constants {
     differs: Buffer<u32>,
 }
 
+impl Constants {
+    /// Bytes that it takes for tiles of a volume of so many channels.
+    pub fn bytes(tiles: &Tiles, channels: usize) -> u64 {
+        let tile = (2 * size_of::<u32>() as u64).saturating_mul(channels as u64);
+        tile.saturating_add(size_of::<Start>() as u64).saturating_mul(tiles.count() as u64)
+    }
+}
+
 /// Between what the slices of a channel lie, or all of it.
 pub struct Bounds(Buffer<Ends>);
 
