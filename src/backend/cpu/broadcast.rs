@@ -84,12 +84,12 @@ pub fn eval(node: &TypedNode, mut inputs: TVec<TValue>) -> TractResult<TVec<TVal
     Ok(tvec![tensor.into_tvalue()])
 }
 
-/// What comes of each element and the one that it meets of the other tensor.
-fn combine(
-    to: &mut [f32],
+/// Puts in the place of each element what comes of it and the one that it meets of the other tensor, of the same rank.
+pub fn combine<T: Copy + Send + Sync>(
+    to: &mut [T],
     shape: &[usize],
-    other: (&[f32], &[usize]),
-    of: impl Fn(f32, f32) -> f32 + Sync,
+    other: (&[T], &[usize]),
+    of: impl Fn(T, T) -> T + Sync,
 ) -> TractResult<()> {
     let rows = Rows::new(shape, [other.1]);
     rows.each(to, |to, [start]| match Along::new(other.0, start, rows.lengths[0]) {
@@ -171,7 +171,7 @@ impl<const N: usize> Rows<N> {
     }
 
     /// Calls for each row, with where it begins in each of the others.
-    fn each(&self, to: &mut [f32], row: impl Fn(&mut [f32], [usize; N]) + Sync) -> TractResult<()> {
+    fn each<T: Send>(&self, to: &mut [T], row: impl Fn(&mut [T], [usize; N]) + Sync) -> TractResult<()> {
         let all = to.len();
         if all == 0 {
             return Ok(());

@@ -4,8 +4,8 @@
 //! remainder for a thing whose sides may be exchanged; squares whole numbers in float32; and shifts by what is left of a
 //! distance when the type's width is taken off.
 
+use crate::backend::cpu::broadcast::combine;
 use std::collections::HashSet;
-use tract_linalg::multithread::par_chunks_mut;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::broadcast::multi_broadcast;
@@ -78,45 +78,11 @@ fn is_of_products(graph: &TypedModel, outlet: OutletId) -> bool {
     false
 }
 
-/// Calls with each element of `a`, which has the shape of the result, and the element of `b` that belongs to it.
-fn pairs<T: Datum + Copy>(a: &mut Tensor, b: &Tensor, each: impl Fn(&mut T, T) + Sync + Send) -> TractResult<()> {
+/// Puts in the place of each element of `a`, which has the shape of the result, what comes of it and the one of `b` that it meets.
+fn pairs<T: Datum + Copy>(a: &mut Tensor, b: &Tensor, of: impl Fn(T, T) -> T + Sync) -> TractResult<()> {
     let shape: TVec<usize> = a.shape().into();
-    let extents: TVec<usize> = b.shape().into();
-    let b = b.try_as_plain_ram()?;
-    let b = b.as_slice::<T>()?;
-    let mut plain = a.try_as_plain_ram_mut()?;
-    let a = plain.as_slice_mut::<T>()?;
-    // The last axes along which there is one element of `b` for all, or one for each.
-    let same = (0..shape.len()).rev().find(|axis| extents[*axis] != 1).map_or(0, |axis| axis + 1);
-    let alike = (0..shape.len()).rev().find(|axis| extents[*axis] != shape[*axis]).map_or(0, |axis| axis + 1);
-    let single = same <= alike;
-    let outer = same.min(alike);
-    let length = shape[outer..].iter().product::<usize>();
-    if length == 0 || a.is_empty() {
-        return Ok(());
-    }
-    let first = |mut block: usize| {
-        let (mut place, mut stride) = (0, if single { 1 } else { length });
-        for (extent, own) in shape[..outer].iter().zip(&extents).rev() {
-            place += if *own == 1 { 0 } else { block % extent * stride };
-            block /= extent;
-            stride *= own;
-        }
-        place
-    };
-    let all = a.len();
-    par_chunks_mut(a, length, all, |start, chunk| {
-        for (block, values) in chunk.chunks_mut(length).enumerate() {
-            let place = first(start + block);
-            if single {
-                let other = b[place];
-                values.iter_mut().for_each(|value| each(value, other));
-            } else {
-                values.iter_mut().zip(&b[place..place + length]).for_each(|(value, other)| each(value, *other));
-            }
-        }
-        Ok(())
-    })
+    let values = b.try_as_plain_ram()?;
+    combine(a.try_as_plain_ram_mut()?.as_slice_mut::<T>()?, &shape, (values.as_slice::<T>()?, b.shape()), of)
 }
 
 /// A power of whole numbers, which wraps around; a fraction is cut off.
@@ -157,21 +123,21 @@ impl EvalOp for Arithmetic {
         macro_rules! of {
             ($($kind:ident: $type:ty),*; $($whole:ident: $whole_type:ty),*) => {
                 match (self, a.datum_type()) {
-                    $((Self::Quotient, DatumType::$kind) => pairs(&mut a, &b, |a: &mut $type, b| *a /= b),
-                    (Self::Remainder, DatumType::$kind) => pairs(&mut a, &b, |a: &mut $type, b| *a %= b),)*
+                    $((Self::Quotient, DatumType::$kind) => pairs(&mut a, &b, |a: $type, b| a / b),
+                    (Self::Remainder, DatumType::$kind) => pairs(&mut a, &b, |a: $type, b| a % b),)*
                     $((Self::Remainder, DatumType::$whole) => {
                         let zero = b.try_as_plain_ram()?.as_slice::<$whole_type>()?.contains(&0);
                         ensure!(!zero, "a whole number is divided by zero");
-                        pairs(&mut a, &b, |a: &mut $whole_type, b| *a = a.wrapping_rem(b))
+                        pairs(&mut a, &b, |a: $whole_type, b| a.wrapping_rem(b))
                     }
                     (Self::Power, DatumType::$whole) => {
-                        pairs(&mut a, &b, |a: &mut $whole_type, b| *a = power(*a as i64, b as i64) as $whole_type)
+                        pairs(&mut a, &b, |a: $whole_type, b| power(a as i64, b as i64) as $whole_type)
                     }
-                    (Self::Left, DatumType::$whole) => pairs(&mut a, &b, |a: &mut $whole_type, b| {
-                        *a = a.checked_shl(u32::try_from(b).unwrap_or(u32::MAX)).unwrap_or(0);
+                    (Self::Left, DatumType::$whole) => pairs(&mut a, &b, |a: $whole_type, b| {
+                        a.checked_shl(u32::try_from(b).unwrap_or(u32::MAX)).unwrap_or(0)
                     }),
-                    (Self::Right, DatumType::$whole) => pairs(&mut a, &b, |a: &mut $whole_type, b| {
-                        *a = a.checked_shr(u32::try_from(b).unwrap_or(u32::MAX)).unwrap_or(0);
+                    (Self::Right, DatumType::$whole) => pairs(&mut a, &b, |a: $whole_type, b| {
+                        a.checked_shr(u32::try_from(b).unwrap_or(u32::MAX)).unwrap_or(0)
                     }),)*
                     (_, kind) => bail!("{kind:?} is not computed with"),
                 }
@@ -193,4 +159,35 @@ impl TypedOp for Arithmetic {
     }
 
     as_op!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeated_sides_meet_as_onnx_has_it() {
+        let (shape, extents): ([usize; 3], [&[usize]; 5]) =
+            ([2, 3, 4], [&[2, 3, 4], &[1, 3, 1], &[2, 1, 4], &[1, 1, 1], &[1, 1, 4]]);
+        let tensor = |shape: &[usize], from: usize| {
+            let values: Vec<i64> = (from..from + shape.iter().product::<usize>()).map(|i| i as i64).collect();
+            Tensor::from_shape(shape, &values).unwrap()
+        };
+        for of_b in extents {
+            // Either side may be the one that is repeated.
+            for (of_a, of_b) in [(&shape[..], of_b), (of_b, &shape[..])] {
+                let (a, b) = (tensor(of_a, 100), tensor(of_b, 7));
+                let inputs = tvec![a.clone().into_tvalue(), b.clone().into_tvalue()];
+                let found = Arithmetic::Remainder.eval(&EvalContext::out_of_plan(), inputs).unwrap().remove(0);
+                let [a, b] = [a, b].map(|side| side.broadcast_to_shape(&shape).unwrap());
+                let [a, b, found] = [&a, &b, &*found].map(|side| side.try_as_plain_ram().unwrap());
+                let [a, b, found] = [&a, &b, &found].map(|side| side.as_slice::<i64>().unwrap());
+                let expected: Vec<i64> = a.iter().zip(b).map(|(a, b)| a % b).collect();
+                assert_eq!(found, expected, "{of_a:?} and {of_b:?}");
+            }
+        }
+        let inputs = tvec![tensor(&[0, 2], 1).into_tvalue(), tensor(&[1, 2], 1).into_tvalue()];
+        let empty = Arithmetic::Remainder.eval(&EvalContext::out_of_plan(), inputs).unwrap().remove(0);
+        assert_eq!(empty.shape(), [0, 2]);
+    }
 }
