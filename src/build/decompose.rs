@@ -253,14 +253,13 @@ fn read_value_info(message: &[u8]) -> Result<(String, Known)> {
 const BROADCAST: [&str; 5] = ["Add", "Div", "Mul", "Pow", "Sub"];
 
 /// Operators whose first output has as many dimensions as their first input.
-const KEEP_RANK: [&str; 38] = [
+const KEEP_RANK: [&str; 35] = [
     "Abs",
     "AveragePool",
     "BatchNormalization",
     "Ceil",
     "Celu",
     "Clip",
-    "Concat",
     "Dropout",
     "Elu",
     "Erf",
@@ -282,12 +281,10 @@ const KEEP_RANK: [&str; 38] = [
     "Mish",
     "Neg",
     "PRelu",
-    "Pad",
     "Relu",
     "Resize",
     "Selu",
     "Sigmoid",
-    "Slice",
     "Softmax",
     "Softplus",
     "Sqrt",

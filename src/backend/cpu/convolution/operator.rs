@@ -11,8 +11,8 @@ use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
 
-/// A convolution over up to three axes of one item, the last ones. Its input's channels are those of all its inputs, one after the other; what is
-/// added to the result comes last.
+/// A convolution over up to three axes of one item, the last ones. Its input's channels are those of all its inputs, one after
+/// the other; what is added to the result comes last.
 #[derive(Clone, Debug)]
 pub struct DirectConvolution {
     pub convolution: Arc<Convolution>,
