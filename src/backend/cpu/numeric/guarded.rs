@@ -205,3 +205,35 @@ impl TypedOp for WidePool {
 
     as_op!();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use tract_linalg::multithread::{Executor, multithread_tract_scope};
+    use tract_onnx::tract_hir::tract_core::ops::nn::sigmoid;
+
+    #[test]
+    fn sigmoids_far_below_0_and_of_nan_are_what_they_should_be() {
+        let guarded = Guarded::around(&sigmoid()).unwrap();
+        // More than threads are taken for.
+        let mut values: Vec<f32> = (0..40 * 1024 + 77).map(|i| (i * 7919 % 1009) as f32 / 4.0 - 200.0).collect();
+        values[1024..2048].fill(0.5);
+        (values[3], values[5 * 1024]) = (f32::NAN, f32::NEG_INFINITY);
+        let input = Tensor::from_shape(&[values.len()], &values).unwrap().into_tvalue();
+        let eval = || guarded.eval(&EvalContext::out_of_plan(), tvec![input.clone()]).unwrap().remove(0);
+        let one = eval();
+        let pool = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap());
+        let several = multithread_tract_scope(Executor::MultiThread(pool), eval);
+        let bits = |tensor: &TValue| -> Vec<u32> {
+            let plain = tensor.try_as_plain_ram().unwrap();
+            plain.as_slice::<f32>().unwrap().iter().map(|value| value.to_bits()).collect()
+        };
+        assert_eq!(bits(&one), bits(&several));
+        for (bits, value) in bits(&one).into_iter().zip(&values) {
+            let (found, expected) = (f64::from(f32::from_bits(bits)), 1.0 / (1.0 + (-f64::from(*value)).exp()));
+            let allowed = expected.max(f64::from(f32::MIN_POSITIVE)) * 1e-3;
+            assert!(found.is_nan() && value.is_nan() || (found - expected).abs() <= allowed, "{found} of {value}");
+        }
+    }
+}
