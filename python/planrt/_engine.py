@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from . import _library
 from ._errors import Error, ErrorCode
-from ._library import Owner, load, new, own
+from ._library import Guarded, Owner, load, new
 from ._runtime import Runtime, Stream, default_runtime, path_bytes
 from ._tensors import (
     Lent,
@@ -147,15 +147,22 @@ class Engine(Owner):
 
         `ErrorCode.SELF_TEST` where they differ by more than the passport allows: the model is not to be used here then.
         """
-        return json.loads(_library.text("planrt_engine_self_test", self._handle, path_bytes(folder)))  # type: ignore[no-any-return]
+        return self._text("planrt_engine_self_test", path_bytes(folder))  # type: ignore[no-any-return]
 
     def _open(self, runtime: Runtime | None, opened: Callable[[c_void_p], c_void_p], settings: dict[str, Any]) -> None:
         self.runtime = runtime or default_runtime()
         with engine_options(**settings) as options:
-            self._handle = opened(options)
-        own(self, "engine", self._handle)
-        library = load()
+            self._guarded = Guarded(self, "engine", opened(options))
         self._describe()
+
+    @property
+    def _handle(self) -> c_void_p:
+        return self._guarded.handle
+
+    def _text(self, function: str, *arguments: Any) -> Any:
+        """What a function says as JSON."""
+        with self._guarded.call:
+            return json.loads(_library.text(function, self._handle, *arguments))
 
     def _load(self, model: Model, options: c_void_p) -> c_void_p:
         if isinstance(model, (str, os.PathLike)):
@@ -268,11 +275,11 @@ class Engine(Owner):
 
     def metadata(self) -> dict[str, Any]:
         """What the model's file says of itself."""
-        return json.loads(_library.text("planrt_engine_get_metadata_json", self._handle))  # type: ignore[no-any-return]
+        return self._text("planrt_engine_get_metadata_json")  # type: ignore[no-any-return]
 
     def layers(self) -> list[Any]:
         """The model's layers, as TensorRT's inspector has them, or an ONNX model's nodes."""
-        return json.loads(_library.text("planrt_engine_get_layers_json", self._handle))["Layers"]  # type: ignore[no-any-return]
+        return self._text("planrt_engine_get_layers_json")["Layers"]  # type: ignore[no-any-return]
 
     def inspect(self, shapes: Mapping[str, Sequence[int]] | None = None, *, runs: int = 0) -> dict[str, Any]:
         """The layers with their precisions and, for more than 0 runs, how long each takes: what `planrt_inspect` tells as JSON.
@@ -280,7 +287,7 @@ class Engine(Owner):
         `shapes` are the inputs', by name; those left out are the plan's best ones, or have a batch of 1.
         """
         given, count = _input_shapes(shapes)
-        return json.loads(_library.text("planrt_inspect", self._handle, given, count, runs, _JSON))  # type: ignore[no-any-return]
+        return self._text("planrt_inspect", given, count, runs, _JSON)  # type: ignore[no-any-return]
 
     def bench(
         self,
@@ -314,7 +321,7 @@ class Engine(Owner):
             percentiles=(c_double * len(percentiles))(*percentiles),
             percentile_count=len(percentiles),
         )
-        return json.loads(_library.text("planrt_bench", self._handle, given, count, byref(settings), _JSON))  # type: ignore[no-any-return]
+        return self._text("planrt_bench", given, count, byref(settings), _JSON)  # type: ignore[no-any-return]
 
 
 _JSON = 2
@@ -334,10 +341,14 @@ class Context(Owner):
     """One execution context of an engine: for one thread at a time."""
 
     def __init__(self, engine: Engine):
-        self._handle = new("planrt_context_new", engine._handle)
-        own(self, "context", self._handle)
+        with engine._guarded.call:
+            self._guarded = Guarded(self, "context", new("planrt_context_new", engine._handle))
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self._bound: dict[str, Any] = {}
+
+    @property
+    def _handle(self) -> c_void_p:
+        return self._guarded.handle
 
     def run(self, inputs: Mapping[str, Any], outputs: Outputs = None) -> dict[str, Any]:
         """Runs the model from host memory to host memory: an array for each input gives one for each output.
@@ -349,14 +360,15 @@ class Context(Owner):
         check_names(inputs, self.inputs)
         wanted = wanted_outputs(outputs, self.outputs)
         lent_in = [lend_input(self.inputs[name], value) for name, value in inputs.items()]
-        for one in lent_in:
-            self._set_shape(one)
-        lent_out = []
-        for name, value in wanted.items():
-            info = self.outputs[name]
-            lent_out.append(new_output(info, self.shape(name)) if value is None else lend(info, value))
-        load().planrt_context_run(self._handle, *array_of(lent_in), *array_of(lent_out))
-        return {one.info.name: self._written(one) for one in lent_out}
+        with self._guarded.call:
+            for one in lent_in:
+                self._set_shape(one)
+            lent_out = []
+            for name, value in wanted.items():
+                info = self.outputs[name]
+                lent_out.append(new_output(info, self.shape(name)) if value is None else lend(info, value))
+            load().planrt_context_run(self._handle, *array_of(lent_in), *array_of(lent_out))
+            return {one.info.name: self._written(one) for one in lent_out}
 
     def _set_shape(self, lent: Lent) -> None:
         name = lent.info.name.encode()
@@ -410,7 +422,8 @@ class Context(Owner):
 
     def enqueue(self, stream: Stream | None = None) -> None:
         """Runs with the bound memory. On a GPU the work is given to the stream and the call returns."""
-        load().planrt_context_enqueue(self._handle, stream._handle if stream is not None else None)
+        with self._guarded.call:
+            load().planrt_context_enqueue(self._handle, stream._handle if stream is not None else None)
         self._stream = stream  # it must live as long as the work
 
     def cancel(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import collections
+import contextlib
 import ctypes
 import os
 import sys
@@ -16,7 +17,7 @@ from ctypes import c_void_p
 from pathlib import Path
 from typing import Any
 
-from ._errors import Error
+from ._errors import Error, ErrorCode
 
 API_VERSION = (0, 2)  # the interface that this package was written for
 MAX_RANK = 8
@@ -557,6 +558,49 @@ def own(owner: Owner, kind: str, handle: c_void_p) -> weakref.finalize[Any, Any]
     # When Python ends, what is under way ends with its session or segmenter, whose callbacks still ask these.
     finalizer.atexit = kind not in ("request", "segmentation")
     return finalizer
+
+
+class Guarded:
+    """A handle that goes while other threads use it: at a `close`, or when Python ends and threads of its do not. From then on no call
+    begins, and those under way have ended before it is deleted, which C leaves to its caller.
+    """
+
+    def __init__(self, owner: Owner, kind: str, handle: c_void_p):
+        self._kind, self._handle, self._is_closed = kind, handle, False
+        # Whoever takes it out deletes it.
+        self._to_delete = [handle]
+        self._delete = getattr(load(), f"planrt_{kind}_delete")
+        # One a thread, held in its calls: whatever ends a call lets go of it, and no call waits for another's. By process, too: what
+        # threads held when it was forked nobody lets go of in the child.
+        self._locks: dict[tuple[int, int], Any] = {}
+        # Not the owner's method, which would keep it.
+        weakref.finalize(owner, self.close)
+
+    @property
+    def handle(self) -> c_void_p:
+        if self._is_closed:
+            raise Error(ErrorCode.INVALID_ARGUMENT, f"the {self._kind} is closed")
+        return self._handle
+
+    @property
+    def call(self) -> Any:
+        """What this thread holds while it is in a call."""
+        key = (os.getpid(), threading.get_ident())
+        return self._locks.get(key) or self._locks.setdefault(key, threading.RLock())
+
+    def close(self) -> None:
+        if self._is_closed and not self._to_delete:
+            return
+        if self.call._is_owned():
+            raise Error(ErrorCode.IN_USE, f"the {self._kind} is in a call of this very thread, which a signal has interrupted")
+        self._is_closed = True
+        process = os.getpid()
+        for (its_process, _), lock in list(self._locks.items()):
+            if its_process == process:
+                with lock:
+                    pass
+        with contextlib.suppress(IndexError):
+            self._delete(self._to_delete.pop())
 
 
 def text(function: str, *arguments: Any) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from . import _library
 from ._engine import Engine, cpu_backend, engine_options
 from ._errors import Error, ErrorCode
-from ._library import Owner, RequestCallback, ScorePlaneCallback, SegmentationProgress, calls, error_of, load, microseconds, new, own
+from ._library import Guarded, Owner, RequestCallback, ScorePlaneCallback, SegmentationProgress, calls, error_of, load, microseconds, new, own
 from ._runtime import Behind, Runtime, default_runtime, path_bytes
 from ._scan import Place, Scan, Volume, c_volume, place_of
 from ._session import Session, session_options
@@ -255,6 +255,10 @@ class Segmenter(Owner):
         )
         return segmenter
 
+    @property
+    def _handle(self) -> c_void_p:
+        return self._guarded.handle
+
     def _open(self, opened: Callable[[c_void_p], c_void_p], settings: dict[str, Any]) -> None:
         library = load()
         options = new("planrt_segmenter_options_new")
@@ -285,10 +289,9 @@ class Segmenter(Owner):
                 # A tile for which the queue has no room waits, unless that is said otherwise.
                 with session_options(**{"block_when_full": True, **settings["session"]}) as made:
                     library.planrt_segmenter_options_set_session_options(options, made)
-            self._handle: c_void_p | None = opened(options)
+            self._guarded = Guarded(self, "segmenter", opened(options))
         finally:
             library.planrt_segmenter_options_delete(options)
-        self._delete = own(self, "segmenter", self._handle)
         info = _library.SegmenterInfo()
         library.planrt_segmenter_get_info(self._handle, byref(info))
         self.channels: int = info.channels
@@ -359,9 +362,10 @@ class Segmenter(Owner):
         segmentation = Segmentation(self, labels, scores, (keep, volume, place, scores_place), progress, planes)
         _under_way[number] = segmentation
         try:
-            load().planrt_segmenter_submit(
-                self._handle, byref(given), byref(label_map), byref(options), byref(segmentation._handle)
-            )
+            with self._guarded.call:
+                load().planrt_segmenter_submit(
+                    self._handle, byref(given), byref(label_map), byref(options), byref(segmentation._handle)
+                )
         except BaseException:
             if segmentation._handle:
                 # It was taken in before an interrupt came: its memory is the segmenter's until it is answered.
@@ -398,7 +402,8 @@ class Segmenter(Owner):
         options = _options(shape, region, 0, None, False, any_direction, memory_budget, device_memory_budget)
         self._scores(options, shape, logits, probabilities, behind, is_made=False)
         told = [c_size_t() for _ in Memory._fields]
-        load().planrt_segmenter_estimate(self._handle, byref(given), byref(options), *map(byref, told))
+        with self._guarded.call:
+            load().planrt_segmenter_estimate(self._handle, byref(given), byref(options), *map(byref, told))
         return Memory(*(bytes_.value for bytes_ in told))
 
     def check_company(self, volume: Volume | Scan, company: int = 3) -> None:
@@ -406,7 +411,8 @@ class Segmenter(Owner):
         behind = Behind(self._runtimes)
         given, _keep = _lend(volume, behind)
         behind.wait()
-        load().planrt_segmenter_check_company(self._handle, byref(given), None, company)
+        with self._guarded.call:
+            load().planrt_segmenter_check_company(self._handle, byref(given), None, company)
 
     def _scores(
         self,
@@ -449,9 +455,11 @@ class Segmenter(Owner):
         return scores, place
 
     def close(self) -> None:
-        """Ends the segmenter: volumes under way end with `ErrorCode.SHUT_DOWN`."""
-        self._handle = None  # a call from now on is an error
-        self._delete()
+        """Ends the segmenter: volumes under way end with `ErrorCode.SHUT_DOWN`.
+
+        Calls of other threads end first, and any from now on is an error.
+        """
+        self._guarded.close()
 
     def __enter__(self) -> Segmenter:
         return self

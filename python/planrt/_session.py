@@ -14,7 +14,7 @@ from typing import Any
 from . import _library
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
-from ._library import Owner, RequestCallback, RequestOptions, calls, error_of, fitting, load, microseconds, new, own
+from ._library import Guarded, Owner, RequestCallback, RequestOptions, calls, error_of, fitting, load, microseconds, new, own
 from ._runtime import Stream, runtime_on
 from ._tensors import (
     Lent,
@@ -150,12 +150,15 @@ class Session(Owner):
             retry=retry,
         ) as options:
             handles = (c_void_p * len(self.engines))(*[engine._handle for engine in self.engines])
-            self._handle: c_void_p | None = new("planrt_session_new", handles, len(self.engines), options)
-        self._delete = own(self, "session", self._handle)
+            self._guarded = Guarded(self, "session", new("planrt_session_new", handles, len(self.engines), options))
         self._lock = threading.Lock()
         self._context: Context | None = None
         self._known: dict[tuple[tuple[int, ...], ...], dict[str, tuple[int, ...]]] = {}
         self._streams: dict[int, Stream] = {}
+
+    @property
+    def _handle(self) -> c_void_p:
+        return self._guarded.handle
 
     @property
     def _engine(self) -> Engine:
@@ -187,9 +190,10 @@ class Session(Owner):
         request = Request(self, lent_in, lent_out)
         _pending[number] = request
         try:
-            load().planrt_session_submit(
-                self._handle, *array_of(lent_in), *array_of(lent_out), byref(options), byref(request._handle)
-            )
+            with self._guarded.call:
+                load().planrt_session_submit(
+                    self._handle, *array_of(lent_in), *array_of(lent_out), byref(options), byref(request._handle)
+                )
         except BaseException:
             if request._handle:
                 # It was taken in before an interrupt came: its memory is the session's until it is answered.
@@ -215,7 +219,8 @@ class Session(Owner):
         if shapes is None:
             return self.submit(inputs, outputs, timeout=timeout, priority=priority, stream=stream).result()  # type: ignore[no-any-return]
         options = _options(timeout, priority, order)
-        load().planrt_session_run(self._handle, *array_of(lent_in), *array_of(lent_out), byref(options))
+        with self._guarded.call:
+            load().planrt_session_run(self._handle, *array_of(lent_in), *array_of(lent_out), byref(options))
         return {one.info.name: shaped(one.value, shapes[one.info.name]) for one in lent_out}
 
     def _lend(
@@ -275,22 +280,27 @@ class Session(Owner):
     def statistics(self) -> dict[str, Any]:
         """What the session has done so far: counts, and times in microseconds, as `planrt_session_statistics` has them."""
         statistics = _library.SessionStatistics()
-        load().planrt_session_get_statistics(self._handle, byref(statistics))
+        with self._guarded.call:
+            load().planrt_session_get_statistics(self._handle, byref(statistics))
         values = {field[0]: getattr(statistics, field[0]) for field in statistics._fields_ if field[0] != "struct_size"}
         return {**values, "batches": list(statistics.batches)}
 
     def metrics_text(self) -> str:
         """The same for Prometheus."""
-        return _library.text("planrt_session_get_metrics_text", self._handle)
+        with self._guarded.call:
+            return _library.text("planrt_session_get_metrics_text", self._handle)
 
     def describe(self) -> dict[str, Any]:
         """What the session chose when it was made."""
-        return json.loads(_library.text("planrt_session_describe", self._handle))  # type: ignore[no-any-return]
+        with self._guarded.call:
+            return json.loads(_library.text("planrt_session_describe", self._handle))  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Ends the session: requests that wait are answered with `ErrorCode.SHUT_DOWN`, those that run are finished."""
-        self._handle = None  # a call from now on is an error
-        self._delete()
+        """Ends the session: requests that wait are answered with `ErrorCode.SHUT_DOWN`, those that run are finished.
+
+        Calls of other threads end first, and any from now on is an error.
+        """
+        self._guarded.close()
 
     def __enter__(self) -> Session:
         return self

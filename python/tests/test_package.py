@@ -44,6 +44,26 @@ class HostTensor:
 
 
 @contextlib.contextmanager
+def entering(function):
+    """A thread that calls a function of the library's stands before its door until it is told to go."""
+    library = _library.load()
+    call = getattr(library, function)
+    entered, go = threading.Event(), threading.Event()
+
+    def wait(*arguments):
+        entered.set()
+        go.wait()
+        return call(*arguments)
+
+    setattr(library, function, wait)
+    try:
+        yield entered, go
+    finally:
+        go.set()
+        setattr(library, function, call)
+
+
+@contextlib.contextmanager
 def interrupted(function):
     """Ctrl-C comes while a function of the library's is at work, and is heard of when that returns."""
     call = getattr(_library.load(), function)
@@ -481,6 +501,32 @@ class Sessions(Case):
         self.assertTrue(all(request.done() for request in requests))
         self.assertEqual(requests[-1].exception().code, ErrorCode.SHUT_DOWN)
 
+    def test_a_call_under_way_ends_before_its_session_does(self):
+        for function, call in (("submit", Session.submit), ("run", Session.run), ("get_statistics", lambda session, _: session.statistics())):
+            session = Session(self.engine)
+            session.run({"image": IMAGE})
+            with entering(f"planrt_session_{function}") as (entered, go):
+                calling = threading.Thread(target=call, args=(session, {"image": IMAGE}))
+                calling.start()
+                entered.wait()
+                closing = threading.Thread(target=session.close)
+                closing.start()
+                closing.join(0.2)
+                self.assertTrue(closing.is_alive())
+                go.set()
+                calling.join()
+                closing.join()
+            self.fails(ErrorCode.INVALID_ARGUMENT, "closed", call, session, {"image": IMAGE})
+            session.close()
+        self.assertFalse(planrt._session._pending)
+
+    def test_a_session_is_not_closed_in_the_midst_of_its_own_call(self):
+        session = Session(self.engine)
+        with session._guarded.call:  # where a signal's handler comes in
+            self.fails(ErrorCode.IN_USE, "signal", session.close)
+        session.run({"image": IMAGE})
+        session.close()
+
     def test_time_outs(self):
         with Session(self.engine) as session:
             self.fails(ErrorCode.DEADLINE, "", session.submit, {"image": IMAGE}, timeout=0)
@@ -500,8 +546,31 @@ if len(sys.argv) > 2:
     del session
 """
 
+# Threads that Python does not wait for are in calls when it ends.
+IN_CALLS = """
+import sys, threading, numpy, planrt
+def run():
+    while True:
+        engine.run(image)
+        started.set()
+engine, started = planrt.Engine(sys.argv[1], threads=1), threading.Event()
+info = next(iter(engine.inputs.values()))
+image = {info.name: numpy.zeros([abs(extent) for extent in info.shape], numpy.float32)}
+for _ in range(2):
+    threading.Thread(target=run, daemon=True).start()
+threading.excepthook = lambda raised: None  # it is told that the engine is gone
+started.wait()
+"""
+
 
 class End(unittest.TestCase):
+    def test_python_ends_while_threads_are_in_calls(self):
+        environment = os.environ | {"PYTHONPATH": str(Path(planrt.__file__).parent.parent)}
+        for model in ("slow.onnx", "small.onnx", "small.onnx", "small.onnx"):
+            command = [sys.executable, "-c", IN_CALLS, str(MODELS / model)]
+            ended = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+
     def test_python_ends_while_requests_are_under_way(self):
         for more in 5 * [[], ["dropped"]]:
             command = [sys.executable, "-c", UNDER_WAY, str(MODELS / "small.onnx"), *more]

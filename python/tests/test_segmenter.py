@@ -292,7 +292,7 @@ class Running(Case):
         threading.Timer(0.05, go_on.set).start()
         segmenter.close()
         self.fails(ErrorCode.SHUT_DOWN, "", segmentation.result)
-        self.fails(ErrorCode.INVALID_ARGUMENT, "null", segmenter.run, self.volume)
+        self.fails(ErrorCode.INVALID_ARGUMENT, "closed", segmenter.run, self.volume)
         # Nothing keeps what is done with.
         segmenter = Segmenter.from_folds(self.engine, RECIPE)
         voxels = VOXELS.copy()
