@@ -14,7 +14,7 @@ from typing import Any
 from . import _library
 from ._engine import address_of
 from ._errors import Error
-from ._library import BuildProgress, Owner, ProfileShape, load, new, own
+from ._library import BuildProgress, Owner, ProfileShape, load, name_bytes, new, own
 from ._runtime import Runtime, default_runtime, path_bytes
 
 
@@ -143,12 +143,12 @@ class BuildOptions:
             for number, profile in enumerate([self.profiles] if isinstance(self.profiles, Mapping) else self.profiles):
                 for name, shapes in profile.items():
                     shape = _profile_shape(name, shapes)
-                    library.planrt_build_options_set_profile_shape(options, number, name.encode(), byref(shape))
+                    library.planrt_build_options_set_profile_shape(options, number, name_bytes(name), byref(shape))
             library.planrt_build_options_set_precision(options, self.precision)
             for node in self.keep_float32_nodes:
-                library.planrt_build_options_keep_float32_node(options, node.encode())
+                library.planrt_build_options_keep_float32_node(options, name_bytes(node))
             for operator in self.keep_float32_operators:
-                library.planrt_build_options_keep_float32_operator(options, operator.encode())
+                library.planrt_build_options_keep_float32_operator(options, name_bytes(operator))
             library.planrt_build_options_set_workspace_limit(options, self.workspace_limit)
             library.planrt_build_options_set_timing_cache(options, path_bytes(self.timing_cache))
             if self.optimization_level is not None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from . import _library
 from ._errors import Error, ErrorCode
-from ._library import Guarded, Owner, load, new
+from ._library import Guarded, Owner, load, microseconds, name_bytes, new
 from ._runtime import Runtime, Stream, default_runtime, path_bytes
 from ._tensors import (
     Lent,
@@ -316,8 +316,8 @@ class Engine(Owner):
             no_data_transfers=not data_transfers,
             least_runs=least_runs,
             # In C 0 is the default, and -1 none.
-            warm_up_us=round(warm_up * 1e6) or -1,
-            duration_us=round(duration * 1e6) or -1,
+            warm_up_us=microseconds("warm_up", warm_up) or -1,
+            duration_us=microseconds("duration", duration) or -1,
             percentiles=(c_double * len(percentiles))(*percentiles),
             percentile_count=len(percentiles),
         )
@@ -331,7 +331,7 @@ def _input_shapes(shapes: Mapping[str, Sequence[int]] | None) -> tuple[Any, int]
     given = (_library.InputShape * len(shapes or {}))()
     for one, (name, shape) in zip(given, (shapes or {}).items()):
         one.struct_size = ctypes.sizeof(_library.InputShape)
-        one.name, one.rank = name.encode(), len(shape)
+        one.name, one.rank = name_bytes(name), len(shape)
         if len(shape) <= _library.MAX_RANK:  # else the library says what is wrong
             one.shape = _library.extents(*shape)
     return given, len(given)
@@ -390,7 +390,7 @@ class Context(Owner):
     def set_shape(self, name: str, shape: Sequence[int]) -> None:
         """Sets the shape of an input."""
         extents = (c_int64 * max(len(shape), 1))(*_library.fitting(c_int64, *shape))
-        load().planrt_context_set_shape(self._handle, name.encode(), extents, len(shape))
+        load().planrt_context_set_shape(self._handle, name_bytes(name), extents, len(shape))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of an input or output as it follows from the inputs' shapes as set."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ._tensors import ELEMENT_TYPES
+
 PASSPORT = "planrt.json"
 VERSION = 1
 
@@ -64,6 +66,8 @@ def write_folder(
         described = []
         for place, (tensor, value) in enumerate(arrays.items()):
             array = np.asarray(value)
+            if array.dtype.name not in ELEMENT_TYPES:
+                raise TypeError(f"{tensor!r} of test {number} has elements of {array.dtype}, which no passport knows")
             file = f"tests/{number}.{len(taken)}.{place}.bin"
             (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_bytes(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())

@@ -6,6 +6,8 @@ import atexit
 import collections
 import contextlib
 import ctypes
+import math
+import operator
 import os
 import sys
 import threading
@@ -31,7 +33,8 @@ def fitting(kind: Any, *numbers: Any) -> Sequence[Any]:
     bits = 8 * ctypes.sizeof(kind)
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if kind(-1).value < 0 else (0, 2**bits)
     for number in numbers:
-        if isinstance(number, int) and not low <= number < high:
+        # numpy's numbers are cut, too.
+        if (isinstance(number, int) or hasattr(number, "__index__")) and not low <= operator.index(number) < high:
             raise ValueError(f"{number} does not fit in {bits} bits" + ("" if low else ", from 0 on"))
     return numbers
 
@@ -432,6 +435,9 @@ class _Calls:
         self._ended = time.monotonic()
         self._at_work.pop()
 
+    def forget(self) -> None:
+        self._at_work.clear()
+
     def finish(self) -> None:
         """When Python ends: waits for callbacks whose session or segmenter was deleted inside one, where nobody waited for them."""
         until = time.monotonic() + 10
@@ -443,6 +449,9 @@ class _Calls:
 calls = _Calls()
 # Before any handle's finalizer, and so called after all of them.
 atexit.register(calls.finish)
+if hasattr(os, "register_at_fork"):
+    # A child has no threads of its parent's that it would wait for.
+    os.register_at_fork(after_in_child=calls.forget)
 
 _lock = threading.Lock()
 _loaded: ctypes.CDLL | None = None
@@ -540,9 +549,23 @@ def extents(*shape: int) -> Any:
     return Extents(*fitting(c_int64, *shape))
 
 
-def microseconds(seconds: float | None) -> int:
+def microseconds(name: str, seconds: float) -> int:
+    """A time as C has it."""
+    if not math.isfinite(seconds):
+        raise ValueError(f"{name} is {seconds} seconds, which is no time that can be waited for")
+    return round(seconds * 1e6)
+
+
+def timeout_us(seconds: float | None) -> int:
     """A time-out as options have it, where 0 is none at all."""
-    return 0 if seconds is None else round(seconds * 1e6) or -1
+    return 0 if seconds is None else microseconds("the time-out", seconds) or -1
+
+
+def name_bytes(name: str) -> bytes:
+    """A name as C takes it."""
+    if "\0" in name:
+        raise ValueError(f"{name!r} has a null character, at which C would cut it")
+    return name.encode()
 
 
 class Owner:
@@ -615,5 +638,5 @@ def text(function: str, *arguments: Any) -> str:
 def shape(function: str, handle: c_void_p, name: str) -> tuple[int, ...]:
     """Calls a function whose last arguments receive a shape."""
     extents, rank = Extents(), c_int32()
-    getattr(load(), function)(handle, name.encode(), extents, byref(rank))
+    getattr(load(), function)(handle, name_bytes(name), extents, byref(rank))
     return tuple(extents[: rank.value])

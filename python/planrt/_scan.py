@@ -14,7 +14,7 @@ import numpy as np
 from . import _library
 from ._library import Owner, load, new, own
 from ._runtime import path_bytes
-from ._tensors import DEVICE, ELEMENT_TYPES, TYPE_NAMES, Memory, element_type, is_on_device
+from ._tensors import DEVICE, ELEMENT_TYPES, TYPE_NAMES, Memory, element_type, is_on_device, refuse_mask
 
 # What voxels may be; others become float32, as they do where a file is read.
 _VOXELS = frozenset({"int8", "uint8", "int16", "uint16", "int32", "float16", "float32"})
@@ -108,6 +108,7 @@ def _check_axes(count: int) -> None:
 
 def _on_host(voxels: Any) -> tuple[Place, str, tuple[int, ...], tuple[int, ...]]:
     """Where the voxels of an array lie, their type, and extents and steps in bytes of channels, z, y and x."""
+    refuse_mask("voxels", voxels)
     array = np.asarray(voxels)
     _check_axes(array.ndim)
     if array.dtype == np.bool_:

@@ -17,7 +17,7 @@ import numpy as np
 from . import _library
 from ._engine import Engine, cpu_backend, engine_options
 from ._errors import Error, ErrorCode
-from ._library import Guarded, Owner, RequestCallback, ScorePlaneCallback, SegmentationProgress, calls, error_of, load, microseconds, new, own
+from ._library import Guarded, Owner, RequestCallback, ScorePlaneCallback, SegmentationProgress, calls, error_of, load, name_bytes, new, own, timeout_us
 from ._runtime import Behind, Runtime, default_runtime, path_bytes
 from ._scan import Place, Scan, Volume, c_volume, place_of
 from ._session import Session, session_options
@@ -269,9 +269,9 @@ class Segmenter(Owner):
                 z, y, x = settings["mirrored"]
                 library.planrt_segmenter_options_set_mirrored(options, bool(z), bool(y), bool(x))
             if settings.get("configuration") is not None:
-                library.planrt_segmenter_options_set_configuration(options, settings["configuration"].encode())
+                library.planrt_segmenter_options_set_configuration(options, name_bytes(settings["configuration"]))
             if settings.get("output") is not None:
-                library.planrt_segmenter_options_set_output(options, settings["output"].encode())
+                library.planrt_segmenter_options_set_output(options, name_bytes(settings["output"]))
             if settings.get("largest_component") is not None:
                 library.planrt_segmenter_options_set_largest_component(options, settings["largest_component"])
             if settings.get("window") is not None:
@@ -523,7 +523,7 @@ def _options(
         if budget is not None and not 0 < budget < 2**63:
             raise ValueError(f"a memory budget of {budget} bytes; take None for none")
     return _library.SegmentationOptions(
-        timeout_us=microseconds(timeout),
+        timeout_us=timeout_us(timeout),
         priority=priority,
         nan_allowed=nan_allowed,
         any_direction_allowed=any_direction,

@@ -14,7 +14,7 @@ from typing import Any
 from . import _library
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
-from ._library import Guarded, Owner, RequestCallback, RequestOptions, calls, error_of, fitting, load, microseconds, new, own
+from ._library import Guarded, Owner, RequestCallback, RequestOptions, calls, error_of, fitting, load, microseconds, new, own, timeout_us
 from ._runtime import Stream, runtime_on
 from ._tensors import (
     Lent,
@@ -106,7 +106,7 @@ def session_options(
         library.planrt_session_options_set_largest_batch(options, largest_batch)
         sizes = list(preferred_batches)
         library.planrt_session_options_set_preferred_batches(options, (c_int32 * len(sizes))(*fitting(c_int32, *sizes)), len(sizes))
-        delay = -1 if max_delay is None else round(max_delay * 1e6)
+        delay = -1 if max_delay is None else microseconds("max_delay", max_delay)
         library.planrt_session_options_set_max_delay(options, delay)
         library.planrt_session_options_set_queue(options, queue_capacity, _BLOCK if block_when_full else _REFUSE)
         library.planrt_session_options_set_contexts(options, contexts)
@@ -323,5 +323,5 @@ def _open_extent(axis: int, lent_in: list[Lent]) -> int:
 
 def _options(timeout: float | None, priority: int, stream: Stream | None) -> RequestOptions:
     return RequestOptions(
-        timeout_us=microseconds(timeout), priority=priority, stream=stream._handle if stream is not None else None
+        timeout_us=timeout_us(timeout), priority=priority, stream=stream._handle if stream is not None else None
     )

@@ -240,6 +240,22 @@ def _of_array(array: np.ndarray[Any, Any], type_: int) -> Memory:
     return Memory(array.ctypes.data, array.nbytes, type_, HOST, array.shape, array, not array.flags.writeable)
 
 
+def refuse_mask(name: str, value: Any) -> None:
+    if np.ma.is_masked(value):
+        raise TypeError(f"{name!r} has a mask, which planrt does not know: fill it (.filled(value))")
+
+
+def _cast(info: TensorInfo, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array that planrt does not convert in the model's type. Whole numbers stay what they are, or it is an error."""
+    if not np.can_cast(array.dtype, info.dtype, "same_kind"):
+        raise TypeError(f"{info.name!r} holds {info.element_type}, and {array.dtype} was given, which is not converted")
+    if info.dtype.kind in "iu" and array.size and not np.can_cast(array.dtype, info.dtype, "safe"):
+        smallest, largest, limits = array.min(), array.max(), np.iinfo(info.dtype)
+        if int(smallest) < limits.min or int(largest) > limits.max:
+            raise ValueError(f"{info.name!r} holds {info.element_type}, and numbers from {smallest} to {largest} were given, which do not fit")
+    return array.astype(info.dtype, order="C", copy=False)
+
+
 def lend_input(info: TensorInfo, value: Any, stream: int | None = None, order: Callable[[int], None] = no_order) -> Lent:
     """Lends an input; what is not dense, or of a type that planrt does not convert, is copied first."""
     try:
@@ -251,10 +267,11 @@ def lend_input(info: TensorInfo, value: Any, stream: int | None = None, order: C
         value = np.from_dlpack(value)  # not dense, in host memory
     if memory is None:
         models = ELEMENT_TYPES[info.element_type]
+        refuse_mask(info.name, value)
         array = np.asarray(value)
         type_ = element_type(array.dtype)
         if type_ is None or not converts(type_, models):
-            array = array.astype(info.dtype, order="C", casting="same_kind", copy=False)
+            array = _cast(info, array)
             type_ = ELEMENT_TYPES[array.dtype.name]
         # Not ascontiguousarray: it makes a scalar one-dimensional.
         memory = _of_array(np.asarray(array, order="C"), type_)

@@ -224,6 +224,8 @@ class Folder(unittest.TestCase):
         with self.assertRaises(ValueError):
             self.write(more={"checks": float("nan")})
         self.assertEqual([path for path in self.folder.iterdir() if path.suffix == ".part"], [])
+        with self.assertRaisesRegex(TypeError, "prob.*complex64"):
+            self.write({"prob": EXPECTED["prob"].astype(np.complex64)})
         (self.scratch / "a").mkdir()
         for path in (self.scratch / "x.plan", self.scratch / "a" / "x.plan"):
             path.write_bytes(b"ptrt")

@@ -562,6 +562,75 @@ threading.excepthook = lambda raised: None  # it is told that the engine is gone
 started.wait()
 """
 
+# A callback is at work when the process is forked. It ends with 1 where the child's Python waits for it.
+IN_CALLBACK = """
+import atexit, os, sys, threading, numpy, planrt
+from planrt import _library
+session, at_work, go = planrt.Session(planrt.Engine(sys.argv[1])), threading.Event(), threading.Event()
+request = session.submit({"image": numpy.zeros((1, 1, 8, 8, 8), numpy.float32)})
+request.add_done_callback(lambda _: (at_work.set(), go.wait()))
+at_work.wait()
+child = os.fork()
+if child == 0:
+    os._exit(len(_library.calls._at_work))
+waited, status = os.waitpid(child, 0)
+go.set()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+class Given(unittest.TestCase):
+    """What is given is not changed without a word."""
+
+    def test_whole_numbers_that_do_not_fit(self):
+        engine = Engine(MODELS / "other_types.onnx")
+        inputs = {name: np.ones((1, 4, 6), info.dtype) for name, info in engine.inputs.items()}
+        self.assertEqual(engine.run({**inputs, "int8_in": np.full((1, 4, 6), -7)})["int8_out"].flat[0], -7)
+        for name, dtype, number in (
+            ("int8_in", np.int64, 300),
+            ("uint8_in", np.uint16, 256),
+            ("int32_in", np.int64, -(2**40)),
+            ("int64_in", np.uint64, 2**63),
+        ):
+            with self.assertRaisesRegex(ValueError, f"{name}.*{abs(number)}"):
+                engine.run({**inputs, name: np.full((1, 4, 6), number, dtype)})
+        with self.assertRaisesRegex(TypeError, "int8_in.*float64"):
+            engine.run({**inputs, "int8_in": np.ones((1, 4, 6))})
+        self.assertEqual(engine.run({name: array[:0] for name, array in inputs.items()})["int8_out"].size, 0)
+
+    def test_masks(self):
+        engine = Engine(MODELS / "small.onnx")
+        engine.run({"image": np.ma.masked_array(IMAGE)})
+        with self.assertRaisesRegex(TypeError, "image.*mask"):
+            engine.run({"image": np.ma.masked_array(IMAGE, IMAGE > 0.5)})
+
+    def test_numbers_of_numpys(self):
+        with self.assertRaisesRegex(Exception, "does not fit in 32 bits"):
+            Engine(MODELS / "small.onnx", threads=np.int64(2**32 + 1))
+        with self.assertRaisesRegex(ValueError, "does not fit in 64 bits"):
+            Engine(MODELS / "small.onnx").context().set_shape("image", np.array([2**64 - 1, 1, 8, 8, 8], np.uint64))
+
+    def test_names_are_not_cut(self):
+        engine = Engine(MODELS / "small.onnx")
+        for call in (
+            lambda: engine.context().set_shape("image\0", IMAGE.shape),
+            lambda: engine.context().shape("image\0"),
+            lambda: engine.inspect({"image\0": IMAGE.shape}),
+        ):
+            with self.assertRaisesRegex(ValueError, "null character"):
+                call()
+
+    def test_times_that_are_none(self):
+        engine = Engine(MODELS / "small.onnx")
+        with Session(engine) as session:
+            for seconds in (float("nan"), float("inf")):
+                with self.assertRaisesRegex(ValueError, "time-out"):
+                    session.run({"image": IMAGE}, timeout=seconds)
+                with self.assertRaisesRegex(ValueError, "max_delay"):
+                    Session(engine, max_delay=seconds)
+                with self.assertRaisesRegex(ValueError, "duration"):
+                    engine.bench(duration=seconds)
+
 
 class End(unittest.TestCase):
     def test_python_ends_while_threads_are_in_calls(self):
@@ -577,6 +646,12 @@ class End(unittest.TestCase):
             environment = os.environ | {"PYTHONPATH": str(Path(planrt.__file__).parent.parent)}
             ended = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
             self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+
+    def test_a_child_waits_for_no_callback_of_its_parents(self):
+        environment = os.environ | {"PYTHONPATH": str(Path(planrt.__file__).parent.parent)}
+        command = [sys.executable, "-c", IN_CALLBACK, str(MODELS / "small.onnx")]
+        ended = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
 
     def test_a_path_is_not_cut(self):
         with self.assertRaisesRegex(ValueError, "null character"):

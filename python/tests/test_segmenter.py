@@ -279,6 +279,10 @@ class Running(Case):
             threading.Event().wait(0.01)
         self.assertFalse(planrt._segmenter._under_way)
 
+    def test_a_mask_is_refused(self):
+        with self.assertRaisesRegex(TypeError, "mask"):
+            self.segmenter.run(Volume(np.ma.masked_array(VOXELS, VOXELS > 1), SPACING))
+
     def test_ends(self):
         segmenter = Segmenter.from_folds(self.engine, RECIPE)
         begun, go_on = threading.Event(), threading.Event()
