@@ -49,9 +49,10 @@ class Case(unittest.TestCase):
     def convert(self, model, *words, code=0):
         """Runs the program: what it says."""
         said = io.StringIO()
-        command = [str(model), "--out", str(self.out), "--seconds", "0", *map(str, words)]
-        if "--precision" not in words:
-            command += ["--precision", "none"]
+        command = [str(model), "--out", str(self.out), *map(str, words)]
+        for option, value in (("--seconds", "0"), ("--precision", "none")):
+            if option not in words:
+                command += [option, value]
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             got = cli.main(command)
         self.assertEqual(got, code, said.getvalue())
