@@ -6,6 +6,7 @@ import argparse
 import ctypes
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import planrt
@@ -14,6 +15,8 @@ from .problem import Problem
 
 _PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "best")
 PASSED, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
+# Of an extent and an ordinal, and of requests at once: what the library takes.
+_MOST, _MOST_AT_ONCE = 2**31 - 1, 256
 
 
 def _sizes(text: str) -> tuple[str, list[int]]:
@@ -22,7 +25,7 @@ def _sizes(text: str) -> tuple[str, list[int]]:
         shape = [int(extent) for extent in extents.split("x")]
     except ValueError:
         shape = []
-    if not equals or not name or not shape or min(shape) < 1 or len(shape) > 8:
+    if not equals or not name or not shape or not 1 <= min(shape) <= max(shape) <= _MOST or len(shape) > 8:
         raise argparse.ArgumentTypeError(f"{text!r}: NAME=1x1x64x64x64 is expected")
     return name, shape
 
@@ -33,7 +36,7 @@ def _batch(text: str) -> tuple[int, int, int]:
     except ValueError:
         parts = []
     parts = parts * 3 if len(parts) == 1 else parts
-    if len(parts) != 3 or not 1 <= parts[0] <= parts[1] <= parts[2]:
+    if len(parts) != 3 or not 1 <= parts[0] <= parts[1] <= parts[2] <= _MOST:
         raise argparse.ArgumentTypeError(f"{text!r}: MIN:OPT:MAX is expected, from the smallest to the largest, as in 1:4:8")
     return parts[0], parts[1], parts[2]
 
@@ -80,20 +83,24 @@ def _function(text: str) -> str:
     return text
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 0 on is expected")
-    return int(text)
+def _up_to(most: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        # What is longer than that int() would not take.
+        if not text.isdecimal() or len(text) > 20 or int(text) > most:
+            raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 0 to {most} is expected")
+        return int(text)
+
+    return count
 
 
 def _numbers(text: str) -> list[int]:
     try:
         found = [int(part) for part in text.split(",")]
-        if min(found) >= 1:
+        if 1 <= min(found) <= max(found) <= _MOST_AT_ONCE:
             return found
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f"{text!r}: numbers from 1 on are expected, as in 1,4")
+    raise argparse.ArgumentTypeError(f"{text!r}: numbers from 1 to {_MOST_AT_ONCE} are expected, as in 1,4")
 
 
 class _Once(argparse.Action):
@@ -145,12 +152,12 @@ def parser() -> argparse.ArgumentParser:
     add("--without-libraries", action="store_true", help="plans that need neither cuDNN nor cuBLAS, nor TensorRT's plugins, when they run")
     add("--data", metavar="FILE", action="append", default=[], help="inputs of yours, checked beside the random ones, and drawn: .nii or .nii.gz, as [z, y, x], its numbers as the file rescales them; .npy; or .npz, an array for each input by its name. It may be given several times")
     add("--prepare", metavar="MODULE:FUNCTION", type=_function, help="makes of what is in a file of --data what the model takes: of a planrt.Volume, an array, or arrays by their names, an array or arrays by their names")
-    add("--seed", type=int, default=0, help="of the random inputs")
+    add("--seed", type=_up_to(2**63 - 1), default=0, help="of the random inputs")
     add("--concurrency", type=_numbers, default=[1, 4], metavar="LIST", help="requests at once when throughput is measured (1,4)")
     add("--seconds", type=_from_zero, default=2, help="for each measurement of throughput; 0 for none (2)")
-    add("--threads", type=_count, default=0, help="of planrt on the CPU; 0 for all")
+    add("--threads", type=_up_to(1024), default=0, help="of planrt on the CPU; 0 for all")
     add("--tensorrt", metavar="PATH", help="TensorRT's library or its folder")
-    add("--device", metavar="N", type=int, default=0, help="ordinal of the GPU")
+    add("--device", metavar="N", type=_up_to(_MOST), default=0, help="ordinal of the GPU")
     add("--keep-work", action="store_true", help="keep FOLDER.work, from which an interrupted conversion goes on, when all is done")
     add("--quiet", action="store_true", help="say what is wrong only")
     return made

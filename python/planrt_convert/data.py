@@ -79,7 +79,12 @@ def _fitting(path: Path, one: Input, found: dict[str, Any], batches: tuple[int, 
         )
     if 0 in one.open_axes and not batches[0] <= array.shape[0] <= batches[2]:
         raise Problem(f"{path}: {one.name!r} has a batch of {array.shape[0]}, which --batch {':'.join(map(str, batches))} leaves out")
-    return np.ascontiguousarray(array, dtype=one.dtype)
+    with np.errstate(all="ignore"):
+        taken = np.ascontiguousarray(array, dtype=one.dtype)
+        is_lost = np.isfinite(array) & ~np.isfinite(taken) if taken.dtype.kind == "f" else taken != array
+    if is_lost.any():
+        raise Problem(f"{path}: {one.name!r} has numbers that are none of {one.dtype}, which the model takes, as {array[is_lost].flat[0]}")
+    return taken
 
 
 def digest(inputs: Arrays) -> str:

@@ -61,8 +61,11 @@ def picture(volume: Array, expected: Array, found: Array) -> str | None:
         axes = [0]
     else:
         axes = [0, 1, 2]
-    low, high = np.percentile(volume, [1, 99])
-    gray = np.clip((volume.astype(np.float32) - low) / max(high - low, 1e-12), 0, 1)
+    # Where a volume has no number it is as dark as can be.
+    finite = volume[np.isfinite(volume)].astype(np.float64)
+    low, high = np.percentile(finite, [1, 99]) if finite.size else (0, 1)
+    shown = np.nan_to_num(volume.astype(np.float64), nan=low, posinf=high, neginf=low)
+    gray = np.clip((shown - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
     rows = []
     for axis in axes:
         others = tuple(one for one in range(3) if one != axis)

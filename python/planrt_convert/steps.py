@@ -70,7 +70,7 @@ class Conversion:
     def _of_numbers(self) -> dict[str, Any]:
         """What the result of a check depends on beside."""
         own = {name: data.digest(arrays) for name, arrays in self.data.items()}
-        return {**{key: getattr(self.arguments, key) for key in ("rtol", "atol", "seed", "fold_head")}, "data": own}
+        return {**{key: getattr(self.arguments, key) for key in ("rtol", "atol", "seed", "fold_head", "threads")}, "data": own}
 
     def _of_plans(self) -> dict[str, Any]:
         """What a plan and its checks depend on."""
@@ -141,6 +141,10 @@ class Conversion:
         self.model = model = onnx.load(str(self.onnx))
         self.inputs = read_inputs(model, self.arguments.input)
         self.batches = self._batches()
+        names = {node.name for node in model.graph.node}
+        for name in self.arguments.keep_float32:
+            if name not in names:
+                raise Problem(f"--keep-float32 {name}: the ONNX model has no node of that name")
         self.data = data.read_all(self.arguments.data, self.prepare, self.inputs, self.batches)
         self.report["model"] = self._model(model)
         of_numbers, of_plans = self._of_numbers(), self._of_plans()
@@ -182,6 +186,7 @@ class Conversion:
                 onnx.checker.check_model(model, full_check=False)
             except Exception as error:  # protobuf's, and onnx's own
                 raise Problem(f"{self.source.path} is no ONNX model: {str(error).splitlines()[0][:300]}") from error
+            self._refuse_what_exports_take(model)
             # Weights in other files come into the one.
             name_nodes(model)
             onnx.save(model, str(self.onnx))
@@ -203,6 +208,21 @@ class Conversion:
         )
         self._wrote(self.onnx)
         return told
+
+    def _refuse_what_exports_take(self, model: onnx.ModelProto) -> None:
+        """An ONNX file is taken as it is: an error where something else was asked for."""
+        outputs = [output.name for output in model.graph.output]
+        if self.arguments.output and self.arguments.output != outputs:
+            raise Problem(f"--output: the outputs of an ONNX file keep their names, which are {', '.join(map(repr, outputs))}")
+        if self.arguments.opset not in (None, opset_of(model)):
+            raise Problem(f"--opset {self.arguments.opset}: an ONNX file keeps its own, which is {opset_of(model)}")
+        for option in ("exporter", "symbolics"):
+            if getattr(self.arguments, option) not in ("auto", []):
+                raise Problem(f"--{option} is of an export, and an ONNX file is none")
+        taken = {one.name: one.open_axes for one in read_inputs(model, self.arguments.input)}
+        for name, axis in self.arguments.dynamic:
+            if axis not in taken.get(name, []):
+                raise Problem(f"--dynamic {name}:{axis}: the model has no input with that axis open, and an ONNX file is taken as it is")
 
     def _model(self, model: onnx.ModelProto) -> dict[str, Any]:
         return {

@@ -27,7 +27,7 @@ import numpy as np
 import onnx
 import planrt
 from onnx import TensorProto, helper
-from planrt_convert import cli, numbers, plans, search, speed, steps
+from planrt_convert import cli, numbers, overlay, plans, search, speed, steps
 from scans import nifti
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "examples" / "models" / "deepbet"))
@@ -61,6 +61,11 @@ class Case(unittest.TestCase):
     def written(self, name):
         path = self.scratch / name
         path.write_text("this is nothing of what its name says")
+        return path
+
+    def array(self, array):
+        path = self.scratch / "array.npy"
+        np.save(path, array)
         return path
 
     def report(self):
@@ -135,9 +140,12 @@ class FromOnnx(Case):
         self.assertNotIn("done before", self.convert(model))  # it was finished, and begins anew
         with unittest.mock.patch.object(steps.Conversion, "_numbers", side_effect=KeyboardInterrupt):
             self.convert(model, code=cli.INTERRUPTED)
-        said = self.convert(model, "--seed", "1")  # other options: what does not depend on them stays
-        self.assertIn("export: done before", said)
-        self.assertNotIn("graph: done before", said)
+        for option in ("--seed", "--threads"):  # other options: what does not depend on them stays
+            said = self.convert(model, "--keep-work")
+            said = self.convert(model, option, "1")
+            self.assertIn("export: done before", said)
+            self.assertNotIn("graph: done before", said)
+            self.assertNotIn("numbers: done before", said)
 
     def test_weights_in_other_files_that_changed_begin_anew(self):
         model = onnx.load(str(MODELS / "small.onnx"))
@@ -165,9 +173,8 @@ class FromOnnx(Case):
 
     def test_whatever_goes_wrong_is_no_check_that_failed(self):
         model = MODELS / "small.onnx"
-        said = self.convert(model, "--batch", "1:2:99999999999", code=2)
+        said = self.convert(model, "--batch", "1:2:999999999", code=2)
         self.assertIn("not enough memory", said)
-        self.assertIn("not fit in 32 bits", self.convert(model, "--threads", 2**32, code=2))
         with unittest.mock.patch.object(steps.Conversion, "_write", side_effect=RuntimeError("as the test asked")):
             self.assertIn("RuntimeError: as the test asked; please report", self.convert(model, "--batch", "1", code=2))
 
@@ -189,6 +196,15 @@ class FromOnnx(Case):
         self.assertEqual([one["between"] for one in self.report()["overlays"]], [["ONNX Runtime", "planrt on the CPU"]])
         np.savez(data, picture=np.ones(3))
         self.assertIn("no array 'image'", self.convert(MODELS / "small.onnx", "--data", data, code=2))
+
+    def test_what_is_no_number_is_drawn_dark(self):
+        volume, labels = np.zeros((4, 4, 4)), np.zeros((4, 4, 4), np.uint8)
+        volume[1:] = 1
+        drawn = overlay.picture(volume, labels, labels)
+        volume[0, 0, 0] = np.nan
+        with np.errstate(all="raise"):
+            self.assertEqual(overlay.picture(volume, labels, labels), drawn)
+            self.assertIsNotNone(overlay.picture(np.full((4, 4, 4), np.inf), labels, labels))
 
     def test_scans_of_the_users(self):
         voxels = np.random.default_rng(0).integers(0, 5, (8, 8, 8), np.int16)
@@ -261,7 +277,7 @@ class FromOnnx(Case):
             ("RTOL:ATOL", [small, "--loose", "1"]),
             ("NAME=1x1x64x64x64", [small, "--input", "image"]),
             ("from 0 on", [small, "--rtol", "nan"]),
-            ("from 0 on", [small, "--threads", "-1"]),
+            ("from 0 to 1024", [small, "--threads", "-1"]),
             ("by its name", [small, "--data", text]),
             ("no arrays that can be read", [small, "--data", self.written("broken.npz")]),
             ("no arrays that can be read", [small, "--data", self.written("broken.npy")]),
@@ -269,6 +285,20 @@ class FromOnnx(Case):
             ("broken.nii.gz", [small, "--data", self.written("broken.nii.gz")]),
             ("none.nii", [small, "--data", self.scratch / "none.nii"]),
             ("No such file", [small, "--data", "no_such.npz"]),
+            ("none of float32", [small, "--data", self.array(np.full((1, 1, 8, 8, 8), 1e300))]),
+            ("--batch", [small, "--batch", "99999999999999999999"]),
+            ("--seed", [small, "--seed", "-1"]),
+            ("--threads", [small, "--threads", "99999999"]),
+            ("--device", [small, "--device", "99999999999"]),
+            ("from 1 to 256", [small, "--concurrency", "100000"]),
+            ("no node", [small, "--keep-float32", "no_such_node"]),
+            # An ONNX file is not exported.
+            ("--dynamic picture:2", [small, "--dynamic", "picture:2"]),
+            ("--dynamic image:2", [small, "--dynamic", "image:2"]),
+            ("which are 'prob'", [small, "--output", "picture"]),
+            ("--opset 99", [small, "--opset", "99"]),
+            ("--exporter", [small, "--exporter", "dynamo"]),
+            ("--symbolics", [small, "--symbolics", __file__]),
         ):
             with self.subTest(text):
                 said = self.convert(*words, code=2)
