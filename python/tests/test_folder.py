@@ -135,6 +135,14 @@ class Folder(unittest.TestCase):
         self.write(wrong, atol=0.02)
         self.fails(ErrorCode.SELF_TEST, "1 of", engine.self_test, self.folder)  # NaN is near nothing
 
+    def test_a_test_of_tensors_that_the_model_lacks_does_not_pass(self):
+        for inputs, outputs in (({"picture": IMAGE}, EXPECTED), ({"image": IMAGE}, {"mask": EXPECTED["prob"]})):
+            self.write(tests=[("ramp", inputs, outputs)])
+            self.fails(ErrorCode.INVALID_MODEL, "no tensor", Engine.from_folder(self.folder).self_test, self.folder)
+            code, said = self.doctor()
+            self.assertEqual(code, 1, said)
+            self.assertIn("does not pass its self-test", said)
+
     def test_an_answer_of_another_shape_is_refused(self):
         self.write({"prob": np.concatenate([EXPECTED["prob"]] * 2)})
         error = self.fails(ErrorCode.SELF_TEST, "", Engine.from_folder(self.folder).self_test, self.folder)

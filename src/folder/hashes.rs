@@ -52,16 +52,7 @@ fn check(folder: &Path, root: &Path, file: &File) -> Result<Mmap> {
         _ => Error::new(Code::Io, format!("{} cannot be read: {error}", shown(&path))),
     };
     let real = path.canonicalize().map_err(failed)?;
-    if !real.starts_with(root) {
-        return Err(Error::new(
-            Code::InvalidModel,
-            format!(
-                "{} is a link that leads out of the folder, to {}; put the file itself there",
-                shown(&path),
-                shown(&real)
-            ),
-        ));
-    }
+    check_inside(root, &path, &real)?;
     let data = model::map_file(&real)?;
     let found = known_or_computed(&real, &data).map_err(failed)?;
     match found == file.hash {
@@ -76,6 +67,16 @@ fn check(folder: &Path, root: &Path, file: &File) -> Result<Mmap> {
             ),
         )),
     }
+}
+
+/// An error where a path, which really is another one, leads out of the folder.
+pub fn check_inside(root: &Path, path: &Path, real: &Path) -> Result<()> {
+    if real.starts_with(root) {
+        return Ok(());
+    }
+    let (path, real) = (shown(path), shown(real));
+    let message = format!("{path} is a link that leads out of the folder, to {real}; put the file itself there");
+    Err(Error::new(Code::InvalidModel, message))
 }
 
 /// A file as it is: where it lies and when it was written.

@@ -256,7 +256,7 @@ impl Folder {
     /// What the passport says of a file, and what the file holds.
     fn entry(&self, file: &str) -> Result<(&passport::File, &Mmap)> {
         let mut entries = self.passport.files.iter().zip(&self.maps);
-        entries.find(|(entry, _)| entry.path == file).ok_or_else(|| {
+        entries.find(|(entry, _)| Path::new(&entry.path) == Path::new(file)).ok_or_else(|| {
             Error::new(Code::NotFound, format!("the passport of {} has no file {}", shown(&self.root), quoted(file)))
         })
     }

@@ -1,12 +1,15 @@
 //! The passport of a model folder, `planrt.json`: docs/folder.md describes it.
 
+use super::hashes::check_inside;
 use super::parts::Parts;
 use crate::error::{Code, Error, Result};
 use crate::json::{self, Node};
 use crate::quote::{quoted, shown};
 use crate::tensor::{ElementType, Shape};
 use sha2::{Digest, Sha256};
-use std::path::{Component, Path};
+use std::collections::HashSet;
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path, PathBuf};
 
 /// The passport's file.
 pub const FILE: &str = "planrt.json";
@@ -84,18 +87,7 @@ pub const RECIPE: &str = "recipe";
 
 impl Passport {
     pub fn read(folder: &Path) -> Result<Self> {
-        if !folder.is_dir() {
-            let message = match folder.exists() {
-                true => format!("{} is no folder; name the one that {FILE} is in", shown(folder)),
-                false => format!("there is no model folder at {}", shown(folder)),
-            };
-            return Err(Error::new(Code::NotFound, message));
-        }
-        let path = folder.join(FILE);
-        if !path.is_file() {
-            let message = format!("{} is no model folder: it has no {FILE}", shown(folder));
-            return Err(Error::new(Code::NotFound, message));
-        }
+        let path = place(folder)?;
         let bytes = json::bytes(&path)?;
         let value = json::parse(&path, &bytes)?;
         let root = Node::new(&value, &path);
@@ -126,8 +118,10 @@ impl Passport {
 
     /// Every file that is used has a hash, and one only.
     fn check(&self, root: &Node) -> Result<()> {
-        for (number, file) in self.files.iter().enumerate() {
-            if self.files[..number].iter().any(|other| other.path == file.path) {
+        // By their parts, as paths compare: `a//b` is `a/b`.
+        let mut files = HashSet::new();
+        for file in &self.files {
+            if !files.insert(Path::new(&file.path)) {
                 return Err(root.wrong(format_args!("{} is among the files twice", quoted(&file.path))));
             }
         }
@@ -136,7 +130,7 @@ impl Passport {
         let used = models.chain(self.head.iter().map(|head| &head.file)).chain(vectors.map(|one| &one.file));
         let used = used.cloned().chain(self.parts.folders().map(|folder| format!("{folder}/{FILE}")));
         for path in used {
-            if !self.has_file(&path) {
+            if !files.contains(Path::new(&path)) {
                 return Err(root.wrong(format_args!("{} is used, and is not among the files", quoted(&path))));
             }
         }
@@ -153,6 +147,34 @@ impl Passport {
 
     pub fn has_model(&self) -> bool {
         self.onnx.is_some() || !self.plans.is_empty()
+    }
+}
+
+/// Where the passport of a folder lies, if it does.
+fn place(folder: &Path) -> Result<PathBuf> {
+    let not_found = |message| Err(Error::new(Code::NotFound, message));
+    let unreadable = |path: &Path, error| Error::new(Code::Io, format!("{} cannot be read: {error}", shown(path)));
+    let is_missing = |error: &io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    match folder.metadata() {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return not_found(format!("{} is no folder; name the one that {FILE} is in", shown(folder))),
+        Err(error) if is_missing(&error) => return not_found(format!("there is no model folder at {}", shown(folder))),
+        Err(error) => return Err(unreadable(folder, error)),
+    }
+    let path = folder.join(FILE);
+    match path.symlink_metadata() {
+        Ok(_) => {}
+        Err(error) if is_missing(&error) => {
+            return not_found(format!("{} is no model folder: it has no {FILE}", shown(folder)));
+        }
+        Err(error) => return Err(unreadable(&path, error)),
+    }
+    let root = folder.canonicalize().map_err(|error| unreadable(folder, error))?;
+    let real = path.canonicalize().map_err(|error| unreadable(&path, error))?;
+    check_inside(&root, &path, &real)?;
+    match real.is_file() {
+        true => Ok(path),
+        false => Err(Error::new(Code::Io, format!("{} is not a regular file", shown(&path)))),
     }
 }
 

@@ -46,9 +46,14 @@ impl Folder {
         let mut outcome = Outcome { report: Value::Null, wrong: Vec::new() };
         let mut tests = Vec::new();
         for test in &self.passport.tests {
-            let outputs = self
-                .run(&context, test, tolerance)
-                .map_err(|error| error.within(format_args!("{}: test {}", shown(&self.root), quoted(&test.name))))?;
+            let outputs = self.run(&context, test, tolerance).map_err(|error| {
+                let error = error.within(format_args!("{}: test {}", shown(&self.root), quoted(&test.name)));
+                match error.code() {
+                    // Of a tensor that the model lacks: a folder without tests is something else.
+                    Code::NotFound => Error::new(Code::InvalidModel, error.message()),
+                    _ => error,
+                }
+            })?;
             for (vector, compared) in test.outputs.iter().zip(&outputs) {
                 if let Some(line) = compared.wrong(tolerance) {
                     outcome.wrong.push(format!("test {}, output {}: {line}", quoted(&test.name), quoted(&vector.name)));

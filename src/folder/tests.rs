@@ -105,6 +105,17 @@ fn what_is_missing_or_leads_out_is_told() {
     fs::remove_file(scratch.0.join("plans/a.plan")).unwrap();
     fs::create_dir(scratch.0.join("plans/a.plan")).unwrap();
     scratch.refused(Code::Io, "plans/a.plan is a directory");
+    let passport = scratch.0.join(passport::FILE);
+    let elsewhere = scratch.0.with_extension("json");
+    fs::rename(&passport, &elsewhere).unwrap();
+    scratch.refused(Code::NotFound, "has no planrt.json");
+    std::os::unix::fs::symlink(&elsewhere, &passport).unwrap();
+    scratch.refused(Code::InvalidModel, "planrt.json is a link that leads out");
+    fs::remove_file(&elsewhere).unwrap();
+    scratch.refused(Code::Io, "planrt.json cannot be read");
+    fs::remove_file(&passport).unwrap();
+    fs::create_dir(&passport).unwrap();
+    scratch.refused(Code::Io, "planrt.json is not a regular file");
     let gone = Folder::open(&scratch.0.join("no such folder")).map(|_| ()).unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);
     let file = Folder::open(&scratch.0.join("model.onnx")).map(|_| ()).unwrap_err();
@@ -115,7 +126,7 @@ fn what_is_missing_or_leads_out_is_told() {
 fn a_passport_that_says_nonsense_is_refused() {
     let scratch = Scratch::new("nonsense");
     let vector = json!({ "name": "x", "file": "empty.bin", "element_type": "float32", "shape": [0] });
-    let cases: [(&str, Value, Code, &str); 14] = [
+    let cases: [(&str, Value, Code, &str); 15] = [
         ("planrt_folder", json!(2), Code::Unsupported, "version 2"),
         ("planrt_folder", json!("1"), Code::InvalidModel, "planrt_folder"),
         ("onnx", json!("/etc/passwd"), Code::InvalidModel, "leads out"),
@@ -126,6 +137,7 @@ fn a_passport_that_says_nonsense_is_refused() {
         ("plans", json!([{ "file": "plans/b.plan" }]), Code::InvalidModel, "not among the files"),
         ("files", json!([{ "path": "model.onnx", "sha256": "12" }]), Code::InvalidModel, "64 digits"),
         ("files", json!([scratch.entry("model.onnx"), scratch.entry("model.onnx")]), Code::InvalidModel, "twice"),
+        ("files", json!([scratch.entry("plans/a.plan"), scratch.entry("plans//a.plan")]), Code::InvalidModel, "twice"),
         ("tolerance", json!({ "rtol": -1, "atol": 0 }), Code::InvalidModel, "tolerance.rtol"),
         ("tests", json!([{ "inputs": [vector] }]), Code::InvalidModel, "outputs"),
         ("tests", json!([{ "inputs": [vector], "outputs": [] }]), Code::InvalidModel, "tests[0]"),
