@@ -167,7 +167,9 @@ class Engine(Owner):
     def _load(self, model: Model, options: c_void_p) -> c_void_p:
         if isinstance(model, (str, os.PathLike)):
             return new("planrt_engine_load_file", self.runtime._handle, path_bytes(model), options)
-        data = model if isinstance(model, (bytes, bytearray, memoryview)) else model.data
+        data = model if isinstance(model, (bytes, bytearray, memoryview)) else getattr(model, "data", None)
+        if data is None:
+            raise TypeError(f"a model is a file's path, its bytes, or a planrt.Plan, not {type(model).__name__}")
         address, size = address_of(data)
         return new("planrt_engine_load_memory", self.runtime._handle, address, size, options)
 

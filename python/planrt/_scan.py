@@ -82,6 +82,9 @@ def c_volume(volume: Volume, memory: Memory | None = None) -> tuple[_library.Vol
     direction = np.asarray(volume.direction, dtype=np.float64)
     if direction.size != 9:
         raise ValueError(f"a direction has nine numbers, and this one {direction.size}")
+    if not direction.any():
+        # C takes zeros for none given.
+        raise ValueError("a direction of zeros: its columns are of length 1 and perpendicular to each other")
     made = _library.Volume(
         data=place.address,
         size_bytes=place.size_bytes,

@@ -241,7 +241,7 @@ class Segmenter(Owner):
             "session": session,
             "coarse": coarse,
         }
-        segmenter._open(lambda options: new(function, handles, len(given), text.encode(), options), settings)
+        segmenter._open(lambda options: new(function, handles, len(given), name_bytes(text), options), settings)
         return segmenter
 
     @classmethod
@@ -471,6 +471,8 @@ class Segmenter(Owner):
 def _lend(volume: Volume | Scan, behind: Behind) -> tuple[_library.Volume, Any]:
     """A volume as C takes it, and what has to be kept as long as that is in use."""
     given = volume.volume if isinstance(volume, Scan) else volume
+    if not isinstance(given, Volume):
+        raise TypeError(f"a volume is a planrt.Volume or a planrt.Scan, not {type(volume).__name__}")
     return c_volume(given, behind.memory("voxels", given.voxels))
 
 

@@ -305,6 +305,8 @@ def array_of(lent: Iterable[Lent]) -> tuple[Any, int]:
 
 
 def check_names(inputs: Mapping[str, Any], infos: Mapping[str, TensorInfo]) -> None:
+    if not isinstance(inputs, Mapping):
+        raise TypeError(f"inputs are arrays by their names ({{name: array}}), not {type(inputs).__name__}")
     if inputs.keys() != infos.keys():
         raise Error(
             ErrorCode.INVALID_ARGUMENT, f"the model takes the inputs {sorted(infos)}, {sorted(inputs)} were given"

@@ -620,6 +620,15 @@ class Given(unittest.TestCase):
             with self.assertRaisesRegex(ValueError, "null character"):
                 call()
 
+    def test_what_is_something_else_altogether(self):
+        engine = Engine(MODELS / "small.onnx")
+        for call in (lambda: engine.run([IMAGE]), lambda: engine.run(None), lambda: Session(engine).submit(IMAGE)):
+            with self.assertRaisesRegex(TypeError, "by their names"):
+                call()
+        for model in (None, 3):
+            with self.assertRaisesRegex(TypeError, type(model).__name__):
+                Engine(model)
+
     def test_times_that_are_none(self):
         engine = Engine(MODELS / "small.onnx")
         with Session(engine) as session:

@@ -279,6 +279,15 @@ class Running(Case):
             threading.Event().wait(0.01)
         self.assertFalse(planrt._segmenter._under_way)
 
+    def test_what_is_no_volume(self):
+        for given in (None, VOXELS):
+            with self.assertRaisesRegex(TypeError, type(given).__name__):
+                self.segmenter.run(given)
+        with self.assertRaisesRegex(ValueError, "zeros"):
+            self.segmenter.run(Volume(VOXELS, SPACING, direction=np.zeros((3, 3))))
+        with self.assertRaisesRegex(ValueError, "null character"):
+            Segmenter.from_folds(self.engine, json.dumps(RECIPE) + "\0 and more")
+
     def test_a_mask_is_refused(self):
         with self.assertRaisesRegex(TypeError, "mask"):
             self.segmenter.run(Volume(np.ma.masked_array(VOXELS, VOXELS > 1), SPACING))
