@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import fcntl
 import json
 import os
 import platform
@@ -51,6 +52,8 @@ class Conversion:
         self.run_onnx = self.onnx
         self.head: head.Head | None = None
         self.runtime = planrt.Runtime(tensorrt=arguments.tensorrt, device=arguments.device)
+        # Until it ends: that no other process converts to this folder.
+        self.held = contextlib.ExitStack()
         self.report: dict[str, Any] = {}
         self.session: numbers.Reference | None = None
         self.kept: dict[str, tuple[numbers.Arrays, str]] = {}
@@ -84,6 +87,8 @@ class Conversion:
                 f"{self.work} is there already, and no conversion's: results are kept there until the folder is finished. Move it, or give "
                 "another --out"
             )
+        self.work.mkdir(parents=True, exist_ok=True)
+        self._be_alone()
         identity = plain(self._identity())
         self.state: dict[str, Any] = {"identity": identity, "steps": {}}
         # A function's code may be another one, and nobody can tell.
@@ -95,9 +100,23 @@ class Conversion:
             if isinstance(found, dict) and found.get("identity") == identity and isinstance(found.get("steps"), dict):
                 self.state = found
         if not self.state["steps"]:
-            shutil.rmtree(self.work, ignore_errors=True)
-        self.work.mkdir(parents=True, exist_ok=True)
+            for place in self.work.iterdir():
+                if place.is_dir() and not place.is_symlink():
+                    shutil.rmtree(place, ignore_errors=True)
+                else:
+                    place.unlink()
         self._keep()
+
+    def _be_alone(self) -> None:
+        """An error where another process converts to the same folder; as long as this one does, others have it."""
+        directory = os.open(self.work, os.O_RDONLY)
+        self.held.callback(os.close, directory)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Problem(f"another planrt-convert is at work in {self.work}: wait for it, or give another --out") from None
+        except OSError:
+            pass  # a file system without locks
 
     def _keep(self) -> None:
         part = self.state_file.with_suffix(".part")
@@ -127,7 +146,11 @@ class Conversion:
 
     def run(self) -> bool:
         """Everything; whether each check passed."""
-        self._begin()
+        with self.held:
+            self._begin()
+            return self._convert()
+
+    def _convert(self) -> bool:
         self.report = {
             "name": printable(self.arguments.name or self.out.name),
             "source": self._source(),

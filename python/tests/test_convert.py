@@ -171,6 +171,23 @@ class FromOnnx(Case):
         self.convert(MODELS / "small.onnx", "--batch", "1")
         self.assertFalse(work.exists())
 
+    def test_of_two_at_once_one_converts(self):
+        model = MODELS / "small.onnx"
+        command = [sys.executable, "-m", "planrt_convert", str(model), "--out", str(self.out), "--precision", "none", "--seconds", "0"]
+        places = map(str, (Path(planrt.__file__).parents[1], Path(steps.__file__).parents[1]))
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
+        numbers_of = steps.Conversion._numbers
+
+        def meanwhile(conversion):
+            other = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+            self.assertEqual(other.returncode, 2)
+            self.assertIn("another planrt-convert is at work", other.stderr)
+            return numbers_of(conversion)
+
+        with unittest.mock.patch.object(steps.Conversion, "_numbers", meanwhile):
+            self.convert(model)
+        planrt.Engine.from_folder(self.out)
+
     def test_whatever_goes_wrong_is_no_check_that_failed(self):
         model = MODELS / "small.onnx"
         said = self.convert(model, "--batch", "1:2:999999999", code=2)
