@@ -118,10 +118,9 @@ impl Passport {
 
     /// Every file that is used has a hash, and one only.
     fn check(&self, root: &Node) -> Result<()> {
-        // By their parts, as paths compare: `a//b` is `a/b`.
         let mut files = HashSet::new();
         for file in &self.files {
-            if !files.insert(Path::new(&file.path)) {
+            if !files.insert(file.path.as_str()) {
                 return Err(root.wrong(format_args!("{} is among the files twice", quoted(&file.path))));
             }
         }
@@ -130,7 +129,7 @@ impl Passport {
         let used = models.chain(self.head.iter().map(|head| &head.file)).chain(vectors.map(|one| &one.file));
         let used = used.cloned().chain(self.parts.folders().map(|folder| format!("{folder}/{FILE}")));
         for path in used {
-            if !files.contains(Path::new(&path)) {
+            if !files.contains(path.as_str()) {
                 return Err(root.wrong(format_args!("{} is used, and is not among the files", quoted(&path))));
             }
         }
