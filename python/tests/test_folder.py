@@ -149,8 +149,6 @@ class Folder(unittest.TestCase):
         self.assertIn("its shape is", error.detail)
         self.write({"prob": EXPECTED["prob"][:1]})
         self.fails(ErrorCode.BUFFER_TOO_SMALL, "ramp", Engine.from_folder(self.folder).self_test, self.folder)
-        self.write({"mask": EXPECTED["prob"]})
-        self.fails(ErrorCode.NOT_FOUND, "mask", Engine.from_folder(self.folder).self_test, self.folder)
 
     def test_a_self_test_is_of_the_folders_own_model(self):
         self.write()
