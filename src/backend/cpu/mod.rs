@@ -15,6 +15,7 @@ pub(super) mod gate;
 mod holds;
 mod hypot;
 mod instance;
+mod kept;
 pub(super) mod model;
 mod native;
 pub(super) mod node;

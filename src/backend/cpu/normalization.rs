@@ -4,29 +4,21 @@
 //! tract's is six nodes, each of which reads and writes the whole tensor.
 
 use super::finish::Finish;
+use super::kept::{Built, displace, expansion, tracts};
 use tract_linalg::multithread::par_chunks_mut;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-/// What tract's own is called beside ours. No ONNX operator has such a name.
-const TRACTS: &str = "InstanceNormalization (tract)";
-
 pub fn register(operators: &mut OnnxOpRegister) {
-    if let Some(tracts) = operators.0.remove("InstanceNormalization") {
-        operators.0.insert(TRACTS.to_owned(), tracts);
-        operators.insert("InstanceNormalization", of_instances);
-    }
+    displace(operators, "InstanceNormalization", of_instances);
 }
 
-fn of_instances(context: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    let (operator, outputs) = context.framework.op_register.0[TRACTS](context, node)?;
+fn of_instances(context: &ParsingContext, node: &NodeProto) -> Built {
+    let (operator, outputs) = tracts(context, node)?;
     let epsilon: f32 = node.get_attr_opt("epsilon")?.unwrap_or(1e-5);
-    match operator.as_op().downcast_ref::<Box<dyn Expansion>>() {
-        Some(tracts) => Ok((expand(OfInstances { epsilon: epsilon.to_bits(), tracts: tracts.clone() }), outputs)),
-        None => bail!("tract's InstanceNormalization is no expansion"),
-    }
+    Ok((expand(OfInstances { epsilon: epsilon.to_bits(), tracts: expansion(&*operator)? }), outputs))
 }
 
 /// As a model has it; what is not float32 is tract's.

@@ -4,19 +4,17 @@
 //! with a factor of 3 a third of the voxels came out wrong. Along the last axis it goes element by element through two loops,
 //! at full size; here that axis comes first where the result grows.
 
+use super::kept::Built;
 use tract_linalg::multithread::par_chunks_mut;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 use tract_onnx::prelude::*;
-use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::internal::{bail, tract_ndarray};
 use tract_onnx::tract_hir::tract_core::ops::nn::resize::{AxisPlan, Interpolator, Resize};
 
 /// What tract's own Resize is called beside ours. No ONNX operator has such a name.
 const TRACTS_RESIZE: &str = "Resize (tract)";
-
-type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 /// Puts both in the place of what tract has.
 pub fn register(operators: &mut OnnxOpRegister) {

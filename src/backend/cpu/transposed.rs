@@ -2,14 +2,13 @@
 //!
 //! tract leaves `output_shape` to the end of each axis and fails at some of `auto_pad`.
 
+use super::kept::Built;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Deconv, KernelFormat, PaddingSpec, PoolSpec};
 use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
-
-type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 /// Puts it in the place of what tract has.
 pub fn register(operators: &mut OnnxOpRegister) {

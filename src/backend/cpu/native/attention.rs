@@ -1,6 +1,7 @@
 //! Attention with a mask: of bool, and of rows that see nothing, which are 0 and not what a softmax of nothing is.
 
 use super::Built;
+use crate::backend::cpu::kept::{displace, expansion, tracts};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
@@ -10,9 +11,6 @@ use tract_onnx::tract_hir::ops::math::add;
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::logic::{Iff, comp_eq};
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Reducer};
-
-/// What tract's own is called beside ours. No ONNX operator has such a name.
-const TRACTS: &str = "Attention (tract)";
 
 #[derive(Clone, Debug)]
 struct Masked {
@@ -106,7 +104,6 @@ impl Expansion for Masked {
 }
 
 fn attention(context: &ParsingContext, proto: &NodeProto) -> Built {
-    let tracts = context.framework.op_register.0[TRACTS];
     if proto.input.get(3).is_none_or(String::is_empty) {
         return tracts(context, proto);
     }
@@ -115,15 +112,9 @@ fn attention(context: &ParsingContext, proto: &NodeProto) -> Built {
     let mut whole = proto.clone();
     whole.attribute.retain(|attribute| attribute.name != "is_causal");
     let (operator, outputs) = tracts(context, &whole)?;
-    match operator.as_op().downcast_ref::<Box<dyn Expansion>>() {
-        Some(tracts) => Ok((expand(Masked { tracts: tracts.clone(), causal, heads }), outputs)),
-        None => bail!("tract's Attention is no expansion"),
-    }
+    Ok((expand(Masked { tracts: expansion(&*operator)?, causal, heads }), outputs))
 }
 
 pub fn register(operators: &mut OnnxOpRegister) {
-    if let Some(tracts) = operators.0.remove("Attention") {
-        operators.0.insert(TRACTS.to_owned(), tracts);
-        operators.insert("Attention", attention);
-    }
+    displace(operators, "Attention", attention);
 }

@@ -20,6 +20,7 @@ mod values;
 
 pub use recurrent::activation;
 
+use super::kept::Built;
 use crate::process::memory;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -28,8 +29,6 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::cast::cast;
-
-type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
 
 /// What is known of a tensor before a run.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,6 +2,7 @@
 
 use super::values::{floats, made};
 use super::{Fact, Kernel, Places, node};
+use crate::backend::cpu::kept::{displace, tracts};
 use tract_onnx::model::OnnxOpRegister;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
@@ -50,20 +51,13 @@ impl Kernel for OfBatch {
     }
 }
 
-/// What tract's own BatchNormalization is called beside ours. No ONNX operator has such a name.
-const TRACTS: &str = "BatchNormalization (tract)";
-
 pub fn register(operators: &mut OnnxOpRegister) {
-    if let Some(tracts) = operators.0.remove("BatchNormalization") {
-        operators.0.insert(TRACTS.to_owned(), tracts);
-        operators.insert("BatchNormalization", |context, proto| {
-            if proto.get_attr_opt::<i64>("training_mode")? != Some(1) {
-                return context.framework.op_register.0[TRACTS](context, proto);
-            }
-            let number =
-                |name, default| TractResult::Ok(f64::from(proto.get_attr_opt::<f32>(name)?.unwrap_or(default)));
-            let kernel = OfBatch { epsilon: number("epsilon", 1e-5)?, momentum: number("momentum", 0.9)? };
-            Ok((node(kernel, proto), vec![]))
-        });
-    }
+    displace(operators, "BatchNormalization", |context, proto| {
+        if proto.get_attr_opt::<i64>("training_mode")? != Some(1) {
+            return tracts(context, proto);
+        }
+        let number = |name, default| TractResult::Ok(f64::from(proto.get_attr_opt::<f32>(name)?.unwrap_or(default)));
+        let kernel = OfBatch { epsilon: number("epsilon", 1e-5)?, momentum: number("momentum", 0.9)? };
+        Ok((node(kernel, proto), vec![]))
+    });
 }

@@ -2,6 +2,7 @@
 
 use super::values::made;
 use super::{Built, Fact, Kernel, Places, node};
+use crate::backend::cpu::kept::{displace, expansion, tracts};
 use crate::backend::cpu::numeric::alike;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
@@ -83,18 +84,12 @@ impl Expansion for ByType {
 }
 
 /// tract's operator where it computes float32 right, ours elsewhere.
-fn by_type(
-    context: &ParsingContext,
-    proto: &NodeProto,
-    tracts: fn(&ParsingContext, &NodeProto) -> Built,
-    ours: Pointwise,
-) -> Built {
+fn by_type(context: &ParsingContext, proto: &NodeProto, ours: Pointwise) -> Built {
     let ours = node(ours, proto);
     let (operator, outputs) = tracts(context, proto)?;
-    let expansion = |op: &dyn InferenceOp| op.as_op().downcast_ref::<Box<dyn Expansion>>().cloned();
-    let Some(ours) = expansion(&*ours) else { bail!("no expansion") };
+    let ours = expansion(&*ours)?;
     let element_wise = operator.as_op().downcast_ref::<ElementWiseOp>().cloned().map(Tracts::ElementWise);
-    match expansion(&*operator).map(Tracts::Expansion).or(element_wise) {
+    match expansion(&*operator).ok().map(Tracts::Expansion).or(element_wise) {
         Some(tracts) => Ok((expand(ByType { tracts, ours }), outputs)),
         None => Ok((operator, outputs)),
     }
@@ -151,30 +146,25 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// What tract has of these is kept under these names. No ONNX operator has one.
-const KEPT: &[(&str, &str)] = &[
-    ("Elu", "Elu (tract)"),
-    ("Erf", "Erf (tract)"),
-    ("Gelu", "Gelu (tract)"),
-    ("HardSigmoid", "HardSigmoid (tract)"),
-    ("HardSwish", "HardSwish (tract)"),
-    ("LeakyRelu", "LeakyRelu (tract)"),
-    ("Mish", "Mish (tract)"),
-    ("Round", "Round (tract)"),
-    ("Sigmoid", "Sigmoid (tract)"),
-    ("Softplus", "Softplus (tract)"),
-    ("Softsign", "Softsign (tract)"),
-    ("Tanh", "Tanh (tract)"),
-    ("ThresholdedRelu", "ThresholdedRelu (tract)"),
+/// Of which tract's are kept for float32.
+const TWOFOLD: &[&str] = &[
+    "Elu",
+    "Erf",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "LeakyRelu",
+    "Mish",
+    "Round",
+    "Sigmoid",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "ThresholdedRelu",
 ];
 
 pub fn register(operators: &mut OnnxOpRegister) {
-    for (name, kept) in KEPT {
-        if let Some(tracts) = operators.0.remove(*name) {
-            operators.0.insert((*kept).to_owned(), tracts);
-            operators.insert(name, twofold);
-        }
-    }
+    TWOFOLD.iter().for_each(|name| displace(operators, name, twofold));
     operators.insert("Acosh", |_, proto| {
         let function: Function = |x, _| if x > HUGE { x.ln() + std::f64::consts::LN_2 } else { x.acosh() };
         Ok((node(Pointwise { name: "Acosh", function, attributes: vec![] }, proto), vec![]))
@@ -221,7 +211,7 @@ pub fn register(operators: &mut OnnxOpRegister) {
 
 /// An operator of which tract's is kept for float32.
 fn twofold(context: &ParsingContext, proto: &NodeProto) -> Built {
-    let Some((name, kept)) = KEPT.iter().find(|(name, _)| *name == proto.op_type) else { bail!("no such operator") };
+    let Some(name) = TWOFOLD.iter().find(|name| **name == proto.op_type) else { bail!("no such operator") };
     let (function, attributes): (Function, Vec<f64>) = match *name {
         "Elu" => (|x, a| if x < 0.0 { a[0] * x.exp_m1() } else { x }, vec![number(proto, "alpha", 1.0)?]),
         "Erf" => (|x, _| erf(x), vec![]),
@@ -248,6 +238,5 @@ fn twofold(context: &ParsingContext, proto: &NodeProto) -> Built {
         "ThresholdedRelu" => (|x, a| if x > a[0] { x } else { 0.0 }, vec![number(proto, "alpha", 1.0)?]),
         _ => bail!("no such operator"),
     };
-    let tracts = context.framework.op_register.0[*kept];
-    by_type(context, proto, tracts, Pointwise { name, function, attributes })
+    by_type(context, proto, Pointwise { name, function, attributes })
 }

@@ -2,6 +2,7 @@
 
 use super::values::{each, place, wholes};
 use super::{Built, Fact, Kernel, Places, node};
+use crate::backend::cpu::kept::{displace, expansion, tracts};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
@@ -142,25 +143,13 @@ impl Expansion for ByType {
     }
 }
 
-/// What tract has of these is kept under these names. No ONNX operator has one.
-const KEPT: &[(&str, &str)] = &[("MatMul", "MatMul (tract)"), ("MatMulInteger", "MatMulInteger (tract)")];
-
 pub fn register(operators: &mut OnnxOpRegister) {
-    for (name, kept) in KEPT {
-        if let Some(tracts) = operators.0.remove(*name) {
-            operators.0.insert((*kept).to_owned(), tracts);
-            operators.insert(name, product);
-        }
-    }
+    ["MatMul", "MatMulInteger"].into_iter().for_each(|name| displace(operators, name, product));
 }
 
 fn product(context: &ParsingContext, proto: &NodeProto) -> Built {
-    let Some((name, kept)) = KEPT.iter().find(|(name, _)| *name == proto.op_type) else { bail!("no product") };
-    let (operator, outputs) = context.framework.op_register.0[*kept](context, proto)?;
-    let shifted = *name == "MatMulInteger";
-    let expansion = |op: &dyn InferenceOp| op.as_op().downcast_ref::<Box<dyn Expansion>>().cloned();
-    match (expansion(&*operator), expansion(&*node(Product { shifted }, proto))) {
-        (Some(tracts), Some(ours)) => Ok((expand(ByType { tracts, ours, shifted }), outputs)),
-        _ => bail!("tract's product is no expansion"),
-    }
+    let (operator, outputs) = tracts(context, proto)?;
+    let shifted = proto.op_type == "MatMulInteger";
+    let (tracts, ours) = (expansion(&*operator)?, expansion(&*node(Product { shifted }, proto))?);
+    Ok((expand(ByType { tracts, ours, shifted }), outputs))
 }

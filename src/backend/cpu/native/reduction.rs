@@ -2,6 +2,7 @@
 
 use super::values::{axis, floats, made, place, truths, wholes};
 use super::{Built, Fact, Kernel, Places, node, values::each};
+use crate::backend::cpu::kept::{displace, expansion, tracts};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
@@ -212,32 +213,27 @@ impl Expansion for ByType {
     }
 }
 
-/// What tract has of these is kept under these names. No ONNX operator has one.
-const KEPT: &[(&str, &str, Kind)] = &[
-    ("ReduceL1", "ReduceL1 (tract)", Kind::L1),
-    ("ReduceL2", "ReduceL2 (tract)", Kind::L2),
-    ("ReduceLogSum", "ReduceLogSum (tract)", Kind::LogSum),
-    ("ReduceLogSumExp", "ReduceLogSumExp (tract)", Kind::LogSumExp),
-    ("ReduceMax", "ReduceMax (tract)", Kind::Max),
-    ("ReduceMean", "ReduceMean (tract)", Kind::Mean),
-    ("ReduceMin", "ReduceMin (tract)", Kind::Min),
-    ("ReduceProd", "ReduceProd (tract)", Kind::Prod),
-    ("ReduceSum", "ReduceSum (tract)", Kind::Sum),
-    ("ReduceSumSquare", "ReduceSumSquare (tract)", Kind::SumSquare),
+/// Whose places ours take.
+const REDUCTIONS: &[(&str, Kind)] = &[
+    ("ReduceL1", Kind::L1),
+    ("ReduceL2", Kind::L2),
+    ("ReduceLogSum", Kind::LogSum),
+    ("ReduceLogSumExp", Kind::LogSumExp),
+    ("ReduceMax", Kind::Max),
+    ("ReduceMean", Kind::Mean),
+    ("ReduceMin", Kind::Min),
+    ("ReduceProd", Kind::Prod),
+    ("ReduceSum", Kind::Sum),
+    ("ReduceSumSquare", Kind::SumSquare),
 ];
 
 pub fn register(operators: &mut OnnxOpRegister) {
-    for (name, kept, _) in KEPT {
-        if let Some(tracts) = operators.0.remove(*name) {
-            operators.0.insert((*kept).to_owned(), tracts);
-            operators.insert(name, reduce);
-        }
-    }
+    REDUCTIONS.iter().for_each(|(name, _)| displace(operators, name, reduce));
 }
 
 fn reduce(context: &ParsingContext, proto: &NodeProto) -> Built {
-    let Some((_, kept, kind)) = KEPT.iter().find(|(name, _, _)| *name == proto.op_type) else { bail!("no reduction") };
-    let (operator, outputs) = context.framework.op_register.0[*kept](context, proto)?;
+    let Some((_, kind)) = REDUCTIONS.iter().find(|(name, _)| *name == proto.op_type) else { bail!("no reduction") };
+    let (operator, outputs) = tracts(context, proto)?;
     let flag = |name, default| TractResult::Ok(proto.get_attr_opt::<i64>(name)?.unwrap_or(default) != 0);
     let ours = Reduce {
         kind: *kind,
@@ -245,9 +241,6 @@ fn reduce(context: &ParsingContext, proto: &NodeProto) -> Built {
         keep: flag("keepdims", 1)?,
         noop: flag("noop_with_empty_axes", 0)?,
     };
-    let expansion = |op: &dyn InferenceOp| op.as_op().downcast_ref::<Box<dyn Expansion>>().cloned();
-    match (expansion(&*operator), expansion(&*node(ours, proto))) {
-        (Some(tracts), Some(ours)) => Ok((expand(ByType { tracts, ours }), outputs)),
-        _ => bail!("tract's reduction is no expansion"),
-    }
+    let (tracts, ours) = (expansion(&*operator)?, expansion(&*node(ours, proto))?);
+    Ok((expand(ByType { tracts, ours }), outputs))
 }

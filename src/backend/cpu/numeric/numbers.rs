@@ -3,6 +3,7 @@
 //! tract has a type for extents that are not known, and makes all of these of it: there a number that is no extent loses what
 //! is beyond 32 bits, also where it is of the model's data. Extents are known here nearly always.
 
+use crate::backend::cpu::kept::{Built, displace, expansion, tracts};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -10,30 +11,16 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::cast::cast;
 
-type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
-
-/// What tract's own are called beside ours. No ONNX operator has such names.
-const KEPT: &[(&str, &str)] =
-    &[("Cast", "Cast (tract)"), ("CastLike", "CastLike (tract)"), ("Shape", "Shape (tract)"), ("Size", "Size (tract)")];
-
 pub fn register(operators: &mut OnnxOpRegister) {
-    for (name, kept) in KEPT {
-        if let Some(tracts) = operators.0.remove(*name) {
-            operators.0.insert((*kept).to_owned(), tracts);
-            operators.insert(name, numbers);
-        }
-    }
+    ["Cast", "CastLike", "Shape", "Size"].into_iter().for_each(|name| displace(operators, name, numbers));
 }
 
 fn numbers(context: &ParsingContext, node: &NodeProto) -> Built {
-    let Some((_, kept)) = KEPT.iter().find(|(name, _)| *name == node.op_type) else { bail!("no such operator") };
-    let (operator, outputs) = context.framework.op_register.0[*kept](context, node)?;
+    let (operator, outputs) = tracts(context, node)?;
     if node.op_type == "Cast" && node.get_attr_opt::<i64>("to")? != Some(DataType::Int64 as i64) {
         return Ok((operator, outputs));
     }
-    let Some(tracts) = operator.as_op().downcast_ref::<Box<dyn Expansion>>().cloned() else {
-        bail!("tract's {} is no expansion", node.op_type)
-    };
+    let tracts = expansion(&*operator)?;
     let operator = match node.op_type.as_str() {
         "Shape" => {
             let (start, end) = (node.get_attr_opt("start")?.unwrap_or(0), node.get_attr_opt("end")?);

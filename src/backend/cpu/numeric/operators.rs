@@ -1,6 +1,7 @@
 //! Operators of ONNX that take the places of tract's from the start.
 
 use super::numbers;
+use crate::backend::cpu::kept::{Built, displace, expansion, tracts};
 use half::{bf16, f16};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
@@ -14,67 +15,38 @@ use tract_onnx::tract_hir::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp};
 use tract_onnx::tract_hir::tract_core::ops::nn::leaky_relu;
 
-type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
-
 /// What a Cast to a 16-bit type is called in a model that runs in float32. No ONNX operator has such a name.
 pub(in crate::backend::cpu) const ROUND: &str = "Cast (rounds)";
 /// The attribute that says to what.
 pub(in crate::backend::cpu) const ROUND_TO: &str = "to";
 
-/// What tract's own Mod is called beside ours. No ONNX operator has such a name.
-const TRACTS_MOD: &str = "Mod (tract)";
-
-/// The same of PRelu.
-const TRACTS_PRELU: &str = "PRelu (tract)";
-
-/// The same of Pow.
-const TRACTS_POW: &str = "Pow (tract)";
-
 pub fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Softplus", |_, _| Ok((expand(Softplus), vec![])));
     operators.insert("MeanVarianceNormalization", mean_variance);
     operators.insert(ROUND, round);
-    if let Some(tracts) = operators.0.remove("Mod") {
-        operators.0.insert(TRACTS_MOD.to_owned(), tracts);
-        operators.insert("Mod", modulo);
-    }
-    if let Some(tracts) = operators.0.remove("Pow") {
-        operators.0.insert(TRACTS_POW.to_owned(), tracts);
-        operators.insert("Pow", power);
-    }
-    if let Some(tracts) = operators.0.remove("PRelu") {
-        operators.0.insert(TRACTS_PRELU.to_owned(), tracts);
-        operators.insert("PRelu", prelu);
-    }
+    displace(operators, "Mod", modulo);
+    displace(operators, "Pow", power);
+    displace(operators, "PRelu", prelu);
     numbers::register(operators);
 }
 
 /// With the sign of the dividend (`fmod`) tract's own will do.
 fn modulo(context: &ParsingContext, node: &NodeProto) -> Built {
-    let (operator, outputs) = context.framework.op_register.0[TRACTS_MOD](context, node)?;
+    let (operator, outputs) = tracts(context, node)?;
     if node.get_attr_opt::<i64>("fmod")? == Some(1) {
         return Ok((operator, outputs));
     }
-    match operator.as_op().downcast_ref::<Box<dyn Expansion>>() {
-        Some(tracts) => Ok((expand(Modulo { tracts: tracts.clone() }), outputs)),
-        None => bail!("tract's Mod is no expansion"),
-    }
+    Ok((expand(Modulo { tracts: expansion(&*operator)? }), outputs))
 }
 
 fn power(context: &ParsingContext, node: &NodeProto) -> Built {
-    let (operator, outputs) = context.framework.op_register.0[TRACTS_POW](context, node)?;
-    match operator.as_op().downcast_ref::<Box<dyn Expansion>>() {
-        Some(tracts) => Ok((expand(Power { tracts: tracts.clone() }), outputs)),
-        None => bail!("tract's Pow is no expansion"),
-    }
+    let (operator, outputs) = tracts(context, node)?;
+    Ok((expand(Power { tracts: expansion(&*operator)? }), outputs))
 }
 
 fn prelu(context: &ParsingContext, node: &NodeProto) -> Built {
-    let (operator, outputs) = context.framework.op_register.0[TRACTS_PRELU](context, node)?;
-    match operator.as_op().downcast_ref::<Box<dyn Expansion>>() {
-        Some(tracts) => Ok((expand(Sloped { tracts: tracts.clone() }), outputs)),
-        None => bail!("tract's PRelu is no expansion"),
-    }
+    let (operator, outputs) = tracts(context, node)?;
+    Ok((expand(Sloped { tracts: expansion(&*operator)? }), outputs))
 }
 
 fn round(_: &ParsingContext, node: &NodeProto) -> Built {
