@@ -1065,6 +1065,22 @@ def attention_that_sees_nothing():
 
 
 @case
+def attention_in_the_threads_that_were_asked_for():
+    """No run starts threads; several heads of queries may share one of keys and values."""
+    for length in (8, 6):
+        shapes = {"q": (2, 4, 300, 8), "k": (2, 2, 310, 8), "v": (2, 2, 310, length)}
+        inputs = {name: noise(*shape) for name, shape in shapes.items()}
+        kinds = {name: (FLOAT, shape) for name, shape in shapes.items()}
+        loaded = load(graph([op("Attention", "q k v", "y", scale=0.3)], kinds, {"y": (FLOAT, None)}, opset=23))
+        threads = len(os.listdir("/proc/self/task"))
+        scores = inputs["q"].astype(float) @ inputs["k"].repeat(2, 1).transpose(0, 1, 3, 2) * 0.3
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        compare(loaded.run(inputs), {"y": weights / weights.sum(-1, keepdims=True) @ inputs["v"].repeat(2, 1)})
+        if (now := len(os.listdir("/proc/self/task"))) > threads:
+            raise Failure(f"{now} threads, where there were {threads}")
+
+
+@case
 def padding_with_a_constant_that_is_not_used():
     for mode in ("edge", "reflect"):
         weights = {"p": np.array([1, 0, 0, 2]), "c": np.float32(-2)}

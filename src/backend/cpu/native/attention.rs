@@ -1,59 +1,161 @@
-//! Attention with a mask: of bool, and of rows that see nothing, which are 0 and not what a softmax of nothing is.
+//! Attention, written out as the products and the softmax that it is: tract's own goes through the heads on threads of its own,
+//! as many as there are cores, and takes twice as long. A row that its mask lets see nothing is 0, and not what a softmax of
+//! nothing is.
 
 use super::Built;
-use crate::backend::cpu::kept::{displace, expansion, tracts};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::logic::wire_with_rank_broadcast;
-use tract_onnx::tract_hir::ops::math::add;
+use tract_onnx::tract_hir::ops::math::{add, mul};
+use tract_onnx::tract_hir::tract_core::ops::array::TypedConcat;
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_hir::tract_core::ops::cast::cast;
+use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::logic::{Iff, comp_eq};
-use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Reducer};
+use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 
 #[derive(Clone, Debug)]
-struct Masked {
-    /// Without a mask of its own for what comes later.
-    tracts: Box<dyn Expansion>,
+struct Attention {
+    /// Of queries, and of keys and values, where they lie side by side in the last of three axes.
+    heads: [Option<usize>; 2],
     causal: bool,
-    heads: Option<usize>,
+    scale: Option<f64>,
+    /// Which of the inputs there are: a mask, keys and values from before.
+    given: [bool; 3],
+    /// Which of the outputs there are beside the first: all keys, all values.
+    present: [bool; 2],
 }
 
-impl Masked {
+/// Where the nodes of one attention are put.
+struct Writer<'a> {
+    prefix: &'a str,
+    model: &'a mut TypedModel,
+    /// Of queries, and of everything computed.
+    kind: DatumType,
+}
+
+impl Writer<'_> {
+    fn wire(&mut self, name: &str, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> TractResult<OutletId> {
+        Ok(self.model.wire_node(format!("{}.{name}", self.prefix), op, inputs)?[0])
+    }
+
+    /// An operator on tensors that are made as long in their axes as one another.
+    fn broadcast(&mut self, name: &str, op: impl Into<Box<dyn TypedOp>>, inputs: &[OutletId]) -> TractResult<OutletId> {
+        Ok(wire_with_rank_broadcast(format!("{}.{name}", self.prefix), self.model, op, inputs)?[0])
+    }
+
+    fn number(&mut self, name: &str, value: f64) -> TractResult<OutletId> {
+        self.constant(name, tensor0(value))
+    }
+
+    fn constant(&mut self, name: &str, values: Tensor) -> TractResult<OutletId> {
+        self.model.add_const(format!("{}.{name}", self.prefix), values.cast_to_dt(self.kind)?.into_owned())
+    }
+
+    fn extent(&self, tensor: OutletId, axis: usize) -> TractResult<TDim> {
+        let fact = self.model.outlet_fact(tensor)?;
+        fact.shape.get(axis).cloned().with_context(|| format!("what it takes has no axis {axis}"))
+    }
+
+    /// Batch, heads, rows, columns.
+    fn apart(&mut self, name: &str, tensor: OutletId, heads: Option<usize>) -> TractResult<OutletId> {
+        if self.model.outlet_fact(tensor)?.rank() == 4 {
+            return Ok(tensor);
+        }
+        let heads = heads.context("how many heads it has is not said")?;
+        let all = self.extent(tensor, 2)?;
+        let axes = tvec![heads.to_dim(), all.clone() / heads];
+        let split = self.wire(&format!("{name}_apart"), AxisOp::Reshape(2, tvec![all], axes), &[tensor])?;
+        self.wire(&format!("{name}_heads"), AxisOp::Move(2, 1), &[split])
+    }
+
+    fn together(&mut self, tensor: OutletId) -> TractResult<OutletId> {
+        let axes = tvec![self.extent(tensor, 1)?, self.extent(tensor, 3)?];
+        let all = axes[0].clone() * axes[1].clone();
+        let rows = self.wire("rows", AxisOp::Move(1, 2), &[tensor])?;
+        self.wire("together", AxisOp::Reshape(2, axes, tvec![all]), &[rows])
+    }
+
     /// What is added to the scores, of four axes.
-    fn mask(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<OutletId> {
-        let query = model.outlet_fact(inputs[0])?.clone();
-        let mut mask = *inputs.get(3).context("it lacks its mask")?;
-        let number = |value: f32| TractResult::Ok(tensor0(value).cast_to_dt(query.datum_type)?.into_owned());
-        if model.outlet_fact(mask)?.datum_type == bool::datum_type() {
-            let seen = model.add_const(format!("{prefix}.seen"), number(0.0)?)?;
-            let hidden = model.add_const(format!("{prefix}.hidden"), number(f32::NEG_INFINITY)?)?;
-            mask = wire_with_rank_broadcast(format!("{prefix}.mask"), model, Iff, &[mask, seen, hidden])?[0];
+    fn mask(&mut self, mut mask: OutletId) -> TractResult<OutletId> {
+        let fact = self.model.outlet_fact(mask)?.clone();
+        if fact.datum_type == bool::datum_type() {
+            let (seen, hidden) = (self.number("seen", 0.0)?, self.number("hidden", f64::NEG_INFINITY)?);
+            mask = self.broadcast("mask", Iff, &[mask, seen, hidden])?;
+        } else if fact.datum_type != self.kind {
+            mask = self.wire("mask", cast(self.kind), &[mask])?;
         }
-        for axis in model.outlet_fact(mask)?.rank()..4 {
-            mask = model.wire_node(format!("{prefix}.mask_axis{axis}"), AxisOp::Add(0), &[mask])?[0];
-        }
-        if self.causal {
-            let length = |fact: &TypedFact| fact.shape[fact.rank() - 2].to_usize();
-            let (rows, columns) = (length(&query)?, length(model.outlet_fact(inputs[1])?)?);
-            let later = |(row, column): (usize, usize)| if column > row { f32::NEG_INFINITY } else { 0.0 };
-            let later = tract_ndarray::Array2::from_shape_fn((rows, columns), later).into_tensor();
-            let later = later.cast_to_dt(query.datum_type)?.into_owned();
-            let later = model.add_const(format!("{prefix}.later"), later)?;
-            mask = wire_with_rank_broadcast(format!("{prefix}.mask_causal"), model, add(), &[mask, later])?[0];
+        for axis in fact.rank()..4 {
+            mask = self.wire(&format!("mask_axis{axis}"), AxisOp::Add(0), &[mask])?;
         }
         Ok(mask)
     }
+
+    /// What hides from each row the columns after it.
+    fn later(&mut self, queries: OutletId, keys: OutletId) -> TractResult<OutletId> {
+        let (rows, columns) = (self.extent(queries, 2)?.to_usize()?, self.extent(keys, 2)?.to_usize()?);
+        let later = |(_, _, row, column)| if column > row { f32::NEG_INFINITY } else { 0.0 };
+        self.constant("later", tract_ndarray::Array4::from_shape_fn((1, 1, rows, columns), later).into_tensor())
+    }
+
+    /// 0 in the rows that see nothing.
+    fn sighted(&mut self, mask: OutletId, result: OutletId) -> TractResult<OutletId> {
+        let largest = self.wire("largest", Reduce::new(tvec![3], Reducer::Max), &[mask])?;
+        let (hidden, zero) = (self.number("nothing", f64::NEG_INFINITY)?, self.number("zero", 0.0)?);
+        let blind = self.broadcast("blind", TypedBinOp(comp_eq(), None), &[largest, hidden])?;
+        self.broadcast("sighted", Iff, &[blind, zero, result])
+    }
+
+    /// The rows of values, weighted; several heads of queries may share one of keys and values.
+    fn weighted(
+        &mut self,
+        [mut queries, keys, values]: [OutletId; 3],
+        scale: f64,
+        mut mask: Option<OutletId>,
+    ) -> TractResult<OutletId> {
+        let (all, shared) = (self.extent(queries, 1)?, self.extent(keys, 1)?);
+        let shares = all.to_usize()? / shared.to_usize()?.max(1);
+        let groups = (shares != 1).then(|| (tvec![all.clone()], tvec![shared.clone(), shares.to_dim()]));
+        let scale = self.number("scale", scale)?;
+        queries = self.broadcast("scaled", mul(), &[queries, scale])?;
+        if let Some((all, apart)) = &groups {
+            queries = self.wire("shares", AxisOp::Reshape(1, all.clone(), apart.clone()), &[queries])?;
+            if let Some(given) = mask {
+                let op = match self.extent(given, 1)?.is_one() {
+                    true => AxisOp::Add(1),
+                    false => AxisOp::Reshape(1, all.clone(), apart.clone()),
+                };
+                mask = Some(self.wire("mask_shares", op, &[given])?);
+            }
+        }
+        let (scores, weighted) = match groups {
+            None => ("bhmk,bhnk->bhmn", "bhmn,bhnv->bhmv"),
+            Some(_) => ("bhgmk,bhnk->bhgmn", "bhgmn,bhnv->bhgmv"),
+        };
+        let mut scores = self.wire("scores", EinSum::new(scores.parse()?, self.kind), &[queries, keys])?;
+        if let Some(mask) = mask {
+            scores = self.broadcast("masked", add(), &[scores, mask])?;
+        }
+        let axis = self.model.outlet_fact(scores)?.rank() - 1;
+        let softmax = Softmax::new(tvec![axis], None, SoftmaxKind::Softmax);
+        let weights = self.wire("weights", softmax, &[scores])?;
+        let result = self.wire("weighted", EinSum::new(weighted.parse()?, self.kind), &[weights, values])?;
+        match groups {
+            None => Ok(result),
+            Some((all, apart)) => self.wire("shared", AxisOp::Reshape(1, apart, all), &[result]),
+        }
+    }
 }
 
-impl Expansion for Masked {
+impl Expansion for Attention {
     fn name(&self) -> StaticName {
-        self.tracts.name()
+        "Attention".into()
     }
 
     fn nboutputs(&self) -> TractResult<usize> {
-        Expansion::nboutputs(&*self.tracts)
+        Ok(1 + self.present.iter().filter(|present| **present).count())
     }
 
     fn rules<'r, 'p: 'r, 's: 'r>(
@@ -62,59 +164,67 @@ impl Expansion for Masked {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        self.tracts.rules(solver, inputs, outputs)
+        check_input_arity(inputs, 3 + self.given.iter().filter(|given| **given).count())?;
+        check_output_arity(outputs, Expansion::nboutputs(self)?)?;
+        for output in outputs {
+            solver.equals(&inputs[0].datum_type, &output.datum_type)?;
+        }
+        solver.equals(&inputs[0].rank, &outputs[0].rank)?;
+        Ok(())
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let mask = self.mask(prefix, model, inputs)?;
-        let mut given: TVec<OutletId> = inputs.into();
-        given[3] = mask;
-        let mut outputs = self.tracts.wire(&format!("{prefix}.attention"), model, &given)?;
-        let fact = model.outlet_fact(outputs[0])?.clone();
-        let number = |value: f32| TractResult::Ok(tensor0(value).cast_to_dt(fact.datum_type)?.into_owned());
-        let largest = Reduce::new(tvec![3], Reducer::Max);
-        let largest = model.wire_node(format!("{prefix}.largest"), largest, &[mask])?[0];
-        let hidden = model.add_const(format!("{prefix}.nothing"), number(f32::NEG_INFINITY)?)?;
-        let equal = TypedBinOp(comp_eq(), None);
-        let blind = wire_with_rank_broadcast(format!("{prefix}.blind"), model, equal, &[largest, hidden])?[0];
-        let zero = model.add_const(format!("{prefix}.zero"), number(0.0)?)?;
-        // Each head has rows of its own.
-        let mut result = outputs[0];
-        let split = match fact.rank() {
-            3 => {
-                let heads = self.heads.context("how many heads it has is not said")?;
-                let all = fact.shape[2].clone();
-                Some((tvec![all.clone()], tvec![heads.to_dim(), all / heads]))
-            }
-            _ => None,
+        let fact = model.outlet_fact(inputs[0])?.clone();
+        let mut more = inputs[3..].iter();
+        let [mask, past_keys, past_values] = self.given.map(|given| if given { more.next().copied() } else { None });
+        let mut to = Writer { prefix, model, kind: fact.datum_type };
+        let queries = to.apart("queries", inputs[0], self.heads[0])?;
+        let mut keys = to.apart("keys", inputs[1], self.heads[1])?;
+        let mut values = to.apart("values", inputs[2], self.heads[1])?;
+        if let Some(past) = past_keys {
+            keys = to.wire("all_keys", TypedConcat { axis: 2 }, &[past, keys])?;
+        }
+        if let Some(past) = past_values {
+            values = to.wire("all_values", TypedConcat { axis: 2 }, &[past, values])?;
+        }
+        let mut mask = mask.map(|mask| to.mask(mask)).transpose()?;
+        let masked = mask.is_some();
+        if self.causal {
+            let later = to.later(queries, keys)?;
+            mask = Some(match mask {
+                Some(mask) => to.broadcast("mask_causal", add(), &[mask, later])?,
+                None => later,
+            });
+        }
+        let scale = match self.scale {
+            Some(scale) => scale,
+            None => (to.extent(queries, 3)?.to_usize()? as f64).sqrt().recip(),
         };
-        if let Some((all, apart)) = &split {
-            let reshape = AxisOp::Reshape(2, all.clone(), apart.clone());
-            result = model.wire_node(format!("{prefix}.apart"), reshape, &[result])?[0];
-            result = model.wire_node(format!("{prefix}.heads"), AxisOp::Move(2, 1), &[result])?[0];
+        let mut result = to.weighted([queries, keys, values], scale, mask)?;
+        // Without a mask of the model's each row sees its first column.
+        if let Some(mask) = mask.filter(|_| masked) {
+            result = to.sighted(mask, result)?;
         }
-        result = wire_with_rank_broadcast(format!("{prefix}.sighted"), model, Iff, &[blind, zero, result])?[0];
-        if let Some((all, apart)) = split {
-            result = model.wire_node(format!("{prefix}.rows"), AxisOp::Move(1, 2), &[result])?[0];
-            result = model.wire_node(format!("{prefix}.together"), AxisOp::Reshape(2, apart, all), &[result])?[0];
+        if fact.rank() == 3 {
+            result = to.together(result)?;
         }
-        outputs[0] = result;
-        Ok(outputs)
+        let all = [keys, values].into_iter().zip(self.present).filter(|(_, present)| *present);
+        Ok([result].into_iter().chain(all.map(|(tensor, _)| tensor)).collect())
     }
 }
 
-fn attention(context: &ParsingContext, proto: &NodeProto) -> Built {
-    if proto.input.get(3).is_none_or(String::is_empty) {
-        return tracts(context, proto);
-    }
-    let causal = proto.get_attr_opt::<i64>("is_causal")?.unwrap_or(0) != 0;
-    let heads = proto.get_attr_opt::<usize>("q_num_heads")?;
-    let mut whole = proto.clone();
-    whole.attribute.retain(|attribute| attribute.name != "is_causal");
-    let (operator, outputs) = tracts(context, &whole)?;
-    Ok((expand(Masked { tracts: expansion(&*operator)?, causal, heads }), outputs))
+fn attention(_: &ParsingContext, proto: &NodeProto) -> Built {
+    let has = |names: &[String], place: usize| names.get(place).is_some_and(|name| !name.is_empty());
+    let operator = Attention {
+        heads: [proto.get_attr_opt("q_num_heads")?, proto.get_attr_opt("kv_num_heads")?],
+        causal: proto.get_attr_opt::<i64>("is_causal")?.unwrap_or(0) != 0,
+        scale: proto.get_attr_opt::<f32>("scale")?.map(f64::from),
+        given: [3, 4, 5].map(|place| has(&proto.input, place)),
+        present: [1, 2].map(|place| has(&proto.output, place)),
+    };
+    Ok((expand(operator), Vec::new()))
 }
 
 pub fn register(operators: &mut OnnxOpRegister) {
-    displace(operators, "Attention", attention);
+    operators.insert("Attention", attention);
 }
