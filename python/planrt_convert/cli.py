@@ -138,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rtol", type=_from_zero, default=1e-4)
     add("--atol", type=_from_zero, default=9e-4)
     add("--loose", metavar="RTOL:ATOL", type=_tolerance, default=(1e-2, 1e-2), help="tolerance of plans that are not fp32 (1e-2:1e-2)")
+    add("--allow-nan", action="store_true", help="take a model that answers NaN; without it that is a check that fails")
     add("--keep-float32", metavar="NODE", action="append", default=[], help="a node of the ONNX model that stays float32 in every plan")
     add("--no-search", dest="search", action="store_false", help="do not look for what must stay float32 where a plan is not exact enough")
     add(

@@ -114,7 +114,8 @@ def labels_changed(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> int | No
         return None
     if a.shape[1] > 1:
         return int((a.argmax(1) != b.argmax(1)).sum())
-    if np.nanmin(a) >= 0 and np.nanmax(a) <= 1:
+    numbers = a[~np.isnan(a)]
+    if numbers.size and numbers.min() >= 0 and numbers.max() <= 1:
         return int(((a > 0.5) != (b > 0.5)).sum())
     return None
 
@@ -148,3 +149,28 @@ def first_off(model: Path, inputs: Arrays, rtol: float, atol: float) -> dict[str
                 if not result["passed"]:
                     return {"node": node.name, "operator": node.op_type, "value": name, **result}
     return None
+
+
+def count_nan(array: np.ndarray[Any, Any]) -> int:
+    return int(np.isnan(array).sum()) if array.dtype.kind in "fc" else 0
+
+
+def first_nan(model: Path, inputs: Arrays) -> str:
+    """Where the first NaN of a run comes from, for people: an input, or the first node that makes one of numbers."""
+    if given := [name for name, array in inputs.items() if count_nan(array)]:
+        return f"the input {given[0]!r} has NaN itself"
+    whole = onnx.load(str(model))
+    if weights := [one.name for one in whole.graph.initializer if count_nan(onnx.numpy_helper.to_array(one))]:
+        return f"the model's weights {weights[0]!r} have NaN"
+    probe, nodes = with_all_values(whole)
+    try:
+        found = Reference(probe, optimized=False).run(inputs)
+    except Exception as error:  # a model with these outputs may be refused where the model itself is not
+        return f"the values between could not be looked at: {str(error).splitlines()[0]}"
+    for node in nodes:
+        for name in node.output:
+            if name in found and isinstance(found[name], np.ndarray) and (count := count_nan(found[name])):
+                infinite = [one for one in node.input if not np.isfinite({**inputs, **found}.get(one, 0)).all()]
+                of = f" of {infinite[0]!r}, which has infinities" if infinite else ""
+                return f"the first comes from {node.op_type} {node.name!r}{of}: {count} of {found[name].size} elements of {name!r}"
+    return "the ONNX model in ONNX Runtime gives none"

@@ -73,7 +73,7 @@ class Conversion:
     def _of_numbers(self) -> dict[str, Any]:
         """What the result of a check depends on beside."""
         own = {name: data.digest(arrays) for name, arrays in self.data.items()}
-        return {**{key: getattr(self.arguments, key) for key in ("rtol", "atol", "seed", "fold_head", "threads")}, "data": own}
+        return {**{key: getattr(self.arguments, key) for key in ("rtol", "atol", "seed", "fold_head", "threads", "allow_nan")}, "data": own}
 
     def _of_plans(self) -> dict[str, Any]:
         """What a plan and its checks depend on."""
@@ -383,6 +383,7 @@ class Conversion:
                 who = runtime_name if self.source.module is None else "PyTorch"
                 checks.append(failed(who, planrt_name, name, f"{who} itself fails: {first_line(error)}{self._hint(name)}"))
                 continue
+            checks += self._nan_checks(reference, name, inputs, expected)
             if reference == "PyTorch":
                 checks += self._reference_tried(name, inputs, expected)
             if engine is None:
@@ -398,6 +399,20 @@ class Conversion:
             if some_batches_pass and "elements" not in check and check["input"].startswith("random, batch") and self.source.module is not None:
                 check["why"] += "; the export fixed the batch: give --batch 1, or --exporter dynamo"
         return {"checks": checks, "overlays": overlays}
+
+    def _nan_checks(self, reference: str, name: str, inputs: numbers.Arrays, expected: numbers.Arrays) -> list[dict[str, Any]]:
+        """A model that answers NaN agrees with itself, and is of no use: a check that failed, unless that is allowed."""
+        checks: list[dict[str, Any]] = []
+        for output, array in expected.items():
+            if not (count := numbers.count_nan(array)):
+                continue
+            place = checks[0]["place"] if checks else numbers.first_nan(self.onnx, inputs)
+            said = f"{reference} itself answers NaN: {count} of {array.size} elements; {place}"
+            self.tell(f"  {name}: {output!r}: {said}")
+            told = {"note": said} if self.arguments.allow_nan else {"why": f"{said}. Where that is meant, --allow-nan takes it"}
+            between, passed = [reference, "numbers, not NaN"], bool(self.arguments.allow_nan)
+            checks.append({"between": between, "input": name, "output": output, "passed": passed, "nan": count, "place": place, **told})
+        return checks
 
     def _hint(self, name: str) -> str:
         """What may be the reason."""
