@@ -93,6 +93,7 @@ class Engine(Owner):
         shape_cache: int = 0,
         lean_runtime: str | os.PathLike[str] | None = None,
         weight_streaming_budget: int | None = None,
+        allow_features: bool = False,
     ):
         self._open(runtime, lambda options: self._load(model, options), {
             "cpu_backend": cpu_backend(cpu),
@@ -100,6 +101,7 @@ class Engine(Owner):
             "cpu_shape_cache": shape_cache,
             "lean_runtime": path_bytes(lean_runtime),
             "weight_streaming_budget": weight_streaming_budget,
+            "features_allowed": allow_features,
         })
 
     @classmethod

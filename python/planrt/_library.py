@@ -319,6 +319,7 @@ FALLIBLE: dict[str, list[Any]] = {
     "planrt_context_bind": [_HANDLE, c_char_p, c_void_p, c_size_t],
     "planrt_context_enqueue": [_HANDLE, _HANDLE],
     "planrt_context_run": [_HANDLE, *_TENSORS, *_TENSORS],
+    "planrt_request_wait": [_HANDLE, c_int64, POINTER(c_bool)],
     "planrt_request_get_output_shape": [_HANDLE, c_char_p, *_SHAPE_OUT],
     "planrt_request_order_stream": [_HANDLE, _HANDLE],
     "planrt_session_options_new": [_OUT],
@@ -367,6 +368,7 @@ FALLIBLE: dict[str, list[Any]] = {
         POINTER(c_size_t),
         POINTER(c_size_t),
     ],
+    "planrt_segmentation_wait": [_HANDLE, c_int64, POINTER(c_bool)],
     "planrt_segmentation_get_progress": [_HANDLE, POINTER(c_int64), POINTER(c_int64)],
     "planrt_segmentation_get_label_volume": [_HANDLE, c_int32, POINTER(c_double)],
 }
@@ -393,6 +395,8 @@ INFALLIBLE: dict[str, tuple[Any, list[Any]]] = {
     "planrt_stream_get_native": (c_void_p, [_HANDLE]),
     "planrt_context_cancel": (None, [_HANDLE]),
     "planrt_request_cancel": (None, [_HANDLE]),
+    "planrt_request_poll": (c_bool, [_HANDLE]),
+    "planrt_segmentation_poll": (c_bool, [_HANDLE]),
     "planrt_segmentation_cancel": (None, [_HANDLE]),
     "planrt_scan_get_note": (c_char_p, [_HANDLE]),
     **{
@@ -427,13 +431,20 @@ class _Calls:
         # Without a lock: where garbage is collected while it is held, a session that goes then would wait for callbacks that wait for it.
         self._at_work: collections.deque[None] = collections.deque()
         self._ended = 0.0
+        self._here = threading.local()
 
     def __enter__(self) -> None:
         self._at_work.append(None)
+        self._here.depth = getattr(self._here, "depth", 0) + 1
 
     def __exit__(self, *_: object) -> None:
         self._ended = time.monotonic()
+        self._here.depth -= 1
         self._at_work.pop()
+
+    def is_inside(self) -> bool:
+        """Whether this very thread is in a callback."""
+        return getattr(self._here, "depth", 0) > 0
 
     def forget(self) -> None:
         self._at_work.clear()

@@ -8,7 +8,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from ctypes import POINTER, byref, c_double, c_float, c_int64, c_size_t, c_void_p, pointer
 from typing import Any, NamedTuple, Union
 
@@ -17,6 +16,7 @@ import numpy as np
 from . import _library
 from ._engine import Engine, cpu_backend, engine_options
 from ._errors import Error, ErrorCode
+from ._future import Answered
 from ._library import Guarded, Owner, RequestCallback, ScorePlaneCallback, SegmentationProgress, calls, error_of, load, name_bytes, new, own, timeout_us
 from ._runtime import Behind, Runtime, default_runtime, path_bytes
 from ._scan import Place, Scan, Volume, c_volume, place_of
@@ -38,7 +38,7 @@ _numbers = itertools.count(1)
 def _answered(number: int, error: int | None) -> None:
     # A module's global, so that it outlives every segmenter.
     with calls:
-        _under_way.pop(number)._answer(error_of(error) if error else None)
+        _under_way.pop(number)._answer_once(error_of(error) if error else None)
 
 
 @SegmentationProgress
@@ -71,12 +71,15 @@ class LabelMap(Owner):
         return value.value
 
 
-class Segmentation(Owner, Future):  # type: ignore[type-arg]
+class Segmentation(Answered):
     """A volume that was submitted: a future whose result is a `LabelMap`.
 
     As every future of `concurrent.futures` it is waited for with `result`, `wait` or `as_completed`, and in a coroutine with
     `await asyncio.wrap_future(segmentation)`. Callbacks of `add_done_callback` are called on the segmentation's own thread.
+    To wait for it inside its own `progress` is an error, `ErrorCode.IN_USE`.
     """
+
+    _kind = "segmentation"
 
     def __init__(
         self,

@@ -7,13 +7,13 @@ import itertools
 import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from ctypes import byref, c_int32, c_void_p
 from typing import Any
 
 from . import _library
 from ._engine import Context, Engine
 from ._errors import Error, ErrorCode
+from ._future import Answered
 from ._library import Guarded, Owner, RequestCallback, RequestOptions, calls, error_of, fitting, load, microseconds, new, own, timeout_us
 from ._runtime import Stream, runtime_on
 from ._tensors import (
@@ -42,16 +42,19 @@ def _answered(number: int, error: int | None) -> None:
     # A module's global, so that it outlives every session. What is popped here may be the last reference to its session, which may be
     # deleted inside its callback.
     with calls:
-        _pending.pop(number)._answer(error_of(error) if error else None)
+        _pending.pop(number)._answer_once(error_of(error) if error else None)
 
 
-class Request(Owner, Future):  # type: ignore[type-arg]
+class Request(Answered):
     """A request that was submitted: a future whose result is the outputs by their names.
 
     As every future of `concurrent.futures` it is waited for with `result`, `wait` or `as_completed`, and in a coroutine with
     `await asyncio.wrap_future(request)`. Callbacks of `add_done_callback` are called on a thread of the session's: long ones hold
-    up other answers.
+    up other answers. Inside one `result` and `exception` wait for other requests of the session; `wait` and `as_completed` of
+    `concurrent.futures` would do so for ever.
     """
+
+    _kind = "request"
 
     def __init__(self, session: Session, lent_in: list[Lent], lent_out: list[Lent]):
         super().__init__()

@@ -439,6 +439,53 @@ class Sessions(Case):
             self.assertEqual(len(session.describe()["devices"]), 1)
             self.assertIn("planrt", session.metrics_text())
 
+    def test_a_callback_waits_for_other_requests_of_its_session(self):
+        with Session(self.engine, largest_batch=1, contexts=1) as session:
+            found, went = [], threading.Event()
+
+            def wait_for_others(_first):
+                try:
+                    found.append(session.submit({"image": IMAGE}).result(60)["prob"])
+                    found.append(session.submit({"image": IMAGE}).exception(60))
+                    cancelled = session.submit({"image": IMAGE})
+                    cancelled.cancel()
+                    try:
+                        found.append(cancelled.result(60)["prob"])  # it may have been done before
+                    except concurrent.futures.CancelledError:
+                        found.append(self.expected)
+                    found.append(session.run({"image": IMAGE})["prob"])
+                finally:
+                    went.set()
+
+            session.submit({"image": IMAGE}).add_done_callback(wait_for_others)
+            self.assertTrue(went.wait(60))
+            first, none, *others = found
+            self.assertIsNone(none)
+            for one in (first, *others):
+                np.testing.assert_array_equal(one, self.expected)
+            np.testing.assert_array_equal(session.submit({"image": IMAGE}).result(60)["prob"], self.expected)
+        self.assertFalse(planrt._session._pending)
+
+    def test_a_wait_inside_a_callback_ends_in_time(self):
+        slow = Engine(MODELS / "slow.onnx", threads=1)
+        info = next(iter(slow.inputs.values()))
+        image = {info.name: np.zeros([abs(extent) for extent in info.shape], np.float32)}
+        with Session(self.engine) as session, Session(slow, largest_batch=1, contexts=1) as busy:
+            went, raised = threading.Event(), []
+
+            def wait(_first):
+                running = busy.submit(image)
+                try:
+                    running.result(0)
+                except BaseException as error:
+                    raised.append(error)
+                running.cancel()
+                went.set()
+
+            session.submit({"image": IMAGE}).add_done_callback(wait)
+            self.assertTrue(went.wait(60))
+        self.assertIsInstance(raised[0], concurrent.futures.TimeoutError)
+
     def test_coroutines_wait_for_requests(self):
         async def run(session):
             requests = [asyncio.wrap_future(session.submit({"image": IMAGE})) for _ in range(4)]

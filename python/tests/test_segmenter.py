@@ -201,6 +201,28 @@ class Running(Case):
         self.assertRaises(concurrent.futures.CancelledError, segmentation.result)
         self.fails(ErrorCode.DEADLINE, "time-out", self.segmenter.run, self.volume, timeout=0)
 
+    def test_waits_inside_callbacks(self):
+        raised, other = [], self.segmenter.submit(self.volume)
+
+        def wait(_done, _count):
+            if not raised:
+                self.same(other.result(60).labels)
+                raised.append(None)
+                try:
+                    segmentation.result()
+                except Error as error:
+                    raised.append(error)
+            return True
+
+        went = threading.Event()
+        segmentation = self.segmenter.submit(self.volume, progress=lambda *told: went.wait(60) and wait(*told))
+        went.set()
+        self.same(segmentation.result(60).labels)
+        self.assertEqual(raised[1].code, ErrorCode.IN_USE)
+        called = threading.Event()
+        segmentation.add_done_callback(lambda _: (self.same(self.segmenter.run(self.volume).labels), called.set()))
+        self.assertTrue(called.wait(60))
+
     def test_what_is_not_allowed(self):
         broken = VOXELS.copy()
         broken[4, 9, 10] = np.nan
