@@ -6,7 +6,7 @@ use crate::backend::{Engine, tensorrt};
 use crate::cuda::{self, Device, DeviceInfo};
 use crate::engine::Description;
 use crate::error::{Code, Error, Result};
-use crate::folder::BuildRequest;
+use crate::folder::{BuildRequest, Features, head_of_file};
 use crate::log::{Level, Log, Sink};
 use crate::model::{self, Format};
 use crate::process::stack;
@@ -53,7 +53,7 @@ pub struct EngineOptions {
     pub plan: tensorrt::PlanOptions,
     /// Whether a folder none of whose plans runs here may run its ONNX model on the CPU.
     pub cpu_allowed: bool,
-    /// Whether an engine of a folder whose head was folded out may be loaded by itself, which gives features.
+    /// Whether an engine of a folder whose head was folded out, or of one of its files, may be loaded by itself, which gives features.
     pub features_allowed: bool,
     /// How a plan is built where none of a folder's runs here, if one is to be.
     pub build: Option<BuildRequest>,
@@ -182,7 +182,15 @@ impl Runtime {
 
     pub fn load_file(&self, path: &Path, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         let data = model::map_file(path)?;
-        self.load(&data, path.parent(), options).map_err(|error| error.within(shown(path)))
+        let load = || {
+            let folded = head_of_file(path, options.features_allowed)?;
+            let engine = self.load(&data, path.parent(), options)?;
+            Ok::<Arc<dyn Engine>, Error>(match folded {
+                Some(folded) => Arc::new(Features { engine, folded }),
+                None => engine,
+            })
+        };
+        load().map_err(|error| error.within(shown(path)))
     }
 
     pub fn load_memory(&self, data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {

@@ -287,8 +287,8 @@ pub unsafe extern "C" fn planrt_engine_options_set_cpu_allowed(
     })
 }
 
-/// Whether `planrt_engine_load_folder` may load a folder whose passport has a `head` (`planrt-convert --fold-head`): its models give
-/// features, of which the model's channels have yet to be made. Segmenters over such an engine, or over its sessions, do that; whoever
+/// Whether `planrt_engine_load_folder` may load a folder whose passport has a `head` (`planrt-convert --fold-head`), and
+/// `planrt_engine_load_file` a model in one: they give features, of which the model's channels have yet to be made. Segmenters over such an engine, or over its sessions, do that; whoever
 /// else runs it has to. Default false: what comes out would be taken for the model's answer.
 ///
 /// Requires: `options` is alive.
@@ -344,7 +344,8 @@ fn options_or_default(options: Option<Ref<'_, planrt_engine_options>>) -> Engine
 /// Any thread.
 ///
 /// Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
-/// `_NO_TENSORRT`, `_NO_OPENVINO`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`, `_OPENVINO`.
+/// `_NO_TENSORRT`, `_NO_OPENVINO`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`, `_OPENVINO`. `PLANRT_ERROR_UNSUPPORTED` also for a
+/// model in a model folder with a `head`, which gives features (`planrt_engine_options_set_features_allowed`).
 ///
 /// Requires: `runtime` is alive, `path` a string, `options` null or alive, `engine_out` writable.
 #[must_use]

@@ -17,7 +17,6 @@ use crate::process::stack::with_room;
 use crate::quote::{quoted, shown};
 use crate::runtime::{EngineOptions, Runtime};
 use crate::volume::head::{Folded, Head};
-use features::Features;
 use memmap2::Mmap;
 use parts::Parts;
 use passport::Passport;
@@ -25,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use built::Request as BuildRequest;
+pub use features::{Features, head_of_file};
 pub use passport::{FILE as PASSPORT, RECIPE};
 pub use self_test::Outcome;
 

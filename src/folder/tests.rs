@@ -283,3 +283,35 @@ fn folders_in_a_folder_have_their_passports_among_its_files() {
     fs::write(scratch.0.join("a/planrt.json"), "changed").unwrap();
     scratch.refused(Code::InvalidModel, "a/planrt.json was changed");
 }
+
+#[test]
+fn a_file_of_a_folder_with_a_head_gives_features() {
+    let scratch = Scratch::new("features");
+    fs::write(scratch.0.join("head.bin"), [0; 12]).unwrap();
+    let mut passport = scratch.passport();
+    let head = json!({ "file": "head.bin", "features": 2, "channels": 1, "input": "features", "output": "logits" });
+    passport["head"] = head;
+    let entry = scratch.entry("head.bin");
+    passport["files"].as_array_mut().unwrap().push(entry);
+    scratch.write(passport.clone());
+    fs::write(scratch.0.join("other.onnx"), b"").unwrap();
+    std::os::unix::fs::symlink("../model.onnx", scratch.0.join("plans/link.onnx")).unwrap();
+    for file in ["model.onnx", "plans/a.plan", "plans/link.onnx", "plans/../model.onnx"] {
+        let file = scratch.0.join(file);
+        let error = head_of_file(&file, false).unwrap_err();
+        assert!(error.code() == Code::Unsupported && error.message().contains("planrt_segmenter_load"), "{error}");
+        let folded = head_of_file(&file, true).unwrap().unwrap();
+        assert_eq!((folded.head.features, folded.head.channels), (2, 1));
+    }
+    for file in ["other.onnx", "head.bin", "none"] {
+        assert!(head_of_file(&scratch.0.join(file), false).unwrap().is_none(), "{file}");
+    }
+    // A passport that was changed still says it, and does not give its head.
+    passport["planrt_folder"] = json!(2);
+    fs::write(scratch.0.join(passport::FILE), passport.to_string()).unwrap();
+    assert_eq!(head_of_file(&scratch.0.join("model.onnx"), false).unwrap_err().code(), Code::Unsupported);
+    assert!(head_of_file(&scratch.0.join("model.onnx"), true).is_err());
+    passport["head"] = Value::Null;
+    scratch.write(passport);
+    assert!(head_of_file(&scratch.0.join("model.onnx"), false).unwrap().is_none());
+}

@@ -269,6 +269,7 @@ static int run(struct measurement *all, planrt_engine_options *engine_options, p
     planrt_error *error = planrt_runtime_options_set_log(runtime_options, log_line, NULL, NULL,
                                                          all->is_verbose ? PLANRT_LOG_DEBUG : PLANRT_LOG_WARNING);
     if (!error) error = planrt_runtime_new(runtime_options, &runtime);
+    if (!error) error = planrt_engine_options_set_features_allowed(engine_options, true); /* nothing is taken for an answer */
     if (!error && all->streamed_percent >= 0) error = set_streamed_part(all, runtime, engine_options);
     if (!error) error = planrt_engine_load_file(runtime, all->model, engine_options, &engine);
     if (!error && strcmp(all->command, "bench") == 0)

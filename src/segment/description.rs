@@ -9,6 +9,7 @@ use crate::process::stack::with_room;
 use crate::quote::{quoted, shown};
 use crate::volume::recipe::Recipe;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What the files of a folder leave open.
@@ -24,6 +25,9 @@ pub struct Options {
 
 /// planrt's own description in a model folder: a file of this name, or a passport's member.
 const RECIPE: &str = "recipe.json";
+
+/// The description of nnU-Net's first version.
+const PICKLED: &str = "plans.pkl";
 
 /// What a folder says.
 #[derive(Debug)]
@@ -55,25 +59,47 @@ pub fn read(folder: &Path, options: &Options) -> Result<Description> {
 }
 
 fn read_here(folder: &Path, options: &Options) -> Result<Description> {
-    if !folder.is_dir() {
-        return Err(Error::new(Code::NotFound, format!("there is no model folder at {}", shown(folder))));
+    match folder.metadata() {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => {
+            let message = format!(
+                "{} is no folder: name the one that the model is in, with what says how a volume is segmented ({RECIPE}, {}, ...)",
+                shown(folder),
+                nnunet::PLANS
+            );
+            return Err(Error::new(Code::NotFound, message));
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Err(Error::new(Code::NotFound, format!("there is no model folder at {}", shown(folder))));
+        }
+        Err(error) => return Err(Error::new(Code::Io, format!("{} cannot be read: {error}", shown(folder)))),
     }
     let (own, passport) = (folder.join(RECIPE), folder.join(folder::PASSPORT));
-    if own.is_file() {
+    if is_there(&own) {
         let value = json::read(&own)?;
         return planrts(folder, &Node::new(&value, &own), options);
     }
-    if passport.is_file() {
+    if is_there(&passport) {
         let value = json::read(&passport)?;
         if let Some(recipe) = Node::new(&value, &passport).find(folder::RECIPE)? {
             return planrts(folder, &recipe, options);
         }
     }
-    let recipe = if folder.join(nnunet::PLANS).is_file() {
+    let recipe = if is_there(&folder.join(nnunet::PLANS)) {
         nnunet::read(folder, options)?
     } else if let Some(file) = monai::find(folder) {
         without_configurations(folder, options)?;
         monai::read(&file, options)?
+    } else if is_there(&folder.join(PICKLED)) {
+        return Err(Error::new(
+            Code::Unsupported,
+            format!(
+                "{} is of nnU-Net's first version: its {PICKLED} is a Python pickle, which is code that would run, and is not read; write what \
+                 it says as a {RECIPE}, or train with nnU-Net's second version, which writes {}",
+                shown(folder),
+                nnunet::PLANS
+            ),
+        ));
     } else {
         return Err(invalid(format!(
             "{} does not say how a volume is segmented: it has no {RECIPE}, no passport with a \"{}\", no nnU-Net's {} and no MONAI bundle's configs/inference.json",
@@ -149,7 +175,12 @@ fn without_configurations(folder: &Path, options: &Options) -> Result<()> {
 }
 
 fn has_passport(folder: &Path) -> bool {
-    folder.join(folder::PASSPORT).is_file()
+    is_there(&folder.join(folder::PASSPORT))
+}
+
+/// Whether there is a file of that name, be it a link that leads nowhere: what cannot be read says so, and nothing else is taken in its place.
+pub(super) fn is_there(file: &Path) -> bool {
+    file.symlink_metadata().is_ok()
 }
 
 /// Whether a file's name says that it is a model, and if so, whether a plan.
@@ -473,7 +504,25 @@ mod tests {
         folder.write("model.onnx", b"");
         let error = |path: &Path| read(path, &Options::default()).unwrap_err();
         assert!(error(folder.path()).message().contains("plans.json"));
-        assert_eq!(error(&folder.path().join("model.onnx")).code(), Code::NotFound);
+        folder.write("plans.pkl", b"");
+        let first = error(folder.path());
+        assert!(first.code() == Code::Unsupported && first.message().contains("first version"), "{first}");
+        let file = error(&folder.path().join("model.onnx"));
+        assert!(file.code() == Code::NotFound && file.message().contains("is no folder: name the one"), "{file}");
+        let missing = error(&folder.path().join("model.onnx").join("none"));
+        assert!(
+            missing.code() == Code::NotFound && missing.message().contains("there is no model folder"),
+            "{missing}"
+        );
+        for (name, text) in
+            [("recipe.json", "recipe.json"), (folder::PASSPORT, "planrt.json"), ("plans.json", "plans.json")]
+        {
+            let link = folder.path().join(name);
+            std::os::unix::fs::symlink("nowhere", &link).unwrap();
+            let dangling = error(folder.path());
+            assert!(dangling.code() == Code::Io && dangling.message().contains(text), "{dangling}");
+            std::fs::remove_file(link).unwrap();
+        }
         for damaged in [&b"{"[..], b"", b"[]", b"\xff", b"{\"planrt_recipe\": 1e400}"] {
             folder.write("recipe.json", damaged);
             assert_eq!(error(folder.path()).code(), Code::InvalidModel);

@@ -3,7 +3,7 @@
 //!
 //! References (`@key`, `@key#member`) are followed. Expressions (`$…`) are Python: taken are references, True, False and None.
 
-use super::description::Options;
+use super::description::{Options, is_there};
 use super::recipe_json::{MOST_CHANNELS, orientation, overlap, patch};
 use crate::error::Result;
 use crate::json::{self, Node};
@@ -23,7 +23,7 @@ static WORDS: [(&str, Value); 3] = [("None", Value::Null), ("True", Value::Bool(
 
 /// A bundle's description of its inference, where there is one.
 pub fn find(folder: &Path) -> Option<PathBuf> {
-    ["configs/inference.json", "inference.json"].map(|name| folder.join(name)).into_iter().find(|path| path.is_file())
+    ["configs/inference.json", "inference.json"].map(|name| folder.join(name)).into_iter().find(|path| is_there(path))
 }
 
 /// The recipe of a bundle, from its `inference.json`.
@@ -31,7 +31,7 @@ pub fn read(file: &Path, options: &Options) -> Result<Recipe> {
     let value = json::read(file)?;
     let bundle = Bundle { root: Node::new(&value, file) };
     let metadata_file = file.with_file_name("metadata.json");
-    let metadata_value = if metadata_file.is_file() { json::read(&metadata_file)? } else { Value::Null };
+    let metadata_value = if is_there(&metadata_file) { json::read(&metadata_file)? } else { Value::Null };
     let metadata = Node::new(&metadata_value, &metadata_file);
 
     let channels = bundle.channels("in_channels", &metadata, "inputs")?;
@@ -263,10 +263,11 @@ impl<'a> Bundle<'a> {
         let mut before = Before::default();
         for transform in self.transforms("preprocessing", "image")? {
             let twice = || transform.node.wrong(format_args!("a second transform of this kind, {}", transform.name));
+            self.keeps_values(&transform)?;
             match transform.name.as_str() {
-                // Reading and places, of which the values do not depend.
-                "LoadImaged" | "EnsureChannelFirstd" | "AddChanneld" | "ToDeviced" | "Identityd" | "DeleteItemsd" => {}
-                "EnsureTyped" | "ToTensord" | "CastToTyped" => self.keeps_values(&transform)?,
+                // Reading, places and types, of which the values do not depend.
+                "LoadImaged" | "EnsureChannelFirstd" | "AddChanneld" | "ToDeviced" | "Identityd" | "DeleteItemsd"
+                | "EnsureTyped" | "ToTensord" | "CastToTyped" => {}
                 "Orientationd" => {
                     if before.orientation.is_some() || before.resampling.is_some() {
                         return Err(twice());
@@ -468,6 +469,8 @@ impl<'a> Bundle<'a> {
             let node = &transform.node;
             let out_of_order = || node.wrong(format_args!("{} is not known at this place", transform.name));
             match transform.name.as_str() {
+                // Labels fit into any type.
+                "EnsureTyped" | "ToTensord" | "CastToTyped" if rule.is_none() => self.keeps_values(&transform)?,
                 "SaveImaged"
                 | "EnsureTyped"
                 | "ToTensord"
@@ -493,6 +496,9 @@ impl<'a> Bundle<'a> {
                 "Invertd" => {
                     if inverted.is_some() {
                         return Err(out_of_order());
+                    }
+                    if self.argument(&transform, "post_func")?.is_some() {
+                        return Err(node.wrong("\"post_func\" is not known here"));
                     }
                     let is_nearest = self.flag(&transform, "nearest_interp", true)?;
                     if is_nearest {
@@ -737,6 +743,8 @@ mod tests {
                 json!({"_target_": "EnsureTyped", "keys": ["label", "image"], "dtype": ["$torch.float32", "$torch.int64"]}),
                 "dtype",
             ),
+            (format!("{before}/0/dtype"), json!("$np.int16"), "dtype"),
+            (format!("{before}/4/dtype"), json!("$torch.uint8"), "dtype"),
             (format!("{before}/3/max_pixdim"), json!(2), "max_pixdim"),
             (format!("{before}/4/b_max"), json!(null), "b_max"),
             (format!("{before}/4/a_max"), json!(-60), "a_max"),
@@ -748,6 +756,8 @@ mod tests {
             ("/network_def/in_channels".to_owned(), json!(null), "in_channels"),
             (format!("{after}/-"), transform("MeanEnsembled"), "MeanEnsembled"),
             (format!("{after}/0/other"), json!("$torch.tanh"), "$torch.tanh"),
+            (format!("{after}/0"), json!({"_target_": "CastToTyped", "keys": "pred", "dtype": "$torch.uint8"}), "dtype"),
+            (format!("{after}/1/post_func"), json!("$lambda x: x > 0"), "post_func"),
             (format!("{after}/1"), json!({"_target_": "SaveImaged", "keys": "pred"}), "Invertd"),
             (format!("{after}/2/argmax"), json!(false), "argmax"),
             (format!("{after}/2"), json!({"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.5}), "overlap"),
