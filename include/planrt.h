@@ -922,8 +922,8 @@ struct planrt_error *planrt_engine_options_set_cpu_allowed(struct planrt_engine_
                                                            bool allowed);
 
 /**
- * Whether `planrt_engine_load_folder` may load a folder whose passport has a `head` (`planrt-convert --fold-head`): its models give
- * features, of which the model's channels have yet to be made. Segmenters over such an engine, or over its sessions, do that; whoever
+ * Whether `planrt_engine_load_folder` may load a folder whose passport has a `head` (`planrt-convert --fold-head`), and
+ * `planrt_engine_load_file` a model in one: they give features, of which the model's channels have yet to be made. Segmenters over such an engine, or over its sessions, do that; whoever
  * else runs it has to. Default false: what comes out would be taken for the model's answer.
  *
  * Requires: `options` is alive.
@@ -958,7 +958,8 @@ struct planrt_error *planrt_engine_options_set_build(struct planrt_engine_option
  * Any thread.
  *
  * Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
- * `_NO_TENSORRT`, `_NO_OPENVINO`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`, `_OPENVINO`.
+ * `_NO_TENSORRT`, `_NO_OPENVINO`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`, `_OPENVINO`. `PLANRT_ERROR_UNSUPPORTED` also for a
+ * model in a model folder with a `head`, which gives features (`planrt_engine_options_set_features_allowed`).
  *
  * Requires: `runtime` is alive, `path` a string, `options` null or alive, `engine_out` writable.
  */
@@ -2876,7 +2877,9 @@ struct planrt_error *planrt_segmenter_options_set_session_options(struct planrt_
 
 /**
  * How `planrt_segmenter_load` loads the folder's models, as by what ONNX models are run on the CPU, and with how many threads;
- * the options are copied. Default as `planrt_engine_options_new` has it.
+ * the options are copied. Default as `planrt_engine_options_new` has it. A plan that is built (`planrt_engine_options_set_build`) of
+ * one of several model folders in the folder, as folds are, is kept in a file of its own beside `plan_path`, with the model folder's
+ * name in its name.
  *
  * Requires: `options` and `engine_options` are alive.
  */

@@ -4,10 +4,11 @@ use crate::backend::tensorrt;
 use crate::cuda;
 use crate::engine::{Backend, Description, Role};
 use crate::error::{Code, Result};
-use crate::folder::{Folder, Outcome};
+use crate::folder::{Folder, Outcome, PASSPORT};
 use crate::model::{self, Format};
 use crate::quote::{printable, quoted, quoted_bytes, shown};
 use crate::runtime::{CpuChoice, EngineOptions, Options, Runtime};
+use crate::segment::{self, description};
 use std::fmt::Write;
 use std::path::Path;
 use tensorrt_sys::Flavor;
@@ -117,7 +118,11 @@ impl Report {
     fn model(&mut self, runtime: &Runtime, path: &Path) -> bool {
         self.line("model", &[shown(path).to_string()]);
         if path.is_dir() {
-            return self.folder(runtime, path);
+            let is_described = description::is_in(path);
+            // What says how a volume is segmented may do without a passport.
+            let has_passport = !is_described || path.join(PASSPORT).symlink_metadata().is_ok();
+            let is_fit = !has_passport || self.folder(runtime, path);
+            return is_fit && (!is_described || self.segmenter(runtime, path, has_passport));
         }
         if let Some(origin) = origin(path) {
             self.line("", &[origin]);
@@ -143,6 +148,27 @@ impl Report {
         };
         self.line("verdict", &[verdict]);
         outcome.is_ok()
+    }
+
+    /// Whether a folder that says how a volume is segmented does so here.
+    fn segmenter(&mut self, runtime: &Runtime, path: &Path, has_passport: bool) -> bool {
+        let engine = EngineOptions { cpu_allowed: true, ..EngineOptions::default() };
+        let segmenter = match segment::load(runtime, path, &engine, &segment::Options::default()) {
+            Ok(segmenter) => segmenter,
+            Err(error) => {
+                self.line("verdict", &[format!("volumes are not segmented here: {error}")]);
+                return false;
+            }
+        };
+        let segment::Info { channels, score_channels, patch: [z, y, x], .. } = segmenter.info();
+        let taken = format!("of {channels} channels, in tiles of {z}x{y}x{x}; {score_channels} channels decide");
+        self.line("volumes", &[taken]);
+        if !has_passport {
+            let message =
+                "volumes are segmented here; the folder has no passport, so that nothing says whether it was changed";
+            self.line("verdict", &[message.to_owned()]);
+        }
+        true
     }
 
     /// Holds a model folder against its passport, and tries each of its models with its test vectors; whether the one that is

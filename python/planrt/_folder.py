@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -50,15 +50,24 @@ def write_folder(
     (folder / PASSPORT).unlink(missing_ok=True)
     taken: list[str] = []
 
+    def put(target: str, write: Callable[[Path], object]) -> None:
+        """Whole or not at all, in the place of what is there: somebody may have that mapped, and a link may lead out."""
+        (folder / target).parent.mkdir(parents=True, exist_ok=True)
+        part = (folder / target).with_name(f".{os.getpid()}.part")
+        try:
+            write(part)
+            os.replace(part, folder / target)
+        finally:
+            part.unlink(missing_ok=True)
+
     def take(source: str | os.PathLike[str], target: str) -> str:
         if target in taken:
             raise ValueError(f"two files would be {target}: give one another name")
         place = PurePosixPath(target)
         if not place.parts or place.is_absolute() or ".." in place.parts or "\\" in target or target == PASSPORT:
             raise ValueError(f"{target!r} is no place for a file in the folder")
-        (folder / target).parent.mkdir(parents=True, exist_ok=True)
         if not (folder / target).exists() or not os.path.samefile(source, folder / target):
-            shutil.copyfile(source, folder / target)
+            put(target, lambda part: shutil.copyfile(source, part))
         taken.append(target)
         return target
 
@@ -69,8 +78,7 @@ def write_folder(
             if array.dtype.name not in ELEMENT_TYPES:
                 raise TypeError(f"{tensor!r} of test {number} has elements of {array.dtype}, which no passport knows")
             file = f"tests/{number}.{len(taken)}.{place}.bin"
-            (folder / file).parent.mkdir(exist_ok=True)
-            (folder / file).write_bytes(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+            put(file, lambda part, array=array: part.write_bytes(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()))
             taken.append(file)
             described.append(
                 {"name": tensor, "file": file, "element_type": array.dtype.name, "shape": list(array.shape)}
@@ -99,9 +107,4 @@ def write_folder(
     passport.update(more or {})
     text = json.dumps(passport, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     seal = hashlib.sha256(text.encode()).hexdigest()
-    part = folder / f"{PASSPORT}.{os.getpid()}.part"
-    try:
-        part.write_text(text.replace("0" * 64, seal, 1), encoding="utf-8")
-        os.replace(part, folder / PASSPORT)
-    finally:
-        part.unlink(missing_ok=True)
+    put(PASSPORT, lambda part: part.write_text(text.replace("0" * 64, seal, 1), encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import json
@@ -9,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import POINTER, byref, c_double, c_float, c_int64, c_size_t, c_void_p, pointer
-from typing import Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from ._runtime import Behind, Runtime, default_runtime, path_bytes
 from ._scan import Place, Scan, Volume, c_volume, place_of
 from ._session import Session, session_options
 from ._tensors import DEVICE, ELEMENT_TYPES, TYPE_NAMES
+
+if TYPE_CHECKING:
+    from ._build import BuildOptions
 
 Progress = Callable[[int, int], "bool | None"]
 Planes = Callable[["tuple[int, int, int]", "np.ndarray[Any, Any]"], "bool | None"]
@@ -169,7 +173,7 @@ class Segmenter(Owner):
     axes (z, y, x) of the model's grid that they are `mirrored` over, which `configuration` of an nnU-Net's the models are, which `output` of a
     model that has several is the result, whether only the largest connected part of each label is kept, and how much each voxel of a tile
     counts (`window`, an array of the patch's shape). `threads` are for what is not the network; `cpu` is what runs ONNX models, as for an
-    `Engine`; `session` holds arguments of `Session` for the sessions that run the tiles. With `coarse`, another segmenter and
+    `Engine`, and where none of a model folder's plans runs here `allow_cpu`, `build` and `built_plan` are as for `Engine.from_folder`; `session` holds arguments of `Session` for the sessions that run the tiles. With `coarse`, another segmenter and
     a margin in millimetres, volumes are first segmented with that one, and only the box around what it found by this one.
     """
 
@@ -186,9 +190,14 @@ class Segmenter(Owner):
         window: Any = None,
         threads: int = 0,
         cpu: str = "CPU",
+        allow_cpu: bool = False,
+        build: BuildOptions | None = None,
+        built_plan: str | os.PathLike[str] | None = None,
         session: Mapping[str, Any] | None = None,
         coarse: tuple[Segmenter, float] | None = None,
     ):
+        if (build is None) != (built_plan is None):
+            raise ValueError("build and built_plan, the file to keep the plan in, go together")
         runtime = runtime or default_runtime()
         self._runtimes = [runtime]
         settings = {
@@ -199,7 +208,8 @@ class Segmenter(Owner):
             "largest_component": largest_component,
             "window": window,
             "threads": threads,
-            "cpu": cpu,
+            "engine": {"cpu_backend": cpu_backend(cpu), "cpu_allowed": allow_cpu},
+            "build": None if build is None else (build, built_plan),
             "session": session,
             "coarse": coarse,
         }
@@ -265,7 +275,8 @@ class Segmenter(Owner):
     def _open(self, opened: Callable[[c_void_p], c_void_p], settings: dict[str, Any]) -> None:
         library = load()
         options = new("planrt_segmenter_options_new")
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(library.planrt_segmenter_options_delete, options)
             if settings.get("overlap") is not None:
                 library.planrt_segmenter_options_set_overlap(options, settings["overlap"])
             if settings.get("mirrored") is not None:
@@ -285,16 +296,18 @@ class Segmenter(Owner):
                 other, margin_mm = settings["coarse"]
                 library.planrt_segmenter_options_set_coarse(options, other._handle, margin_mm)
             library.planrt_segmenter_options_set_threads(options, settings.get("threads", 0))
-            if settings.get("cpu") is not None:
-                with engine_options(cpu_backend=cpu_backend(settings["cpu"])) as made:
-                    library.planrt_segmenter_options_set_engine_options(options, made)
+            if settings.get("engine") is not None:
+                made = stack.enter_context(engine_options(**settings["engine"]))
+                if settings["build"] is not None:
+                    # Its progress is called while the folder is loaded.
+                    build, built_plan = settings["build"]
+                    library.planrt_engine_options_set_build(made, stack.enter_context(build._made()), path_bytes(built_plan))
+                library.planrt_segmenter_options_set_engine_options(options, made)
             if settings.get("session") is not None:
                 # A tile for which the queue has no room waits, unless that is said otherwise.
                 with session_options(**{"block_when_full": True, **settings["session"]}) as made:
                     library.planrt_segmenter_options_set_session_options(options, made)
             self._guarded = Guarded(self, "segmenter", opened(options))
-        finally:
-            library.planrt_segmenter_options_delete(options)
         info = _library.SegmenterInfo()
         library.planrt_segmenter_get_info(self._handle, byref(info))
         self.channels: int = info.channels

@@ -561,6 +561,13 @@ class FoldedHead(Case):
             self.segmenter(folder, labels, output="other")
         with self.assertRaisesRegex(planrt.Error, "labels for 4 channels; the network gives 7"):
             self.segmenter(folder, {"labels": [0, 1, 2, 3]})
+        # The file by itself, too; its engine knows its head where it is allowed.
+        file = folder / json.loads((folder / "planrt.json").read_text())["onnx"]
+        with self.assertRaisesRegex(planrt.Error, "gives features.*planrt_segmenter_load") as raised:
+            planrt.Engine(file)
+        self.assertEqual(raised.exception.code, planrt.ErrorCode.UNSUPPORTED)
+        made = planrt.Segmenter.from_folds(planrt.Engine(file, allow_features=True), {**self.RECIPE, "decision": labels})
+        np.testing.assert_array_equal(made.run(self.volume()).labels, self.segmenter(folder, labels).run(self.volume()).labels)
         # Folds whose last convolutions differ, or of which one has its own.
         folds = self.scratch / "folds"
         for number, words in ((0, ["--fold-head"]), (1, ["--fold-head"])):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import planrt
 from planrt import Engine, Error, ErrorCode
+from scans import nifti
 
 MODEL = Path(os.environ["PLANRT_MODELS"]) / "small.onnx"
 IMAGE = np.linspace(0, 1, 2 * 8**3, dtype=np.float32).reshape(2, 1, 8, 8, 8)
@@ -67,6 +68,19 @@ class Folder(unittest.TestCase):
             with self.assertRaisesRegex(ValueError, key):
                 self.write(more={key: "other"})
         self.assertEqual(sorted(path.name for path in self.scratch.iterdir()), ["small"])
+
+    def test_what_is_there_is_replaced_and_not_written_over(self):
+        self.write()
+        mapped = np.memmap(self.folder / "model.onnx", np.uint8, "r")
+        outside = self.scratch / "outside.bin"
+        outside.write_bytes(b"mine")
+        (self.folder / "weights.bin").symlink_to(outside)
+        other = MODEL.with_name("tiny.onnx")
+        planrt.write_folder(self.folder, name="other", onnx=other, files={"weights.bin": other})
+        self.assertEqual(mapped.tobytes(), MODEL.read_bytes())
+        self.assertEqual(outside.read_bytes(), b"mine")
+        Engine.from_folder(self.folder)
+        self.assertFalse(list(self.folder.rglob("*.part")))
 
     def test_a_head_that_is_none_is_refused(self):
         recipe = {"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1, 2]}}
@@ -172,6 +186,28 @@ class Folder(unittest.TestCase):
         Engine.from_folder(self.folder)
         self.assertEqual(code, ErrorCode.INVALID_MODEL)
 
+    def test_the_doctor_looks_at_what_is_done_to_volumes(self):
+        recipe = {"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1]}}
+        self.write(more={"recipe": recipe})
+        code, said = self.doctor()
+        self.assertEqual(code, 0, said)
+        self.assertIn("of 1 channels, in tiles of 8x8x8", said)
+        self.write(more={"recipe": {**recipe, "decision": {"labels": [0, 1, 2]}}})
+        code, said = self.doctor()
+        self.assertEqual(code, 1, said)
+        self.assertIn("volumes are not segmented here: ", said)
+        self.assertIn("labels for 3 channels", said)
+        # As planrt segment takes it, without a passport.
+        (self.folder / "planrt.json").unlink()
+        (self.folder / "recipe.json").write_text(json.dumps(recipe))
+        code, said = self.doctor()
+        self.assertEqual(code, 0, said)
+        self.assertIn("no passport", said)
+        (self.folder / "recipe.json").write_text("{}")
+        code, said = self.doctor()
+        self.assertEqual(code, 1, said)
+        self.assertIn("planrt_recipe", said)
+
     def test_folders_within_a_folder_are_held_against_their_hashes(self):
         top = self.scratch / "ensemble"
         recipe = {"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1]}}
@@ -215,6 +251,19 @@ class Folder(unittest.TestCase):
         self.assertIn("on the CPU only", said)
         self.write(plans=[{"file": bad}], onnx=None)
         self.fails(ErrorCode.NO_CUDA, "no ONNX model", Engine.from_folder, self.folder, allow_cpu=True)
+
+    def test_the_program_segments_on_the_cpu_where_that_is_allowed(self):
+        bad, scan, mask = (self.scratch / name for name in ("bad.plan", "scan.nii", "mask.nii"))
+        bad.write_bytes(b"ptrt" + bytes(60))
+        recipe = {"planrt_recipe": 1, "tiling": {"patch": [8, 8, 8]}, "decision": {"labels": [0, 1]}}
+        self.write(plans=[{"file": bad}], more={"recipe": recipe})
+        scan.write_bytes(nifti(np.random.default_rng(1).normal(size=(9, 10, 11)).astype(np.float32)))
+        command = [os.environ["PLANRT_PROGRAM"], "segment", self.folder, scan, "--out", mask]
+        refused = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("bad.plan", refused.stderr)
+        self.assertEqual(subprocess.run([*command, "--allow-cpu"], capture_output=True).returncode, 0)
+        self.assertTrue(mask.exists())
 
     def test_what_is_no_folder_is_told(self):
         self.fails(ErrorCode.NOT_FOUND, "no model folder", Engine.from_folder, self.folder)

@@ -78,6 +78,21 @@ class Running(Case):
         (folder / "recipe.json").write_text("{}")
         self.fails(ErrorCode.INVALID_MODEL, "planrt_recipe", Segmenter, folder)
 
+    def test_a_folder_whose_plans_do_not_run_here(self):
+        folder, bad = self.folder(), self.folder() / "other.plan"
+        bad.write_bytes(b"ptrt" + bytes(60))
+        planrt.write_folder(folder, name="seg", onnx=MODELS / "tiny.onnx", plans=[{"file": bad}], more={"recipe": RECIPE})
+        self.fails(ErrorCode.NO_CUDA, "other.plan", Segmenter, folder)
+        quiet = planrt.Runtime(log_level=None)
+        self.same(Segmenter(folder, quiet, allow_cpu=True).run(self.volume).labels)
+        build = planrt.BuildOptions(progress=lambda *_told: True)
+        # Nothing builds here: then the CPU, where that is allowed.
+        self.fails(ErrorCode.NO_CUDA, "other.plan", Segmenter, folder, build=build, built_plan=folder / "built.plan")
+        built = folder / "built.plan"
+        self.same(Segmenter(folder, quiet, build=build, built_plan=built, allow_cpu=True).run(self.volume).labels)
+        with self.assertRaisesRegex(ValueError, "go together"):
+            Segmenter(folder, build=build)
+
     def test_what_it_is_over(self):
         self.same(Segmenter.from_folds([self.engine], json.dumps(RECIPE)).run(self.volume).labels)
         with Session(self.engine, block_when_full=True) as session:

@@ -186,7 +186,9 @@ pub unsafe extern "C" fn planrt_segmenter_options_set_session_options(
 }
 
 /// How `planrt_segmenter_load` loads the folder's models, as by what ONNX models are run on the CPU, and with how many threads;
-/// the options are copied. Default as `planrt_engine_options_new` has it.
+/// the options are copied. Default as `planrt_engine_options_new` has it. A plan that is built (`planrt_engine_options_set_build`) of
+/// one of several model folders in the folder, as folds are, is kept in a file of its own beside `plan_path`, with the model folder's
+/// name in its name.
 ///
 /// Requires: `options` and `engine_options` are alive.
 #[must_use]

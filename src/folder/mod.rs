@@ -49,9 +49,10 @@ impl Folder {
     pub fn open(root: &Path) -> Result<Self> {
         // JSON in JSON goes deep.
         with_room(|| {
-            let passport = Passport::read(root)?;
-            let maps = hashes::verify(root, &passport.files)?;
-            let folder = Self { root: root.to_owned(), passport, maps };
+            let root = real(root);
+            let passport = Passport::read(&root)?;
+            let maps = hashes::verify(&root, &passport.files)?;
+            let folder = Self { root, passport, maps };
             folder.check_formats()?;
             Ok(folder)
         })
@@ -260,6 +261,12 @@ impl Folder {
             Error::new(Code::NotFound, format!("the passport of {} has no file {}", shown(&self.root), quoted(file)))
         })
     }
+}
+
+/// A folder without the links that lead to it: one of these may be made to lead to another version meanwhile, as updates do, and what is
+/// read is of one folder. A folder that is not there stays as it was named.
+pub fn real(folder: &Path) -> PathBuf {
+    folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
 }
 
 /// Whether another plan may fare better, or the CPU.

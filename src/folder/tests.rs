@@ -315,3 +315,26 @@ fn a_file_of_a_folder_with_a_head_gives_features() {
     scratch.write(passport);
     assert!(head_of_file(&scratch.0.join("model.onnx"), false).unwrap().is_none());
 }
+
+/// An update makes a link lead to the new version, at whatever moment: what is loaded is of one version.
+#[test]
+fn a_link_to_a_folder_may_be_changed_meanwhile() {
+    let (old, new) = (Scratch::new("old"), Scratch::new("new"));
+    fs::write(new.0.join("model.onnx"), b"\x08\x07another model").unwrap();
+    [&old, &new].iter().for_each(|scratch| scratch.write(scratch.passport()));
+    let (link, other) = (old.0.join("current"), old.0.join("next"));
+    std::os::unix::fs::symlink(&old.0, &link).unwrap();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut versions = [&new, &old].into_iter().cycle();
+            while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                std::os::unix::fs::symlink(&versions.next().unwrap().0, &other).unwrap();
+                fs::rename(&other, &link).unwrap();
+            }
+        });
+        let opened: Vec<_> = (0..200).map(|_| Folder::open(&link).map(|_| ())).collect();
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        opened.into_iter().for_each(|outcome| outcome.unwrap());
+    });
+}

@@ -35,6 +35,7 @@ static const char usage[] =
     "  --tensorrt PATH        the TensorRT library, or the folder it is in\n"
     "  --plugin PATH          a library of TensorRT plugins; may be given more than once\n"
     "  --cpu ENGINE           what runs ONNX models: engine (planrt's own), openvino, or fastest; engine if not given\n"
+    "  --allow-cpu            runs the ONNX model of a folder none of whose plans runs here on the CPU, which may take long\n"
     "  --openvino PATH        OpenVINO's library, its folder, or that of the Python environment it is in\n"
     "  --device N             the GPU's ordinal, which has to be there; if not given 0, or the CPU where an ONNX model may run there\n"
     "It prints how large each label is, and exits with 0 if the labels are written, with 1 if the scan cannot be segmented, with 2\n"
@@ -47,7 +48,7 @@ struct arguments {
     size_t model_count, scan_count, budget, device_budget;
     double margin_mm;
     planrt_backend cpu; /* 0 if it is not said */
-    bool nan_allowed, any_direction_allowed;
+    bool cpu_allowed, nan_allowed, any_direction_allowed;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -229,12 +230,12 @@ static int check_outs(const struct arguments *arguments) {
     return -1;
 }
 
-/* What runs the ONNX models of a segmenter, where that was said. */
-static planrt_error *set_cpu(planrt_segmenter_options *options, planrt_backend cpu) {
-    if (!cpu) return NULL;
+/* What runs the ONNX models of a segmenter, and when, where that was said. */
+static planrt_error *set_cpu(planrt_segmenter_options *options, const struct arguments *arguments) {
     planrt_engine_options *engine = NULL;
     planrt_error *error = planrt_engine_options_new(&engine);
-    if (!error) error = planrt_engine_options_set_cpu_backend(engine, cpu);
+    if (!error && arguments->cpu) error = planrt_engine_options_set_cpu_backend(engine, arguments->cpu);
+    if (!error) error = planrt_engine_options_set_cpu_allowed(engine, arguments->cpu_allowed);
     if (!error) error = planrt_segmenter_options_set_engine_options(options, engine);
     planrt_engine_options_delete(engine);
     return error;
@@ -244,7 +245,7 @@ static planrt_error *set_cpu(planrt_segmenter_options *options, planrt_backend c
 static planrt_error *load_coarse(const struct arguments *arguments, const planrt_runtime *runtime, planrt_segmenter **out) {
     planrt_segmenter_options *options = NULL;
     planrt_error *error = planrt_segmenter_options_new(&options);
-    if (!error) error = set_cpu(options, arguments->cpu);
+    if (!error) error = set_cpu(options, arguments);
     if (!error) error = planrt_segmenter_load(runtime, arguments->coarse, options, out);
     planrt_segmenter_options_delete(options);
     return error;
@@ -254,7 +255,7 @@ static planrt_error *load_coarse(const struct arguments *arguments, const planrt
 static planrt_error *load(const struct arguments *arguments, const planrt_runtime *runtime, planrt_segmenter_options *options,
                           planrt_segmenter **out) {
     planrt_segmenter *models[MOST_MODELS] = {NULL}, *coarse = NULL;
-    planrt_error *error = set_cpu(options, arguments->cpu);
+    planrt_error *error = set_cpu(options, arguments);
     if (arguments->coarse) {
         if (!error) error = load_coarse(arguments, runtime, &coarse);
         /* Several are within the box together. */
@@ -396,6 +397,8 @@ int segment(int count, char **arguments) {
             code = written(USABLE);
         } else if (strcmp(arguments[i], "--allow-nan") == 0) {
             all.nan_allowed = true;
+        } else if (strcmp(arguments[i], "--allow-cpu") == 0) {
+            all.cpu_allowed = true;
         } else if (strcmp(arguments[i], "--largest") == 0) {
             error = planrt_segmenter_options_set_largest_component(options, true);
             if (error) code = failed(error);

@@ -112,6 +112,15 @@ fn read_here(folder: &Path, options: &Options) -> Result<Description> {
     Ok(Description { models, coarse: None })
 }
 
+/// Whether a folder says how a volume is segmented, right or wrong.
+pub fn is_in(folder: &Path) -> bool {
+    let passport = folder.join(folder::PASSPORT);
+    let in_passport = || json::read(&passport).is_ok_and(|passport| !passport[folder::RECIPE].is_null());
+    [RECIPE, nnunet::PLANS, PICKLED].iter().any(|file| is_there(&folder.join(file)))
+        || monai::find(folder).is_some()
+        || with_room(|| Ok(is_there(&passport) && in_passport())).unwrap_or(false)
+}
+
 /// planrt's own description: that of a model, or the folders of several.
 fn planrts(folder: &Path, recipe: &Node, options: &Options) -> Result<Description> {
     let parts = Parts::read(recipe)?;

@@ -3,7 +3,7 @@
 use super::description::{self, Description, Folds, Models};
 use super::segmenter::{Options, Segmenter};
 use crate::error::{Code, Error, Result};
-use crate::folder::Folder;
+use crate::folder::{self, Folder};
 use crate::log::Level;
 use crate::process::stack::with_room;
 use crate::quote::shown;
@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 pub fn load(runtime: &Runtime, folder: &Path, engine: &EngineOptions, options: &Options) -> Result<Segmenter> {
     let mut options = options.clone();
     options.description.prefers_plans = runtime.device().is_ok();
-    with_room(|| Loader { runtime, engine }.load(folder, options, true))
+    let root = &folder::real(folder);
+    with_room(|| Loader { runtime, engine, root }.load(root, options, true))
 }
 
 struct Loader<'a> {
     runtime: &'a Runtime,
     engine: &'a EngineOptions,
+    root: &'a Path,
 }
 
 impl Loader<'_> {
@@ -50,7 +52,7 @@ impl Loader<'_> {
                     self.runtime.log().write(Level::Warning, &message);
                 }
                 let load = |model: &PathBuf| match model.is_dir() {
-                    true => Folder::open(model)?.load(self.runtime, self.engine),
+                    true => Folder::open(model)?.load(self.runtime, &self.options_for(model)),
                     false => self.runtime.load_file(model, self.engine),
                 };
                 let engines = models.iter().map(load).collect::<Result<Vec<_>>>()?;
@@ -71,6 +73,24 @@ impl Loader<'_> {
         }
     }
 
+    /// The options for a model folder: a plan that is built of one in the root has its name in its own, so that each finds its own again.
+    fn options_for(&self, model: &Path) -> EngineOptions {
+        let mut engine = self.engine.clone();
+        if let Some(request) = &mut engine.build
+            && let Ok(inner) = model.strip_prefix(self.root)
+        {
+            let parts: Vec<_> = inner.iter().collect();
+            let (stem, extension) = (request.path.file_stem(), request.path.extension());
+            let mut name = stem.unwrap_or_default().to_owned();
+            for part in parts.into_iter().chain(extension) {
+                name.push(".");
+                name.push(part);
+            }
+            request.path.set_file_name(name);
+        }
+        engine
+    }
+
     /// A folder in another one, whose errors say which it is.
     fn part(&self, folder: &Path, options: Options, may_be_ensemble: bool) -> Result<Segmenter> {
         self.load(folder, options, may_be_ensemble).map_err(|error| {
@@ -79,5 +99,26 @@ impl Loader<'_> {
                 false => error.within(shown(folder)),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::BuildRequest;
+
+    #[test]
+    fn each_folder_has_a_plan_of_its_own() {
+        let request = |path: &str| BuildRequest { options: Default::default(), path: path.into() };
+        let runtime = Runtime::new(crate::runtime::Options::default());
+        for (path, model, expected) in [
+            ("/plans/seg.plan", "/models/seg", "/plans/seg.plan"),
+            ("/plans/seg.plan", "/models/seg/fold_1", "/plans/seg.fold_1.plan"),
+            ("seg", "/models/seg/a/fold_1", "seg.a.fold_1"),
+        ] {
+            let engine = EngineOptions { build: Some(request(path)), ..EngineOptions::default() };
+            let loader = Loader { runtime: &runtime, engine: &engine, root: Path::new("/models/seg") };
+            assert_eq!(loader.options_for(Path::new(model)).build.unwrap().path, Path::new(expected));
+        }
     }
 }

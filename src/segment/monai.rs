@@ -266,8 +266,15 @@ impl<'a> Bundle<'a> {
             self.keeps_values(&transform)?;
             match transform.name.as_str() {
                 // Reading, places and types, of which the values do not depend.
-                "LoadImaged" | "EnsureChannelFirstd" | "AddChanneld" | "ToDeviced" | "Identityd" | "DeleteItemsd"
-                | "EnsureTyped" | "ToTensord" | "CastToTyped" => {}
+                "LoadImaged"
+                | "EnsureChannelFirstd"
+                | "AddChanneld"
+                | "ToDeviced"
+                | "Identityd"
+                | "DeleteItemsd"
+                | "EnsureTyped"
+                | "ToTensord"
+                | "CastToTyped" => {}
                 "Orientationd" => {
                     if before.orientation.is_some() || before.resampling.is_some() {
                         return Err(twice());
@@ -756,7 +763,11 @@ mod tests {
             ("/network_def/in_channels".to_owned(), json!(null), "in_channels"),
             (format!("{after}/-"), transform("MeanEnsembled"), "MeanEnsembled"),
             (format!("{after}/0/other"), json!("$torch.tanh"), "$torch.tanh"),
-            (format!("{after}/0"), json!({"_target_": "CastToTyped", "keys": "pred", "dtype": "$torch.uint8"}), "dtype"),
+            (
+                format!("{after}/0"),
+                json!({"_target_": "CastToTyped", "keys": "pred", "dtype": "$torch.uint8"}),
+                "dtype",
+            ),
             (format!("{after}/1/post_func"), json!("$lambda x: x > 0"), "post_func"),
             (format!("{after}/1"), json!({"_target_": "SaveImaged", "keys": "pred"}), "Invertd"),
             (format!("{after}/2/argmax"), json!(false), "argmax"),
