@@ -57,6 +57,7 @@ class Conversion:
         self.report: dict[str, Any] = {}
         self.session: numbers.Reference | None = None
         self.kept: dict[str, tuple[numbers.Arrays, str]] = {}
+        self.nan_place: str | None = None
 
     # What is kept between two runs of the same command.
 
@@ -248,6 +249,9 @@ class Conversion:
                 raise Problem(f"--dynamic {name}:{axis}: the model has no input with that axis open, and an ONNX file is taken as it is")
 
     def _model(self, model: onnx.ModelProto) -> dict[str, Any]:
+        for output in model.graph.output:
+            if (kind := output.type.WhichOneof("value")) != "tensor_type":
+                raise Problem(f"output {output.name!r} is no tensor ({(kind or 'nothing').removesuffix('_type')}): planrt gives tensors")
         return {
             "sha256": planrt.sha256(self.onnx),
             "size_bytes": self.onnx.stat().st_size,
@@ -406,13 +410,21 @@ class Conversion:
         for output, array in expected.items():
             if not (count := numbers.count_nan(array)):
                 continue
-            place = checks[0]["place"] if checks else numbers.first_nan(self.onnx, inputs)
+            place = self._place_of_nan(inputs)
             said = f"{reference} itself answers NaN: {count} of {array.size} elements; {place}"
             self.tell(f"  {name}: {output!r}: {said}")
             told = {"note": said} if self.arguments.allow_nan else {"why": f"{said}. Where that is meant, --allow-nan takes it"}
             between, passed = [reference, "numbers, not NaN"], bool(self.arguments.allow_nan)
-            checks.append({"between": between, "input": name, "output": output, "passed": passed, "nan": count, "place": place, **told})
+            checks.append({"between": between, "input": name, "output": output, "passed": passed, "nan": count, **told})
         return checks
+
+    def _place_of_nan(self, inputs: numbers.Arrays) -> str:
+        """Where the NaN of a sample comes from; in the model it is looked for once, since that takes all values between."""
+        if given := [name for name, array in inputs.items() if numbers.count_nan(array)]:
+            return f"the input {given[0]!r} has NaN itself"
+        if self.nan_place is None:
+            self.nan_place = numbers.first_nan(self.onnx, inputs)
+        return self.nan_place
 
     def _hint(self, name: str) -> str:
         """What may be the reason."""

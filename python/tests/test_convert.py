@@ -158,6 +158,13 @@ class FromOnnx(Case):
         self.assertTrue(planrt.Engine.from_folder(self.out).self_test(self.out)["agrees"])
         self.assertIn("the first comes from Sqrt", (self.out / "report.html").read_text())
 
+    def test_what_is_no_tensor_is_refused(self):
+        node = helper.make_node("SplitToSequence", ["x"], ["y"])
+        parts = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])], [helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)]
+        path = self.scratch / "parts.onnx"
+        onnx.save(helper.make_model(helper.make_graph([node], "g", *parts), opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+        self.assertIn("output 'y' is no tensor (sequence)", self.convert(path, code=cli.WRONG))
+
     def test_where_nan_comes_from(self):
         infinite = self.scratch / "infinite.onnx"
         values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in ("x", "y")]
