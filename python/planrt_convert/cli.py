@@ -192,6 +192,8 @@ def main(words: list[str] | None = None) -> int:
         return INTERRUPTED
     except (Problem, planrt.Error, OSError, ImportError, ctypes.ArgumentError) as error:
         return wrong(str(error))
+    except SystemExit as error:
+        return wrong(f"the model's code, or a function that you have named, ends Python (SystemExit: {error})")
     except MemoryError as error:
         return wrong(f"there is not enough memory: {error}")
     except Exception as error:  # not to be taken for a check that failed

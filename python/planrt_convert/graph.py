@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .numbers import Reference, with_all_values
-from .source import Source
+from .numbers import Reference, differences, with_all_values
+from .source import Source, as_tensors
 
 _LARGEST_PROBE = 64
 _PLUMBING = ("Constant", "Identity")
@@ -49,7 +49,7 @@ def _graph_of(source: Source, example: tuple[Any, ...]) -> Any:
 
     script = source.module
     if source.kind != "TorchScript":
-        script = torch.jit.trace(script, example, check_trace=False)
+        script = torch.jit.trace(script, tuple(one.clone() for one in example), check_trace=False)
     frozen = torch.jit.freeze(script.eval(), optimize_numerics=False)
     graph = frozen.graph.copy()
     torch._C._jit_pass_inline(graph)
@@ -89,9 +89,7 @@ def mapping(
 
     The first operator that is left without its like in the ONNX model is where it went wrong.
     """
-    import torch
-
-    torch_values = _values_of(source, tuple(torch.from_numpy(array) for array in inputs.values()))
+    torch_values = _values_of(source, tuple(as_tensors(inputs)))
     probe, nodes = with_all_values(model)
     onnx_values = Reference(probe, optimized=False).run(inputs)
     producers = {name: node for node in nodes for name in node.output}
@@ -102,12 +100,12 @@ def mapping(
         for name, other in onnx_values.items():
             if name in used or other.shape != value.shape or other.dtype != value.dtype:
                 continue
-            if np.allclose(other, value, rtol, atol):
+            if np.allclose(other, value, rtol, atol, equal_nan=True):
                 best = name
                 break
         if best is not None:
             used.add(best)
-        difference = float(np.abs(value.astype(np.float64) - onnx_values[best]).max()) if best and value.size else 0.0
+        difference = float(differences(value, onnx_values[best]).max()) if best and value.size else 0.0
         matched.append((kind, best, difference))
     taken: set[int] = set()
     rows = []
@@ -172,10 +170,8 @@ _TRAPS = [
 
 def traps(source: Source, model: onnx.ModelProto, inputs: dict[str, np.ndarray[Any, Any]]) -> list[str]:
     """Known reasons for numbers that differ, where they may be the reason here."""
-    import torch
-
     try:
-        found = _graph_of(source, tuple(torch.from_numpy(array) for array in inputs.values())).nodes()
+        found = _graph_of(source, tuple(as_tensors(inputs))).nodes()
         torch_kinds = {node.kind().removeprefix("aten::") for node in found}
     except Exception:  # internals of PyTorch's: what may be is told then
         torch_kinds = {torch_kind for _, torch_kind, _, _ in _TRAPS}

@@ -81,16 +81,22 @@ def with_exact_norms(model: onnx.ModelProto) -> onnx.ModelProto | None:
     return made if done else None
 
 
+def differences(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Of each element in float64; 0 for the same infinity, or no number in both."""
+    a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
+    with np.errstate(invalid="ignore"):
+        return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
+
+
 def compare(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any], rtol: float, atol: float) -> dict[str, Any]:
     """How one output differs from what was expected."""
     result: dict[str, Any] = {"rtol": rtol, "atol": atol, "shape": list(expected.shape)}
     if expected.shape != found.shape:
         return {**result, "passed": False, "why": f"its shape is {list(found.shape)}"}
     a, b = expected.astype(np.float64), found.astype(np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    difference = differences(a, b)
     with np.errstate(invalid="ignore"):
-        difference = np.where(same, 0.0, np.abs(a - b))
-        off = ~same & (~(difference <= atol + rtol * np.abs(a)) | ~np.isfinite(difference))
+        off = (difference != 0) & (~(difference <= atol + rtol * np.abs(a)) | ~np.isfinite(difference))
     finite = difference[np.isfinite(difference)]
     result |= {
         "passed": not bool(off.any()),

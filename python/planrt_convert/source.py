@@ -141,9 +141,8 @@ class Source:
 
         assert self.module is not None
         with torch.no_grad():
-            answer = self.module(*[torch.from_numpy(array) for array in inputs.values()])
+            answer = self.module(*as_tensors(inputs))
         return [tensor.numpy() for tensor in flat(answer)]
-
 
     def on(self, place: Any, half: bool) -> Any:
         """A copy of the module on a device."""
@@ -156,8 +155,17 @@ class Source:
         return module.half() if half else module
 
 
+def as_tensors(inputs: dict[str, np.ndarray[Any, Any]]) -> list[Any]:
+    """Inputs for PyTorch: copies, since a model may write to what it is given."""
+    import torch
+
+    return [torch.from_numpy(array.copy()) for array in inputs.values()]
+
+
 def flat(answer: Any) -> list[Any]:
     """The tensors of what a module gives, in order."""
+    if answer is None:
+        return []
     if isinstance(answer, dict):
         answer = list(answer.values())
     if isinstance(answer, (list, tuple)):
@@ -300,14 +308,17 @@ def _require_batch(source: Source, inputs: list[Input], example: tuple[Any, ...]
     assert source.module is not None
     try:
         with torch.no_grad():
-            source.module(*example)
-        return
+            answer = source.module(*(one.clone() for one in example))
     except Exception as error:  # whatever its operators raise
         failed = first_line(error)
+    else:
+        if not flat(answer):
+            raise Problem("the model gives no tensor")
+        return
     if any(0 in one.open_axes for one in inputs):
         try:
             with torch.no_grad():
-                source.module(*(one[:1] for one in example))
+                source.module(*(one[:1].clone() for one in example))
         except Exception:
             pass
         else:

@@ -15,7 +15,7 @@ import planrt
 
 from .gpu import watched
 from .numbers import Arrays, Reference
-from .source import Source
+from .source import Source, as_tensors
 
 _WARM_UP = 0.25  # of the time that is measured
 _LONGEST_WAIT = 600.0
@@ -106,7 +106,7 @@ def of_torch(
 
     def make() -> Callable[[], Any]:
         stream = torch.cuda.Stream(place)
-        given = [torch.from_numpy(array).to(place) for array in inputs.values()]
+        given = [one.to(place) for one in as_tensors(inputs)]
         given = [one.half() if half and one.is_floating_point() else one for one in given]
         torch.cuda.synchronize(place)
 

@@ -837,6 +837,33 @@ class FromTorch(Case):
             def forward(self, x):
                 return x.view(1, 960).softmax(1)
 
+        class Writes(torch.nn.Module):  # to what it is given
+            def forward(self, x):
+                return x.mul_(2) + 1
+
+        class GivesNone(torch.nn.Module):  # as a network without its auxiliary output
+            def forward(self, x):
+                return x + 1, None
+
+        class Gives(torch.nn.Module):
+            def __init__(self, what):
+                super().__init__()
+                self.what = what
+
+            def forward(self, x):
+                if self.what == "end":
+                    raise SystemExit(0)
+                return x * 1e38 * 1e38 if self.what == "infinity" else ()
+
+        def nothing():
+            return Gives("nothing")
+
+        def infinity():
+            return Gives("infinity")
+
+        def end():
+            return Gives("end")
+
         def raises():
             raise RuntimeError("a fault of its own")
 
@@ -858,6 +885,21 @@ class FromTorch(Case):
         os.chdir(self.scratch)
         self.addCleanup(os.chdir, old)
         self.addCleanup(sys.modules.pop, "networks", None)
+
+    def test_a_model_that_writes_to_its_input(self):
+        self.convert("networks:Writes", "--input", "x=1x1x4x4", "--batch", "1:2:2", "--seconds", "0.05")
+        self.assertTrue(planrt.Engine.from_folder(self.out).self_test(self.out)["agrees"])
+        mapping = self.report()["operators"]["mapping"]
+        self.assertEqual(mapping["unmatched"], [])
+
+    def test_models_that_give_nothing_infinity_or_an_end(self):
+        sizes = ["--input", "x=1x1x4x4", "--batch", "1"]
+        self.assertIn("the model gives no tensor", self.convert("networks:nothing", *sizes, code=cli.WRONG))
+        self.convert("networks:GivesNone", *sizes)
+        self.convert("networks:infinity", *sizes)
+        (check, _) = self.report()["checks"]
+        self.assertEqual(check["infinite"], 16)
+        self.assertIn("ends Python", self.convert("networks:end", *sizes, code=cli.WRONG))
 
     def test_what_is_folded_is_part_of_the_next(self):
         self.convert("networks:Folded", *self.SIZES)
