@@ -4,14 +4,17 @@
 //! a few of them are kept (`plan`). A batch is run item by item, over the engine's threads (`threads`).
 
 mod arg_max;
+mod attention;
 mod batch;
 mod broadcast;
 mod context;
 mod convolution;
+mod exponential;
 mod external;
 mod finish;
 mod fuse;
 pub(super) mod gate;
+mod grid_sample;
 mod holds;
 mod hypot;
 mod instance;
@@ -23,6 +26,7 @@ mod normalization;
 mod numeric;
 mod order;
 mod plan;
+mod pool;
 mod resize;
 pub(super) mod rewrite;
 mod softmax;
@@ -32,6 +36,7 @@ pub(crate) mod tests;
 mod threads;
 mod told;
 mod transposed;
+mod voxels;
 mod widen;
 
 use crate::backend::host_context::HostContext;

@@ -1,12 +1,15 @@
 //! Plans: the model made ready for inputs of known shapes, and the few of them that are kept.
 
 use super::arg_max;
+use super::attention;
 use super::broadcast;
 use super::convolution;
 use super::fuse;
+use super::grid_sample;
 use super::guard;
 use super::model::{Model, datum_type};
 use super::numeric;
+use super::pool;
 use super::resize;
 use super::softmax;
 use super::told::Told;
@@ -30,11 +33,13 @@ use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::tract_core::plan::eval;
 
 /// What is computed here where tract would, and whether a node with its inputs is of that kind.
-const OURS: [(Takes, Eval); 4] = [
+const OURS: [(Takes, Eval); 6] = [
     (softmax::takes, softmax::eval),
     (arg_max::takes, arg_max::eval),
     (broadcast::takes, broadcast::eval),
     (resize::takes, resize::eval),
+    (grid_sample::takes, grid_sample::eval),
+    (pool::takes, pool::eval),
 ];
 
 type Takes = fn(&TypedNode, &[TValue]) -> bool;
@@ -64,6 +69,7 @@ impl Plan {
                 numeric::replace(&mut graph)?;
                 let mut graph = graph.into_decluttered()?;
                 convolution::replace(&mut graph)?;
+                attention::replace(&mut graph)?;
                 fuse::fuse(&mut graph)?;
                 graph.into_optimized()?.into_runnable()
             },

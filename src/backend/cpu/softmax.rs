@@ -3,8 +3,8 @@
 //! tract goes through the volume voxel by voxel, gathering each one's channels; this goes through a block of voxels
 //! channel by channel, as they lie in memory. On the last layer of a network for 96³ that was a third of the whole run.
 
-use rayon::prelude::*;
-use tract_linalg::multithread::{Executor, current_tract_executor};
+use super::exponential::exponential;
+use super::voxels::each_block;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::bail;
 use tract_onnx::tract_hir::tract_core::ops::nn::{Softmax, SoftmaxKind};
@@ -32,19 +32,7 @@ pub fn eval(node: &TypedNode, mut inputs: TVec<TValue>) -> TractResult<TVec<TVal
 }
 
 fn softmax(data: &mut [f32], channels: usize, voxels: usize) {
-    if data.is_empty() {
-        return;
-    }
-    let mut blocks = Vec::new();
-    for volume in data.chunks_mut(channels * voxels) {
-        let mut rows: Vec<_> = volume.chunks_mut(voxels).map(|channel| channel.chunks_mut(BLOCK)).collect();
-        blocks
-            .extend((0..voxels.div_ceil(BLOCK)).map(|_| rows.iter_mut().flat_map(Iterator::next).collect::<Vec<_>>()));
-    }
-    match current_tract_executor() {
-        Executor::MultiThread(pool) => pool.install(|| blocks.par_iter_mut().for_each(|block| softmax_block(block))),
-        _ => blocks.iter_mut().for_each(|block| softmax_block(block)),
-    }
+    each_block(data, channels, voxels, BLOCK, |_, _, rows| softmax_block(rows));
 }
 
 /// One block: a row of voxels for each channel.
@@ -60,7 +48,7 @@ fn softmax_block(rows: &mut [&mut [f32]]) {
     }
     for row in rows.iter_mut() {
         for ((value, largest), sum) in row.iter_mut().zip(largest.iter()).zip(sum.iter_mut()) {
-            *value = (*value - largest).exp();
+            *value = exponential(*value - largest);
             *sum += *value;
         }
     }
@@ -75,7 +63,7 @@ fn softmax_block(rows: &mut [&mut [f32]]) {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use tract_linalg::multithread::multithread_tract_scope;
+    use tract_linalg::multithread::{Executor, multithread_tract_scope};
 
     #[test]
     fn softmax_over_channels_is_exact() {

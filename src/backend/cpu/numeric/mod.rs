@@ -16,7 +16,8 @@ mod whole;
 
 use arithmetic::Arithmetic;
 use extreme::Extreme;
-use guarded::{Guarded, GuardedMaxPool, WidePool};
+use guarded::Guarded;
+pub(super) use guarded::{GuardedMaxPool, WidePool};
 pub use operators::register;
 pub(super) use operators::{ROUND, ROUND_TO, alike};
 use reduction::{Reduction, Sum};
