@@ -3,13 +3,13 @@
 use super::super::exponential::exponential;
 
 /// Rows that are worked on together.
-pub const ROWS: usize = 6;
+pub(super) const ROWS: usize = 6;
 
 /// Columns of a value's vector that are summed together.
-pub const WIDTH: usize = 16;
+pub(super) const WIDTH: usize = 16;
 
 /// Keys and values of a head are packed for kernels of so many columns at most.
-pub const COLUMNS: usize = 32;
+pub(super) const COLUMNS: usize = 32;
 
 /// One head.
 pub struct Head<'a> {
