@@ -5,6 +5,8 @@ DOUBLES is the folder that tensorrt-sys/tests/double/build.sh makes; the driver'
 """
 
 import ctypes
+import gc
+import json
 import os
 import re
 import subprocess
@@ -393,6 +395,36 @@ class Volumes(Doubled):
                 segmenter.submit(volume, labels)
         with self.assertRaisesRegex(Error, "share"):
             segmenter.run(volume, logits=voxels)
+
+
+class Built(Doubled):
+    """Segmenters whose plans are built where they are to run."""
+
+    def test_each_fold_has_a_plan_that_is_built_once(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        folder, heard = Path(scratch.name) / "folds", []
+
+        def hear(*told):
+            gc.collect()
+            heard.append(told)
+
+        profile = {"x": ((1, 3, 4, 5, 6), (2, 3, 4, 5, 6), (8, 3, 4, 5, 6))}
+        options = {"build": BuildOptions(profiles=profile, progress=hear), "built_plan": Path(scratch.name) / "built.plan"}
+        for fold in (0, 1):
+            model = Path(scratch.name) / "model.onnx"
+            model.write_bytes(onnx(f"input x 0 -1,3,4,5,6\nnode n{fold}\noutput y\n"))
+            planrt.write_folder(folder / f"fold_{fold}", name="copy", onnx=model)
+        (folder / "recipe.json").write_text(json.dumps(Volumes.RECIPE))
+        runtime = self.doubles[0][1]
+        volume = planrt.Volume(np.random.default_rng(3).normal(0, 2, (3, 7, 9, 11)).astype(np.float32), (1, 1, 1))
+        expected = planrt.Segmenter(folder, runtime, **options).run(volume).labels
+        self.assertTrue(heard)
+        names = {path.name for path in Path(scratch.name).glob("*.plan")}
+        self.assertEqual(names, {"built.fold_0.plan", "built.fold_1.plan"})
+        heard.clear()
+        np.testing.assert_array_equal(planrt.Segmenter(folder, runtime, **options).run(volume).labels, expected)
+        self.assertEqual(heard, [])
 
 
 class Heads(Doubled):
