@@ -1,0 +1,115 @@
+//! A graph of a model: its nodes, what they read and compute, and what is known of that.
+
+use super::tensors::{Known, Tensors, read_tensor, read_value_info};
+use crate::build::protobuf::{Field, Fields, text};
+use crate::error::Result;
+use std::collections::{HashMap, HashSet};
+
+#[derive(Default)]
+pub struct Node {
+    pub inputs: Vec<String>,
+    pub outputs: Vec<String>,
+    pub name: String,
+    pub operator: String,
+    pub domain: String,
+    pub epsilon: Option<f32>,
+    /// Of a Cast.
+    pub to: Option<u64>,
+    /// Of a Concat.
+    pub axis: Option<u64>,
+    /// Of a ConvTranspose.
+    pub group: Option<u64>,
+    /// Of a Constant.
+    pub value: Option<Known>,
+    /// Whether it has attributes that make a Shape's output a part of the shape.
+    pub is_part: bool,
+    /// Whether it has graphs within, which may read any tensor.
+    pub has_graph: bool,
+}
+
+impl Node {
+    pub fn read(message: &[u8]) -> Result<Self> {
+        let mut node = Self::default();
+        for field in Fields(message) {
+            match field? {
+                (1, Field::Bytes(name)) => node.inputs.push(text(name)),
+                (2, Field::Bytes(name)) => node.outputs.push(text(name)),
+                (3, Field::Bytes(name)) => node.name = text(name),
+                (4, Field::Bytes(operator)) => node.operator = text(operator),
+                (5, Field::Bytes(attribute)) => node.read_attribute(attribute)?,
+                (7, Field::Bytes(domain)) => node.domain = text(domain),
+                _ => {}
+            }
+        }
+        Ok(node)
+    }
+
+    fn read_attribute(&mut self, message: &[u8]) -> Result<()> {
+        let mut name = &[][..];
+        for field in Fields(message) {
+            match field? {
+                (1, Field::Bytes(bytes)) => name = bytes,
+                (2, Field::Fixed(bytes)) if name == b"epsilon" => {
+                    self.epsilon = bytes.try_into().ok().map(f32::from_le_bytes);
+                }
+                (3, Field::Number(number)) if name == b"to" => self.to = Some(number),
+                (3, Field::Number(number)) if name == b"axis" => self.axis = Some(number),
+                (3, Field::Number(number)) if name == b"group" => self.group = Some(number),
+                (3, Field::Number(number)) if name == b"start" => self.is_part |= number != 0,
+                (3, Field::Number(_)) if name == b"end" => self.is_part = true,
+                (5, Field::Bytes(tensor)) if name == b"value" => self.value = Some(read_tensor(tensor)?.1),
+                (6 | 11, _) => self.has_graph = true,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub fn is(&self, operator: &str) -> bool {
+        self.operator == operator && matches!(self.domain.as_str(), "" | "ai.onnx")
+    }
+}
+
+/// A graph's nodes, and what is known of its tensors.
+#[derive(Default)]
+pub struct Graph {
+    pub nodes: Vec<Node>,
+    pub tensors: Tensors,
+    /// Which node computes a tensor, and which read it.
+    pub computed_by: HashMap<String, usize>,
+    pub read_by: HashMap<String, Vec<usize>>,
+    pub outputs: HashSet<String>,
+}
+
+impl Graph {
+    pub fn read(graph: &[u8]) -> Result<Self> {
+        let mut read = Self::default();
+        for field in Fields(graph) {
+            match field? {
+                (1, Field::Bytes(message)) => read.nodes.push(Node::read(message)?),
+                (5, Field::Bytes(tensor)) => {
+                    let (name, known) = read_tensor(tensor)?;
+                    read.tensors.add(name, known);
+                }
+                (number @ 11..=13, Field::Bytes(info)) => {
+                    let (name, known) = read_value_info(info)?;
+                    if number == 12 {
+                        read.outputs.insert(name.clone());
+                    }
+                    read.tensors.add(name, known);
+                }
+                _ => {}
+            }
+        }
+        for (index, node) in read.nodes.iter().enumerate() {
+            read.tensors.follow(node);
+            for output in &node.outputs {
+                read.computed_by.insert(output.clone(), index);
+            }
+            for input in &node.inputs {
+                read.read_by.entry(input.clone()).or_default().push(index);
+            }
+        }
+        Ok(read)
+    }
+}
