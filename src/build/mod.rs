@@ -21,10 +21,11 @@ use crate::process::stack;
 use crate::quote::shown;
 use crate::runtime::Runtime;
 use crate::tensor::Shape;
-use decompose::Decomposition;
+use decompose::{Decomposition, Wanted};
 use onnx::Model;
 use progress::Watch;
 use std::borrow::Cow;
+use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tensorrt_sys::{BuilderConfig, Generation, HardwareCompatibilityLevel, Parser, TacticSource, Version};
@@ -46,7 +47,8 @@ pub mod precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(i32)]
 pub enum InstanceNormalization {
-    /// TensorRT's own layers where it has them (8.6 and later), else decomposed: runs of its plugin cannot share a GPU.
+    /// TensorRT's own layers where it has them (8.6 and later); else its plugin, where cuDNN is there, but for groups of channels, and
+    /// else decomposed.
     #[default]
     Default = 0,
     Native = 1,
@@ -56,15 +58,22 @@ pub enum InstanceNormalization {
 }
 
 impl InstanceNormalization {
-    /// What the default is under a TensorRT.
-    fn under(self, version: Version) -> Self {
+    /// What the default is under a TensorRT, `has_plugin` saying whether its plugin can be had.
+    fn under(self, version: Version, has_plugin: bool) -> Self {
         match self {
             Self::Default if settings::has_instance_normalization(version) => Self::Native,
+            Self::Default if has_plugin => Self::Plugin,
             Self::Default => Self::Decomposed,
             wanted => wanted,
         }
     }
 }
+
+const INSTANCE_NORMALIZATION: &str = "InstanceNormalization";
+
+const PLUGIN_BY_DEFAULT: &str = "InstanceNormalization is TensorRT's plugin here: the plan needs cuDNN where it runs, its runs take \
+                                 turns on a GPU, and its weights cannot be replaced; PLANRT_INSTANCE_NORMALIZATION_DECOMPOSED \
+                                 (--instanceNormalization=decomposed) makes a plan that needs nothing, and takes up to twice as long";
 
 /// The shapes that one input takes.
 #[derive(Clone)]
@@ -168,8 +177,8 @@ fn build(runtime: &Runtime, data: &[u8], path: Option<&Path>, options: &Options)
     // TensorRT goes deep.
     stack::with_room(|| {
         let library = runtime.builder_library()?;
-        let prepared = prepare(data, model, options, &library, runtime.log())?;
         let _current = library.device().map(|device| device.make_current()).transpose()?;
+        let prepared = prepare(data, model, options, &library, options.refittable, runtime.log())?;
         let mut options = options.clone();
         let is_reduced = settings::is_reduced(&options, library.version());
         prepared.decomposition.keep_float32(&mut options, is_reduced);
@@ -193,39 +202,70 @@ struct Prepared<'a> {
     has_plugin: bool,
 }
 
+impl Prepared<'_> {
+    fn take_apart(&mut self, operators: &[&'static str], only_groups: bool, version: Version) -> Result<()> {
+        let axes_are_attributes = version.generation == Generation::V8;
+        let wanted = Wanted { operators, only_groups, axes_are_attributes };
+        if wanted.is_nothing(&self.model) {
+            return Ok(());
+        }
+        let (data, decomposition) = decompose::take_apart(&self.data, &self.model, &wanted)?;
+        self.model = Model::read(&data)?;
+        self.data = Cow::Owned(data);
+        self.decomposition.extend(decomposition);
+        Ok(())
+    }
+}
+
 fn prepare<'a>(
     data: &'a [u8],
     model: Model,
     options: &Options,
     library: &BuilderLibrary,
+    is_refitted: bool,
     log: &Log,
 ) -> Result<Prepared<'a>> {
-    let as_it_is = |model: Model, has_plugin| Prepared {
-        data: Cow::Borrowed(data),
-        model,
-        decomposition: Decomposition::default(),
-        has_plugin,
+    let mut prepared =
+        Prepared { data: Cow::Borrowed(data), model, decomposition: Decomposition::default(), has_plugin: false };
+    let lacking = lacking(&prepared.model, library)?;
+    prepared.take_apart(&lacking, false, library.version())?;
+    if !prepared.model.has(INSTANCE_NORMALIZATION) {
+        return Ok(prepared);
+    }
+    // The plugin's weights cannot be replaced.
+    let has_plugin = !is_refitted && !options.tactics_taken.contains(&TacticSource::Cudnn) && library.has_cudnn();
+    let is_default = options.instance_normalization == InstanceNormalization::Default;
+    let only_groups = match options.instance_normalization.under(library.version(), has_plugin) {
+        InstanceNormalization::Native => return Ok(prepared),
+        InstanceNormalization::Plugin if !is_default => {
+            prepared.has_plugin = true;
+            return Ok(prepared);
+        }
+        kind => kind == InstanceNormalization::Plugin,
     };
-    if !model.has("InstanceNormalization") {
-        return Ok(as_it_is(model, false));
-    }
-    match options.instance_normalization.under(library.version()) {
-        InstanceNormalization::Native => return Ok(as_it_is(model, false)),
-        InstanceNormalization::Plugin => return Ok(as_it_is(model, true)),
-        InstanceNormalization::Default | InstanceNormalization::Decomposed => {}
-    }
-    match decompose::instance_normalization(data, &model) {
-        Ok((data, decomposition)) => {
-            let model = Model::read(&data)?;
-            Ok(Prepared { data: Cow::Owned(data), model, decomposition, has_plugin: false })
-        }
-        Err(error) if options.instance_normalization == InstanceNormalization::Decomposed => Err(error),
+    match prepared.take_apart(&[INSTANCE_NORMALIZATION], only_groups, library.version()) {
+        Err(error) if options.instance_normalization == InstanceNormalization::Decomposed => return Err(error),
         // The parser takes the plugin then, or says that it lacks it.
-        Err(error) => {
-            log.write(Level::Warning, &format!("InstanceNormalization is not taken apart: {error}"));
-            Ok(as_it_is(model, true))
-        }
+        Err(error) => log.write(Level::Warning, &error.to_string()),
+        Ok(()) => {}
     }
+    prepared.has_plugin = prepared.model.has(INSTANCE_NORMALIZATION);
+    if prepared.has_plugin && is_default {
+        log.write(Level::Warning, PLUGIN_BY_DEFAULT);
+    }
+    Ok(prepared)
+}
+
+/// The operators of a model that TensorRT's parser lacks, and that can be taken apart.
+fn lacking(model: &Model, library: &BuilderLibrary) -> Result<Vec<&'static str>> {
+    let known: Vec<_> = decompose::known(model).collect();
+    if known.is_empty() {
+        return Ok(known);
+    }
+    let builder = library.new_builder()?;
+    let parser = library.new_parser(library.new_network(&builder, false)?)?;
+    let has = |operator: &str| CString::new(operator).is_ok_and(|name| parser.supports(&name));
+    Ok(known.into_iter().filter(|operator| !has(operator)).collect())
 }
 
 fn cancelled() -> Error {
@@ -247,10 +287,7 @@ fn with_library(
         .ok_or_else(|| Error::new(Code::TensorRt, format!("{version} makes no configuration for a build")))?;
     let device = library.device().map(|device| device.info.compute_capability);
     settings::apply(&mut config, options, model, version, device)?;
-    let network = builder
-        .create_network(typed)
-        .ok_or_else(|| Error::new(Code::TensorRt, format!("{version} makes no network")))?;
-    let mut parser = library.new_parser(network)?;
+    let mut parser = library.new_parser(library.new_network(&builder, typed)?)?;
     watch.step("parsing the model", || parse(&mut parser, data, model, path, options))?;
     if options.keeps_float32() {
         network::keep_float32(parser.network(), model, options)?;
@@ -262,6 +299,10 @@ fn with_library(
     if monitored {
         config.set_progress_monitor(progress::monitor(watch))?;
     }
+    let layers = match monitored {
+        true => Vec::new(),
+        false => parser.network().layers().map(|layer| owned(layer.name())).collect(),
+    };
     let mut work = || {
         let (plan, said) = gather(|| builder.build_serialized_network(parser.network(), &mut config));
         plan.map(|plan| plan.to_vec()).ok_or_else(|| {
@@ -276,7 +317,7 @@ fn with_library(
             failed(Code::TensorRt, format!("{version} cannot build this model{advice}"), &said)
         })
     };
-    let plan = if monitored { work()? } else { watch.step("building the plan", work)? };
+    let plan = if monitored { work()? } else { watch.timed("building the plan", layers, work)? };
     if watch.is_cancelled() {
         return Err(cancelled());
     }
@@ -284,6 +325,10 @@ fn with_library(
         keep_timing_cache(&config, file, before, log);
     }
     Ok(plan)
+}
+
+fn owned(name: Option<&CStr>) -> String {
+    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn parse(parser: &mut Parser, data: &[u8], model: &Model, path: Option<&Path>, options: &Options) -> Result<()> {
@@ -326,13 +371,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instance_normalization_is_a_plugin_only_where_that_is_asked_for() {
+    fn instance_normalization_is_a_plugin_only_where_that_can_be_had() {
         use InstanceNormalization::{Decomposed, Default, Native, Plugin};
-        for (version, default) in [(8503, Decomposed), (8601, Native), (101_601, Native), (110_400, Native)] {
+        for (version, has_plugin, default) in [
+            (8503, true, Plugin),
+            (8503, false, Decomposed),
+            (8601, true, Native),
+            (101_601, false, Native),
+            (110_400, true, Native),
+        ] {
             let version = Version::decode(version).unwrap();
-            assert_eq!(Default.under(version), default, "{version}");
+            assert_eq!(Default.under(version, has_plugin), default, "{version}");
             for wanted in [Native, Plugin, Decomposed] {
-                assert_eq!(wanted.under(version), wanted);
+                assert_eq!(wanted.under(version, has_plugin), wanted);
             }
         }
     }

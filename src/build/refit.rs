@@ -49,9 +49,9 @@ fn refit(runtime: &Runtime, plan: &[u8], data: &[u8], path: Option<&Path>, optio
         let plan = Plan::parse(plan)?;
         let library = runtime.builder_library()?;
         let tensorrt = runtime.tensorrt()?;
-        let prepared = prepare(data, model, options, &library, runtime.log())?;
-        check_normalization(&library, &prepared)?;
         let _current = tensorrt.device().make_current()?;
+        let prepared = prepare(data, model, options, &library, true, runtime.log())?;
+        check_normalization(&library, &prepared)?;
         let engine = watch.step("loading the plan", || tensorrt.load_plan(&plan, &PlanOptions::default()))?;
         if !engine.is_refittable() {
             let message = "the plan's weights are not to be replaced: build it refittable (PLANRT_BUILD_REFITTABLE, \
@@ -123,10 +123,7 @@ fn by_layers(
     watch: &Watch,
 ) -> Result<()> {
     let builder = library.new_builder()?;
-    let network = builder
-        .create_network(false)
-        .ok_or_else(|| Error::new(Code::TensorRt, format!("{} makes no network", library.version())))?;
-    let mut parser = library.new_parser(network)?;
+    let mut parser = library.new_parser(library.new_network(&builder, false)?)?;
     watch.step("reading the weights", || super::parse(&mut parser, data, model, path, options))?;
     let weights = parser.layer_weights();
     let wanted: HashSet<_> = refitter.all().into_iter().filter_map(|(layer, role)| Some((layer, role?))).collect();

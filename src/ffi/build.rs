@@ -104,11 +104,13 @@ fn tactic_sources(bits: planrt_tactics) -> Result<Vec<TacticSource>> {
 #[allow(non_camel_case_types)]
 pub type planrt_instance_normalization = i32;
 
-/// TensorRT's own layers in 8.6 and later, decomposed in 8.5 (there the plugin, where a model cannot be decomposed).
+/// TensorRT's own layers in 8.6 and later. In 8.5 the plugin where cuDNN 8 is there and used (`planrt_build_options_set_tactics`) and the
+/// plan's weights are not to be replaced, since a network of scans is up to twice as fast with it; a warning says so. Else, and where groups
+/// of channels are normalized, as PyTorch exports GroupNorm, decomposed. What cannot be decomposed is the plugin.
 pub const PLANRT_INSTANCE_NORMALIZATION_DEFAULT: planrt_instance_normalization = 0;
 /// TensorRT's own layers: 8.6 and later.
 pub const PLANRT_INSTANCE_NORMALIZATION_NATIVE: planrt_instance_normalization = 1;
-/// The plugin, which needs libnvinfer_plugin when the plan is built and when it runs. Two runs of it that share a GPU may wait for
+/// The plugin, which needs libnvinfer_plugin and cuDNN when the plan is built and when it runs. Two runs of it that share a GPU may wait for
 /// each other for ever, so runs of plans with it take turns on the GPU throughout the process, and a warning says so when one is loaded.
 /// CUDA graphs that the application captures, and other processes under CUDA's MPS, take no turns.
 pub const PLANRT_INSTANCE_NORMALIZATION_PLUGIN: planrt_instance_normalization = 2;

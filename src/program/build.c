@@ -17,7 +17,7 @@ static const char usage[] =
     "  --stronglyTyped                computes in exactly the model's types\n"
     "  --layerPrecisions=NODE:fp32,...  keeps nodes in float32\n"
     "  --float32Operators=OP,...      keeps all nodes of these operators in float32\n"
-    "  --instanceNormalization=KIND   native, plugin or decomposed\n"
+    "  --instanceNormalization=KIND   native, plugin or decomposed; if not given, the first of these that there is\n"
     "  --memPoolSize=workspace:N      the most MiB that a layer may take; N may end in B, K, M or G\n"
     "  --timingCacheFile=FILE         read where it is there, and written\n"
     "  --builderOptimizationLevel=N   0 to 5\n"

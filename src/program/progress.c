@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupted;
@@ -30,23 +31,69 @@ void watch_interrupts(void) {
     sigaction(SIGTERM, &action, NULL);
 }
 
-/* A bar on a terminal, a line for each phase elsewhere. */
+/* The phase that is part of no other, and how far it is. */
+static struct {
+    char phase[96];
+    int32_t done, steps;
+    time_t told;
+} outermost;
+
+/* The beginning of a name, of which TensorRT makes lines of hundreds of bytes. */
+static void show_beginning(const char *name) {
+    enum { MOST = 36 };
+    char beginning[MOST + 1];
+    snprintf(beginning, sizeof beginning, "%s", name);
+    show(stderr, beginning);
+    if (strlen(name) > MOST) fputs("...", stderr);
+}
+
+static void draw_bar(const char *within) {
+    enum { WIDTH = 30 };
+    const int full = outermost.steps > 0 ? (int)((int64_t)outermost.done * WIDTH / outermost.steps) : 0;
+    fputs("\r[", stderr);
+    for (int i = 0; i < WIDTH; i++) fputc(i < full ? '#' : '.', stderr);
+    fprintf(stderr, "] %d/%d ", (int)outermost.done, (int)outermost.steps);
+    show(stderr, outermost.phase);
+    if (within) {
+        fputs(": ", stderr);
+        show_beginning(within);
+    }
+    fputs("\033[K", stderr);
+    if (outermost.done >= outermost.steps) fputc('\n', stderr);
+}
+
+/* A line every ten seconds, for those who read along in a log. */
+static void tell_line(const char *within) {
+    enum { SECONDS = 10 };
+    if (time(NULL) - outermost.told < SECONDS) return;
+    outermost.told = time(NULL);
+    fputs("planrt: ", stderr);
+    show(stderr, outermost.phase);
+    fprintf(stderr, ": %d/%d, ", (int)outermost.done, (int)outermost.steps);
+    show_beginning(within);
+    fputc('\n', stderr);
+}
+
+/* A bar on a terminal; elsewhere a line for each phase, and now and then one for what is done in it. */
 bool tell_progress(void *user_data, const char *phase, const char *parent, int32_t done, int32_t steps) {
     (void)user_data;
     const bool is_terminal = isatty(STDERR_FILENO);
-    if (!parent && is_terminal) {
-        enum { WIDTH = 30 };
-        const int full = steps > 0 ? (int)((int64_t)done * WIDTH / steps) : 0;
-        fputs("\r[", stderr);
-        for (int i = 0; i < WIDTH; i++) fputc(i < full ? '#' : '.', stderr);
-        fprintf(stderr, "] %d/%d ", (int)done, (int)steps);
+    if (parent) {
+        if (done == 0 && is_terminal) draw_bar(phase);
+        if (done == 0 && !is_terminal) tell_line(phase);
+        return !interrupted;
+    }
+    const bool has_begun = outermost.done < outermost.steps && strncmp(outermost.phase, phase, sizeof outermost.phase - 1) == 0;
+    snprintf(outermost.phase, sizeof outermost.phase, "%s", phase);
+    outermost.done = done;
+    outermost.steps = steps;
+    if (is_terminal) {
+        draw_bar(NULL);
+    } else if (!has_begun || done >= steps) {
+        outermost.told = time(NULL);
+        fputs("planrt: ", stderr);
         show(stderr, phase);
-        fputs("\033[K", stderr);
-        if (done >= steps) fputc('\n', stderr);
-    } else if (!parent && (done == 0 || done >= steps)) {
-        fprintf(stderr, "planrt: ");
-        show(stderr, phase);
-        fputs(done == 0 ? "\n" : ": done\n", stderr);
+        fputs(done >= steps ? ": done\n" : "\n", stderr);
     }
     return !interrupted;
 }

@@ -85,7 +85,7 @@ pub use logger::{Logger, Sink};
 pub use method::{Absent, Row, Slot};
 pub use network::{Layer, Network, Tensor};
 pub use parser::{Parser, ParserError, ParserLibrary, ParserRefitter};
-pub use plugin_library::PluginLibrary;
+pub use plugin_library::{PluginLibrary, has_cudnn};
 pub use plugin_registry::{PluginLibraryHandle, PluginRegistry};
 pub use profiler::Profiler;
 pub use progress::{Progress, ProgressMonitor};

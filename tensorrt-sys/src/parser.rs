@@ -170,6 +170,12 @@ impl Parser {
         unsafe { self.method(&tables::PARSE)(self.this, model.as_ptr().cast(), model.len(), path) }
     }
 
+    /// Whether the parser has an operator of ONNX's, in some form.
+    pub fn supports(&self, operator: &CStr) -> bool {
+        // SAFETY: the parser is alive and of the version; the name lives through the call.
+        unsafe { self.method(&tables::SUPPORTS_OPERATOR)(self.this, operator.as_ptr()) }
+    }
+
     /// What was not right, first to last.
     pub fn errors(&self) -> Vec<ParserError> {
         // SAFETY: the parser is alive and of the version, and so are its errors until it parses again.

@@ -45,3 +45,11 @@ impl PluginLibrary {
         Some(unsafe { init(logger.as_ptr(generation), namespace.as_ptr()) })
     }
 }
+
+/// Whether cuDNN 8 is in the process, where plugins of TensorRT 8 bring it, and not only a library of its name.
+pub fn has_cudnn() -> bool {
+    let Some(library) = shared_object::attach(OsStr::new("libcudnn.so.8")) else { return false };
+    // SAFETY: in cuDNN this function has this type; it is not called.
+    let version = unsafe { shared_object::symbol::<unsafe extern "C" fn() -> usize>(&library, c"cudnnGetVersion") };
+    version.is_some()
+}

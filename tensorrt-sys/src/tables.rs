@@ -424,6 +424,8 @@ methods! { TIMING_CACHE:
 methods! { PARSER:
     "bool IParser::parse(const void *, size_t, const char *)"
     PARSE: Method<fn(This, *const c_void, usize, Text) -> bool> = [0, 0, 0, 0];
+    "bool IParser::supportsOperator(const char *) const"
+    SUPPORTS_OPERATOR: Method<fn(This, Text) -> bool> = [4, 4, 2, 2];
     "int IParser::getNbErrors() const"
     NB_ERRORS: Method<fn(This) -> i32> = [6, 5, 3, 3];
     "const IParserError *IParser::getError(int) const"

@@ -197,6 +197,17 @@ void tactics(const Double& tensorrt) {
     expect(planrt::ErrorCode::invalid_argument, "both", [&] { built(); });
 }
 
+// What the parser says that it lacks is taken apart; what it has is not.
+void lacking(const Double& tensorrt) {
+    const auto model = [](const std::string& op) {
+        return onnx("input x 0 -1,4\nnode conv_1\noutput y\n", {{"conv_1", "Conv"}, {"node_1", op}});
+    };
+    Options options;
+    ok(options.shape("x", 1, 2, 8));
+    refuses(tensorrt, model("Mish"), options, PLANRT_ERROR_UNSUPPORTED, "node 1 \"node_1\" (Mish) is not taken apart");
+    built(tensorrt, model("Gelu"), options);
+}
+
 void decomposed(const Double& tensorrt) {
     Options options;
     ok(planrt_build_options_set_instance_normalization(options.raw, PLANRT_INSTANCE_NORMALIZATION_DECOMPOSED));
@@ -360,6 +371,7 @@ int main(int argc, char** argv) {
                                   {"hardware", hardware},
                                   {"tactics", tactics},
                                   {"decomposed", decomposed},
+                                  {"lacking", lacking},
                                   {"refits", refits},
                                   {"stripped plans are made whole", stripped_plans_are_made_whole},
                                   {"shapes are checked", shapes_are_checked},

@@ -16,6 +16,7 @@ pub struct BuilderLibrary {
     found: Found,
     parser: ParserLibrary,
     device: Option<Arc<Device>>,
+    has_plugins: bool,
     // Kept loaded, and the logger after all that TensorRT calls it from.
     _plugins: Plugins,
     lease: Lease,
@@ -64,8 +65,9 @@ impl BuilderLibrary {
         if let Some(Err(why)) = &registered {
             log.write(Level::Info, &format!("operators that are plugins of TensorRT's cannot be built: {why}"));
         }
+        let has_plugins = matches!(registered, Some(Ok(())));
         log.write(Level::Info, &format!("plans are built with {found}"));
-        Ok(Self { found, parser, device, _plugins: plugins, lease })
+        Ok(Self { found, parser, device, has_plugins, _plugins: plugins, lease })
     }
 
     pub fn version(&self) -> Version {
@@ -76,6 +78,11 @@ impl BuilderLibrary {
         self.device.as_ref()
     }
 
+    /// Whether cuDNN is there, which 8.5's plugin for InstanceNormalization calls: it comes into the process with the plugins.
+    pub fn has_cudnn(&self) -> bool {
+        self.has_plugins && tensorrt_sys::has_cudnn()
+    }
+
     /// The device's context is current, if there is one.
     pub fn new_builder(&self) -> Result<Builder> {
         let (builder, said) = gather(|| self.found.library.create_builder(self.lease.logger()));
@@ -83,6 +90,12 @@ impl BuilderLibrary {
             let message = format!("the builder of {} does not start; is the driver too old for it?", self.version());
             failed(Code::NoTensorRt, message, &said)
         })
+    }
+
+    /// A network of the builder's, of exactly the model's types if it is to be typed.
+    pub fn new_network(&self, builder: &Builder, typed: bool) -> Result<Network> {
+        let network = builder.create_network(typed);
+        network.ok_or_else(|| Error::new(Code::TensorRt, format!("{} makes no network", self.version())))
     }
 
     /// What takes weights from a model for an engine that this TensorRT made of a plan. From 10.

@@ -13,7 +13,9 @@ mod session;
 mod transfer;
 
 pub use builder::BuilderLibrary;
-pub use diagnostics::{Lines, failed, gather, withhold};
+#[cfg(test)]
+pub use diagnostics::add;
+pub use diagnostics::{Lines, failed, gather, listen, withhold};
 pub use engine::Engine;
 pub use find::{Found, every_library};
 pub use library::Library;

@@ -26,17 +26,22 @@ impl Groups {
     }
 }
 
-/// What a node computes on: its input, or what its input is a view of.
-pub struct Place<'a> {
+/// By what the normalized is multiplied, and what is added then.
+#[derive(Clone, Copy)]
+pub enum Affine<'a> {
+    None,
+    OfChannels { scale: &'a str, bias: &'a str },
+    OfGroups { scale: &'a str, bias: &'a str },
+}
+
+pub struct Normalization<'a> {
+    /// What is normalized: a node's input, or what that is a view of.
     pub x: &'a str,
-    pub scale: &'a str,
-    pub bias: &'a str,
+    pub affine: Affine<'a>,
     pub epsilon: f32,
     pub rank: usize,
     pub element_type: u64,
     pub groups: Option<Groups>,
-    /// Whether what is normalized is neither scaled nor shifted: GroupNorm does that behind its InstanceNormalization.
-    pub is_plain: bool,
     pub y: &'a str,
 }
 
@@ -51,11 +56,11 @@ impl Writer<'_> {
         for axis in (last..rank).rev() {
             let is_all = axis == FIRST && groups.is_none();
             let name = if is_all { what.to_owned() } else { format!("{what}_{axis}") };
-            mean = self.mean_over(axis, &name, &mean);
+            mean = self.mean_over(&[axis as i64], &name, &mean);
         }
         let Some(Groups { count, .. }) = groups else { return mean };
         let mean = self.reshape(&format!("{what}_groups"), &mean, &[0, count as i64, -1]);
-        let mean = self.mean_over(2, what, &mean);
+        let mean = self.mean_over(&[2], what, &mean);
         self.spread(what, &mean, rank, groups)
     }
 
@@ -74,43 +79,33 @@ impl Writer<'_> {
     }
 }
 
-pub fn write(writer: &mut Writer<'_>, place: &Place<'_>) {
-    let Place { x, scale, bias, epsilon, rank, element_type, groups, is_plain, y } = *place;
-    let is_float = element_type == FLOAT;
-    let as_float = |writer: &mut Writer<'_>, what: &str, name: &str| match is_float {
-        true => name.to_owned(),
-        false => writer.cast(&format!("{what}_float32"), name, FLOAT, None),
-    };
-    let x = as_float(writer, "x", x);
+pub fn write(writer: &mut Writer<'_>, normalization: &Normalization<'_>) {
+    let Normalization { x, affine, epsilon, rank, element_type, groups, y } = *normalization;
+    let x = writer.as_float("x", x, element_type);
     let mean = writer.mean_of_channels("mean", &x, rank, groups);
     let distance = writer.other("Sub", "distance", &[&x, &mean], None);
     let squared = writer.statistic("Mul", "squared", &[&distance, &distance], vec![]);
     // What is behind the last mean has one shape, so that TensorRT makes one layer of it.
     let variance = writer.mean_of_channels("variance", &squared, rank, groups);
-    let epsilon = writer.constant("epsilon", FLOAT, &[], &epsilon.to_le_bytes());
-    let shifted = writer.statistic("Add", "shifted", &[&variance, &epsilon], vec![]);
-    let deviation = writer.statistic("Sqrt", "deviation", &[&shifted], vec![]);
-    let (operator, what, operands) = if is_plain {
-        ("Div", "scaled", [distance, deviation])
-    } else {
-        // Of what the model brings the parser makes weights, and no layers.
-        let [scale, bias] = [("scale", scale), ("bias", bias)].map(|(what, name)| {
-            let mut name = as_float(writer, what, name);
-            if groups.is_some() {
-                name = writer.reshape(&format!("{what}_groups"), &name, &[1, -1, 1]);
-            }
-            writer.spread(what, &name, rank, groups)
-        });
-        let factor = writer.other("Div", "factor", &[&scale, &deviation], None);
-        let scaled = writer.other("Mul", "scaled", &[&distance, &factor], None);
-        ("Add", "sum", [scaled, bias])
-    };
-    let operands = operands.each_ref().map(String::as_str);
-    match is_float {
-        true => writer.other(operator, what, &operands, Some(y)),
-        false => {
-            let result = writer.other(operator, what, &operands, None);
-            writer.cast("result", &result, element_type, Some(y))
+    let deviation = writer.deviation(&variance, epsilon);
+    let (operator, what, operands) = match affine {
+        Affine::None => ("Div", "scaled", [distance, deviation]),
+        Affine::OfChannels { scale, bias } | Affine::OfGroups { scale, bias } => {
+            // Of what the model brings the parser makes weights, and no layers.
+            let [scale, bias] = [("scale", scale), ("bias", bias)].map(|(what, name)| {
+                let name = writer.as_float(what, name, element_type);
+                match (affine, groups) {
+                    (Affine::OfGroups { .. }, Some(_)) => {
+                        let each = writer.reshape(&format!("{what}_groups"), &name, &[1, -1, 1]);
+                        writer.spread(what, &each, rank, groups)
+                    }
+                    _ => writer.spread(what, &name, rank, None),
+                }
+            });
+            let factor = writer.other("Div", "factor", &[&scale, &deviation], None);
+            let scaled = writer.other("Mul", "scaled", &[&distance, &factor], None);
+            ("Add", "sum", [scaled, bias])
         }
     };
+    writer.last(operator, what, &operands.each_ref().map(String::as_str), element_type, y);
 }

@@ -13,12 +13,21 @@ pub struct Node {
     pub operator: String,
     pub domain: String,
     pub epsilon: Option<f32>,
+    /// Of a Swish.
+    pub alpha: Option<f32>,
+    /// Of a GroupNormalization.
+    pub num_groups: Option<u64>,
+    /// Of a Gelu.
+    pub approximate: String,
     /// Of a Cast.
     pub to: Option<u64>,
-    /// Of a Concat.
+    /// Of a Concat and a LayerNormalization.
     pub axis: Option<u64>,
     /// Of a ConvTranspose.
     pub group: Option<u64>,
+    /// Of a reduction.
+    pub noop_with_empty_axes: bool,
+    pub has_axes: bool,
     /// Of a Constant.
     pub value: Option<Known>,
     /// Whether it has attributes that make a Shape's output a part of the shape.
@@ -47,14 +56,27 @@ impl Node {
     fn read_attribute(&mut self, message: &[u8]) -> Result<()> {
         let mut name = &[][..];
         for field in Fields(message) {
+            if let (1, Field::Bytes(bytes)) = field? {
+                name = bytes;
+            }
+        }
+        for field in Fields(message) {
             match field? {
-                (1, Field::Bytes(bytes)) => name = bytes,
                 (2, Field::Fixed(bytes)) if name == b"epsilon" => {
                     self.epsilon = bytes.try_into().ok().map(f32::from_le_bytes);
                 }
+                (2, Field::Fixed(bytes)) if name == b"alpha" => {
+                    self.alpha = bytes.try_into().ok().map(f32::from_le_bytes)
+                }
+                (3, Field::Number(number)) if name == b"num_groups" => self.num_groups = Some(number),
+                (4, Field::Bytes(bytes)) if name == b"approximate" => self.approximate = text(bytes),
                 (3, Field::Number(number)) if name == b"to" => self.to = Some(number),
                 (3, Field::Number(number)) if name == b"axis" => self.axis = Some(number),
                 (3, Field::Number(number)) if name == b"group" => self.group = Some(number),
+                (3, Field::Number(number)) if name == b"noop_with_empty_axes" => {
+                    self.noop_with_empty_axes = number != 0
+                }
+                (8, _) if name == b"axes" => self.has_axes = true,
                 (3, Field::Number(number)) if name == b"start" => self.is_part |= number != 0,
                 (3, Field::Number(_)) if name == b"end" => self.is_part = true,
                 (5, Field::Bytes(tensor)) if name == b"value" => self.value = Some(read_tensor(tensor)?.1),

@@ -1,18 +1,13 @@
 //! InstanceNormalization taken apart; and GroupNorm as PyTorch exports it, a reshape to [batch, groups, rest] and back around
 //! InstanceNormalization.
 
-use super::Part;
-use super::channels::{self, Groups, Place};
+use super::Place;
+use super::channels::{self, Affine, Groups, Normalization};
 use super::graph::{Graph, Node};
 use super::tensors::MOST_CHANNELS;
 use super::writer::Writer;
-use crate::build::onnx::Model;
-use crate::build::protobuf::Message;
-use crate::error::{Code, Error, Result};
 use crate::quote::quoted;
 use std::collections::HashSet;
-
-pub const INSTANCE_NORMALIZATION: &str = "InstanceNormalization";
 
 /// An InstanceNormalization between two reshapes that normalizes groups of channels.
 struct Grouped {
@@ -25,6 +20,10 @@ struct Grouped {
 }
 
 impl Graph {
+    pub fn is_grouped(&self, node: &Node) -> bool {
+        self.grouped(node).is_some()
+    }
+
     /// Whether a node normalizes groups of channels of a tensor that is reshaped to [batch, groups, rest] for it.
     fn grouped(&self, node: &Node) -> Option<Grouped> {
         let to_groups = &self.nodes[*self.computed_by.get(node.inputs.first()?)?];
@@ -61,65 +60,49 @@ impl Graph {
     }
 }
 
-/// Writes what takes the place of a node; the node behind it that is left out for that is added to `left_out`.
-pub fn write(
-    graph: &mut Message,
-    (index, model): (usize, &Model),
-    opset: u64,
-    read: &Graph,
-    left_out: &mut HashSet<usize>,
-) -> Result<Part> {
-    let node = &read.nodes[index];
-    let refused =
-        |why: &str| Error::new(Code::Unsupported, format!("{} is not taken apart: {why}", model.describe(index)));
-    let [x, scale, bias] = &node.inputs[..] else { return Err(refused("it has not three inputs")) };
-    let Some(output) = node.outputs.first() else { return Err(refused("it has no output")) };
-    let known = read.tensors.get(x);
-    let what = quoted(x);
-    let infer = "infer the model's shapes first, with onnx.shape_inference";
-    let rank = known.rank.ok_or_else(|| refused(&format!("how many dimensions {what} has is not said; {infer}")))?;
-    let element_type = read.tensors.get(scale).element_type.or(known.element_type);
-    let element_type = element_type
-        .ok_or_else(|| refused(&format!("of which type the elements of {what} are is not said; {infer}")))?;
+/// The node behind it that is left out when it is taken apart is added to `left_out`.
+pub fn write(writer: &mut Writer<'_>, place: &Place<'_>, left_out: &mut HashSet<usize>) -> Result<(), String> {
+    let (node, graph) = (place.node, place.graph);
+    let [x, scale, bias] = &node.inputs[..] else { return Err("it has not three inputs".to_owned()) };
+    let rank = place.rank()?;
+    let element_type = place.element_type(Some(scale))?;
     if rank < 3 {
-        return Err(refused(&format!("{what} has {rank} dimensions, and none behind its channels")));
+        return Err(format!("{} has {rank} dimensions, and none behind its channels", quoted(x)));
     }
-    let name = if node.name.is_empty() { output } else { &node.name };
-    let mut part = Part {
-        operator: INSTANCE_NORMALIZATION,
-        of: vec![name.to_owned()],
-        statistics: Vec::new(),
-        others: Vec::new(),
-    };
     let epsilon = node.epsilon.unwrap_or(1e-5);
-    let mut place = Place { x, scale, bias, epsilon, rank, element_type, groups: None, is_plain: false, y: output };
-    let grouped = read.grouped(node);
+    let affine = Affine::OfChannels { scale, bias };
+    let mut whole = Normalization { x, affine, epsilon, rank, element_type, groups: None, y: place.y };
+    let grouped = graph.grouped(node);
     if let Some(Grouped { x, rank, groups, back }) = &grouped {
-        let is_plain = read.tensors.get(scale).fill == Some(1.0) && read.tensors.get(bias).fill == Some(0.0);
-        place = Place { x, rank: *rank, groups: Some(*groups), is_plain, ..place };
-        let back = back.and_then(|back| Some((back, &read.nodes[back], read.nodes[back].outputs.first()?)));
+        // GroupNorm scales and shifts behind its InstanceNormalization.
+        let is_plain = graph.tensors.get(scale).fill == Some(1.0) && graph.tensors.get(bias).fill == Some(0.0);
+        let affine = if is_plain { Affine::None } else { Affine::OfGroups { scale, bias } };
+        whole = Normalization { x, rank: *rank, groups: Some(*groups), affine, ..whole };
+        let back = back.and_then(|back| Some((back, &graph.nodes[back], graph.nodes[back].outputs.first()?)));
         if let Some((back, node, y)) = back {
             left_out.insert(back);
-            part.of.push(node.name.clone());
-            place.y = y;
+            writer.part.of.push(node.name.clone());
+            whole.y = y;
         }
     }
-    let mut writer = Writer { graph, prefix: format!("{output}/{index}/"), name: name.to_owned(), opset, part };
-    channels::write(&mut writer, &place);
-    Ok(writer.part)
+    channels::write(writer, &whole);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
-    use super::super::{Decomposition, FLOAT, INT64, instance_normalization};
-    use super::*;
+    use super::super::{Decomposition, FLOAT, INT64, take_apart};
     use crate::build::Options;
-    use crate::build::protobuf::Field;
+    use crate::build::onnx::Model;
+    use crate::build::protobuf::{Field, Message};
+    use crate::error::{Code, Result};
     use half::f16;
 
+    const INSTANCE_NORMALIZATION: &str = "InstanceNormalization";
+
     fn decompose(data: &[u8]) -> Result<(Vec<u8>, Decomposition)> {
-        instance_normalization(data, &Model::read(data)?)
+        take_apart(data, &Model::read(data)?, &only(&[INSTANCE_NORMALIZATION]))
     }
 
     const SCALE: [f32; 3] = [1.5, -0.25, 2.0];
@@ -159,21 +142,7 @@ mod tests {
         x: &[f32],
         (scale, bias): Affine,
     ) -> (Vec<f32>, Vec<f64>) {
-        use crate::backend::cpu::{CpuEngine, CpuOptions};
-        use crate::context::{Context, NamedTensor};
-        use crate::tensor::{ElementType, Shape};
-        let engine = CpuEngine::load(data, CpuOptions::default()).unwrap();
-        let mut read = raw(x, element_type);
-        let mut y = vec![0.0f32; x.len()];
-        let shape = Shape::new(&extents.iter().map(|extent| *extent as i64).collect::<Vec<_>>()).unwrap();
-        let of_x = if element_type == FLOAT16 { ElementType::Float16 } else { ElementType::Float32 };
-        let tensor = |name, data, size, element_type| NamedTensor { name, data, size, element_type, shape };
-        let inputs = [tensor("x", read.as_mut_ptr(), read.len(), of_x)];
-        let outputs = [tensor("y", y.as_mut_ptr().cast(), 4 * y.len(), ElementType::Float32)];
-        // SAFETY: both live through the call, and have these sizes.
-        #[allow(unsafe_code, reason = "a test lends memory of its own")]
-        unsafe { Context::new(engine).unwrap().run(&inputs, &outputs) }.unwrap();
-
+        let y = run(data, element_type, extents, x);
         let per_channel = x.len() / 6;
         let wanted = x.chunks(per_channel).enumerate().flat_map(|(i, plane)| {
             let mean = plane.iter().map(|x| f64::from(*x)).sum::<f64>() / plane.len() as f64;

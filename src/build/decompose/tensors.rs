@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 /// More are no shape.
 const MOST_NUMBERS: usize = 16;
-/// Of longer lists it is not looked whether all elements are equal.
-pub const MOST_CHANNELS: u64 = 1 << 16;
+/// More channels are not normalized in groups: constants are written for them. Nor is it looked whether more elements are equal.
+pub(super) const MOST_CHANNELS: u64 = 1 << 16;
 
 /// What is known of a tensor.
 #[derive(Clone, Default)]
@@ -137,7 +137,7 @@ pub fn read_value_info(message: &[u8]) -> Result<(String, Known)> {
 const BROADCAST: [&str; 5] = ["Add", "Div", "Mul", "Pow", "Sub"];
 
 /// Operators whose first output has as many dimensions as their first input.
-const KEEP_RANK: [&str; 35] = [
+const KEEP_RANK: [&str; 37] = [
     "Abs",
     "AveragePool",
     "BatchNormalization",
@@ -165,6 +165,7 @@ const KEEP_RANK: [&str; 35] = [
     "Mish",
     "Neg",
     "PRelu",
+    "RMSNormalization",
     "Relu",
     "Resize",
     "Selu",
@@ -172,6 +173,7 @@ const KEEP_RANK: [&str; 35] = [
     "Softmax",
     "Softplus",
     "Sqrt",
+    "Swish",
     "Tanh",
 ];
 

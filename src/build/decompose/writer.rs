@@ -1,6 +1,6 @@
 //! Writes the nodes that take one node's place.
 
-use super::{INT64, Part};
+use super::{FLOAT, INT64, Part};
 use crate::build::protobuf::{Field, Message};
 
 /// The nodes that take one node's place.
@@ -10,16 +10,26 @@ pub struct Writer<'a> {
     pub prefix: String,
     pub name: String,
     pub opset: u64,
+    /// Whether a reduction's axes are an input.
+    pub axes_are_inputs: bool,
     pub part: Part,
 }
 
-impl Writer<'_> {
-    pub fn attribute(name: &str, kind: u64, value: Message) -> Message {
-        let mut message = value.text(1, name);
-        message.copy(20, &Field::Number(kind));
-        message
-    }
+/// An attribute's message; `kind` is a number of onnx.proto's `AttributeType`.
+pub fn attribute(name: &str, kind: u64, value: Message) -> Message {
+    let mut message = value.text(1, name);
+    message.copy(20, &Field::Number(kind));
+    message
+}
 
+/// The axes of a reduction, as they are given up to opset 17.
+pub fn axes_attribute(axes: &[i64]) -> Message {
+    const INTEGERS: u64 = 7;
+    let list = axes.iter().fold(Message::default(), |list, axis| list.number(8, axis.cast_unsigned()));
+    attribute("axes", INTEGERS, list)
+}
+
+impl Writer<'_> {
     pub fn node(
         &mut self,
         operator: &str,
@@ -50,7 +60,7 @@ impl Writer<'_> {
         }
         let tensor = tensor.number(2, element_type).bytes(9, raw);
         const TENSOR: u64 = 4;
-        let value = Self::attribute("value", TENSOR, Message::default().message(5, tensor));
+        let value = attribute("value", TENSOR, Message::default().message(5, tensor));
         self.node("Constant", what, &[], vec![value], None)
     }
 
@@ -59,16 +69,13 @@ impl Writer<'_> {
         self.constant(what, INT64, &[numbers.len() as u64], &raw)
     }
 
-    /// The mean over an axis, which stays with an extent of one.
-    pub fn mean_over(&mut self, axis: usize, what: &str, of: &str) -> String {
-        const INTEGERS: u64 = 7;
-        const AXES_ARE_AN_INPUT: u64 = 18;
-        if self.opset >= AXES_ARE_AN_INPUT {
-            let axes = self.integers(&format!("{what}_axis"), &[axis as i64]);
+    /// The mean over axes, which stay with an extent of one.
+    pub fn mean_over(&mut self, axes: &[i64], what: &str, of: &str) -> String {
+        if self.axes_are_inputs {
+            let axes = self.integers(&format!("{what}_axis"), axes);
             return self.statistic("ReduceMean", what, &[of, &axes], vec![]);
         }
-        let list = Message::default().number(8, axis as u64);
-        self.statistic("ReduceMean", what, &[of], vec![Self::attribute("axes", INTEGERS, list)])
+        self.statistic("ReduceMean", what, &[of], vec![axes_attribute(axes)])
     }
 
     pub fn reshape(&mut self, what: &str, of: &str, extents: &[i64]) -> String {
@@ -88,7 +95,32 @@ impl Writer<'_> {
 
     pub fn cast(&mut self, what: &str, of: &str, to: u64, output: Option<&str>) -> String {
         const INTEGER: u64 = 2;
-        let to = Self::attribute("to", INTEGER, Message::default().number(3, to));
+        let to = attribute("to", INTEGER, Message::default().number(3, to));
         self.node("Cast", what, &[of], vec![to], output)
+    }
+
+    /// A tensor as float32, if it is not.
+    pub fn as_float(&mut self, what: &str, name: &str, element_type: u64) -> String {
+        match element_type {
+            FLOAT => name.to_owned(),
+            _ => self.cast(&format!("{what}_float32"), name, FLOAT, None),
+        }
+    }
+
+    /// The root of a variance, of which `epsilon` keeps it from zero.
+    pub fn deviation(&mut self, variance: &str, epsilon: f32) -> String {
+        let epsilon = self.constant("epsilon", FLOAT, &[], &epsilon.to_le_bytes());
+        let shifted = self.statistic("Add", "shifted", &[variance, &epsilon], vec![]);
+        self.statistic("Sqrt", "deviation", &[&shifted], vec![])
+    }
+
+    /// The last node in float32, whose result is `y` in the model's type.
+    pub fn last(&mut self, operator: &str, what: &str, inputs: &[&str], element_type: u64, y: &str) {
+        if element_type == FLOAT {
+            self.other(operator, what, inputs, Some(y));
+        } else {
+            let result = self.other(operator, what, inputs, None);
+            self.cast("result", &result, element_type, Some(y));
+        }
     }
 }

@@ -65,6 +65,8 @@ fn parse(double: &Double, builder: &tensorrt_sys::Builder, logger: &'static Logg
     double.expect_optional("IParser::setFlag(true)", (), || parser.set_flag(OnnxParserFlag::NativeInstanceNorm, true));
     double
         .expect_optional("IParser::clearFlag(true)", (), || parser.set_flag(OnnxParserFlag::NativeInstanceNorm, false));
+    double.expect("IParser::supportsOperator(\"Mish\")", false, || parser.supports(c"Mish"));
+    double.expect("IParser::supportsOperator(\"Conv\")", true, || parser.supports(c"Conv"));
     assert!(parser.parse(MODEL, Some(c"/a/model.onnx")));
     // After the parser's own line come its calls of the network.
     assert_eq!(double.take()[0], format!("IParser::parse({}, \"/a/model.onnx\")", MODEL.len()));

@@ -1,13 +1,18 @@
 //! TensorRT's own lines, gathered for the error that they explain.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use tensorrt_sys::Severity;
 
 thread_local! {
     /// What this thread gathers; TensorRT reports a failure on the thread that made the call.
     static GATHERED: RefCell<Option<Lines>> = const { RefCell::new(None) };
     static WITHHELD: Cell<bool> = const { Cell::new(false) };
+    static HEARD_BY: RefCell<Option<Listener>> = const { RefCell::new(None) };
 }
+
+/// Who hears each line of this thread's at once.
+pub type Listener = Rc<dyn Fn(&str)>;
 
 /// How many lines are kept at most, and how many of the last ones an error carries.
 const KEPT: usize = 256;
@@ -54,8 +59,20 @@ pub fn withhold<R>(call: impl FnOnce() -> R) -> (R, Lines) {
     outcome
 }
 
+/// Runs a call of TensorRT's, of which each line is heard at once.
+pub fn listen<R>(listener: Listener, call: impl FnOnce() -> R) -> R {
+    let outer = HEARD_BY.replace(Some(listener));
+    let outcome = call();
+    HEARD_BY.set(outer);
+    outcome
+}
+
 /// Takes a line, if this thread gathers any; whether it may go to the log now.
 pub fn add(severity: Severity, line: &str) -> bool {
+    let listener = HEARD_BY.try_with(|listener| listener.borrow().clone());
+    if let Ok(Some(listener)) = listener {
+        listener(line);
+    }
     keep(severity, line);
     !WITHHELD.get()
 }
@@ -80,6 +97,21 @@ fn keep(severity: Severity, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_heard_while_a_call_lasts() {
+        let heard = Rc::new(RefCell::new(String::new()));
+        let listener = Rc::clone(&heard);
+        let hear = move |line: &str| listener.borrow_mut().push_str(line);
+        add(Severity::Verbose, "before");
+        let outcome = listen(Rc::new(hear), || {
+            add(Severity::Verbose, "one ");
+            add(Severity::Error, "two");
+            7
+        });
+        add(Severity::Verbose, "after");
+        assert!(outcome == 7 && *heard.borrow() == "one two", "{heard:?}");
+    }
 
     #[test]
     fn only_what_was_logged_meanwhile_is_gathered() {

@@ -3,7 +3,7 @@
 mod lines;
 mod loggers;
 
-pub use lines::{Lines, gather, withhold};
+pub use lines::{Lines, gather, listen, withhold};
 pub use loggers::Lease;
 
 #[cfg(test)]
