@@ -200,7 +200,8 @@ void tactics(const Double& tensorrt) {
 // What the parser says that it lacks is taken apart; what it has is not.
 void lacking(const Double& tensorrt) {
     const auto model = [](const std::string& op) {
-        return onnx("input x 0 -1,4\nnode conv_1\noutput y\n", {{"conv_1", "Conv"}, {"node_1", op}});
+        const std::string opset = bytes(8, std::string("\x10\x12"));
+        return onnx("input x 0 -1,4\nnode conv_1\noutput y\n", {{"conv_1", "Conv"}, {"node_1", op}}) + opset;
     };
     Options options;
     ok(options.shape("x", 1, 2, 8));
