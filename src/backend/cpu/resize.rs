@@ -11,7 +11,7 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::{bail, tract_ndarray};
-use tract_onnx::tract_hir::tract_core::ops::nn::resize::{AxisPlan, Interpolator, Resize};
+use tract_onnx::tract_hir::tract_core::ops::nn::resize::{AxisPlan, Interpolator, NearestUpsample, Resize};
 
 /// What tract's own Resize is called beside ours. No ONNX operator has such a name.
 const TRACTS_RESIZE: &str = "Resize (tract)";
@@ -51,15 +51,21 @@ fn upsample(context: &ParsingContext, node: &NodeProto) -> Built {
 
 /// Whether [`eval`] does what the node asks for: float32, and two elements for each at most along an axis.
 pub fn takes(node: &TypedNode, inputs: &[TValue]) -> bool {
-    let (Some(op), Some(input)) = (node.op_as::<Resize>(), inputs.first()) else { return false };
-    !matches!(op.interpolator, Interpolator::Cubic)
-        && input.datum_type() == f32::datum_type()
-        && input.has_plain_ram_storage()
-        && input.len() > 0
+    let Some(input) = inputs.first() else { return false };
+    let fits = match node.op_as::<NearestUpsample>() {
+        Some(op) => op.scales.len() == input.rank() && op.scales.iter().all(|scale| *scale > 0),
+        None => node.op_as::<Resize>().is_some_and(|op| !matches!(op.interpolator, Interpolator::Cubic)),
+    };
+    fits && input.datum_type() == f32::datum_type() && input.has_plain_ram_storage() && input.len() > 0
 }
 
 /// The node's output; [`takes`] holds for it.
 pub fn eval(node: &TypedNode, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+    if let Some(op) = node.op_as::<NearestUpsample>() {
+        let of_axis = |(extent, scale): (&usize, &usize)| (0..extent * scale).map(|place| place / scale).collect();
+        let places: Vec<_> = inputs[0].shape().iter().zip(&op.scales).map(of_axis).collect();
+        return Ok(tvec![nearest(&inputs[0], &places)?.into_tvalue()]);
+    }
     let Some(op) = node.op_as::<Resize>() else { bail!("{} is not a Resize", node.name) };
     let given = |place: Option<usize>| place.and_then(|place| inputs.get(place)).map(|input| &**input);
     let (scales, sizes) = (given(op.optional_scales_input), given(op.optional_sizes_input));
@@ -69,6 +75,18 @@ pub fn eval(node: &TypedNode, inputs: TVec<TValue>) -> TractResult<TVec<TValue>>
         Some(scales) => scales.try_as_plain_ram()?.as_slice::<f32>()?.into(),
         None => wanted.iter().zip(&shape).map(|(to, from)| *to as f32 / *from as f32).collect(),
     };
+    if op.interpolator == Interpolator::Nearest {
+        let of_axis = |axis: usize| {
+            let plan = op.plan_axis(scales[axis], shape[axis], wanted[axis]);
+            let both = plan.indices.as_chunks::<2>().0.iter().zip(plan.weights.as_chunks::<2>().0);
+            both.map(|([a, b], [_, of_b])| if *of_b == 0.0 { *a } else { *b }).collect()
+        };
+        let changes = |axis: usize| shape[axis] != wanted[axis] || scales[axis] != 1.0;
+        let places: Vec<_> = (0..shape.len())
+            .map(|axis| if changes(axis) { of_axis(axis) } else { (0..shape[axis]).collect() })
+            .collect();
+        return Ok(tvec![nearest(&inputs[0], &places)?.into_tvalue()]);
+    }
     let changes = |axis: &usize| shape[*axis] != wanted[*axis] || scales[*axis] != 1.0;
     let (grow, shrink): (Vec<usize>, Vec<usize>) =
         (0..shape.len()).filter(changes).partition(|axis| wanted[*axis] > shape[*axis]);
@@ -93,6 +111,52 @@ pub fn eval(node: &TypedNode, inputs: TVec<TValue>) -> TractResult<TVec<TValue>>
         Some(data) => Ok(tvec![tract_ndarray::ArrayD::from_shape_vec(&*shape, data)?.into_tensor().into_tvalue()]),
         None => Ok(inputs.into_iter().take(1).collect()),
     }
+}
+
+/// Takes for each place along each axis the input's element that is given for it: row by row, a row that is the one before once
+/// more from there.
+fn nearest(input: &Tensor, places: &[Vec<usize>]) -> TractResult<Tensor> {
+    let shape: TVec<usize> = places.iter().map(Vec::len).collect();
+    let mut output = Tensor::zero::<f32>(&shape)?;
+    let plain = input.try_as_plain_ram()?;
+    let from = plain.as_slice::<f32>()?;
+    let Some((along, outer)) = places.split_last() else { return Ok(input.clone()) };
+    let all = output.len();
+    if all == 0 {
+        return Ok(output);
+    }
+    let (length, width) = (input.shape()[outer.len()], along.len());
+    let whole = length == width && along.iter().enumerate().all(|(place, from)| place == *from);
+    let twice = 2 * length == width && along.iter().enumerate().all(|(place, from)| place / 2 == *from);
+    let row_of = |mut number: usize| {
+        let (mut row, mut stride) = (0, 1);
+        for (places, extent) in outer.iter().zip(input.shape()).rev() {
+            row += places[number % places.len()] * stride;
+            number /= places.len();
+            stride *= extent;
+        }
+        row
+    };
+    par_chunks_mut(output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?, width, all, |first, rows| {
+        let mut before = None;
+        for number in 0..rows.len() / width {
+            let row = row_of(first + number);
+            let (done, to) = rows.split_at_mut(number * width);
+            let (to, from) = (&mut to[..width], &from[row * length..][..length]);
+            if before == Some(row) {
+                to.copy_from_slice(&done[done.len() - width..]);
+            } else if whole {
+                to.copy_from_slice(from);
+            } else if twice {
+                to.as_chunks_mut::<2>().0.iter_mut().zip(from).for_each(|(to, from)| *to = [*from; 2]);
+            } else {
+                to.iter_mut().zip(along).for_each(|(to, place)| *to = from[*place]);
+            }
+            before = Some(row);
+        }
+        Ok(())
+    })?;
+    Ok(output)
 }
 
 /// Resamples one axis, within which lie so many elements.
@@ -133,7 +197,30 @@ fn along(from: &[f32], to: &mut [f32], extent: usize, inner: usize, plan: &AxisP
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tract_onnx::tract_hir::internal::{EvalContext, EvalOp};
     use tract_onnx::tract_hir::tract_core::ops::nn::resize::{CoordTransformer, Nearest, resample_axis};
+
+    #[test]
+    fn the_nearest_elements_are_those_of_tract() {
+        let values: Vec<f32> = (0..2 * 3 * 4 * 5).map(|i| i as f32).collect();
+        let input = Tensor::from_shape(&[2, 3, 4, 5], &values).unwrap();
+        for scales in [[1, 2, 2, 2], [1, 1, 3, 1], [2, 1, 1, 3], [1, 1, 1, 1]] {
+            let op = NearestUpsample { scales: scales.into() };
+            let expected = op.eval(&EvalContext::out_of_plan(), tvec![input.clone().into_tvalue()]).unwrap().remove(0);
+            let of_axis = |(extent, scale): (&usize, &usize)| (0..extent * scale).map(|place| place / scale).collect();
+            let places: Vec<_> = input.shape().iter().zip(&scales).map(of_axis).collect();
+            assert_eq!(nearest(&input, &places).unwrap(), expected.into_tensor(), "{scales:?}");
+        }
+        let places = [vec![1], vec![0, 2], vec![3, 3, 0], vec![4, 1, 1, 0, 2, 3]];
+        let found = nearest(&input, &places).unwrap();
+        let plain = found.try_as_plain_ram().unwrap();
+        let mut found = plain.as_slice::<f32>().unwrap().iter();
+        for (b, c) in [(1, 0), (1, 2)] {
+            for (y, x) in places[2].iter().flat_map(|y| places[3].iter().map(move |x| (y, x))) {
+                assert_eq!(found.next(), Some(&(((b * 3 + c) * 4 + y) as f32 * 5.0 + *x as f32)));
+            }
+        }
+    }
 
     #[test]
     fn rows_are_resampled_as_tract_does_it() {

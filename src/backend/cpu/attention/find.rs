@@ -60,8 +60,8 @@ impl Found {
         if op.kind != SoftmaxKind::Softmax || op.quant_output_dt.is_some() || rank < 2 || op.axes[..] != [rank - 1] {
             return Ok(None);
         }
-        let Some(mut scores) = Scores::of(graph, softmax.inputs[0], id)? else { return Ok(None) };
-        let Some(results) = Results::of(graph, id)? else { return Ok(None) };
+        let Some(mut scores) = Scores::of(graph, softmax.inputs[0], id, DEEPEST)? else { return Ok(None) };
+        let Some(results) = Results::of(graph, id, DEEPEST)? else { return Ok(None) };
         let (rows, key_count) = (shape[rank - 2], shape[rank - 1]);
         let mut inputs: Vec<_> = scores.inputs.into_iter().chain([results.input]).map(Input::Outlet).collect();
         let mut added = scores.added.into_iter();
@@ -103,36 +103,43 @@ impl Found {
 #[derive(Default)]
 struct Constants(HashMap<usize, Option<TVec<TValue>>>);
 
+/// Nodes that are looked at one behind the other, for constants and between the products: a graph may have thousands.
+const DEEPEST: usize = 32;
+
 /// Elements that are not kept where a run computes them.
 const LARGE: usize = 16 << 20;
 
 impl Constants {
     fn get(&mut self, graph: &TypedModel, outlet: OutletId) -> TractResult<Option<Arc<Tensor>>> {
-        let tensor = self.of(graph, outlet)?;
+        if let Some(tensor) = &graph.outlet_fact(outlet)?.konst {
+            return Ok(Some(tensor.clone()));
+        }
+        let tensor = self.of(graph, outlet, DEEPEST)?;
         // What lies between may be large.
-        self.0.retain(|id, outputs| *id == outlet.node || outputs.is_none());
+        self.0.retain(|id, _| *id == outlet.node);
         Ok(tensor)
     }
 
-    fn of(&mut self, graph: &TypedModel, outlet: OutletId) -> TractResult<Option<Arc<Tensor>>> {
+    fn of(&mut self, graph: &TypedModel, outlet: OutletId, depth: usize) -> TractResult<Option<Arc<Tensor>>> {
         if let Some(tensor) = &graph.outlet_fact(outlet)?.konst {
             return Ok(Some(tensor.clone()));
         }
         if !self.0.contains_key(&outlet.node) {
-            let outputs = self.compute(graph, graph.node(outlet.node))?;
+            let Some(depth) = depth.checked_sub(1) else { return Ok(None) };
+            let outputs = self.compute(graph, graph.node(outlet.node), depth)?;
             self.0.insert(outlet.node, outputs);
         }
         let outputs = self.0.get(&outlet.node).and_then(Option::as_ref);
         Ok(outputs.and_then(|outputs| outputs.get(outlet.slot)).map(|value| value.clone().into_arc_tensor()))
     }
 
-    fn compute(&mut self, graph: &TypedModel, node: &TypedNode) -> TractResult<Option<TVec<TValue>>> {
+    fn compute(&mut self, graph: &TypedModel, node: &TypedNode, depth: usize) -> TractResult<Option<TVec<TValue>>> {
         if node.inputs.is_empty() {
             return Ok(None);
         }
         let mut inputs = tvec![];
         for input in &node.inputs {
-            let Some(tensor) = self.of(graph, *input)? else { return Ok(None) };
+            let Some(tensor) = self.of(graph, *input, depth)? else { return Ok(None) };
             inputs.push(tensor.into_tvalue());
         }
         let sizes = node.outputs.iter().map(|output| output.fact.mem_size().to_i64().unwrap_or(i64::MAX) as u64);
@@ -224,7 +231,8 @@ struct Scores {
 }
 
 impl Scores {
-    fn of(graph: &TypedModel, outlet: OutletId, reader: usize) -> TractResult<Option<Self>> {
+    fn of(graph: &TypedModel, outlet: OutletId, reader: usize, depth: usize) -> TractResult<Option<Self>> {
+        let Some(depth) = depth.checked_sub(1) else { return Ok(None) };
         let node = graph.node(outlet.node);
         let Some(of) = shape(graph, outlet)? else { return Ok(None) };
         let rank = of.len();
@@ -236,7 +244,7 @@ impl Scores {
         }
         if let Some(op) = node.op_as::<AxisOp>() {
             let before = graph.outlet_fact(node.inputs[0])?.rank();
-            return if is_outer(op, before) { Self::of(graph, node.inputs[0], node.id) } else { Ok(None) };
+            return if is_outer(op, before) { Self::of(graph, node.inputs[0], node.id, depth) } else { Ok(None) };
         }
         let Some(op) = node.op_as::<TypedBinOp>().filter(|op| op.1.is_none()) else { return Ok(None) };
         for (first, second) in [(0, 1), (1, 0)] {
@@ -260,7 +268,7 @@ impl Scores {
             } else {
                 continue;
             };
-            let Some(mut scores) = Self::of(graph, inner, node.id)? else { continue };
+            let Some(mut scores) = Self::of(graph, inner, node.id, depth)? else { continue };
             if matches!(change, Change::Add(_)) {
                 scores.added.push(other);
             }
@@ -286,6 +294,8 @@ impl Scores {
             let step = |input: usize| places[input].map(|at| strides[input][at]);
             let extents = [0, 1].map(|input: usize| places[input].map(|at| shapes[input][at]));
             match axis.outputs[0][..] {
+                // An axis of one element, which tract leaves out of the scores.
+                [] if extents.iter().flatten().all(|extent| *extent == 1) => {}
                 [at] if extents.iter().flatten().all(|extent| *extent == of[at]) => steps[at] = [step(0), step(1)],
                 [] if extents[0] == extents[1] => summed.push((step(0), step(1), extents[0])),
                 _ => return Ok(None),
@@ -323,7 +333,8 @@ struct Results {
 }
 
 impl Results {
-    fn of(graph: &TypedModel, id: usize) -> TractResult<Option<Self>> {
+    fn of(graph: &TypedModel, id: usize, depth: usize) -> TractResult<Option<Self>> {
+        let Some(depth) = depth.checked_sub(1) else { return Ok(None) };
         let outlet = OutletId::new(id, 0);
         let [next] = graph.outlet_successors(outlet) else { return Ok(None) };
         let next = *next;
@@ -333,46 +344,61 @@ impl Results {
         let node = graph.node(next.node);
         let Some(of) = shape(graph, outlet)? else { return Ok(None) };
         if let Some(op) = node.op_as::<AxisOp>() {
-            return if is_outer(op, of.len()) { Self::of(graph, node.id) } else { Ok(None) };
+            return if is_outer(op, of.len()) { Self::of(graph, node.id, depth) } else { Ok(None) };
         }
         let Some(op) = product(node) else { return Ok(None) };
         let other = 1 - next.slot;
         let Some(value_shape) = shape(graph, node.inputs[other])? else { return Ok(None) };
         let (rank, strides) = (of.len(), strides(&value_shape));
-        let mut outer = vec![0; rank - 2];
-        let (mut key, mut column, mut width) = (None, None, 0);
-        let mut order = vec![usize::MAX; rank];
+        let mut steps = vec![0; rank - 2];
+        let (mut key, mut row, mut column, mut width) = (None, None, None, 0);
+        // Which axis of the product an axis of the scores becomes, and which are of one element that none of them had.
+        let (mut kept, mut others) = (Vec::new(), Vec::new());
         for axis in op.axes.iter_all_axes() {
             let score = axis.inputs[next.slot].first().copied();
             let value = axis.inputs[other].first().copied();
             let to = axis.outputs[0].first().copied();
-            if let (Some(score), Some(value)) = (score, value)
-                && of[score] != value_shape[value]
+            let extents = [score.map(|at| of[at]), value.map(|at| value_shape[at])];
+            if let [Some(a), Some(b)] = extents
+                && a != b
             {
                 return Ok(None);
             }
             match (score, value, to) {
                 (Some(at), Some(value), None) if at == rank - 1 && key.is_none() => key = Some(strides[value]),
-                (Some(at), None, Some(to)) if at == rank - 2 && to < rank => order[to] = at,
-                (Some(at), value, Some(to)) if at < rank - 2 && to < rank => {
-                    outer[at] = value.map_or(0, |value| strides[value]);
-                    order[to] = at;
+                (Some(at), None, Some(to)) if at == rank - 2 => row = Some(to),
+                (Some(at), value, Some(to)) if at < rank - 2 => {
+                    steps[at] = value.map_or(0, |value| strides[value]);
+                    kept.push((at, to));
                 }
-                (None, Some(value), Some(to)) if column.is_none() && to < rank => {
-                    (column, width) = (Some(strides[value]), value_shape[value]);
-                    order[to] = rank - 1;
+                (Some(at), _, None) if at < rank - 2 && of[at] == 1 => {}
+                (None, Some(value), Some(to)) if column.is_none() && value_shape[value] > 1 => {
+                    column = Some((strides[value], to));
+                    width = value_shape[value];
                 }
+                (None, Some(value), None) if value_shape[value] == 1 => {}
+                (None, value, Some(to)) if value.is_none_or(|value| value_shape[value] == 1) => others.push(to),
                 _ => return Ok(None),
             }
         }
-        let (Some(rows), Some(columns)) = (key, column) else { return Ok(None) };
-        if order.contains(&usize::MAX) || width == 0 {
+        let (Some(rows), Some(row), Some((columns, column))) = (key, row, column) else { return Ok(None) };
+        kept.sort_unstable();
+        let outer: Vec<_> = kept.iter().map(|(at, _)| of[*at]).chain(others.iter().map(|_| 1)).collect();
+        let to = kept.iter().map(|(_, to)| *to).chain(others).chain([row, column]);
+        let mut order = vec![usize::MAX; outer.len() + 2];
+        for (axis, to) in to.enumerate() {
+            match order.get_mut(to) {
+                Some(place) => *place = axis,
+                None => return Ok(None),
+            }
+        }
+        if order.contains(&usize::MAX) {
             return Ok(None);
         }
         Ok(Some(Self {
             input: node.inputs[other],
-            values: Matrices { outer: iter::zip(of[..rank - 2].iter().copied(), outer).collect(), rows, columns },
-            outer: of[..rank - 2].to_vec(),
+            values: Matrices { outer: iter::zip(of[..rank - 2].iter().copied(), steps).collect(), rows, columns },
+            outer,
             width,
             last: node.id,
             order,

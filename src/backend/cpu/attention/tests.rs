@@ -46,6 +46,9 @@ fn attention_is_what_its_nodes_give() {
         place("0", 0),
         place("1", 1),
         place("2", 2),
+        ints("0s", &[0]),
+        ints("1s", &[1]),
+        ints("3s", &[3]),
         ints("apart", &[2, 3, 2, 13, 13]),
         ints("together", &[6, 2, 13, 13]),
     ];
@@ -75,16 +78,30 @@ fn attention_is_what_its_nodes_give() {
     let nothing = vec![node("Mul", &["scale", "s0"], &["s"])];
     for between in [windows, rows, nothing] {
         let nodes: Vec<_> = before.iter().chain(&between).chain(&after).cloned().collect();
-        let (apart, operators) = run(&nodes, &weights, &["s", "p", "o", "y"], 1);
-        assert!(operators.iter().all(|operator| operator != "FusedAttention"));
-        let (fused, operators) = run(&nodes, &weights, &["y"], 1);
-        assert!(operators.iter().any(|operator| operator == "FusedAttention"), "{operators:?}");
-        assert!(operators.iter().all(|operator| operator != "Softmax"), "{operators:?}");
-        for (fused, apart) in fused.iter().zip(&apart) {
-            assert!((fused - apart).abs() < 2e-6 * apart.abs().max(1.0), "{fused} and not {apart}");
-        }
-        assert_eq!(run(&nodes, &weights, &["y"], 3).0, fused);
+        is_brought_together(&nodes, &weights);
     }
+    // With one head.
+    let nodes = [
+        node("Slice", &["x", "0s", "1s", "3s"], &["x1"]),
+        node("Transpose", &["x1"], &["t"]).ints("perm", &[2, 0, 3, 1, 4]),
+    ];
+    let between = [node("Add", &["s0", "row"], &["s"])];
+    is_brought_together(
+        &nodes.iter().chain(&before[1..]).chain(&between).chain(&after).cloned().collect::<Vec<_>>(),
+        &weights,
+    );
+}
+
+fn is_brought_together(nodes: &[NodeProto], weights: &[TensorProto]) {
+    let (apart, operators) = run(nodes, weights, &["s", "p", "o", "y"], 1);
+    assert!(operators.iter().all(|operator| operator != "FusedAttention"));
+    let (fused, operators) = run(nodes, weights, &["y"], 1);
+    assert!(operators.iter().any(|operator| operator == "FusedAttention"), "{operators:?}");
+    assert!(operators.iter().all(|operator| operator != "Softmax"), "{operators:?}");
+    for (fused, apart) in fused.iter().zip(&apart) {
+        assert!((fused - apart).abs() < 2e-6 * apart.abs().max(1.0), "{fused} and not {apart}");
+    }
+    assert_eq!(run(nodes, weights, &["y"], 3).0, fused);
 }
 
 #[test]
