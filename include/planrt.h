@@ -1310,8 +1310,8 @@ typedef int32_t planrt_instance_normalization;
 
 /**
  * TensorRT's own layers in 8.6 and later. In 8.5 the plugin where cuDNN 8 is there and used (`planrt_build_options_set_tactics`) and the
- * plan's weights are not to be replaced, since a network of scans is up to twice as fast with it; a warning says so. Else, and where groups
- * of channels are normalized, as PyTorch exports GroupNorm, decomposed. What cannot be decomposed is the plugin.
+ * plan's weights are not to be replaced, since a network of scans is up to twice as fast with it; a warning says so. Else decomposed; what
+ * cannot be decomposed is the plugin.
  */
 #define PLANRT_INSTANCE_NORMALIZATION_DEFAULT 0
 
@@ -1426,7 +1426,8 @@ struct planrt_error *planrt_build_options_set_workspace_limit(struct planrt_buil
 
 /**
  * A file with the times that builds have measured. It is read where it is there, and written when a plan is built; one
- * of another TensorRT or GPU begins anew. Null, the default, for none.
+ * of another TensorRT or GPU begins anew. A build refuses a model or a plan there (`PLANRT_ERROR_INVALID_ARGUMENT`), over which the
+ * times would be written. Null, the default, for none.
  *
  * Requires: `options` is alive, `path` null or a string.
  */

@@ -18,6 +18,7 @@ expect 0 planrt --version
 expect 0 usage: --help
 expect 0 CPU doctor
 expect 2 "take the place" build --onnx="$models/small.onnx" --saveEngine="$models/small.onnx"
+expect 2 "the place of the timing cache" build --onnx="$models/small.onnx" --saveEngine=new.plan --timingCacheFile=new.plan
 expect 0 image doctor "$models/small.onnx"
 expect 0 image doctor "$models/small.onnx" --device 0
 expect 1 no_such_file doctor "$models/no_such_file.onnx"

@@ -12,7 +12,7 @@ mod settings;
 pub use progress::{Callback, Step};
 pub use refit::{refit_file, refit_memory};
 
-use crate::backend::tensorrt::{BuilderLibrary, failed, gather};
+use crate::backend::tensorrt::{BuilderLibrary, Plan, failed, gather};
 use crate::error::{Code, Error, Result};
 use crate::file;
 use crate::log::{Level, Log};
@@ -47,8 +47,7 @@ pub mod precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(i32)]
 pub enum InstanceNormalization {
-    /// TensorRT's own layers where it has them (8.6 and later); else its plugin, where cuDNN is there, but for groups of channels, and
-    /// else decomposed.
+    /// TensorRT's own layers where it has them (8.6 and later), else its plugin where cuDNN is there, else decomposed.
     #[default]
     Default = 0,
     Native = 1,
@@ -171,6 +170,7 @@ fn build(runtime: &Runtime, data: &[u8], path: Option<&Path>, options: &Options)
         return Err(Error::new(Code::InvalidModel, "this is a plan already; plans are built from ONNX models"));
     }
     profiles::check(&options.profiles)?;
+    check_timing_cache(options)?;
     let model = read(data, path)?;
     settings::check(options, &model)?;
     let watch = Arc::new(Watch::new(options.progress.clone()));
@@ -203,9 +203,9 @@ struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
-    fn take_apart(&mut self, operators: &[&'static str], only_groups: bool, version: Version) -> Result<()> {
+    fn take_apart(&mut self, operators: &[&'static str], version: Version) -> Result<()> {
         let axes_are_attributes = version.generation == Generation::V8;
-        let wanted = Wanted { operators, only_groups, axes_are_attributes };
+        let wanted = Wanted { operators, axes_are_attributes };
         if wanted.is_nothing(&self.model) {
             return Ok(());
         }
@@ -227,31 +227,35 @@ fn prepare<'a>(
 ) -> Result<Prepared<'a>> {
     let mut prepared =
         Prepared { data: Cow::Borrowed(data), model, decomposition: Decomposition::default(), has_plugin: false };
+    if library.version().generation == Generation::V8 && library.version().minor < 6 {
+        decompose::check_misread(data, &prepared.model)?;
+    }
     let lacking = lacking(&prepared.model, library)?;
-    prepared.take_apart(&lacking, false, library.version())?;
+    prepared.take_apart(&lacking, library.version())?;
     if !prepared.model.has(INSTANCE_NORMALIZATION) {
         return Ok(prepared);
     }
     // The plugin's weights cannot be replaced.
     let has_plugin = !is_refitted && !options.tactics_taken.contains(&TacticSource::Cudnn) && library.has_cudnn();
     let is_default = options.instance_normalization == InstanceNormalization::Default;
-    let only_groups = match options.instance_normalization.under(library.version(), has_plugin) {
+    match options.instance_normalization.under(library.version(), has_plugin) {
         InstanceNormalization::Native => return Ok(prepared),
-        InstanceNormalization::Plugin if !is_default => {
+        InstanceNormalization::Plugin => {
+            if is_default {
+                log.write(Level::Warning, PLUGIN_BY_DEFAULT);
+            }
             prepared.has_plugin = true;
             return Ok(prepared);
         }
-        kind => kind == InstanceNormalization::Plugin,
-    };
-    match prepared.take_apart(&[INSTANCE_NORMALIZATION], only_groups, library.version()) {
-        Err(error) if options.instance_normalization == InstanceNormalization::Decomposed => return Err(error),
-        // The parser takes the plugin then, or says that it lacks it.
-        Err(error) => log.write(Level::Warning, &error.to_string()),
-        Ok(()) => {}
+        InstanceNormalization::Default | InstanceNormalization::Decomposed => {}
     }
-    prepared.has_plugin = prepared.model.has(INSTANCE_NORMALIZATION);
-    if prepared.has_plugin && is_default {
-        log.write(Level::Warning, PLUGIN_BY_DEFAULT);
+    match prepared.take_apart(&[INSTANCE_NORMALIZATION], library.version()) {
+        // The parser takes the plugin then, or says that it lacks it.
+        Err(error) if is_default => {
+            log.write(Level::Warning, &error.to_string());
+            prepared.has_plugin = true;
+        }
+        taken => taken?,
     }
     Ok(prepared)
 }
@@ -334,6 +338,21 @@ fn owned(name: Option<&CStr>) -> String {
 fn parse(parser: &mut Parser, data: &[u8], model: &Model, path: Option<&Path>, options: &Options) -> Result<()> {
     settings::instance_normalization(parser, options, model)?;
     network::parse(parser, data, model, path)
+}
+
+/// What is no timing cache is written over by one. Of a model or a plan that would be the end.
+fn check_timing_cache(options: &Options) -> Result<()> {
+    let Some(file) = &options.timing_cache else { return Ok(()) };
+    let Ok(data) = model::map_file(file) else { return Ok(()) };
+    let what = match model::recognize(&data) {
+        Ok(Format::Onnx) => "an ONNX model",
+        // TensorRT's timing caches begin as its plans do, but are of no version.
+        Ok(Format::Plan) if Plan::parse(&data).is_ok_and(|plan| plan.origin.version.is_some()) => "a plan",
+        _ => return Ok(()),
+    };
+    let message =
+        format!("{} is {what} and no timing cache, which would take its place; name another file", shown(file));
+    Err(Error::new(Code::InvalidArgument, message))
 }
 
 /// Gives TensorRT the times in a file; what is in the file.

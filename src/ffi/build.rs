@@ -105,8 +105,8 @@ fn tactic_sources(bits: planrt_tactics) -> Result<Vec<TacticSource>> {
 pub type planrt_instance_normalization = i32;
 
 /// TensorRT's own layers in 8.6 and later. In 8.5 the plugin where cuDNN 8 is there and used (`planrt_build_options_set_tactics`) and the
-/// plan's weights are not to be replaced, since a network of scans is up to twice as fast with it; a warning says so. Else, and where groups
-/// of channels are normalized, as PyTorch exports GroupNorm, decomposed. What cannot be decomposed is the plugin.
+/// plan's weights are not to be replaced, since a network of scans is up to twice as fast with it; a warning says so. Else decomposed; what
+/// cannot be decomposed is the plugin.
 pub const PLANRT_INSTANCE_NORMALIZATION_DEFAULT: planrt_instance_normalization = 0;
 /// TensorRT's own layers: 8.6 and later.
 pub const PLANRT_INSTANCE_NORMALIZATION_NATIVE: planrt_instance_normalization = 1;
@@ -284,7 +284,8 @@ pub unsafe extern "C" fn planrt_build_options_set_workspace_limit(
 }
 
 /// A file with the times that builds have measured. It is read where it is there, and written when a plan is built; one
-/// of another TensorRT or GPU begins anew. Null, the default, for none.
+/// of another TensorRT or GPU begins anew. A build refuses a model or a plan there (`PLANRT_ERROR_INVALID_ARGUMENT`), over which the
+/// times would be written. Null, the default, for none.
 ///
 /// Requires: `options` is alive, `path` null or a string.
 #[must_use]

@@ -151,7 +151,7 @@ struct input {
 };
 
 struct arguments {
-    const char *onnx, *plan;
+    const char *onnx, *plan, *timing_cache;
     int32_t profile;
     struct input inputs[MOST_INPUTS];
     int input_count;
@@ -304,6 +304,7 @@ static int take(struct arguments *all, const char *argument, const struct option
             return wrong("--memPoolSize takes workspace:N, not", value);
         error = planrt_build_options_set_workspace_limit(options, bytes);
     } else if (strcmp(name, "--timingCacheFile") == 0) {
+        all->timing_cache = value;
         error = planrt_build_options_set_timing_cache(options, value);
     } else if (strcmp(name, "--builderOptimizationLevel") == 0) {
         if (!parse_ordinal(value, &number)) return wrong("--builderOptimizationLevel takes 0 to 5, not", value);
@@ -364,6 +365,8 @@ static int take_shapes(const struct arguments *all, planrt_build_options *option
 static int run(struct arguments *all, planrt_build_options *options, planrt_runtime_options *runtime_options) {
     if (!all->onnx || !all->plan) return wrong("--onnx=MODEL and --saveEngine=PLAN are needed", all->onnx ? "no PLAN" : "no MODEL");
     if (is_same_file(all->onnx, all->plan)) return wrong("the plan would take the place of the model", all->plan);
+    if (all->timing_cache && (strcmp(all->timing_cache, all->plan) == 0 || is_same_file(all->timing_cache, all->plan)))
+        return wrong("the plan would take the place of the timing cache", all->plan);
     int code = take_shapes(all, options);
     if (code >= 0) return code;
     const bool is_reduced = all->precision & ~(planrt_precision)PLANRT_PRECISION_TYPED;

@@ -341,6 +341,10 @@ void timing_caches_are_kept(const Double& tensorrt) {
     std::ofstream(file) << "of another TensorRT";
     built(tensorrt, COPY, options);
     CHECK(cache() == first);
+    // A model or a plan is not written over.
+    std::ofstream(file, std::ios::binary) << COPY;
+    refuses(tensorrt, COPY, options, PLANRT_ERROR_INVALID_ARGUMENT, "is an ONNX model and no timing cache");
+    CHECK(cache() == COPY);
 }
 
 void progress_is_heard_and_ends_it(const Double& tensorrt) {

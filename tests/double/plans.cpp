@@ -236,7 +236,7 @@ void turns(const Double& tensorrt) {
     CHECK(share_the_gpu(tensorrt, "Other_TRT", &log));
     CHECK(!holds(log, "plugin"));
     CHECK(!share_the_gpu(tensorrt, "InstanceNormalization_TRT", &log));
-    CHECK(holds(log, "InstanceNormalization_TRT") && holds(log, "PLANRT_INSTANCE_NORMALIZATION_DEFAULT"));
+    CHECK(holds(log, "InstanceNormalization_TRT") && holds(log, "PLANRT_INSTANCE_NORMALIZATION_DECOMPOSED"));
 }
 
 // Host to host: in one piece and in many, converted and not, from page-locked memory and from any.

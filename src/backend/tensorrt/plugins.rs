@@ -86,8 +86,8 @@ pub fn that_runs_alone(plan: &[u8]) -> Option<&'static str> {
 pub fn why_alone(plugin: &str) -> String {
     format!(
         "the plan has the plugin {plugin}, of which two that run on a GPU at once may wait for each other for ever: its runs take turns \
-         on the GPU, those of other engines with it, too; built with PLANRT_INSTANCE_NORMALIZATION_DEFAULT (planrt build \
-         without --instanceNormalization) a plan does without it"
+         on the GPU, those of other engines with it, too; built with PLANRT_INSTANCE_NORMALIZATION_DECOMPOSED \
+         (--instanceNormalization=decomposed) a plan does without it"
     )
 }
 

@@ -20,10 +20,6 @@ struct Grouped {
 }
 
 impl Graph {
-    pub fn is_grouped(&self, node: &Node) -> bool {
-        self.grouped(node).is_some()
-    }
-
     /// Whether a node normalizes groups of channels of a tensor that is reshaped to [batch, groups, rest] for it.
     fn grouped(&self, node: &Node) -> Option<Grouped> {
         let to_groups = &self.nodes[*self.computed_by.get(node.inputs.first()?)?];

@@ -7,6 +7,7 @@ mod graph;
 mod groups;
 mod instance;
 mod layer;
+mod misread;
 mod reduce;
 mod tensors;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use super::protobuf::{Field, Fields, Message, text};
 use crate::error::{Code, Error, Result};
 use crate::quote::quoted;
 use graph::{Graph, Node};
+pub use misread::check as check_misread;
 use std::collections::HashSet;
 use tensors::Known;
 use writer::Writer;
@@ -119,8 +121,6 @@ struct Place<'a> {
 pub struct Wanted<'a> {
     /// What is taken apart.
     pub operators: &'a [&'static str],
-    /// Whether InstanceNormalization is taken apart only where it normalizes groups of channels.
-    pub only_groups: bool,
     /// Whether the parser looks for a reduction's axes in an attribute, whatever the opset.
     pub axes_are_attributes: bool,
 }
@@ -164,9 +164,8 @@ pub fn take_apart(data: &[u8], model: &Model, wanted: &Wanted<'_>) -> Result<(Ve
 
 impl Rewriter<'_> {
     fn graph(&mut self, graph: &[u8]) -> Result<Message> {
-        const AXES_ARE_AN_INPUT: u64 = 18;
         let read = Graph::read(graph)?;
-        let is_reduced = self.wanted.axes_are_attributes && self.opset >= AXES_ARE_AN_INPUT;
+        let is_reduced = self.wanted.axes_are_attributes;
         let mut written = Message::default();
         let (mut index, mut left_out) = (0, HashSet::new());
         for field in Fields(graph) {
@@ -179,9 +178,8 @@ impl Rewriter<'_> {
                 Error::new(Code::Unsupported, format!("{} is not {what}: {why}", self.model.describe(index)))
             };
             let node = &read.nodes[index];
-            let is_wanted = |operator: &&&str| node.is(operator) && (!self.wanted.only_groups || read.is_grouped(node));
-            if let Some(operator) = self.wanted.operators.iter().find(is_wanted) {
-                let axes_are_inputs = self.opset >= AXES_ARE_AN_INPUT && !is_reduced;
+            if let Some(operator) = self.wanted.operators.iter().find(|operator| node.is(operator)) {
+                let axes_are_inputs = self.opset >= reduce::AXES_ARE_AN_INPUT && !is_reduced;
                 let part = Part { operator, of: Vec::new(), statistics: Vec::new(), others: Vec::new() };
                 let (prefix, name) = (String::new(), String::new());
                 let writer = Writer { graph: &mut written, prefix, name, opset: self.opset, axes_are_inputs, part };
@@ -190,7 +188,7 @@ impl Rewriter<'_> {
             } else if left_out.contains(&index) {
             } else if is_reduced
                 && let Some(reduced) =
-                    reduce::with_attribute(message, node, &read)?.map_err(|why| refused("built", why))?
+                    reduce::with_attribute(message, node, &read, self.opset)?.map_err(|why| refused("built", why))?
             {
                 written.add_message(1, reduced);
             } else {

@@ -8,8 +8,10 @@ use super::writer::axes_attribute;
 use crate::build::protobuf::{Fields, Message};
 use crate::error::Result;
 
-/// ReduceSum's axes are read where they are.
-const OPERATORS: [&str; 9] = [
+/// The first opset in which the axes of all are an input.
+pub(super) const AXES_ARE_AN_INPUT: u64 = 18;
+
+const OPERATORS: [&str; 10] = [
     "ReduceL1",
     "ReduceL2",
     "ReduceLogSum",
@@ -18,6 +20,7 @@ const OPERATORS: [&str; 9] = [
     "ReduceMean",
     "ReduceMin",
     "ReduceProd",
+    "ReduceSum",
     "ReduceSumSquare",
 ];
 
@@ -30,8 +33,12 @@ pub fn with_attribute(
     message: &[u8],
     node: &Node,
     graph: &Graph,
+    opset: u64,
 ) -> Result<std::result::Result<Option<Message>, String>> {
-    if node.has_axes || !OPERATORS.iter().any(|operator| node.is(operator)) {
+    let is_sum = node.is("ReduceSum");
+    let is_one = OPERATORS.iter().any(|operator| node.is(operator)) && (is_sum || opset >= AXES_ARE_AN_INPUT);
+    // A sum's axes are read where they are; that there are none, and nothing is to be reduced, is not.
+    if !is_one || node.has_axes || (is_sum && !node.noop_with_empty_axes) {
         return Ok(Ok(None));
     }
     let axes = match node.inputs.get(1).filter(|name| !name.is_empty()) {
@@ -45,6 +52,9 @@ pub fn with_attribute(
         None => Vec::new(),
     };
     let is_noop = axes.is_empty() && node.noop_with_empty_axes;
+    if is_sum && !is_noop {
+        return Ok(Ok(None));
+    }
     if is_noop && !leaves_one(&node.operator) {
         return Ok(Err("what it makes of each element, over no axes, ONNX says in two ways".to_owned()));
     }
@@ -70,7 +80,7 @@ pub fn with_attribute(
 
 /// Whether it is an element itself that a reduction of that element alone gives.
 fn leaves_one(operator: &str) -> bool {
-    matches!(operator, "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd")
+    matches!(operator, "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum")
 }
 
 #[cfg(test)]
@@ -103,7 +113,7 @@ mod tests {
     }
 
     fn rewrite(data: &[u8]) -> crate::error::Result<Vec<u8>> {
-        let wanted = Wanted { operators: &[], only_groups: false, axes_are_attributes: true };
+        let wanted = Wanted { operators: &[], axes_are_attributes: true };
         Ok(take_apart(data, &Model::read(data)?, &wanted)?.0)
     }
 
@@ -159,13 +169,14 @@ mod tests {
         let node = &read(&once)[0];
         assert!(node.inputs == ["x"] && node.has_axes && node.is("ReduceMax") && node.name == "it");
         assert_eq!(rewrite(&once).unwrap(), once);
-        // Of other operators nothing is changed.
-        let sum = model("ReduceSum", &["x", "axes"], false, Message::default().message(5, integers("axes", &[1])));
-        assert!(
-            Wanted { operators: &[], only_groups: false, axes_are_attributes: true }
-                .is_nothing(&Model::read(&sum).unwrap())
-        );
-        assert_eq!(rewrite(&sum).unwrap(), sum);
+        // A sum over axes is read as it is.
+        for is_noop in [false, true] {
+            let axes = Message::default().message(5, integers("axes", &[1]));
+            let sum = model("ReduceSum", &["x", "axes"], is_noop, axes);
+            assert_eq!(rewrite(&sum).unwrap(), sum);
+        }
+        let other = model("Softmax", &["x"], false, Message::default());
+        assert!(Wanted { operators: &[], axes_are_attributes: true }.is_nothing(&Model::read(&other).unwrap()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use half::f16;
 
 /// That these are taken apart, and no more.
 pub fn only<'a>(operators: &'a [&'static str]) -> Wanted<'a> {
-    Wanted { operators, only_groups: false, axes_are_attributes: false }
+    Wanted { operators, axes_are_attributes: false }
 }
 
 pub(super) const FLOAT16: u64 = 10;
