@@ -268,7 +268,7 @@ impl Model {
         let pass = stream::memory(network, 1).saturating_sub(stream);
         let affordable = usize::try_from(PASSES_BYTES / pass.max(1)).unwrap_or(usize::MAX);
         let keeping = if decision.largest_component { LabelMap::keeping_bytes(volume.grid.extents) } else { 0 };
-        let outline = |strip: &'_ Strip, gpu: &Gpu, passes: usize| {
+        let needs = |strip: &Strip, passes: usize| {
             let outline = Outline {
                 recipe: &self.recipe,
                 scan: &volume.scan,
@@ -281,7 +281,7 @@ impl Model {
                 // A model's planes are its scores where several are averaged.
                 has_scores: scores.is_some() || beside > 1,
             };
-            gpu.needs(&outline, passes)
+            outline.needs(passes)
         };
         Ok(Memory {
             data: announced.data_bytes,
@@ -290,7 +290,7 @@ impl Model {
             keeping,
             stream: (stream, pass),
             most: affordable.min(2 * self.batches).max(1),
-            there: self.there(&swept_in, outline, keeping, beside),
+            there: self.there(&swept_in, needs, keeping, beside),
         })
     }
 
@@ -298,7 +298,7 @@ impl Model {
     fn there(
         &self,
         swept_in: &[Vec<Strip>],
-        needs: impl Fn(&Strip, &Gpu, usize) -> Needs,
+        needs: impl Fn(&Strip, usize) -> Needs,
         keeping: u64,
         beside: usize,
     ) -> Option<There> {
@@ -315,7 +315,7 @@ impl Model {
         let mut there = There { host: Vec::new(), device: Vec::new(), free, most };
         for strips in swept_in {
             let most = |passes: usize| {
-                let all = strips.iter().map(|strip| needs(strip, gpu, passes));
+                let all = strips.iter().map(|strip| needs(strip, passes));
                 all.fold(Needs { device: 0, host: 0 }, |most, needs| Needs {
                     device: most.device.max(needs.device),
                     host: most.host.max(needs.host),
