@@ -25,8 +25,9 @@ impl CopySpan {
 /// What the kernel takes: `spans` of copy.ptx.
 const PIECES: usize = 32;
 
-/// A larger span is the driver's: what a copy of its own costs is nothing then, and the copy engines may have it.
-const LARGE: usize = 1 << 20;
+/// A larger span is the driver's: what a copy of its own costs is nothing then, and the copy engines may have it. Tiles of whole volumes
+/// are smaller: a batch of them is copied by one launch in its graph.
+const LARGE: usize = 16 << 20;
 
 const THREADS: usize = 256;
 

@@ -209,13 +209,13 @@ impl Model {
         let Tiling { patch, window, .. } = &recipe.tiling;
         // Refuses what no volume could be tiled by.
         let given = Tiles::new(*patch, &recipe.tiling, first.margin)?.patch;
-        let window = weights(window, given)?.into();
+        let window: Arc<[f32]> = weights(window, given)?.into();
         let batches = networks.iter().map(|network| items_at_once(&network.session)).sum();
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, Into::into),
             threads => threads,
         };
-        let gpus = Gpu::all_of(&networks);
+        let gpus = Gpu::all_of(&networks, &window);
         Ok(Self { recipe, networks, head, window, gpus, batches, threads })
     }
 
@@ -487,7 +487,6 @@ impl Model {
             back: &strip.back,
             networks: &self.networks,
             head: self.head.as_deref(),
-            window: &self.window,
             labels: labels.map(|labels| labels == ElementType::Uint16),
         };
         brought.begin(swept, passes)

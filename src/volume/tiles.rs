@@ -83,6 +83,11 @@ impl Tiles {
         }
     }
 
+    /// How many rows of what is swept no tile has from that one on of those that start on the same plane.
+    pub fn final_rows(&self, next: usize) -> usize {
+        self.covered(1, self.start(next)[1]).0.start
+    }
+
     /// The voxels along an axis of what is swept that a tile has, and the first of them counted in the tile.
     pub fn covered(&self, axis: usize, start: isize) -> (Range<usize>, usize) {
         let first = usize::try_from(start).unwrap_or(0);

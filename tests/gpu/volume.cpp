@@ -146,11 +146,8 @@ void memory(plain::Cuda& cuda, const planrt::Segmenter& segmenter, const planrt:
                 static_cast<double>(announced.bytes) / 1048576);
 }
 
-void company(const planrt::Engine& engine, const planrt::Volume& volume, double alone, double batch) {
-    planrt::SessionOptions options;
-    options.when_full = planrt::WhenFull::block;
-    const planrt::Session session({&engine}, options);
-    const planrt::Segmenter segmenter(std::vector<const planrt::Session*>{&session}, recipe(2, 0.5));
+// Two volumes from two threads, and what a volume takes to be given up.
+void beside(const planrt::Segmenter& segmenter, const planrt::Volume& volume, double alone, const char* whose) {
     Job one, other;
     run(segmenter, volume, one);
     std::vector<double> two;
@@ -161,10 +158,34 @@ void company(const planrt::Engine& engine, const planrt::Volume& volume, double 
         beside.join();
         two.push_back(since(start));
     }
-    std::printf("two volumes at once: %.1f ms, %.3f of one; their labels are %s\n", median(two) * 1e3, median(two) / alone,
+    std::printf("%s session: two volumes at once: %.1f ms, %.3f of one; their labels are %s\n", whose, median(two) * 1e3, median(two) / alone,
                 one.labels == other.labels ? "the same" : "NOT the same");
+    std::vector<double> cancels;
+    for (int round = 0; round < 15; ++round) {
+        planrt::Segmentation segmentation = segmenter.submit(volume, one.map());
+        while (segmentation.progress().done < 60 + 7 * round) std::this_thread::yield();
+        const auto start = Clock::now();
+        segmentation.cancel();
+        try {
+            segmentation.wait();
+        } catch (const planrt::Error&) {
+            cancels.push_back(since(start));
+        }
+    }
+    std::printf("%s session: cancel: answered after %.2f ms, at most %.2f ms\n", whose, median(cancels) * 1e3, quantile(cancels, 1) * 1e3);
+    std::fflush(stdout);
+}
+
+void company(const planrt::Engine& engine, const planrt::Volume& volume, double alone, double batch) {
+    beside(planrt::Segmenter({&engine}, recipe(2, 0.5)), volume, alone, "a segmenter's own");
+    planrt::SessionOptions options;
+    options.when_full = planrt::WhenFull::block;
+    const planrt::Session session({&engine}, options);
+    const planrt::Segmenter segmenter(std::vector<const planrt::Session*>{&session}, recipe(2, 0.5));
+    beside(segmenter, volume, alone, "an application's");
 
     // A request of higher priority, from device memory.
+    Job other;
     const size_t voxels = size_t{PATCH} * PATCH * PATCH;
     std::vector<float> input(voxels, 0.5f), output(2 * voxels);
     std::atomic<bool> ends{false};
@@ -184,20 +205,6 @@ void company(const planrt::Engine& engine, const planrt::Volume& volume, double 
     beside.join();
     std::printf("a request of higher priority among the tiles, from ordinary memory: median %.2f ms, largest %.2f ms (a batch of 4: %.2f ms)\n",
                 median(waits) * 1e3, quantile(waits, 1) * 1e3, batch * 1e3);
-
-    std::vector<double> cancels;
-    for (int round = 0; round < 5; ++round) {
-        planrt::Segmentation segmentation = segmenter.submit(volume, one.map());
-        while (segmentation.progress().done < 60 + 20 * round) std::this_thread::yield();
-        const auto start = Clock::now();
-        segmentation.cancel();
-        try {
-            segmentation.wait();
-        } catch (const planrt::Error&) {
-            cancels.push_back(since(start));
-        }
-    }
-    std::printf("cancel: answered after %.2f ms, at most %.2f ms\n", median(cancels) * 1e3, quantile(cancels, 1) * 1e3);
 }
 
 // Volumes from two threads for each GPU, one after another in each.

@@ -1,6 +1,6 @@
 //! A scan on its way to a GPU: as it comes, to be read and resampled there, or made ready by the processor.
 
-use super::needs::goes_raw;
+use super::needs::{coming_room, goes_raw};
 use super::{FIRST, Gpu};
 use crate::cuda::Stream;
 use crate::error::{Code, Error, Result};
@@ -23,6 +23,8 @@ pub struct Brought {
     pub(super) volume: Arc<Buffer<f32>>,
     /// Where it is still on its way.
     pub(super) coming: Option<Arc<Coming>>,
+    /// A weight for each voxel that the networks give for a tile.
+    pub(super) window: Arc<Buffer<f32>>,
 }
 
 impl Gpu {
@@ -41,12 +43,15 @@ impl Gpu {
         let goes_raw = goes_raw(scan, there);
         let slabs = surveyed.view.span().filter(|_| goes_raw).and_then(Slabs::of);
         if let Some(slabs) = slabs {
-            let mask = mask_of(&kernels, surveyed)?;
             let changes = changes_of(recipe, surveyed, work)?;
-            let voxels: usize = surveyed.extents().iter().product();
-            let volume = Arc::new(kernels.buffer(recipe.channels * voxels)?);
-            let source = source(&kernels, there)?;
-            let coming = Arc::new(Coming::new(&kernels, &slabs, recipe.channels, mask, source)?);
+            let voxels = recipe.channels * surveyed.extents().iter().product::<usize>();
+            let staging = slabs.staging(recipe.channels) as u64;
+            let of_mask = surveyed.mask.as_ref().map_or(0, |mask| mask.len() as u64);
+            let making = kernels.with_room(coming_room(voxels as u64, staging, of_mask, there))?;
+            let volume = Arc::new(making.buffer(voxels)?);
+            let (mask, source) = (mask_of(&making, surveyed)?, source(&making, there)?);
+            let coming = Arc::new(Coming::new(&kernels, &making, &slabs, recipe.channels, mask, source)?);
+            drop(making);
             let (brings, to) = (coming.clone(), volume.clone());
             let brings = move || {
                 let after = |kernels: &Kernels, channel: usize, target: View<'_, f32>| {
@@ -58,7 +63,7 @@ impl Gpu {
                 Error::new(Code::OutOfMemory, "a thread that brings the scan to the GPU could not be started")
                     .with_detail(error.to_string())
             })?;
-            return Ok(Brought { kernels, volume, coming: Some(coming) });
+            return Ok(Brought { kernels, volume, coming: Some(coming), window: self.window.clone() });
         }
         let volume = match goes_raw {
             true => bring(&kernels, recipe, surveyed, work)?,
@@ -68,7 +73,7 @@ impl Gpu {
             }
         };
         work.check()?;
-        Ok(Brought { kernels, volume: Arc::new(volume), coming: None })
+        Ok(Brought { kernels, volume: Arc::new(volume), coming: None, window: self.window.clone() })
     }
 }
 
@@ -123,7 +128,10 @@ fn bring(kernels: &Kernels, recipe: &Recipe, surveyed: &Surveyed<'_>, work: &Wor
         let dense = source.as_ref().map_or(target, |source| source.values.view());
         kernels.read(&span, memory.view(), channel, change, mask.as_ref().map(Buffer::view), dense)?;
         if let Some(Source { way, .. }) = &source {
-            way.bring(kernels, dense, target, work)?;
+            work.check()?;
+            way.begin(kernels)?;
+            way.bring_planes(kernels, dense, 0..there.from[0], target)?;
+            way.finish(kernels, dense, target)?;
             change_after(kernels, recipe, channel, there, target, work)?;
         }
     }

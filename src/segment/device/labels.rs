@@ -7,16 +7,21 @@ use crate::segment::place::{no_number, within_tile};
 use crate::segment::result::no_number_in_plane;
 use crate::volume::Back;
 use crate::volume::device::{Buffer, DeviceHead, DeviceRule, Download, Kernels, Label, Planes, Samples, Slab, View};
+use crate::volume::grid::{Box3, Layout};
 use crate::volume::head::Head;
 use crate::volume::recipe::{Activation, Decision, Rule};
 use crate::volume::resample::Way;
 use crate::volume::tiles::Tiles;
 use crate::volume::work::Work;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Labels are decided and copied in groups of planes of about so many bytes.
 pub(super) const GROUP: usize = 4 << 20;
+
+/// Those of some rows in smaller ones, since the last of them are waited for: so many of a group's.
+const OF_ROWS: usize = 4;
 
 /// The most planes of the scan that are decided by one tile.
 pub fn planes_at_once(tiles: &Tiles, back: &Back) -> usize {
@@ -41,8 +46,8 @@ pub fn decides_there(decision: &Decision, head: Option<&Head>, has_scores: bool,
 pub enum Pending {
     /// Whether what networks gave for tiles, and planes, are numbers.
     Checks { tiles: Download<u32>, planes: Download<u32> },
-    /// Labels of planes from that one on.
-    Labels { z: usize, labels: Download<u8> },
+    /// Labels of planes from that one on, and which rows of these.
+    Labels { z: usize, rows: Range<usize>, labels: Download<u8> },
 }
 
 /// Decides labels of planes.
@@ -51,6 +56,8 @@ pub struct Labels {
     /// Done before, to values that are not activated yet.
     activation: Activation,
     activation_before_resampling: Activation,
+    /// Whether planes are decided by nothing but their largest values.
+    is_at_once: bool,
     /// What makes channels of features, and a place for whether one of them is no number.
     pub head: Option<(DeviceHead, Buffer<u32>)>,
     /// Those that planes have.
@@ -66,7 +73,7 @@ pub struct Labels {
     /// Planes that a buffer holds, and that are in the one that is filled.
     capacity: usize,
     filled: usize,
-    /// The scan's plane that is decided next.
+    /// The scan's plane that is decided next; of it and those behind it rows may be decided already.
     next: usize,
     pub counts: Buffer<u64>,
     resampler: Option<Resampler>,
@@ -135,6 +142,7 @@ impl Labels {
         // The largest value stays the largest: nothing needs to be done to it.
         let after = !before && matches!(decision.rule, Rule::Regions { .. });
         let or_none = |is: bool| if is { pending } else { Activation::None };
+        let is_at_once = decides_at_once(decision, head);
         let head = match head {
             None => None,
             Some(head) => {
@@ -147,6 +155,7 @@ impl Labels {
             rule: kernels.rule(&decision.rule)?,
             activation: or_none(after),
             activation_before_resampling: or_none(before),
+            is_at_once,
             head,
             channels,
             extents,
@@ -162,16 +171,27 @@ impl Labels {
         })
     }
 
-    /// Takes planes of the model's grid.
+    /// Whether rows of planes are enough for it.
+    pub fn takes_rows(&self) -> bool {
+        self.is_at_once && self.activation_before_resampling == Activation::None
+    }
+
+    /// Takes planes of the model's grid; rows of them where those are enough.
     pub fn take(&mut self, kernels: &Kernels, planes: &Planes<'_>, pending: &mut VecDeque<Pending>) -> Result<()> {
-        let (stride, count) = (planes.stride, planes.numbers.len());
+        if self.is_at_once {
+            return self.take_at_once(kernels, planes, pending);
+        }
         let Some(resampler) = self.resampler.take() else {
-            let mut start = 0;
-            while start < count {
-                let some = (count - start).min(self.capacity);
-                self.decide(kernels, planes.values.part(start * stride..(start + some) * stride)?, stride, some)?;
-                self.give(kernels, pending)?;
-                start += some;
+            let stride = planes.stride;
+            for (numbers, elements) in planes.segments() {
+                let values = planes.ring.part(elements)?;
+                let mut start = 0;
+                while start < numbers.len() {
+                    let some = (numbers.len() - start).min(self.capacity);
+                    self.decide(kernels, values.part(start * stride..(start + some) * stride)?, stride, some)?;
+                    self.give_filled(kernels, pending)?;
+                    start += some;
+                }
             }
             return Ok(());
         };
@@ -189,9 +209,9 @@ impl Labels {
     ) -> Result<()> {
         let [_, height, width] = resampler.way.from;
         let size = self.channels * height * width;
-        let Some(target) = &resampler.target else { return self.resample_at_once(kernels, resampler, planes, pending) };
-        for (i, z) in planes.numbers.clone().enumerate() {
-            let values = planes.values.part(i * planes.stride..i * planes.stride + size)?;
+        let Some(target) = &resampler.target else { return Ok(()) };
+        for z in planes.numbers.clone() {
+            let values = planes.of_plane(z, size)?;
             kernels.activate(values, size, height * width, self.channels, self.activation_before_resampling)?;
             kernels.copy(values, resampler.kept[z % 2].view())?;
             while self.next < self.extents[0] {
@@ -204,49 +224,85 @@ impl Labels {
                 kernels.resample(&resampler.samples, from, part, target)?;
                 self.decide(kernels, target, target.count(), 1)?;
                 if self.filled == self.capacity {
-                    self.give(kernels, pending)?;
+                    self.give_filled(kernels, pending)?;
                 }
             }
         }
-        self.give(kernels, pending)
+        self.give_filled(kernels, pending)
     }
 
-    /// The same where labels are of the largest values, which stay what they are.
-    fn resample_at_once(
-        &mut self,
-        kernels: &Kernels,
-        resampler: &Resampler,
-        planes: &Planes<'_>,
-        pending: &mut VecDeque<Pending>,
-    ) -> Result<()> {
-        let Resampler { way, samples, kept, .. } = resampler;
-        let [depth, plane] = [self.extents[0], self.extents[1] * self.extents[2]];
-        let size = self.channels * way.from[1] * way.from[2];
-        let (numbers, stride) = (&planes.numbers, planes.stride);
-        let (Some(kept), Some(last)) = (kept.first(), numbers.len().checked_sub(1)) else { return Ok(()) };
-        let from = way.from[1] * way.from[2];
-        kernels.activate(planes.values, stride, from, self.channels, self.activation_before_resampling)?;
-        let slab = Slab { numbers, planes: planes.values, stride, before: kept.view() };
-        let end = (self.next..depth).find(|z| way.planes(*z).0[1] >= numbers.end).unwrap_or(depth);
-        while self.next < end {
-            let some = self.next..end.min(self.next + self.capacity);
-            let labels = 0..some.len() * plane;
+    /// Where labels are of the largest values, which stay what they are.
+    fn take_at_once(&mut self, kernels: &Kernels, planes: &Planes<'_>, pending: &mut VecDeque<Pending>) -> Result<()> {
+        let ([depth, height, width], numbers) = (self.extents, &planes.numbers);
+        let activation = self.activation_before_resampling;
+        let (end, rows) = match &self.resampler {
+            None => (numbers.end, planes.rows.clone()),
+            Some(Resampler { way, samples, .. }) => {
+                for (_, elements) in planes.segments() {
+                    let (values, from) = (planes.ring.part(elements)?, way.from[1] * way.from[2]);
+                    kernels.activate(values, planes.stride, from, self.channels, activation)?;
+                }
+                let is_missing = |z: &usize| way.planes(*z).0[1] >= numbers.end;
+                let rows = samples.rows_of(planes.rows.start)..samples.rows_of(planes.rows.end);
+                ((self.next..depth).find(is_missing).unwrap_or(depth), rows)
+            }
+        };
+        let (mut next, voxels) = (self.next, rows.len() * width);
+        let capacity = match rows.len() == height {
+            true => self.capacity,
+            false => (self.capacity * height / OF_ROWS).checked_div(rows.len()).unwrap_or(depth).max(1),
+        };
+        while next < end && voxels > 0 {
+            let mut some = next..end.min(next + capacity);
+            if self.resampler.is_none() {
+                // Those that lie side by side.
+                some.end = some.end.min(next + planes.places - next % planes.places);
+            }
+            let labels = 0..some.len() * voxels;
             match &self.buffers[self.now] {
                 LabelBuffer::Narrow(buffer) => {
-                    let labels = buffer.part(labels)?;
-                    kernels.resample_and_decide(samples, slab, some.clone(), &self.rule, labels)?;
-                    kernels.count(labels, self.counts.view())?;
+                    self.label_at_once(kernels, planes, &some, &rows, buffer.part(labels)?)?
                 }
-                LabelBuffer::Wide(buffer) => {
-                    let labels = buffer.part(labels)?;
-                    kernels.resample_and_decide(samples, slab, some.clone(), &self.rule, labels)?;
-                    kernels.count(labels, self.counts.view())?;
-                }
+                LabelBuffer::Wide(buffer) => self.label_at_once(kernels, planes, &some, &rows, buffer.part(labels)?)?,
             }
-            (self.next, self.filled) = (some.end, some.len());
-            self.give(kernels, pending)?;
+            next = some.end;
+            self.give(kernels, pending, some, rows.clone())?;
         }
-        kernels.copy(planes.values.part(last * stride..last * stride + size)?, kept.view())
+        if rows.end < height {
+            return Ok(());
+        }
+        self.next = next;
+        if let (Some(Resampler { way, kept, .. }), Some(last)) = (&self.resampler, numbers.clone().last())
+            && let Some(kept) = kept.first()
+        {
+            kernels.copy(planes.of_plane(last, self.channels * way.from[1] * way.from[2])?, kept.view())?;
+        }
+        Ok(())
+    }
+
+    /// Labels of rows of the scan's planes, of planes of the model's grid.
+    fn label_at_once<L: Label>(
+        &self,
+        kernels: &Kernels,
+        planes: &Planes<'_>,
+        some: &Range<usize>,
+        rows: &Range<usize>,
+        labels: View<'_, L>,
+    ) -> Result<()> {
+        match &self.resampler {
+            None => {
+                let ([_, height, width], stride) = (self.extents, planes.stride);
+                let values = planes.of_plane(some.start, some.len() * stride)?;
+                let part = (height * width, rows.start * width);
+                kernels.decide_part(values, stride, part, self.channels, &self.rule, labels)?;
+            }
+            Some(Resampler { samples, kept, .. }) => {
+                let Some(kept) = kept.first() else { return Ok(()) };
+                let slab = Slab { planes, before: kept.view() };
+                kernels.resample_and_decide(samples, slab, (some.clone(), rows.clone()), &self.rule, labels)?;
+            }
+        }
+        kernels.count(labels, self.counts.view())
     }
 
     /// Decides the next planes of the scan, of which so many are there.
@@ -275,19 +331,32 @@ impl Labels {
         kernels.count(to, self.counts.view())
     }
 
-    /// Sends what is decided on its way.
-    fn give(&mut self, kernels: &Kernels, pending: &mut VecDeque<Pending>) -> Result<()> {
-        let size = self.extents[1] * self.extents[2];
+    /// Sends the planes that are in the buffer on their way.
+    fn give_filled(&mut self, kernels: &Kernels, pending: &mut VecDeque<Pending>) -> Result<()> {
+        if self.filled > 0 {
+            self.give(kernels, pending, self.next - self.filled..self.next, 0..self.extents[1])?;
+            self.filled = 0;
+        }
+        Ok(())
+    }
+
+    /// Sends rows of planes that are decided on their way.
+    fn give(
+        &mut self,
+        kernels: &Kernels,
+        pending: &mut VecDeque<Pending>,
+        planes: Range<usize>,
+        rows: Range<usize>,
+    ) -> Result<()> {
+        let count = planes.len() * rows.len() * self.extents[2];
         let labels = match &self.buffers[self.now] {
-            _ if self.filled == 0 => return Ok(()),
-            LabelBuffer::Narrow(buffer) => buffer.part(0..self.filled * size)?.bytes(),
-            LabelBuffer::Wide(buffer) => buffer.part(0..self.filled * size)?.bytes(),
+            LabelBuffer::Narrow(buffer) => buffer.part(0..count)?.bytes(),
+            LabelBuffer::Wide(buffer) => buffer.part(0..count)?.bytes(),
         };
         self.copies.stream().wait_for(kernels.stream())?;
         let labels = Download::start(&self.copies, labels)?;
-        pending.push_back(Pending::Labels { z: self.next - self.filled, labels });
+        pending.push_back(Pending::Labels { z: planes.start, rows, labels });
         self.passed[self.now].record(self.copies.stream())?;
-        self.filled = 0;
         self.now = 1 - self.now;
         self.passed[self.now].hold_back(kernels.stream())
     }
@@ -299,7 +368,7 @@ pub fn write(map: &mut LabelMap, tiles: &Tiles, back: &Back, pending: impl IntoI
     for pending in pending {
         match pending {
             Pending::Checks { tiles: of_tiles, planes } => check_numbers(tiles, of_tiles, planes)?,
-            Pending::Labels { z, mut labels } => map.set_planes(&place, z, labels.wait()?),
+            Pending::Labels { z, rows, mut labels } => map.set_planes(&rows_of(&place, &rows), z, labels.wait()?),
         }
     }
     Ok(())
@@ -314,19 +383,34 @@ pub fn write_all(
     work: &Work,
 ) -> Result<()> {
     let place = back.place(map.layout());
-    let plane = place.extents[1] * place.extents[2] * map.element_type().size();
-    let mut groups = Vec::with_capacity(pending.len());
+    let row = place.extents[2] * map.element_type().size();
+    // Of the same rows together.
+    let mut of_rows: Vec<(Range<usize>, Vec<_>)> = Vec::new();
     for pending in pending {
         match pending {
             Pending::Checks { tiles: of_tiles, planes } => check_numbers(tiles, of_tiles, planes)?,
-            Pending::Labels { z, labels } => groups.push((z..z + labels.count() / plane, labels)),
+            Pending::Labels { z, rows, labels } => {
+                let group = (z..z + labels.count() / (rows.len() * row), labels);
+                match of_rows.last_mut() {
+                    Some((last, groups)) if *last == rows => groups.push(group),
+                    _ => of_rows.push((rows, vec![group])),
+                }
+            }
         }
     }
-    map.set_groups(&place, groups, work, |labels| labels.wait().map(|labels| &*labels))
+    of_rows.into_iter().try_for_each(|(rows, groups)| {
+        map.set_groups(&rows_of(&place, &rows), groups, work, |labels| labels.wait().map(|labels| &*labels))
+    })
+}
+
+/// These rows of a layout's planes.
+fn rows_of(layout: &Layout, rows: &Range<usize>) -> Layout {
+    let [depth, _, width] = layout.extents;
+    layout.part(&Box3 { start: [0, rows.start, 0], extents: [depth, rows.len(), width] })
 }
 
 /// An error where a network gave, or blending made, what is no number.
-fn check_numbers(tiles: &Tiles, mut of_tiles: Download<u32>, mut of_planes: Download<u32>) -> Result<()> {
+pub fn check_numbers(tiles: &Tiles, mut of_tiles: Download<u32>, mut of_planes: Download<u32>) -> Result<()> {
     let first = |found: &mut Download<u32>| Ok::<_, Error>(found.wait()?.iter().position(|found| *found != 0));
     if let Some(tile) = first(&mut of_tiles)? {
         return Err(within_tile(tiles, tile, no_number()));

@@ -14,7 +14,7 @@ use super::network::Network;
 use crate::cuda::{Device, Stream};
 use crate::error::Error;
 use crate::log::{Level, Log};
-use crate::volume::device::Kernels;
+use crate::volume::device::{Buffer, Kernels};
 use std::sync::Arc;
 
 /// Kernels go before what the network computes, which waits for them.
@@ -23,12 +23,14 @@ const FIRST: i32 = -5;
 /// A GPU that volumes are put together on.
 pub struct Gpu {
     kernels: Kernels,
+    /// A weight for each voxel that the networks give for a tile.
+    window: Arc<Buffer<f32>>,
     log: Option<Arc<Log>>,
 }
 
 impl Gpu {
     /// Those that all networks run on, and that take the kernels. Why there is none is in the log.
-    pub fn all_of(networks: &[Network]) -> Vec<Self> {
+    pub fn all_of(networks: &[Network], window: &[f32]) -> Vec<Self> {
         let Some((first, others)) = networks.split_first() else { return Vec::new() };
         let log = first.session.engine().log().cloned();
         let tell = |level, message: String| log.iter().for_each(|log| log.write(level, &message));
@@ -56,13 +58,17 @@ impl Gpu {
             return Vec::new();
         }
         let gpu = |device: &Arc<Device>| {
-            let kernels = Stream::new(device, FIRST).and_then(|stream| Kernels::new(device, Arc::new(stream)));
+            let made = Stream::new(device, FIRST).and_then(|stream| {
+                let kernels = Kernels::new(device, Arc::new(stream))?;
+                let window = Arc::new(kernels.upload(window)?);
+                Ok(Self { kernels, window, log: log.clone() })
+            });
             let told = |error: &Error| {
                 let why = error.message();
                 let message = format!("volumes are not put together on CUDA device {}: {why}", device.info.ordinal);
                 tell(Level::Warning, message);
             };
-            kernels.inspect_err(told).ok().map(|kernels| Self { kernels, log: log.clone() })
+            made.inspect_err(told).ok()
         };
         devices.into_iter().filter_map(gpu).collect()
     }

@@ -1,7 +1,9 @@
 //! [`Place`] on a GPU: a volume's tiles are cut out of it there, and blended in the sweep's ring.
 
 use super::bring::Brought;
+
 use super::labels::{Labels, Pending, decides_there, write, write_all};
+use super::needs::Sweeping;
 use crate::backend::admission::Dependency;
 use crate::error::{Code, Error, Result};
 use crate::process::thread;
@@ -27,7 +29,6 @@ pub struct Swept<'s, 'a> {
     /// At least one.
     pub networks: &'s [Network],
     pub head: Option<&'s Head>,
-    pub window: &'s [f32],
     /// Whether labels have 16 bits, where they are all that is asked for.
     pub labels: Option<bool>,
 }
@@ -35,25 +36,29 @@ pub struct Swept<'s, 'a> {
 impl Brought {
     /// Finds room for all that is needed to sweep it.
     pub fn begin<'a>(self, swept: Swept<'_, 'a>, limit: usize) -> Result<OnDevice<'a>> {
-        let Self { kernels, volume, coming } = self;
-        let Swept { recipe, tiles, back, networks, head, window, labels } = swept;
+        let Self { kernels, volume, coming, window } = self;
+        let Swept { recipe, tiles, back, networks, head, labels } = swept;
         let (tiles, back, network) = (tiles.clone(), back.clone(), &networks[0]);
-        let sweep = DeviceSweep::new(&kernels, tiles.clone(), network.channels, window)?;
-        let room = kernels.room_for_constants(&tiles, recipe.channels)?;
-        let found = kernels.buffer(tiles.count())?;
+        let decides = labels.is_some() && decides_there(&recipe.decision, head, false, &back);
+        let sweeping = Sweeping { recipe, tiles: &tiles, back: &back, network, head, decides };
+        let making = kernels.with_room(sweeping.room(limit.min(tiles.count())))?;
+        let sweep = DeviceSweep::new(&making, tiles.clone(), network.channels, &window)?;
+        let room = making.room_for_constants(&tiles, recipe.channels)?;
+        let found = making.buffer(tiles.count())?;
         found.clear(0..tiles.count(), kernels.stream())?;
         let types = network.element_types();
         let (input, output) = network.elements();
         let count = limit.min(tiles.count());
         // A sum more, and the result of tiles of one value.
         let spare = (
-            DeviceTile::several(&kernels, count, input, types.0)?,
-            DeviceTile::several(&kernels, count + 2, output, types.1)?,
+            DeviceTile::several(&making, count, input, types.0)?,
+            DeviceTile::several(&making, count + 2, output, types.1)?,
         );
-        let decided = match labels.filter(|_| decides_there(&recipe.decision, head, false, &back)) {
-            Some(are_wide) => Some(Labels::new(&kernels, &recipe.decision, (network.channels, head), &back, are_wide)?),
+        let decided = match labels.filter(|_| decides) {
+            Some(are_wide) => Some(Labels::new(&making, &recipe.decision, (network.channels, head), &back, are_wide)?),
             None => None,
         };
+        drop(making);
         let channels = network.channels;
         Ok(OnDevice {
             kernels,
@@ -85,10 +90,10 @@ pub struct DeviceTile {
 
 impl DeviceTile {
     fn several(kernels: &Kernels, count: usize, elements: usize, element_type: ElementType) -> Result<Vec<Self>> {
-        let values = Piece::several(kernels.device(), count, elements)?;
+        let values = Piece::several(kernels, count, elements)?;
         let mut narrow = match element_type {
             ElementType::Float32 => Vec::new(),
-            _ => Piece::several(kernels.device(), count, elements)?,
+            _ => Piece::several(kernels, count, elements)?,
         };
         let tile = |values| Self { values, narrow: narrow.pop().map(|narrow| (narrow, element_type)) };
         Ok(values.into_iter().map(tile).collect())
@@ -309,7 +314,8 @@ impl Place for DevicePlace<'_> {
         let OnDevice { kernels, tiles, channels, sweep, found, output, .. } = on;
         let next = sweep.next();
         let place = if is_looked_at { Some(found.part(next..next + 1)?) } else { None };
-        sweep.blend(tile.values.view(), place, |planes| {
+        let by_rows = output.as_ref().is_some_and(Labels::takes_rows);
+        sweep.blend(kernels, tile.values.view(), place, by_rows, |planes| {
             check()?;
             match (&mut *target, &mut *output) {
                 (Target::Values(writer), _) => {
@@ -397,13 +403,12 @@ fn push(
     }
     let [_, height, width] = tiles.swept();
     let size = channels * height * width;
-    let start = |i: usize| Download::start(kernels, planes.values.part(i * planes.stride..i * planes.stride + size)?);
-    let count = planes.numbers.len();
-    let mut next = if count > 0 { Some(start(0)?) } else { None };
-    for (i, z) in planes.numbers.clone().enumerate() {
+    let start = |z: usize| Download::start(kernels, planes.of_plane(z, size)?);
+    let mut next = planes.numbers.clone().next().map(start).transpose()?;
+    for z in planes.numbers.clone() {
         let Some(mut plane) = next.take() else { break };
-        if i + 1 < count {
-            next = Some(start(i + 1)?);
+        if z + 1 < planes.numbers.end {
+            next = Some(start(z + 1)?);
         }
         writer.push(z, plane.wait()?, work)?;
     }

@@ -480,11 +480,11 @@ KERNEL planrt_blend(const float *tile, const float *window, float *ring, Blendin
     }
 }
 
-// What Sweep::blend does before it gives planes out. Rows are planes of the ring; each has a place for whether a value of it is no
-// number, which is 0 before.
-KERNEL planrt_weigh(float *ring, uint32 plane, uint32 channels, uint32 *found) {
+// What Sweep::blend does before it gives planes out, to `count` voxels of each. Rows are planes of the ring; each has a place for
+// whether a value of it is no number, which is 0 before.
+KERNEL planrt_weigh(float *ring, uint32 plane, uint32 count, uint32 channels, uint32 *found) {
     float *sums = ring + (uint64)row() * (channels + 1) * plane;
-    EACH_VOXEL(i, plane) {
+    EACH_VOXEL(i, count) {
         const float weight = sums[(uint64)channels * plane + i];
         for (uint32 channel = 0; channel < channels; ++channel) {
             float *sum = sums + (uint64)channel * plane + i;
@@ -563,24 +563,28 @@ struct Largest {
     }
 };
 
-// decide::decide, by the largest value. `of_channels` are the channels' labels; those of a plane are `count` apart.
+// decide::decide, by the largest value, of `count` voxels of each plane, whose channels are `plane` values apart. `of_channels` are the
+// channels' labels.
 template <typename Label>
-DEVICE void argmax(const float *values, uint64 stride, uint32 count, uint32 channels, const uint16 *of_channels, Label *labels) {
+DEVICE void argmax(const float *values, uint64 stride, uint32 plane, uint32 count, uint32 channels, const uint16 *of_channels,
+                   Label *labels) {
     values += row() * stride;
     labels += (uint64)row() * count;
     EACH_VOXEL(i, count) {
         Largest largest;
-        for (uint32 channel = 0; channel < channels; ++channel) largest.take(channel, values[(uint64)channel * count + i]);
+        for (uint32 channel = 0; channel < channels; ++channel) largest.take(channel, values[(uint64)channel * plane + i]);
         labels[i] = (Label)of_channels[largest.channel];
     }
 }
 
-KERNEL planrt_argmax_uint8(const float *values, uint64 stride, uint32 count, uint32 channels, const uint16 *of_channels, uint8 *labels) {
-    argmax(values, stride, count, channels, of_channels, labels);
+KERNEL planrt_argmax_uint8(const float *values, uint64 stride, uint32 plane, uint32 count, uint32 channels, const uint16 *of_channels,
+                          uint8 *labels) {
+    argmax(values, stride, plane, count, channels, of_channels, labels);
 }
 
-KERNEL planrt_argmax_uint16(const float *values, uint64 stride, uint32 count, uint32 channels, const uint16 *of_channels, uint16 *labels) {
-    argmax(values, stride, count, channels, of_channels, labels);
+KERNEL planrt_argmax_uint16(const float *values, uint64 stride, uint32 plane, uint32 count, uint32 channels, const uint16 *of_channels,
+                          uint16 *labels) {
+    argmax(values, stride, plane, count, channels, of_channels, labels);
 }
 
 struct Region {
@@ -784,12 +788,14 @@ KERNEL planrt_resample(const float *first, const float *second, float part, Plan
     }
 }
 
-// Of the model's planes: plane `first` and those behind it, `stride` values apart, and the one before them.
+// Of the model's planes: plane `first` and those behind it, in a ring of so many places, `stride` values apart; and the one before them.
 struct Slab {
-    const float *planes, *before;
+    const float *ring, *before;
     uint64 stride;
-    uint32 first;
+    uint32 places, first;
 };
+
+DEVICE const float *plane_of(const Slab &slab, uint32 z) { return z < slab.first ? slab.before : slab.ring + z % slab.places * slab.stride; }
 
 // Of a plane of the scan's: two of the model's, and by what part the second.
 struct Slice {
@@ -804,8 +810,7 @@ DEVICE void resampled_argmax(Slab slab, const Slice *slices, Plane from, Plane t
     const uint64 size = (uint64)from.y * from.x;
     const uint32 count = to.y * to.x;
     const Slice slice = slices[row()];
-    const float *first = slice.first < slab.first ? slab.before : slab.planes + (slice.first - slab.first) * slab.stride;
-    const float *second = slice.second < slab.first ? slab.before : slab.planes + (slice.second - slab.first) * slab.stride;
+    const float *first = plane_of(slab, slice.first), *second = plane_of(slab, slice.second);
     labels += (uint64)row() * count;
     EACH_VOXEL(i, count) {
         const Between y = rows[i / to.x], x = columns[i % to.x];

@@ -1,6 +1,7 @@
 //! The kernels of kernels.cu, launched with checked arguments.
 
-use super::buffer::{Buffer, Element, View};
+use super::buffer::{Buffer, Element, Room, View};
+use super::sweep::Planes;
 use crate::cuda::{Blocks, Device, Kernel, Module, Stream, copy_async};
 use crate::error::{Code, Error, Result};
 use crate::tensor::ElementType;
@@ -85,6 +86,8 @@ functions!(
 pub struct Kernels {
     loaded: Arc<Loaded>,
     stream: Arc<Stream>,
+    /// Where buffers are made, as long as there is room; and whose stream this is.
+    room: Option<(Room, Arc<Self>)>,
 }
 
 struct Loaded {
@@ -138,6 +141,13 @@ struct Plane([u32; 2]);
 pub struct Between {
     at: u32,
     part: f32,
+}
+
+impl Between {
+    /// The last sample that it needs.
+    fn last(&self) -> usize {
+        self.at as usize + usize::from(self.part > 0.0)
+    }
 }
 
 #[repr(C)]
@@ -221,9 +231,10 @@ struct Slice {
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct SlabThere {
-    planes: *mut c_void,
+    ring: *mut c_void,
     before: *mut c_void,
     stride: u64,
+    places: u32,
     first: u32,
 }
 
@@ -321,7 +332,11 @@ impl Constants {
 }
 
 /// Between what the slices of a channel lie, or all of it.
-pub struct Bounds(Buffer<Ends>);
+pub struct Bounds {
+    least: Buffer<u32>,
+    most: Buffer<u32>,
+    ends: Buffer<Ends>,
+}
 
 /// How planes of a result are resampled along their rows and columns, on the device.
 pub struct Samples {
@@ -332,14 +347,21 @@ pub struct Samples {
     is_linear: bool,
     /// For each of the scan's planes.
     slices: Buffer<Slice>,
+    /// For each of the scan's rows how many of the model's it needs.
+    needed: Vec<usize>,
+}
+
+impl Samples {
+    /// How many of the scan's rows are made of so many of the model's.
+    pub fn rows_of(&self, rows: usize) -> usize {
+        self.needed.iter().position(|needed| *needed > rows).unwrap_or(self.needed.len())
+    }
 }
 
 /// Planes of the model's grid, `[channel, y, x]`, and the one before them.
 #[derive(Clone, Copy)]
 pub struct Slab<'a> {
-    pub numbers: &'a Range<usize>,
-    pub planes: View<'a, f32>,
-    pub stride: usize,
+    pub planes: &'a Planes<'a>,
     pub before: View<'a, f32>,
 }
 
@@ -350,12 +372,20 @@ impl Kernels {
         Ok(Self {
             loaded: Arc::new(Loaded { functions: Functions::find(&module)?, module, blocks: Blocks::new(device) }),
             stream,
+            room: None,
         })
     }
 
     /// The same kernels, working on a stream of their own.
     pub fn on(&self, stream: Arc<Stream>) -> Self {
-        Self { loaded: self.loaded.clone(), stream }
+        Self { loaded: self.loaded.clone(), stream, room: None }
+    }
+
+    /// The same kernels on the same stream, which make buffers in a room of so many bytes. That is freed with them and the last of
+    /// these.
+    pub fn with_room(self: &Arc<Self>, bytes: u64) -> Result<Self> {
+        let room = Room::new(self.device(), bytes)?;
+        Ok(Self { loaded: self.loaded.clone(), stream: self.stream.clone(), room: Some((room, self.clone())) })
     }
 
     /// Where all work is done, in order.
@@ -372,20 +402,24 @@ impl Kernels {
     }
 
     pub fn buffer<T: Element>(&self, len: usize) -> Result<Buffer<T>> {
-        Buffer::new(self.device(), len)
+        Buffer::new(self.device(), self.room.as_ref().map(|(room, _)| room), len)
     }
 
     /// Values in a buffer of their own. Returns when they are there.
     pub fn upload<T: Element>(&self, values: &[T]) -> Result<Buffer<T>> {
         let buffer = self.buffer(values.len())?;
-        if !values.is_empty() {
-            // SAFETY: both have room for so many bytes; the copy has ended when this returns.
-            unsafe {
-                copy_async(buffer.view().address(), values.as_ptr().cast(), size_of_val(values), &self.stream)?;
-            }
-            self.stream.synchronize()?;
-        }
+        self.fill(buffer.view(), values)?;
         Ok(buffer)
+    }
+
+    /// Fills memory with values. Returns when they are there.
+    fn fill<T: Element>(&self, to: View<'_, T>, values: &[T]) -> Result<()> {
+        same("values to copy", values.len(), to.count())?;
+        if !values.is_empty() {
+            // SAFETY: both have so many bytes; the copy has ended when this returns.
+            unsafe { copy_async(to.address(), values.as_ptr().cast(), size_of_val(values), &self.stream)? };
+        }
+        self.stream.synchronize()
     }
 
     /// Waits for all work before, and copies values to the host.
@@ -547,24 +581,42 @@ impl Kernels {
         Ok(())
     }
 
-    /// Between what a channel's values lie, before it goes that way: all of them, or those of each plane where axis 0 is treated
-    /// separately.
-    pub fn ends(&self, source: View<'_, f32>, way: &Way) -> Result<Bounds> {
-        let [planes, height, width] = way.from;
-        same("a channel's values", source.count(), planes * height * width)?;
+    /// Room for between what a channel's values lie that goes that way.
+    pub fn bounds(&self, way: &Way) -> Result<Bounds> {
+        let (from, to) = if way.separate.is_none() { (1, 1) } else { (way.from[0], way.to[0]) };
+        Ok(Bounds { least: self.buffer(from)?, most: self.buffer(from)?, ends: self.buffer(to)? })
+    }
+
+    /// As of a channel of which nothing was seen yet.
+    pub fn begin_ends(&self, bounds: &Bounds) -> Result<()> {
+        let (least, most) = (bounds.least.view(), bounds.most.view());
+        self.fill(least, &vec![u32::MAX; least.count()])?;
+        self.fill(most, &vec![0; most.count()])
+    }
+
+    /// Looks at these planes of a channel, before it goes that way.
+    pub fn see_ends(&self, source: View<'_, f32>, planes: Range<usize>, way: &Way, bounds: &Bounds) -> Result<()> {
+        let [_, height, width] = way.from;
         let is_one = way.separate.is_none();
-        let places = if is_one { 1 } else { planes };
-        let (least, most) = (self.upload(&vec![u32::MAX; places])?, self.upload(&vec![0u32; places])?);
-        let (mut from, mut to_least, mut to_most) = (source.address(), least.view().address(), most.view().address());
+        let places = if is_one { 0..1 } else { planes.clone() };
+        let (least, most) = (bounds.least.part(places.clone())?, bounds.most.part(places)?);
+        same("values of planes", source.count(), planes.len() * height * width)?;
+        let (mut from, mut to_least, mut to_most) = (source.address(), least.address(), most.address());
         let (mut depth, mut plane, mut one) =
-            (small("planes", planes)?, small("voxels", height * width)?, u32::from(is_one));
+            (small("planes", planes.len())?, small("voxels", height * width)?, u32::from(is_one));
         let mut arguments = pointers![from, depth, plane, one, to_least, to_most];
         // Each counts many before it tells.
         let voxels = (height * width).min(16 * THREADS as usize);
-        self.launch(self.loaded.functions.ends, voxels, planes.min(ROWS), 1, &mut arguments)?;
-        let (mut lows, mut highs) = (vec![0; places], vec![0; places]);
-        self.download(least.view(), &mut lows)?;
-        self.download(most.view(), &mut highs)?;
+        self.launch(self.loaded.functions.ends, voxels, planes.len().min(ROWS), 1, &mut arguments)
+    }
+
+    /// Between what a channel's values lie of which all planes were seen: all of them, or those of each plane where axis 0 is treated
+    /// separately.
+    pub fn end_ends(&self, way: &Way, bounds: &Bounds) -> Result<()> {
+        let (least, most, is_one) = (bounds.least.view(), bounds.most.view(), way.separate.is_none());
+        let (mut lows, mut highs) = (vec![0; least.count()], vec![0; most.count()]);
+        self.download(least, &mut lows)?;
+        self.download(most, &mut highs)?;
         let number = |ordered: u32| f32::from_bits(if ordered >> 31 == 1 { ordered & 0x7fff_ffff } else { !ordered });
         let ends = |(low, high): (&u32, &u32)| match low > high {
             // There is no number at all.
@@ -575,16 +627,16 @@ impl Kernels {
         if let (false, Resampling::Nearest(samples)) = (is_one, &way.kernels[0]) {
             ends = samples.iter().map(|sample| ends[*sample]).collect();
         }
-        Ok(Bounds(self.upload(&ends)?))
+        self.fill(bounds.ends.view(), &ends)
     }
 
-    /// Keeps the values of a channel that has gone that way between these, which are in use until the stream has passed this.
-    pub fn clip(&self, target: View<'_, f32>, way: &Way, ends: &Bounds) -> Result<()> {
+    /// Keeps the values of a channel that has gone that way between these.
+    pub fn clip(&self, target: View<'_, f32>, way: &Way, bounds: &Bounds) -> Result<()> {
         let [planes, height, width] = way.to;
         same("a channel's values", target.count(), planes * height * width)?;
         let is_one = way.separate.is_none();
-        same("ends", ends.0.view().count(), if is_one { 1 } else { planes })?;
-        let (mut at, mut between) = (target.address(), ends.0.view().address());
+        same("ends", bounds.ends.view().count(), if is_one { 1 } else { planes })?;
+        let (mut at, mut between) = (target.address(), bounds.ends.view().address());
         let (mut depth, mut plane, mut one) =
             (small("planes", planes)?, small("voxels", height * width)?, u32::from(is_one));
         let mut arguments = pointers![at, depth, plane, one, between];
@@ -751,16 +803,28 @@ impl Kernels {
         self.launch(self.loaded.functions.blend, height * threads_of(width), depth.min(ROWS), 1, &mut arguments)
     }
 
-    /// Divides the sums of planes of a ring by their weights. Where a value of a plane is no number, its place in `found` becomes 1.
-    pub fn weigh(&self, planes: View<'_, f32>, voxels: usize, channels: usize, found: View<'_, u32>) -> Result<()> {
+    /// Divides the sums of rows of a ring's planes by their weights. Where a value of a plane is no number, its place in `found` becomes
+    /// 1.
+    pub fn weigh(
+        &self,
+        planes: View<'_, f32>,
+        [height, width]: [usize; 2],
+        rows: Range<usize>,
+        channels: usize,
+        found: View<'_, u32>,
+    ) -> Result<()> {
+        let voxels = height * width;
         let count = planes.count() / ((channels + 1) * voxels);
         same("places for what is found", found.count(), count)?;
         same("values of planes", planes.count(), count * (channels + 1) * voxels)?;
-        let (mut at, mut plane, mut number) =
-            (planes.address(), small("voxels", voxels)?, small("channels", channels)?);
-        let mut places = found.address();
-        let mut arguments = pointers![at, plane, number, places];
-        self.launch(self.loaded.functions.weigh, voxels, count, 1, &mut arguments)
+        if rows.start > rows.end || rows.end > height {
+            return Err(wrong(format!("rows {rows:?} of {height}")));
+        }
+        let mut at = planes.address().wrapping_byte_add(rows.start * width * size_of::<f32>());
+        let (mut plane, mut part) = (small("voxels", voxels)?, small("voxels", rows.len() * width)?);
+        let (mut number, mut places) = (small("channels", channels)?, found.address());
+        let mut arguments = pointers![at, plane, part, number, places];
+        self.launch(self.loaded.functions.weigh, rows.len() * width, count, 1, &mut arguments)
     }
 
     /// [`activate`](crate::volume::decide::activate) for planes of `[channel, voxel]`, `stride` values apart.
@@ -814,38 +878,54 @@ impl Kernels {
         rule: &DeviceRule,
         labels: View<'_, L>,
     ) -> Result<()> {
-        let needed = match &rule.0 {
-            RuleMemory::Argmax(of_channels) => {
-                same("labels of channels", of_channels.view().count(), channels)?;
-                channels
-            }
-            RuleMemory::Regions { channels: needed, .. } => *needed,
-        };
-        if channels < needed || channels == 0 {
-            return Err(wrong(format!("a rule about {needed} channels of {channels}")));
-        }
         let rows = planes.count() / stride.max(1);
         let voxels = labels.count() / rows.max(1);
+        let RuleMemory::Regions { threshold, order, count: regions, channels: needed } = &rule.0 else {
+            return self.decide_part(planes, stride, (voxels, 0), channels, rule, labels);
+        };
+        if channels < *needed || channels == 0 {
+            return Err(wrong(format!("a rule about {needed} channels of {channels}")));
+        }
         same("labels", labels.count(), rows * voxels)?;
         same("planes", planes_of(planes, stride, voxels, channels)?, rows)?;
         let (mut at, mut apart, mut count) = (planes.address(), stride as u64, small("voxels", voxels)?);
         let mut to = labels.address();
-        match &rule.0 {
-            RuleMemory::Argmax(of_channels) => {
-                let kernel =
-                    if L::IS_WIDE { self.loaded.functions.argmax_uint16 } else { self.loaded.functions.argmax_uint8 };
-                let (mut number, mut table) = (small("channels", channels)?, of_channels.view().address());
-                let mut arguments = pointers![at, apart, count, number, table, to];
-                self.launch(kernel, voxels, rows, 1, &mut arguments)
-            }
-            RuleMemory::Regions { threshold, order, count: regions, .. } => {
-                let kernel =
-                    if L::IS_WIDE { self.loaded.functions.regions_uint16 } else { self.loaded.functions.regions_uint8 };
-                let (mut table, mut regions, mut threshold) = (order.view().address(), *regions, *threshold);
-                let mut arguments = pointers![at, apart, count, table, regions, threshold, to];
-                self.launch(kernel, voxels, rows, 1, &mut arguments)
-            }
+        let kernel =
+            if L::IS_WIDE { self.loaded.functions.regions_uint16 } else { self.loaded.functions.regions_uint8 };
+        let (mut table, mut regions, mut threshold) = (order.view().address(), *regions, *threshold);
+        let mut arguments = pointers![at, apart, count, table, regions, threshold, to];
+        self.launch(kernel, voxels, rows, 1, &mut arguments)
+    }
+
+    /// The same by the largest value, of as many voxels of each plane as there are labels, from voxel `first` on.
+    pub fn decide_part<L: Label>(
+        &self,
+        planes: View<'_, f32>,
+        stride: usize,
+        (plane, first): (usize, usize),
+        channels: usize,
+        rule: &DeviceRule,
+        labels: View<'_, L>,
+    ) -> Result<()> {
+        let RuleMemory::Argmax(of_channels) = &rule.0 else {
+            return Err(wrong("regions that are to be decided by the largest value".to_owned()));
+        };
+        same("labels of channels", of_channels.view().count(), channels)?;
+        let rows = planes_of(planes, stride, plane, channels)?;
+        let voxels = labels.count() / rows.max(1);
+        same("labels", labels.count(), rows * voxels)?;
+        if channels == 0 || first.saturating_add(voxels) > plane {
+            return Err(wrong(format!(
+                "{voxels} voxels from {first} on of a plane of {plane}, of {channels} channels"
+            )));
         }
+        let mut at = planes.address().wrapping_byte_add(first * size_of::<f32>());
+        let (mut apart, mut of_plane) = (stride as u64, small("voxels", plane)?);
+        let (mut count, mut number) = (small("voxels", voxels)?, small("channels", channels)?);
+        let (mut table, mut to) = (of_channels.view().address(), labels.address());
+        let kernel = if L::IS_WIDE { self.loaded.functions.argmax_uint16 } else { self.loaded.functions.argmax_uint8 };
+        let mut arguments = pointers![at, apart, of_plane, count, number, table, to];
+        self.launch(kernel, voxels, rows, 1, &mut arguments)
     }
 
     /// A head for decisions on the device.
@@ -931,11 +1011,13 @@ impl Kernels {
             let ([first, second], part) = way.planes(z);
             Ok(Slice { first: small("planes", first)?, second: small("planes", second)?, part })
         };
+        let rows = between(rows, from[0], to[0])?;
         Ok(Samples {
             slices: self.upload(&(0..depth).map(slice).collect::<Result<Vec<_>>>()?)?,
             from,
             to,
-            rows: self.upload(&between(rows, from[0], to[0])?)?,
+            needed: rows.iter().map(|sample| sample.last() + 1).collect(),
+            rows: self.upload(&rows)?,
             columns: self.upload(&between(columns, from[1], to[1])?)?,
             is_linear: matches!(columns, Resampling::Linear(_)),
         })
@@ -964,12 +1046,12 @@ impl Kernels {
         self.launch(self.loaded.functions.resample, to, channels, 1, &mut arguments)
     }
 
-    /// Of those planes of the scan's grid, whose planes of the model's are in the slab, the labels of the largest values.
+    /// Of those planes and rows of the scan's grid, whose planes of the model's are in the slab, the labels of the largest values.
     pub fn resample_and_decide<L: Label>(
         &self,
         samples: &Samples,
         slab: Slab<'_>,
-        planes: Range<usize>,
+        (planes, lines): (Range<usize>, Range<usize>),
         rule: &DeviceRule,
         labels: View<'_, L>,
     ) -> Result<()> {
@@ -977,9 +1059,9 @@ impl Kernels {
             return Err(wrong("regions that are to be decided while planes are resampled".to_owned()));
         };
         let channels = of_channels.view().count();
-        let (from, to) = (samples.from[0] * samples.from[1], samples.to[0] * samples.to[1]);
-        let count = planes_of(slab.planes, slab.stride, from, channels)?;
-        same("planes", slab.numbers.len(), count)?;
+        let (from, to) = (samples.from[0] * samples.from[1], lines.len() * samples.to[1]);
+        let Planes { numbers, ring, places, stride, .. } = slab.planes;
+        same("planes", planes_of(*ring, *stride, from, channels)?, *places)?;
         same("a plane's values", slab.before.count(), channels * from)?;
         same("labels", labels.count(), planes.len() * to)?;
         let slices = samples.slices.part(planes.clone())?;
@@ -988,14 +1070,16 @@ impl Kernels {
             false => self.loaded.functions.resampled_argmax_uint8,
         };
         let mut there = SlabThere {
-            planes: slab.planes.address(),
+            ring: ring.address(),
             before: slab.before.address(),
-            stride: slab.stride as u64,
-            first: small("planes", slab.numbers.start)?,
+            stride: *stride as u64,
+            places: small("planes", *places)?,
+            first: small("planes", numbers.start)?,
         };
         let plane = |[y, x]: [usize; 2]| Ok::<_, Error>(Plane([small("voxels", y)?, small("voxels", x)?]));
-        let (mut old, mut new, mut slices) = (plane(samples.from)?, plane(samples.to)?, slices.address());
-        let (mut rows, mut columns) = (samples.rows.view().address(), samples.columns.view().address());
+        let new = [lines.len(), samples.to[1]];
+        let (mut old, mut new, mut slices) = (plane(samples.from)?, plane(new)?, slices.address());
+        let (mut rows, mut columns) = (samples.rows.part(lines)?.address(), samples.columns.view().address());
         let (mut is_linear, mut number) = (u32::from(samples.is_linear), small("channels", channels)?);
         let (mut table, mut target) = (of_channels.view().address(), labels.address());
         let mut arguments = pointers![there, slices, old, new, rows, columns, is_linear, number, table, target];
@@ -1026,8 +1110,10 @@ impl Kernels {
 
 impl Drop for Kernels {
     fn drop(&mut self) {
-        // The module goes when nothing of it runs.
-        let _ = self.stream.synchronize();
+        // The module goes when nothing of it runs. Whose stream it is waits for that.
+        if self.room.is_none() {
+            let _ = self.stream.synchronize();
+        }
     }
 }
 
@@ -1126,8 +1212,7 @@ fn between(kernel: &Resampling, from: usize, to: usize) -> Result<Vec<Between>> 
         }
     };
     same("samples of an axis", samples.len(), to)?;
-    let last = |sample: &Between| sample.at as usize + usize::from(sample.part > 0.0);
-    match samples.iter().map(last).max() {
+    match samples.iter().map(Between::last).max() {
         Some(last) if last >= from => Err(wrong(format!("sample {last} of an axis of {from}"))),
         _ => Ok(samples),
     }

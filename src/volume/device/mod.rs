@@ -12,7 +12,7 @@ mod sweep;
 mod tests;
 mod upload;
 
-pub use buffer::{Buffer, Element, Piece, View};
+pub use buffer::{Buffer, Element, Piece, View, in_room};
 pub use download::Download;
 pub use kernels::{Constants, DeviceHead, DeviceRule, Kernels, Label, Samples, Slab};
 pub use resample::{DeviceWay, bytes as resampling_bytes, can as can_resample};

@@ -1,10 +1,10 @@
 //! A channel onto the model's grid, on the device: the twin of `resample::resample`, one axis after the other.
 
 use super::buffer::{Buffer, View};
-use super::kernels::{Axis, Kernels, Lines, spline_elements};
+use super::kernels::{Axis, Bounds, Kernels, Lines, planes, spline_elements};
 use crate::error::Result;
 use crate::volume::resample::{Kernel, Way};
-use crate::volume::work::Work;
+use std::ops::Range;
 
 /// Lines of a spline that are worked on together at most.
 const SPLINES: usize = 1 << 18;
@@ -28,11 +28,12 @@ struct Step {
 }
 
 impl Step {
-    /// Lines along the axis are `[outer, axis, inner]`.
-    fn lines(&self) -> Lines {
+    /// Of these planes; of all of them if it is the planes that change. Lines along the axis are `[outer, axis, inner]`.
+    fn lines(&self, planes: usize) -> Lines {
         let count = |extents: &[usize]| extents.iter().fold(1, |product: usize, n| product.saturating_mul(*n));
+        let outer = if self.axis == 0 { 1 } else { planes.saturating_mul(count(&self.before[1..self.axis])) };
         Lines {
-            outer: count(&self.before[..self.axis]),
+            outer,
             from: self.before[self.axis],
             to: self.after[self.axis],
             inner: count(&self.before[self.axis + 1..]),
@@ -56,7 +57,7 @@ fn steps(way: &Way) -> impl Iterator<Item = Step> {
 fn begins(way: &Way) -> usize {
     let cubic = steps(way).filter(|step| matches!(way.kernels[step.axis], Kernel::Cubic(_)));
     let of_step = |step: Step| {
-        let lines = step.lines();
+        let lines = step.lines(step.before[0]);
         spline_elements(lines.outer.saturating_mul(lines.inner).min(SPLINES), lines.from)
     };
     cubic.map(of_step).max().unwrap_or(0)
@@ -79,6 +80,7 @@ pub struct DeviceWay {
     steps: Vec<(Step, Axis)>,
     kept: [Buffer<f32>; 2],
     begins: Buffer<f64>,
+    bounds: Option<Bounds>,
 }
 
 impl DeviceWay {
@@ -92,32 +94,63 @@ impl DeviceWay {
             steps: steps(way).map(with_axis).collect::<Result<_>>()?,
             kept: [kernels.buffer(first)?, kernels.buffer(second)?],
             begins: kernels.buffer(begins(way))?,
+            bounds: if way.clip { Some(kernels.bounds(way)?) } else { None },
             way: way.clone(),
         })
     }
 
-    /// Fills `target` by `source`; both are dense. Returns when it is done.
-    pub fn bring(&self, kernels: &Kernels, source: View<'_, f32>, target: View<'_, f32>, work: &Work) -> Result<()> {
-        let Self { way, steps, kept, begins } = self;
-        let ends = if way.clip { Some(kernels.ends(source, way)?) } else { None };
-        if steps.is_empty() {
-            kernels.copy(source, target)?;
+    /// Begins with a channel.
+    pub fn begin(&self, kernels: &Kernels) -> Result<()> {
+        self.bounds.as_ref().map_or(Ok(()), |bounds| kernels.begin_ends(bounds))
+    }
+
+    /// Goes as far as these planes of the source are enough. `source` and `target` are all of the channel, and dense.
+    pub fn bring_planes(
+        &self,
+        kernels: &Kernels,
+        source: View<'_, f32>,
+        numbers: Range<usize>,
+        target: View<'_, f32>,
+    ) -> Result<()> {
+        if numbers.is_empty() {
+            return Ok(());
         }
-        let size = |extents: &[usize; 3]| extents.iter().product::<usize>();
+        let size = |extents: [usize; 3]| extents[1] * extents[2];
+        let source = source.part(planes(numbers.clone(), size(self.way.from)))?;
+        if let Some(bounds) = &self.bounds {
+            kernels.see_ends(source, numbers.clone(), &self.way, bounds)?;
+        }
         let mut from = source;
-        for (i, (step, axis)) in steps.iter().enumerate() {
-            work.check()?;
-            let to = match i + 1 == steps.len() {
-                true => target,
-                false => kept[i % 2].part(0..size(&step.after))?,
-            };
-            kernels.resample_axis(axis, &step.lines(), from, to, begins.view())?;
+        for (i, (step, axis)) in self.steps.iter().enumerate().filter(|(_, (step, _))| step.axis != 0) {
+            let to = self.after(i, target)?.part(planes(numbers.clone(), size(step.after)))?;
+            kernels.resample_axis(axis, &step.lines(numbers.len()), from, to, self.begins.view())?;
             from = to;
         }
-        if let Some(ends) = &ends {
-            kernels.clip(target, way, ends)?;
+        Ok(())
+    }
+
+    /// Fills `target`, when all planes were brought. Returns when it is done.
+    pub fn finish(&self, kernels: &Kernels, source: View<'_, f32>, target: View<'_, f32>) -> Result<()> {
+        match self.steps.split_last() {
+            None => kernels.copy(source, target)?,
+            Some(((step, axis), before)) if step.axis == 0 => {
+                let from = if before.is_empty() { source } else { self.after(before.len() - 1, target)? };
+                kernels.resample_axis(axis, &step.lines(step.before[0]), from, target, self.begins.view())?;
+            }
+            Some(_) => {}
         }
-        // The ends are in use until then.
+        if let Some(bounds) = &self.bounds {
+            kernels.end_ends(&self.way, bounds)?;
+            kernels.clip(target, &self.way, bounds)?;
+        }
         kernels.stream().synchronize()
+    }
+
+    /// Where the channel is after a step.
+    fn after<'a>(&'a self, step: usize, target: View<'a, f32>) -> Result<View<'a, f32>> {
+        match step + 1 == self.steps.len() {
+            true => Ok(target),
+            false => self.kept[step % 2].part(0..self.steps[step].0.after.iter().product()),
+        }
     }
 }

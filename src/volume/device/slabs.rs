@@ -60,6 +60,12 @@ impl<'a> Slabs<'a> {
         start..(start + self.together).min(self.span.layout.extents[0])
     }
 
+    /// Bytes on the device of those of so many channels that are on their way.
+    pub fn staging(&self, channels: usize) -> usize {
+        let size = self.bytes.next_multiple_of(ALIGNED);
+        size.saturating_mul(THREADS.min(self.count() * channels))
+    }
+
     /// How many there are.
     fn count(&self) -> usize {
         self.span.layout.extents[0].div_ceil(self.together)
@@ -85,6 +91,8 @@ pub struct Coming {
     changed: Condvar,
     /// On their stream it comes.
     kernels: Kernels,
+    /// On theirs it goes on from its source.
+    onward: Kernels,
     /// Planes that come together: those of a slab, or all.
     together: usize,
     /// A piece for each thread.
@@ -92,6 +100,39 @@ pub struct Coming {
     size: usize,
     mask: Option<Buffer<u8>>,
     source: Option<Source>,
+}
+
+/// Planes of a channel that go on from its source together: so many groups of them.
+const GROUPS: usize = 6;
+
+/// Slabs of a channel that have come.
+struct Arrivals {
+    has_come: Vec<bool>,
+    /// Those before these have come.
+    next: usize,
+    /// Planes that went on.
+    gone: usize,
+}
+
+impl Arrivals {
+    fn new(slabs: &Slabs<'_>) -> Self {
+        Self { has_come: vec![false; slabs.count()], next: 0, gone: 0 }
+    }
+
+    /// A slab has come: what planes go on now.
+    fn take(&mut self, slabs: &Slabs<'_>, slab: usize) -> Range<usize> {
+        if let Some(has_come) = self.has_come.get_mut(slab) {
+            *has_come = true;
+        }
+        while self.has_come.get(self.next) == Some(&true) {
+            self.next += 1;
+        }
+        let [depth, ..] = slabs.span.layout.extents;
+        let there = (self.next * slabs.together).min(depth);
+        let is_enough = there == depth || there - self.gone >= depth.div_ceil(GROUPS);
+        let end = if is_enough { there } else { self.gone };
+        std::mem::replace(&mut self.gone, end)..end
+    }
 }
 
 /// Room for a channel on the scan's grid, and its way from there.
@@ -128,9 +169,10 @@ impl Drop for Slot {
 }
 
 impl Coming {
-    /// Room for what comes in these slabs, of so many channels, all at once if they have a source.
+    /// Room for what comes in these slabs, of so many channels, all at once if they have a source. `making` finds it.
     pub fn new(
         kernels: &Kernels,
+        making: &Kernels,
         slabs: &Slabs<'_>,
         channels: usize,
         mask: Option<Buffer<u8>>,
@@ -142,8 +184,9 @@ impl Coming {
             state: Mutex::new(State { left: vec![channels; count], next: 0, has_ended: false, failure: None }),
             changed: Condvar::default(),
             kernels: kernels.on(Arc::new(Stream::new(kernels.device(), 0)?)),
+            onward: kernels.on(Arc::new(Stream::new(kernels.device(), 0)?)),
             together,
-            staging: kernels.buffer(size.saturating_mul(THREADS.min(slabs.count() * channels)))?,
+            staging: making.buffer(slabs.staging(channels))?,
             size,
             mask,
             source,
@@ -162,7 +205,10 @@ impl Coming {
             self.changed.wait(&mut state);
         }
         drop(state);
-        stream.wait_for(self.kernels.stream())
+        match self.source {
+            None => stream.wait_for(self.kernels.stream()),
+            Some(_) => stream.wait_for(self.onward.stream()),
+        }
     }
 
     /// Brings channels to a volume, each of them changed; one after the other by way of the source, if there is one, and then done
@@ -175,14 +221,28 @@ impl Coming {
         let outcome = match &self.source {
             None => {
                 let all = (0..slabs.count()).flat_map(|slab| (0..channels).map(move |channel| (slab, channel)));
-                self.bring_slabs(slabs, all, changes, &target, &|slab| self.has_come(slab), work)
+                let tell = |slab| {
+                    self.has_come(slab);
+                    Ok(())
+                };
+                self.bring_slabs(slabs, all, changes, &target, &tell, work)
             }
             Some(Source { values, way }) => (0..channels).try_for_each(|channel| {
                 let all = (0..slabs.count()).map(|slab| (slab, channel));
-                self.bring_slabs(slabs, all, changes, &|_| Ok(values.view()), &|_| (), work)?;
+                let arrivals = Mutex::new(Arrivals::new(slabs));
+                let go_on = |slab| {
+                    let planes = arrivals.lock().take(slabs, slab);
+                    if planes.is_empty() {
+                        return Ok(());
+                    }
+                    self.onward.stream().wait_for(self.kernels.stream())?;
+                    way.bring_planes(&self.onward, values.view(), planes, target(channel)?)
+                };
+                way.begin(&self.onward)?;
+                self.bring_slabs(slabs, all, changes, &|_| Ok(values.view()), &go_on, work)?;
                 let target = target(channel)?;
-                way.bring(&self.kernels, values.view(), target, work)?;
-                after(&self.kernels, channel, target)?;
+                way.finish(&self.onward, values.view(), target)?;
+                after(&self.onward, channel, target)?;
                 self.has_come(0);
                 Ok(())
             }),
@@ -211,7 +271,7 @@ impl Coming {
         all: impl Iterator<Item = (usize, usize)> + Send,
         changes: &[Change],
         target: &(dyn Fn(usize) -> Result<View<'v, f32>> + Sync),
-        tell: &(dyn Fn(usize) + Sync),
+        tell: &(dyn Fn(usize) -> Result<()> + Sync),
         work: &Work,
     ) -> Result<()> {
         let (kernels, span) = (&self.kernels, &slabs.span);
@@ -242,8 +302,7 @@ impl Coming {
             let mask = self.mask.as_ref().map(|mask| mask.part(voxels)).transpose()?;
             kernels.read_planes(span, (staging, bytes.start), channel, planes, changes[channel], mask, target)?;
             slot.passed.record(kernels.stream())?;
-            tell(slab);
-            Ok(())
+            tell(slab)
         })
     }
 }
@@ -262,5 +321,6 @@ impl Drop for Coming {
     fn drop(&mut self) {
         // What is on its way uses the memory.
         let _ = self.kernels.stream().synchronize();
+        let _ = self.onward.stream().synchronize();
     }
 }

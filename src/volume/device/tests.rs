@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cuda::{Device, Stream};
+use crate::error::Error;
 use crate::volume::decide::{activate, decide};
 use crate::volume::image::{Description, ELEMENT_TYPES, View};
 use crate::volume::intensity::{Change, Which};
@@ -14,6 +15,7 @@ use crate::volume::tiles::{Tiles, constants};
 use crate::volume::window::weights;
 use crate::volume::work::tests::PLAIN;
 use half::{bf16, f16};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn kernels() -> Arc<Kernels> {
@@ -150,7 +152,11 @@ fn channels_are_resampled_as_on_the_host() {
                     let target = kernels.buffer(wanted.len()).unwrap();
                     let on_device = kernels.upload(&source).unwrap();
                     let there = DeviceWay::new(&kernels, &way).unwrap();
-                    there.bring(&kernels, on_device.view(), target.view(), &PLAIN).unwrap();
+                    there.begin(&kernels).unwrap();
+                    for planes in [0..extents[0] / 2, extents[0] / 2..extents[0]] {
+                        there.bring_planes(&kernels, on_device.view(), planes, target.view()).unwrap();
+                    }
+                    there.finish(&kernels, on_device.view(), target.view()).unwrap();
                     let what = format!("{extents:?} to {target_mm:?}, {geometry:?}, {data:?}, {separate_axis_above:?}");
                     assert_same(&to_host(&kernels, &target), &wanted, &what);
                 }
@@ -332,9 +338,13 @@ fn blended_as_on_the_host() {
                 let tiling = tiling(patch, Padding::Edge, placement, window.clone());
                 let tiles = Tiles::new(extents, &tiling, [0; 3]).unwrap();
                 let window = weights(&tiling.window, patch).unwrap();
-                let mut swept = DeviceSweep::new(&kernels, tiles.clone(), channels, &window).unwrap();
+                let there = Arc::new(kernels.upload(&window).unwrap());
+                let new = || DeviceSweep::new(&kernels, tiles.clone(), channels, &there).unwrap();
+                let (mut by_planes, mut by_rows) = (new(), new());
                 let mut wanted = Sweep::new(tiles.clone(), channels, window.into()).unwrap();
-                let size = extents[1] * extents[2];
+                let [_, height, width] = extents;
+                // Planes of which rows have come, and these.
+                let mut of_rows = BTreeMap::<usize, Vec<f32>>::new();
                 for number in 0..tiles.count() {
                     let count = tiles.given(channels);
                     let tile: Vec<_> = (0..count).map(|i| value(i + 31 * number)).collect();
@@ -345,19 +355,47 @@ fn blended_as_on_the_host() {
                             Ok(())
                         })
                         .unwrap();
-                    let mut found = Vec::new();
                     let tile = kernels.upload(&tile).unwrap();
-                    swept
-                        .blend(tile.view(), None, |planes| {
-                            for (i, z) in planes.numbers.clone().enumerate() {
-                                let mut plane = vec![0.0; channels * size];
-                                let start = i * planes.stride;
-                                kernels.download(planes.values.part(start..start + channels * size)?, &mut plane)?;
-                                found.push((z, plane));
+                    let plane_of = |planes: &Planes<'_>, z| {
+                        let mut plane = vec![0.0; channels * height * width];
+                        kernels.download(planes.of_plane(z, plane.len())?, &mut plane)?;
+                        Ok::<_, Error>(plane)
+                    };
+                    let mut found = Vec::new();
+                    by_planes
+                        .blend(&kernels, tile.view(), None, false, |planes| {
+                            assert_eq!(planes.rows, 0..height);
+                            for z in planes.numbers.clone() {
+                                found.push((z, plane_of(&planes, z)?));
                             }
                             Ok(())
                         })
                         .unwrap();
+                    by_rows
+                        .blend(&kernels, tile.view(), None, true, |planes| {
+                            for z in planes.numbers.clone() {
+                                let plane = plane_of(&planes, z)?;
+                                let kept = of_rows.entry(z).or_default();
+                                let rows = planes.rows.start * width..planes.rows.end * width;
+                                assert_eq!(kept.len(), rows.start * channels);
+                                // Row by row, all channels of each.
+                                for y in planes.rows.clone() {
+                                    for channel in plane.chunks_exact(height * width) {
+                                        kept.extend_from_slice(&channel[y * width..(y + 1) * width]);
+                                    }
+                                }
+                            }
+                            Ok(())
+                        })
+                        .unwrap();
+                    for (z, wanted) in &planes {
+                        let kept = of_rows.remove(z).unwrap();
+                        let rows = (0..height).flat_map(|y| {
+                            let row = move |channel: &[f32]| channel[y * width..(y + 1) * width].to_vec();
+                            wanted.chunks_exact(height * width).flat_map(row)
+                        });
+                        assert_same(&kept, &rows.collect::<Vec<_>>(), &format!("{extents:?} {patch:?} rows of {z}"));
+                    }
                     assert_eq!(found.len(), planes.len());
                     for ((z, found), (wanted_z, wanted)) in found.iter().zip(&planes) {
                         assert_eq!(z, wanted_z);
@@ -430,6 +468,13 @@ fn decided_as_on_the_host() {
             kernels.decide(on_device.view(), stride, channels, &on_it, wide.view()).unwrap();
             kernels.decide(on_device.view(), stride, channels, &on_it, narrow.view()).unwrap();
             let (wide, narrow) = (to_host(&kernels, &wide), to_host(&kernels, &narrow));
+            if matches!(rule, Rule::Argmax { .. }) {
+                let (first, some) = (1200, 701);
+                let part = kernels.buffer::<u8>(planes * some).unwrap();
+                kernels.decide_part(on_device.view(), stride, (voxels, first), channels, &on_it, part.view()).unwrap();
+                let whole = |plane: usize| &narrow[plane * voxels + first..][..some];
+                assert!(to_host(&kernels, &part) == (0..planes).map(whole).collect::<Vec<_>>().concat(), "{rule:?}");
+            }
             for plane in 0..planes {
                 let mut wanted = vec![0; voxels];
                 decide(&values[plane * stride..][..channels * voxels], &rule, &mut wanted);
@@ -529,22 +574,32 @@ fn resampled_as_on_the_host() {
                 // All planes at once that need none before the one that lies before a slab.
                 let rule = kernels.rule(&rule).unwrap();
                 for first in 0..model[0] {
-                    let all = 0..model[0] * size;
-                    let slab = Slab {
-                        numbers: &(first..model[0]),
-                        planes: planes.part(first * size..all.end).unwrap(),
-                        stride: size,
-                        before: planes.part(first.max(1) * size - size..first.max(1) * size).unwrap(),
-                    };
+                    // In a ring that has place for no more.
+                    let places = model[0] - first;
+                    let slots = (0..places).map(|slot| (first..model[0]).find(|z| z % places == slot).unwrap());
+                    let ring: Vec<_> = slots.flat_map(|z| volume[z * size..(z + 1) * size].to_vec()).collect();
+                    let ring = kernels.upload(&ring).unwrap();
+                    let final_planes =
+                        Planes { numbers: first..model[0], rows: 0..model[1], ring: ring.view(), places, stride: size };
+                    let before = planes.part(first.max(1) * size - size..first.max(1) * size).unwrap();
+                    let slab = Slab { planes: &final_planes, before };
                     let start = (0..scan[0]).find(|z| way.planes(*z).0[0] + 1 >= first).unwrap_or(scan[0]);
-                    let wanted = &decided[start * scan[1] * scan[2]..];
-                    let (wide, narrow) =
-                        (kernels.buffer::<u16>(wanted.len()).unwrap(), kernels.buffer::<u8>(wanted.len()).unwrap());
-                    kernels.resample_and_decide(&samples, slab, start..scan[0], &rule, wide.view()).unwrap();
-                    kernels.resample_and_decide(&samples, slab, start..scan[0], &rule, narrow.view()).unwrap();
-                    assert!(to_host(&kernels, &wide) == wanted, "{way:?} {first}");
-                    let narrow = to_host(&kernels, &narrow);
-                    assert!(narrow.iter().zip(wanted).all(|(a, b)| u16::from(*a) == *b), "{way:?} {first}");
+                    let (numbers, width) = (start..scan[0], scan[2]);
+                    // Some rows, then the others.
+                    let some = samples.rows_of(model[1] / 2 + first % 2);
+                    assert_eq!((samples.rows_of(0), samples.rows_of(model[1])), (0, scan[1]));
+                    for rows in [0..some, some..scan[1]] {
+                        let of_plane = |z: usize| (z * scan[1] + rows.start) * width..(z * scan[1] + rows.end) * width;
+                        let wanted: Vec<_> = numbers.clone().flat_map(|z| decided[of_plane(z)].to_vec()).collect();
+                        let (wide, narrow) =
+                            (kernels.buffer::<u16>(wanted.len()).unwrap(), kernels.buffer::<u8>(wanted.len()).unwrap());
+                        let part = (numbers.clone(), rows.clone());
+                        kernels.resample_and_decide(&samples, slab, part.clone(), &rule, wide.view()).unwrap();
+                        kernels.resample_and_decide(&samples, slab, part, &rule, narrow.view()).unwrap();
+                        assert!(to_host(&kernels, &wide) == wanted, "{way:?} {first}");
+                        let narrow = to_host(&kernels, &narrow);
+                        assert!(narrow.iter().zip(&wanted).all(|(a, b)| u16::from(*a) == *b), "{way:?} {first}");
+                    }
                 }
             }
         }
