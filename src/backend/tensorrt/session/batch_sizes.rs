@@ -51,9 +51,14 @@ pub fn pays(at_once: f64, one_after_the_other: f64) -> bool {
     at_once * GAIN_WORTH_WAITING_FOR < one_after_the_other
 }
 
-/// The same where nobody waits for the single one.
-pub fn pays_in_a_stream(at_once: f64, one_after_the_other: f64) -> bool {
-    at_once * GAIN_OF_A_STREAM < one_after_the_other
+/// Whether a batch of so many items that takes so many seconds pays, after a smaller one and what that takes; in a stream nobody waits
+/// for the single item.
+pub fn size_pays((items, seconds): (usize, f64), (fewer, of_fewer): (usize, f64), is_stream: bool) -> bool {
+    let one_after_the_other = of_fewer * items as f64 / fewer as f64;
+    match is_stream {
+        true => seconds * GAIN_OF_A_STREAM < one_after_the_other,
+        false => pays(seconds, one_after_the_other),
+    }
 }
 
 /// Batch sizes at either end of the range at which a plan's shapes are tried one by one.
@@ -340,6 +345,30 @@ mod tests {
         assert_eq!(candidates(1, 1, &size(0, &[])), [1]);
     }
 
+    #[test]
+    fn a_stream_settles_on_larger_batches() {
+        // Seconds that batches of 1, 2, 4, … take: the sizes that a session computes.
+        let settles = |seconds: &[f64], is_stream| {
+            let costs = seconds.iter().enumerate().map(|(i, seconds)| (1 << i, *seconds)).collect::<Vec<_>>();
+            let more = costs.windows(2).take_while(|pair| size_pays(pair[1], pair[0], is_stream)).map(|pair| pair[1].0);
+            [1].into_iter().chain(more).collect::<Vec<_>>()
+        };
+        // Little is gained by each size: 5 % and then 3.
+        let full = [1.0, 1.9, 3.69, 7.37];
+        assert_eq!((settles(&full, false), settles(&full, true)), (vec![1], vec![1, 2, 4]));
+        // Much, then nothing, and then much again, which is not tried.
+        let small = [1.0, 1.2, 2.4, 2.5];
+        assert_eq!((settles(&small, false), settles(&small, true)), (vec![1, 2], vec![1, 2]));
+        // Just what is asked of either, and a little more; what takes longer than one after the other.
+        for (is_stream, gain) in [(false, GAIN_WORTH_WAITING_FOR), (true, GAIN_OF_A_STREAM)] {
+            assert_eq!(settles(&[1.0, 2.0 / gain * 1.0001], is_stream), [1]);
+            assert_eq!(settles(&[1.0, 2.0 / gain * 0.9999], is_stream), [1, 2]);
+            assert_eq!(settles(&[1.0, 2.3], is_stream), [1]);
+        }
+        // From one that the application prefers to the next.
+        assert!(size_pays((6, 5.0), (4, 3.8), false) && !size_pays((6, 5.6), (4, 3.8), true));
+    }
+
     /// A plan with inputs and one output of these open shapes, its inputs within one profile.
     fn description(inputs: &[[&[i64]; 2]], output: &[i64]) -> Description {
         let open = |[min, max]: &[&[i64]; 2]| {
@@ -427,7 +456,5 @@ mod tests {
     fn at_once_pays_where_it_is_clearly_faster() {
         assert!(pays(126.0, 2.0 * 117.0) && pays(390.0, 2.0 * 236.0));
         assert!(!pays(2420.0, 2.0 * 1266.0) && !pays(2.0, 2.0));
-        // In a stream of requests a little faster is enough.
-        assert!(pays_in_a_stream(2420.0, 2.0 * 1266.0) && !pays_in_a_stream(2.0, 2.0));
     }
 }

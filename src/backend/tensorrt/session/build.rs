@@ -4,7 +4,7 @@ use super::super::context::Context;
 use super::super::diagnostics::withhold;
 use super::super::engine::Engine;
 use super::admission::TensorRtAdmission;
-use super::batch_sizes::{Group, pays, pays_in_a_stream, sum};
+use super::batch_sizes::{Group, pays, size_pays, sum};
 use super::budget::Budget;
 use super::engine_copies::EngineCopies;
 use super::graph_context::Captures;
@@ -194,9 +194,8 @@ impl<'a> Builder<'a> {
                 false => Ok(f64::INFINITY),
             };
             let time = match (time, costs.last()) {
-                (time, Some((last, cost))) if !asked_for => {
-                    let pays = if self.options.is_stream { pays_in_a_stream } else { pays };
-                    time.ok().filter(|time| pays(*time, cost * candidate as f64 / *last as f64))
+                (time, Some(last)) if !asked_for => {
+                    time.ok().filter(|time| size_pays((candidate, *time), *last, self.options.is_stream))
                 }
                 (time, _) => Some(time?),
             };
