@@ -89,9 +89,10 @@ pub(super) fn plain<const C: usize, const FUSED: bool>(
         let mut sums = [[0.0f32; C]; ROWS];
         for (query, keys) in queries.iter().zip(head.packed_keys.chunks_exact(length)) {
             let Some(keys) = keys[column..].first_chunk::<C>() else { return };
-            for row in 0..ROWS {
-                for c in 0..C {
-                    sums[row][c] = multiplied::<FUSED>(query[row], keys[c], sums[row][c]);
+            // Not by index: the compiler would take the rows side by side.
+            for (sums, query) in sums.iter_mut().zip(query) {
+                for (sum, key) in sums.iter_mut().zip(keys) {
+                    *sum = multiplied::<FUSED>(*query, *key, *sum);
                 }
             }
         }
@@ -145,15 +146,20 @@ fn softmax(scores: &mut [f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (blocks, rest) = scores.as_chunks::<LANES>();
+    // No closures for a block: they may become functions of their own, for which the compiler does not know of wide registers.
     for block in blocks {
-        lanes = std::array::from_fn(|i| larger(lanes[i], block[i]));
+        for (lane, score) in lanes.iter_mut().zip(block) {
+            *lane = larger(*lane, *score);
+        }
     }
     let largest = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, b| larger(a, *b));
     let mut lanes = [0.0; LANES];
     let (blocks, rest) = scores.as_chunks_mut::<LANES>();
     for block in blocks {
-        *block = std::array::from_fn(|i| exponential(block[i] - largest));
-        lanes = std::array::from_fn(|i| lanes[i] + block[i]);
+        for (lane, score) in lanes.iter_mut().zip(block) {
+            *score = exponential(*score - largest);
+            *lane += *score;
+        }
     }
     for (score, lane) in rest.iter_mut().zip(&mut lanes) {
         *score = exponential(*score - largest);
