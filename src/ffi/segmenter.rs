@@ -719,9 +719,8 @@ unsafe fn order(volume: &Scan, labels: &Labels, options: Option<Box<Treated>>) -
 /// most bytes of device memory, `*device_bytes_out`, and the smallest budget of it that can be kept, in the narrowest strips,
 /// `*least_device_bytes_out`, which may be null: a volume is put together on the GPU that the sessions run on,
 /// if that is one and has room now; else, and where there is none, it takes none there (0), and more on the host. The volume's
-/// `data` is not looked at and may be null. Maps in device memory take their `size_bytes` more on the host. Where only the largest
-/// connected part of each label is kept, what that takes depends on the labels: up to 64 bytes more for each piece of a row that has one
-/// label other than 0. Any thread.
+/// `data` is not looked at and may be null. Maps in device memory take their `size_bytes` more on the host. What keeping only
+/// the largest connected part of each label takes is counted as for the worst of labels, 6 bytes for each voxel. Any thread.
 ///
 /// Errors: as for `planrt_segmenter_submit`.
 ///

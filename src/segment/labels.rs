@@ -4,7 +4,7 @@ use super::lent::LentMut;
 use super::shared::Elements;
 use crate::error::{Code, Error, Result};
 use crate::tensor::ElementType;
-use crate::volume::components::keep_largest;
+use crate::volume::components::{self, keep_largest};
 use crate::volume::grid::{Box3, Layout};
 use crate::volume::work::{Pieces, Work, allocate};
 use std::ops::Range;
@@ -182,9 +182,10 @@ impl LabelMap {
         Ok(())
     }
 
-    /// Bytes that [`keep_largest`](Self::keep_largest) takes at most, beside a list of the labels' runs along x.
+    /// Bytes that [`keep_largest`](Self::keep_largest) takes at most.
     pub fn keeping_bytes(extents: [usize; 3]) -> u64 {
-        extents.iter().fold(2, |product: u64, extent| product.saturating_mul(*extent as u64))
+        let copy = extents.iter().fold(2, |product: u64, extent| product.saturating_mul(*extent as u64));
+        copy.saturating_add(components::bytes(extents))
     }
 
     /// How many voxels each label has, up to that one.

@@ -22,6 +22,20 @@ struct Run {
     voxels: u64,
 }
 
+/// Voxels of a map for each run that there is room for: labels of which there are more runs are gone through voxel by voxel, with
+/// as much memory.
+const VOXELS_A_RUN: usize = size_of::<Run>() / size_of::<i32>();
+
+/// The bytes that [`keep_largest`] takes at most.
+pub fn bytes([nz, ny, nx]: [usize; 3]) -> u64 {
+    let product = |extents: &[usize]| extents.iter().fold(1, |all: u64, extent| all.saturating_mul(*extent as u64));
+    let (rows, voxels) =
+        (product(&[nz, ny]).saturating_add(1), product(&[nz, ny, nx]).saturating_add(VOXELS_A_RUN as u64));
+    let of_rows = rows.saturating_mul(size_of::<usize>() as u64);
+    let of_labels = (usize::from(u16::MAX) + 1) * size_of::<Option<usize>>();
+    of_rows.saturating_add(voxels.saturating_mul(size_of::<i32>() as u64)).saturating_add(of_labels as u64)
+}
+
 /// Sets to 0 what is not in the largest component of its label: voxels belong together where they touch by a face, an edge or a
 /// corner (26 neighbours). Of components of one size the first one stays. `map` says where the voxels of `labels` are, in elements.
 pub fn keep_largest<L: Label>(labels: &mut [L], map: &Layout, work: &Work) -> Result<()> {
@@ -31,7 +45,10 @@ pub fn keep_largest<L: Label>(labels: &mut [L], map: &Layout, work: &Work) -> Re
         return Err(Error::new(Code::Unsupported, format!("components of a map with {nx} voxels along an axis")));
     }
     let memory = |_| Error::new(Code::OutOfMemory, "no memory to find the components of the label map");
+    let voxels = nz * ny * nx;
+    let most = voxels.div_ceil(VOXELS_A_RUN);
     let mut runs: Vec<Run> = Vec::new();
+    runs.try_reserve_exact(most).map_err(memory)?;
     // Where each row's runs begin.
     let mut rows: Vec<usize> = Vec::new();
     rows.try_reserve_exact(nz * ny + 1).map_err(memory)?;
@@ -52,7 +69,10 @@ pub fn keep_largest<L: Label>(labels: &mut [L], map: &Layout, work: &Work) -> Re
                 if label == L::default() {
                     continue;
                 }
-                runs.try_reserve(1).map_err(memory)?;
+                if runs.len() == most {
+                    drop((runs, rows));
+                    return keep_largest_by_voxels(labels, map, work);
+                }
                 let parent = runs.len();
                 let (start, end, voxels) = (start as u32, x as u32, (x - start) as u64);
                 runs.push(Run { start, end, label: label.into(), parent, voxels });
@@ -82,6 +102,84 @@ pub fn keep_largest<L: Label>(labels: &mut [L], map: &Layout, work: &Work) -> Re
         }
     }
     Ok(())
+}
+
+/// The same where a voxel mostly has another label than the one beside it, as labels of noise are.
+fn keep_largest_by_voxels<L: Label>(labels: &mut [L], map: &Layout, work: &Work) -> Result<()> {
+    let [nz, ny, nx] = map.extents;
+    let voxels = nz * ny * nx;
+    if i32::try_from(voxels).is_err() {
+        return Err(Error::new(
+            Code::OutOfMemory,
+            "the label map falls into too many pieces to find the largest of each label",
+        ));
+    }
+    // For each voxel another one of its component; for the first one of all the number of them, below 0.
+    let mut parents: Vec<i32> = allocate("the components of labels", voxels)?;
+    let all = |z: usize| (0..ny).flat_map(move |y| (0..nx).map(move |x| (y, x, (z * ny + y) * nx + x)));
+    let place = |z: usize, y: usize, x: usize| at(map.place([z, y, 0]), map, x);
+    for z in 0..nz {
+        work.check()?;
+        for (y, x, voxel) in all(z) {
+            parents[voxel] = -1;
+            let label = labels[place(z, y, x)];
+            if label == L::default() {
+                continue;
+            }
+            // The neighbours that came before.
+            for other_z in z.saturating_sub(1)..=z {
+                for other_y in y.saturating_sub(1)..ny.min(if other_z < z { y + 2 } else { y + 1 }) {
+                    let end = if (other_z, other_y) == (z, y) { x } else { nx.min(x + 2) };
+                    for other_x in x.saturating_sub(1)..end {
+                        if labels[place(other_z, other_y, other_x)] == label {
+                            join_voxels(&mut parents, voxel, (other_z * ny + other_y) * nx + other_x);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let mut largest: Vec<Option<usize>> = allocate("the components of labels", usize::from(u16::MAX) + 1)?;
+    for z in 0..nz {
+        for (y, x, voxel) in all(z) {
+            let most = &mut largest[usize::from(labels[place(z, y, x)].into())];
+            if parents[voxel] < 0 && most.is_none_or(|most| parents[voxel] < parents[most]) {
+                *most = Some(voxel);
+            }
+        }
+    }
+    for z in 0..nz {
+        work.check()?;
+        for (y, x, voxel) in all(z) {
+            let label = &mut labels[place(z, y, x)];
+            if largest[usize::from((*label).into())] != Some(first_voxel(&mut parents, voxel)) {
+                *label = L::default();
+            }
+        }
+    }
+    Ok(())
+}
+
+fn first_voxel(parents: &mut [i32], mut voxel: usize) -> usize {
+    while parents[voxel] >= 0 {
+        let parent = parents[voxel] as usize;
+        // The way there is made shorter.
+        if parents[parent] >= 0 {
+            parents[voxel] = parents[parent];
+        }
+        voxel = parent;
+    }
+    voxel
+}
+
+fn join_voxels(parents: &mut [i32], a: usize, b: usize) {
+    let (a, b) = (first_voxel(parents, a), first_voxel(parents, b));
+    if a != b {
+        // As for runs.
+        let (before, after) = (a.min(b), a.max(b));
+        parents[before] += parents[after];
+        parents[after] = before as i32;
+    }
 }
 
 /// Joins the runs from `begin` on with those of another row that they touch.
@@ -233,6 +331,9 @@ mod tests {
                 let wanted = slowly(&labels, extents);
                 let mut bytes: Vec<u8> = labels.iter().map(|label| *label as u8).collect();
                 let before = labels.iter().filter(|label| **label > 0).count();
+                let mut by_voxels = labels.clone();
+                keep_largest_by_voxels(&mut by_voxels, &Layout::dense(extents), &PLAIN).unwrap();
+                assert_eq!(by_voxels, wanted, "{extents:?} {percent} {kinds}");
                 keep_largest(&mut labels, &Layout::dense(extents), &PLAIN).unwrap();
                 assert_eq!(labels, wanted, "{extents:?} {percent} {kinds}");
                 removed += before - labels.iter().filter(|label| **label > 0).count();
