@@ -957,6 +957,11 @@ struct planrt_error *planrt_engine_options_set_build(struct planrt_engine_option
  * model on the CPU. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`.
  * Any thread.
  *
+ * Where an ONNX model's weights come to more than 16 MiB, the CPU engine does not keep them as the file has them, beside the
+ * order in which its layers read them: it holds the file open, and those beside it that weights are in, and reads them again
+ * when it prepares a shape. The files may be deleted and others be put in their places. A run for which they are read after
+ * somebody wrote into them is an error, `PLANRT_ERROR_IO`.
+ *
  * Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
  * `_NO_TENSORRT`, `_NO_OPENVINO`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`, `_OPENVINO`. `PLANRT_ERROR_UNSUPPORTED` also for a
  * model in a model folder with a `head`, which gives features (`planrt_engine_options_set_features_allowed`).
@@ -3121,9 +3126,8 @@ struct planrt_error *planrt_segmenter_run(const struct planrt_segmenter *segment
  * most bytes of device memory, `*device_bytes_out`, and the smallest budget of it that can be kept, in the narrowest strips,
  * `*least_device_bytes_out`, which may be null: a volume is put together on the GPU that the sessions run on,
  * if that is one and has room now; else, and where there is none, it takes none there (0), and more on the host. The volume's
- * `data` is not looked at and may be null. Maps in device memory take their `size_bytes` more on the host. Where only the largest
- * connected part of each label is kept, what that takes depends on the labels: up to 64 bytes more for each piece of a row that has one
- * label other than 0. Any thread.
+ * `data` is not looked at and may be null. Maps in device memory take their `size_bytes` more on the host. What keeping only
+ * the largest connected part of each label takes is counted as for the worst of labels, 6 bytes for each voxel. Any thread.
  *
  * Errors: as for `planrt_segmenter_submit`.
  *

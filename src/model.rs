@@ -1,6 +1,7 @@
 //! Where a model comes from and what kind of file it is, recognized by content.
 
 use crate::error::{Code, Error, Result};
+use foldhash::quality::FixedState;
 use memmap2::Mmap;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
@@ -16,14 +17,35 @@ pub enum Format {
     Onnx,
 }
 
+/// Where a model's bytes are from.
+#[derive(Clone, Copy, Default)]
+pub struct Origin<'a> {
+    /// The file that they are of: the large part of it may be read again when it is needed.
+    pub file: Option<&'a Path>,
+    /// The folder in which the model may have more files.
+    pub folder: Option<&'a Path>,
+}
+
 /// Maps a file: a plan goes to TensorRT without a copy of it in this process's own memory.
 pub fn map_file(path: &Path) -> Result<Mmap> {
+    let file = open_file(path)?;
+    // SAFETY: as with every mapping, another process that shortens the file meanwhile would fault this one; model files
+    // are replaced, not edited in place, and a copy would cost the memory that mapping saves.
+    unsafe { Mmap::map(&file) }.map_err(|error| failed(path, &error))
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Error {
     let shown = crate::quote::shown(path);
-    let failed = |error: std::io::Error| match error.kind() {
+    match error.kind() {
         ErrorKind::NotFound => Error::new(Code::NotFound, format!("no file {shown}")),
         _ => Error::new(Code::Io, format!("{shown} cannot be read: {error}")),
-    };
-    let metadata = std::fs::metadata(path).map_err(failed)?;
+    }
+}
+
+/// Opens a regular file.
+pub fn open_file(path: &Path) -> Result<File> {
+    let shown = crate::quote::shown(path);
+    let metadata = std::fs::metadata(path).map_err(|error| failed(path, &error))?;
     if metadata.is_dir() {
         return Err(Error::new(
             Code::Io,
@@ -33,17 +55,36 @@ pub fn map_file(path: &Path) -> Result<Mmap> {
     if !metadata.is_file() {
         return Err(Error::new(Code::Io, format!("{shown} is not a regular file")));
     }
-    let file = File::open(path).map_err(failed)?;
-    // SAFETY: as with every mapping, another process that shortens the file meanwhile would fault this one; model files
-    // are replaced, not edited in place, and a copy would cost the memory that mapping saves.
-    unsafe { Mmap::map(&file) }.map_err(failed)
+    File::open(path).map_err(|error| failed(path, &error))
 }
 
 /// A number that files with other bytes do not have, unless somebody is out for it.
 pub fn fingerprint(data: &[u8]) -> u64 {
-    let mut hasher = foldhash::quality::FixedState::default().build_hasher();
-    hasher.write(data);
-    hasher.finish()
+    let mut print = Fingerprint::default();
+    data.chunks(Fingerprint::PIECE).for_each(|piece| print.write(piece));
+    print.finish()
+}
+
+/// That number of a file that is read piece by piece.
+pub struct Fingerprint(<FixedState as BuildHasher>::Hasher);
+
+impl Default for Fingerprint {
+    fn default() -> Self {
+        Self(FixedState::default().build_hasher())
+    }
+}
+
+impl Fingerprint {
+    /// Bytes of every piece but the last.
+    pub(crate) const PIECE: usize = 1 << 20;
+
+    pub fn write(&mut self, piece: &[u8]) {
+        self.0.write(piece);
+    }
+
+    pub fn finish(&self) -> u64 {
+        self.0.finish()
+    }
 }
 
 /// The fingerprint of two parts together.

@@ -8,7 +8,7 @@ use crate::engine::Description;
 use crate::error::{Code, Error, Result};
 use crate::folder::{BuildRequest, Features, head_of_file};
 use crate::log::{Level, Log, Sink};
-use crate::model::{self, Format};
+use crate::model::{self, Format, Origin};
 use crate::process::stack;
 use crate::quote::{quoted_bytes, shown};
 use once_cell::sync::OnceCell;
@@ -184,7 +184,7 @@ impl Runtime {
         let data = model::map_file(path)?;
         let load = || {
             let folded = head_of_file(path, options.features_allowed)?;
-            let engine = self.load(&data, path.parent(), options)?;
+            let engine = self.load(&data, Origin { file: Some(path), folder: path.parent() }, options)?;
             Ok::<Arc<dyn Engine>, Error>(match folded {
                 Some(folded) => Arc::new(Features { engine, folded }),
                 None => engine,
@@ -194,22 +194,22 @@ impl Runtime {
     }
 
     pub fn load_memory(&self, data: &[u8], options: &EngineOptions) -> Result<Arc<dyn Engine>> {
-        self.load(data, None, options)
+        self.load(data, Origin::default(), options)
     }
 
-    /// Loads a model that may have more files in that folder.
-    pub fn load(&self, data: &[u8], folder: Option<&Path>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
-        stack::with_room(|| self.load_here(data, folder, options))
+    /// Loads a model that is from there.
+    pub fn load(&self, data: &[u8], origin: Origin<'_>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+        stack::with_room(|| self.load_here(data, origin, options))
     }
 
-    fn load_here(&self, data: &[u8], folder: Option<&Path>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+    fn load_here(&self, data: &[u8], origin: Origin<'_>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         let engine = match model::recognize(data)? {
             Format::Plan => {
                 // What the plan says of itself is checked first: a damaged file is one on every machine.
                 let plan = tensorrt::Plan::parse(data)?;
                 tensorrt::Engine::load(self.tensorrt()?, &plan, &options.plan)?
             }
-            Format::Onnx => self.load_on_cpu(data, folder, options)?,
+            Format::Onnx => self.load_on_cpu(data, origin, options)?,
         };
         let Description { name, device_name, tensors, .. } = engine.description();
         self.log.write(
@@ -225,11 +225,11 @@ impl Runtime {
     }
 
     #[cfg(feature = "cpu")]
-    fn load_on_cpu(&self, data: &[u8], folder: Option<&Path>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
+    fn load_on_cpu(&self, data: &[u8], origin: Origin<'_>, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         use crate::backend::cpu::{CpuEngine, CpuOptions};
         let openvino = || {
             let library = self.openvino()?;
-            OpenVinoEngine::load(library, data, folder, options.cpu_threads, options.cpu_shape_cache)
+            OpenVinoEngine::load(library, data, origin.folder, options.cpu_threads, options.cpu_shape_cache)
         };
         match options.cpu {
             CpuChoice::CpuEngine => {}
@@ -243,14 +243,11 @@ impl Runtime {
             },
         }
         let options = CpuOptions { threads: options.cpu_threads, shape_cache: options.cpu_shape_cache };
-        match folder {
-            Some(folder) => CpuEngine::load_beside(data, folder, options),
-            None => CpuEngine::load(data, options),
-        }
+        CpuEngine::load_from(data, origin, options)
     }
 
     #[cfg(not(feature = "cpu"))]
-    fn load_on_cpu(&self, _: &[u8], _: Option<&Path>, _: &EngineOptions) -> Result<Arc<dyn Engine>> {
+    fn load_on_cpu(&self, _: &[u8], _: Origin<'_>, _: &EngineOptions) -> Result<Arc<dyn Engine>> {
         Err(Error::new(crate::error::Code::Unsupported, NO_CPU_ENGINE))
     }
 

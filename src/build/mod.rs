@@ -5,7 +5,7 @@ mod network;
 pub mod onnx;
 mod profiles;
 mod progress;
-mod protobuf;
+pub mod protobuf;
 mod refit;
 mod settings;
 

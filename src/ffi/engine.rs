@@ -343,6 +343,11 @@ fn options_or_default(options: Option<Ref<'_, planrt_engine_options>>) -> Engine
 /// model on the CPU. `options` may be null for the defaults. `*engine_out` is the caller's, for `planrt_engine_delete`.
 /// Any thread.
 ///
+/// Where an ONNX model's weights come to more than 16 MiB, the CPU engine does not keep them as the file has them, beside the
+/// order in which its layers read them: it holds the file open, and those beside it that weights are in, and reads them again
+/// when it prepares a shape. The files may be deleted and others be put in their places. A run for which they are read after
+/// somebody wrote into them is an error, `PLANRT_ERROR_IO`.
+///
 /// Errors: `PLANRT_ERROR_NOT_FOUND`, `_IO`, `_INVALID_MODEL`, `_INCOMPATIBLE_MODEL`, `_MISSING_PLUGIN`, `_NO_CUDA`,
 /// `_NO_TENSORRT`, `_NO_OPENVINO`, `_UNSUPPORTED`, `_OUT_OF_MEMORY`, `_TENSORRT`, `_OPENVINO`. `PLANRT_ERROR_UNSUPPORTED` also for a
 /// model in a model folder with a `head`, which gives features (`planrt_engine_options_set_features_allowed`).

@@ -12,7 +12,7 @@ use crate::backend::Engine;
 use crate::build::onnx;
 use crate::error::{Code, Error, Result};
 use crate::log::Level;
-use crate::model::{self, Format};
+use crate::model::{self, Format, Origin};
 use crate::process::stack::with_room;
 use crate::quote::{quoted, shown};
 use crate::runtime::{EngineOptions, Runtime};
@@ -134,8 +134,9 @@ impl Folder {
     /// The model in one of the passport's files.
     pub fn load_file(&self, runtime: &Runtime, file: &str, options: &EngineOptions) -> Result<Arc<dyn Engine>> {
         let load = || {
-            let folder = self.weights(file)?.folder;
-            runtime.load(self.data(file)?, folder.as_deref(), options)
+            let (folder, path) = (self.weights(file)?.folder, self.root.join(file));
+            let origin = Origin { file: Some(&path), folder: folder.as_deref() };
+            runtime.load(self.data(file)?, origin, options)
         };
         load().map_err(|error| error.within(shown(&self.root.join(file))))
     }

@@ -1174,6 +1174,40 @@ def weights_in_files():
             os.chdir(previous)
 
 
+def memory(name):
+    """MiB of this process's, as the system has them under that name."""
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) // 1024
+
+
+@case
+def weights_of_half_a_gigabyte_are_there_once():
+    channels, layers = 736, 9
+    size = 4 * channels * channels * 27
+    names = [f"w{i}" for i in range(layers)]
+    nodes = [op("Conv", f"x{i} {name}", f"x{i + 1}", pads=[1] * 6) for i, name in enumerate(names)]
+    shape = [1, channels, 1, 1, 2]
+    model = graph(nodes, {"x0": (FLOAT, shape)}, {f"x{layers}": (FLOAT, shape)}, {})
+    for i, name in enumerate(names):
+        tensor = model.graph.initializer.add(name=name, data_type=FLOAT, dims=[channels, channels, 3, 3, 3])
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in {"location": "weights", "offset": i * size, "length": size}.items():
+            tensor.external_data.add(key=key, value=str(value))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        # Zeros that take no room on the disk.
+        with (Path(folder) / "weights").open("wb") as file:
+            file.truncate(layers * size)
+        before = memory("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")
+        loaded = Model(path)
+        most = memory("VmHWM") - before
+        assert most < 64, f"loading takes {most} MiB"
+        compare(loaded.run({"x0": noise(*shape)}), {f"x{layers}": np.zeros(shape, np.float32)})
+        most, weights = memory("VmHWM") - before, layers * size >> 20
+        assert most < 1.3 * weights, f"the first run takes {most} MiB, with {weights} of weights"
+
+
 @case
 def weights_in_files_that_are_not_there():
     with tempfile.TemporaryDirectory() as name:

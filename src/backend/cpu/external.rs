@@ -1,14 +1,15 @@
-//! Weights in files beside the model, as torch writes them: read by mapping, from the model's own folder and no other.
+//! Weights in files beside the model, as torch writes them: read from the model's own folder and no other.
 
 use super::holds;
+use super::weights::{self, Opened, Weights};
 use crate::error::{Code, Error, Result};
-use crate::model::{fingerprint, map_file};
+use crate::model::fingerprint;
 use crate::process::memory;
 use crate::quote::{quoted, shown};
-use memmap2::Mmap;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
@@ -20,24 +21,28 @@ pub struct Beside {
     pub prints: Vec<u64>,
 }
 
-/// Puts what lies in other files into the graph's tensors. The files are those of `folder`; there are none for a model that
-/// was given as bytes.
-pub fn read(graph: &mut GraphProto, folder: Option<&Path>) -> Result<Beside> {
-    let mut files = Files { folder, mapped: HashMap::new(), read: Beside::default() };
-    files.read_graph(graph)?;
+/// Puts what lies in other files into the graph's tensors, but for what is held apart, if anything is to be. The files are
+/// those of `folder`; there are none for a model that was given as bytes.
+pub fn read(graph: &mut GraphProto, folder: Option<&Path>, apart: Option<&mut Weights>) -> Result<Beside> {
+    let mut files = Files { folder, opened: HashMap::new(), read: Beside::default() };
+    let mut apart = apart;
+    for tensor in &mut graph.initializer {
+        files.read_tensor(tensor, apart.as_deref_mut())?;
+    }
+    graph.node.iter_mut().try_for_each(|node| files.read_node(node))?;
     Ok(files.read)
 }
 
 struct Files<'a> {
     folder: Option<&'a Path>,
-    mapped: HashMap<String, Mmap>,
+    opened: HashMap<String, Arc<Opened>>,
     read: Beside,
 }
 
 impl Files<'_> {
     fn read_graph(&mut self, graph: &mut GraphProto) -> Result<()> {
         for tensor in &mut graph.initializer {
-            self.read_tensor(tensor)?;
+            self.read_tensor(tensor, None)?;
         }
         graph.node.iter_mut().try_for_each(|node| self.read_node(node))
     }
@@ -45,7 +50,7 @@ impl Files<'_> {
     fn read_node(&mut self, node: &mut NodeProto) -> Result<()> {
         for attribute in &mut node.attribute {
             for tensor in attribute.t.iter_mut().chain(&mut attribute.tensors) {
-                self.read_tensor(tensor)?;
+                self.read_tensor(tensor, None)?;
             }
             for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
                 self.read_graph(graph)?;
@@ -54,8 +59,8 @@ impl Files<'_> {
         Ok(())
     }
 
-    fn read_tensor(&mut self, tensor: &mut TensorProto) -> Result<()> {
-        if tensor.data_location != Some(DataLocation::External as i32) {
+    fn read_tensor(&mut self, tensor: &mut TensorProto, apart: Option<&mut Weights>) -> Result<()> {
+        if tensor.data_location != Some(DataLocation::External as i32) || weights::held(tensor).is_some() {
             return Ok(());
         }
         let name = quoted(&tensor.name).to_string();
@@ -71,33 +76,39 @@ impl Files<'_> {
                 ),
             ));
         };
-        let file = match self.mapped.entry(place.location.clone()) {
+        let within = |error: Error| error.within(format_args!("weight {name}"));
+        let file = match self.opened.entry(place.location.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let within = |error: Error| error.within(format_args!("weight {name}"));
                 let path = beside(folder, &place.location).map_err(within)?;
-                entry.insert(map_file(&path).map_err(within)?)
+                entry.insert(Arc::new(Opened::open(&path).map_err(within)?))
             }
         };
-        let end = place.offset.checked_add(place.length);
-        let Some(bytes) = end.and_then(|end| file.get(place.offset..end)) else {
+        let (offset, length) = (place.offset as u64, place.length as u64);
+        if offset.checked_add(length).is_none_or(|end| end > file.size) {
             return Err(Error::new(
                 Code::InvalidModel,
                 format!(
-                    "weight {name} takes {} bytes from {} of {} on, which has {}: the file is cut short, or of another \
-                     model",
-                    place.length,
-                    place.offset,
+                    "weight {name} takes {length} bytes from {offset} of {} on, which has {}: the file is cut short, or of \
+                     another model",
                     quoted(&place.location),
-                    file.len()
+                    file.size
                 ),
             ));
-        };
+        }
+        self.read.bytes += length;
+        if let Some(apart) = apart
+            && let Some(print) = apart.hold_file(tensor, file, offset, place.length).map_err(within)?
+        {
+            self.read.prints.push(print);
+            return Ok(());
+        }
         // As for the model's own bytes: what is read here, and tract's tensors of it.
-        memory::require("loading the model's weights", (bytes.len() as u64).saturating_mul(3))?;
-        self.read.bytes += bytes.len() as u64;
-        self.read.prints.push(fingerprint(bytes));
-        tensor.raw_data = bytes.to_vec();
+        memory::require("loading the model's weights", length.saturating_mul(3))?;
+        let mut bytes = vec![0; place.length];
+        file.read(&mut bytes, offset).map_err(within)?;
+        self.read.prints.push(fingerprint(&bytes));
+        tensor.raw_data = bytes;
         tensor.data_location = None;
         tensor.external_data.clear();
         Ok(())

@@ -159,6 +159,7 @@ mod tests {
     use super::super::{CpuEngine, CpuOptions};
     use super::*;
     use crate::backend::Cancellation;
+    use crate::model::Origin;
     use crate::tensor::Shape;
     use prost::Message;
     use tract_onnx::pb::tensor_proto::DataType::Float;
@@ -205,7 +206,7 @@ mod tests {
     /// What a model gives last for one input of that shape, and the operators of its plan.
     fn computed(model: &[u8], threads: usize, shape: &[usize]) -> (Vec<f32>, Vec<String>) {
         let ramp = |i: usize| ((i * 7919) % 1009) as f32 / 1009.0 - 0.5;
-        let engine = CpuEngine::new(model, None, CpuOptions { threads, shape_cache: 1 }).unwrap();
+        let engine = CpuEngine::new(model, Origin::default(), CpuOptions { threads, shape_cache: 1 }).unwrap();
         let extents: Vec<i64> = shape.iter().map(|extent| *extent as i64).collect();
         let plan = engine.plans.get(&engine.model, &[Shape::new(&extents).unwrap()], Vec::new()).unwrap();
         let input: Vec<f32> = (0..shape.iter().product()).map(ramp).collect();

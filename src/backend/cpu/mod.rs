@@ -37,6 +37,7 @@ mod threads;
 mod told;
 mod transposed;
 mod voxels;
+mod weights;
 mod widen;
 
 use crate::backend::host_context::HostContext;
@@ -44,6 +45,7 @@ use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::backend::{Context, Engine};
 use crate::engine::{Description, TensorInfo};
 use crate::error::{Code, Error, Result};
+use crate::model::Origin;
 use crate::process::reserve;
 use crate::tensor::Shape;
 use model::{Model, run_type};
@@ -51,7 +53,6 @@ use plan::{Plan, Plans};
 use std::collections::TryReserveError;
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use threads::Threads;
 use tract_onnx::prelude::{TractError, TractResult};
@@ -81,21 +82,22 @@ pub struct CpuEngine {
 impl CpuEngine {
     /// Loads the bytes of an ONNX file, which has all of the model. They are not needed afterwards.
     pub fn load(data: &[u8], options: CpuOptions) -> Result<Arc<dyn Engine>> {
-        Ok(Arc::new(Self::new(data, None, options)?))
+        Self::load_from(data, Origin::default(), options)
     }
 
-    /// The same for a file in that folder, where its weights may lie in other files.
-    pub fn load_beside(data: &[u8], folder: &Path, options: CpuOptions) -> Result<Arc<dyn Engine>> {
-        Ok(Arc::new(Self::new(data, Some(folder), options)?))
+    /// The same for bytes that are from there. Large weights are read again when a run needs them, of a file that these bytes
+    /// are of as of those that lie beside it.
+    pub fn load_from(data: &[u8], origin: Origin<'_>, options: CpuOptions) -> Result<Arc<dyn Engine>> {
+        Ok(Arc::new(Self::new(data, origin, options)?))
     }
 
-    fn new(data: &[u8], folder: Option<&Path>, options: CpuOptions) -> Result<Self> {
+    fn new(data: &[u8], origin: Origin<'_>, options: CpuOptions) -> Result<Self> {
         let threads = Threads::start(options.threads)?;
         let device = match threads.count() {
             1 => "CPU, 1 thread".to_owned(),
             n => format!("CPU, {n} threads"),
         };
-        let mut model = Model::read(data, folder, &device)?;
+        let mut model = Model::read(data, origin, &device)?;
         let plans = Plans::new(options.shape_cache, threads.count());
         if let Some(shapes) = model.only_shapes() {
             // What will be asked for is known, so what tract cannot run is told now and not at the first run.
@@ -180,6 +182,12 @@ fn guard<T>(call: impl FnOnce() -> TractResult<T>, error: impl FnOnce() -> Error
             }
             TractError::msg(assertion(words))
         }
+    };
+    let failure = match failure.downcast::<Error>() {
+        // Of a file, not of the model.
+        Ok(ours) if matches!(ours.code(), Code::Io | Code::OutOfMemory) => return Err(ours),
+        Ok(ours) => TractError::new(ours),
+        Err(failure) => failure,
     };
     if failure.is::<plan::Interrupted>() {
         return Err(Error::new(Code::Cancelled, "the run was cancelled"));

@@ -2,13 +2,14 @@
 
 use super::node::{is_standard, title};
 use super::told::{Told, is_far};
+use super::weights::{self, LITTLE, Opened, Weight, Weights};
 use super::widen::widen;
 use super::{
     batch, external, gate, guard, holds, native, normalization, numeric, order, resize, rewrite, told, transposed,
 };
 use crate::engine::{Backend, Description, MemoryKind, Role, TensorInfo};
 use crate::error::{Code, Error, Result};
-use crate::model::{fingerprint, joined};
+use crate::model::{Origin, fingerprint, joined};
 use crate::process::memory;
 use crate::quote::quoted;
 use crate::tensor::{ElementType, Shape};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
+use std::sync::Arc;
 use tract_onnx::Onnx;
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -59,25 +60,42 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads a model and, if it lies in a folder, its weights from files there. `rewrite` may write its graph anew; `admit`
-    /// says what of it is not run.
+    /// Reads a model and, if it lies in a folder, its weights from files there; but large ones are held apart, if there is a
+    /// place for them. `rewrite` may write its graph anew; `admit` says what of it is not run.
     pub fn read(
         data: &[u8],
-        folder: Option<&Path>,
+        origin: Origin<'_>,
+        mut apart: Option<&mut Weights>,
         backend: Backend,
         device: &str,
         rewrite: impl FnOnce(&mut GraphProto, &[FunctionProto], i64) -> Result<()>,
         admit: impl FnOnce(&GraphProto, i64) -> Result<()>,
     ) -> Result<Self> {
         // The messages as they are decoded, tract's tensors of them, and copies while the graph is made.
-        memory::require("loading the model", (data.len() as u64).saturating_mul(4))?;
-        let mut proto = ModelProto::decode(data).map_err(|e| invalid(data).with_detail(e.to_string()))?;
+        let slim = apart.is_some().then(|| weights::without_large(data)).flatten();
+        let (read, large) = slim.as_ref().map_or((data, &[][..]), |(slim, large)| (slim, large));
+        memory::require("loading the model", (read.len() as u64).saturating_mul(4))?;
+        let mut proto = ModelProto::decode(read).map_err(|e| invalid(data).with_detail(e.to_string()))?;
         let Some(mut graph) = proto.graph.take().filter(|_| proto.ir_version > 0 && !proto.opset_import.is_empty())
         else {
             return Err(invalid(data));
         };
         gate::check_size(&graph)?;
-        let beside = external::read(&mut graph, folder)?;
+        let file = origin.file.filter(|_| apart.is_some() && data.len() as u64 > LITTLE);
+        // Of a file that is another one by now only these bytes are left.
+        let file = file.and_then(|path| Opened::open(path).ok()).filter(|file| file.size == data.len() as u64);
+        let file = file.map(Arc::new);
+        if let Some(apart) = apart.as_deref_mut() {
+            for (number, bytes) in large {
+                if let Some(tensor) = graph.initializer.get_mut(*number) {
+                    apart.hold(tensor, data, bytes, file.as_ref())?;
+                }
+            }
+        }
+        let beside = external::read(&mut graph, origin.folder, apart.as_deref_mut())?;
+        if let Some(apart) = apart {
+            apart.settle()?;
+        }
         let opset = opset(&proto)?;
         let layers_json = layers_json(&graph);
         rewrite(&mut graph, &proto.functions, opset)?;
@@ -212,7 +230,9 @@ impl Facts {
 /// A model as it was read, before any shape is chosen.
 pub struct Model {
     source: Source,
+    /// Its inputs are the model's, and behind them the weights that are held apart.
     graph: InferenceModel,
+    weights: Vec<Weight>,
 }
 
 impl Deref for Model {
@@ -231,8 +251,11 @@ impl DerefMut for Model {
 
 impl Model {
     /// Reads a model and, if it lies in a folder, its weights from files there.
-    pub fn read(data: &[u8], folder: Option<&Path>, device: &str) -> Result<Self> {
-        let mut source = Source::read(data, folder, Backend::Cpu, device, rewrite::rewrite, gate::check)?;
+    pub fn read(data: &[u8], origin: Origin<'_>, device: &str) -> Result<Self> {
+        let mut apart = Weights::default();
+        let mut source =
+            Source::read(data, origin, Some(&mut apart), Backend::Cpu, device, rewrite::rewrite, gate::check)?;
+        let mut weights = Vec::new();
         let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
         resize::register(&mut onnx.op_register);
         numeric::register(&mut onnx.op_register);
@@ -252,11 +275,12 @@ impl Model {
                     tensor.shape = None;
                 }
             }
+            weights = apart.into_inputs(graph);
         }
         let graph = parse(&onnx, &source.proto)?;
         source.proto = ModelProto::default();
         source.describe_inputs()?;
-        let mut model = Self { source, graph };
+        let mut model = Self { source, graph, weights };
         let found = match model.source.has_ranks() {
             true => Vec::new(),
             false if model.told.is_empty() => model.infer_ranks()?,
@@ -273,6 +297,11 @@ impl Model {
     /// tract's graph for inputs of these shapes: types and extents known, nothing optimized yet. It has no inputs for those
     /// whose values it was told.
     pub fn typed(&self, shapes: &[Shape], told: &Told) -> TractResult<TypedModel> {
+        self.typed_with(shapes, told, true)
+    }
+
+    /// The same, where large weights are inputs if they are not to be read.
+    fn typed_with(&self, shapes: &[Shape], told: &Told, weighed: bool) -> TractResult<TypedModel> {
         let mut graph = self.graph.clone();
         for (i, (input, shape)) in self.inputs().zip(shapes).enumerate() {
             let extents: TVec<usize> = shape.iter().map(|extent| *extent as usize).collect();
@@ -287,14 +316,25 @@ impl Model {
             }
         }
         let outlets = graph.input_outlets()?.to_vec();
-        for (value, place) in told.iter().zip(&self.told) {
-            let node = graph.node_mut(outlets[*place].node);
+        let known = |graph: &mut InferenceModel, outlet: OutletId, value: &Arc<Tensor>| -> TractResult<()> {
+            let node = graph.node_mut(outlet.node);
             node.op = Box::new(Const::new(value.clone())?);
             node.outputs[0].fact = InferenceFact::try_from(value)?;
+            Ok(())
+        };
+        for (value, place) in told.iter().zip(&self.told) {
+            known(&mut graph, outlets[*place], value)?;
         }
-        let left =
-            outlets.iter().enumerate().filter(|(place, _)| !self.told.contains(place)).map(|(_, outlet)| *outlet);
-        graph.set_input_outlets(&left.collect::<Vec<_>>())?;
+        let inputs = outlets.len() - self.weights.len();
+        for (weight, outlet) in self.weights.iter().zip(&outlets[inputs..]) {
+            match weighed {
+                true => known(&mut graph, *outlet, &weight.value()?)?,
+                false => graph.set_outlet_fact(*outlet, weight.fact())?,
+            }
+        }
+        let is_known = |place: usize| self.told.contains(&place) || weighed && place >= inputs;
+        let left: Vec<_> = (0..outlets.len()).filter(|place| !is_known(*place)).map(|place| outlets[place]).collect();
+        graph.set_input_outlets(&left)?;
         let graph = graph.into_typed()?;
         gate::check_typed(&graph, self.outputs())?;
         Ok(graph)
@@ -307,7 +347,14 @@ impl Model {
         if !self.told.is_empty() {
             return Ok(declared.collect());
         }
-        let found = guard(|| output_shapes(&self.typed(shapes, &Told::new())?), || self.refuses(shapes))?;
+        let infer = |weighed| {
+            guard(|| output_shapes(&self.typed_with(shapes, &Told::new(), weighed)?), || self.refuses(shapes))
+        };
+        // Some operators want to know what they weigh with.
+        let found = match self.weights.is_empty() {
+            true => infer(true)?,
+            false => infer(false).or_else(|_| infer(true))?,
+        };
         Ok(found.into_iter().zip(declared).map(|(found, declared)| found.or(declared)).collect())
     }
 

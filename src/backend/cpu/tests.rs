@@ -129,12 +129,12 @@ pub(crate) fn small_network(threads: usize) -> Arc<dyn Engine> {
     CpuEngine::load(&network(2).encode_to_vec(), options(threads, 4)).unwrap()
 }
 
-fn options(threads: usize, shape_cache: usize) -> CpuOptions {
+pub(super) fn options(threads: usize, shape_cache: usize) -> CpuOptions {
     CpuOptions { threads, shape_cache }
 }
 
 fn load(model: &ModelProto) -> Result<Arc<CpuEngine>> {
-    CpuEngine::new(&model.encode_to_vec(), None, options(2, 2)).map(Arc::new)
+    CpuEngine::new(&model.encode_to_vec(), Origin::default(), options(2, 2)).map(Arc::new)
 }
 
 #[track_caller]
@@ -156,16 +156,16 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks(4).map(|chunk| f32::from_le_bytes(chunk.try_into().unwrap())).collect()
 }
 
-fn view(tensor: usize, data: &mut [u8], element_type: ElementType, extents: &[i64]) -> HostTensor {
+pub(super) fn view(tensor: usize, data: &mut [u8], element_type: ElementType, extents: &[i64]) -> HostTensor {
     HostTensor { tensor, data: data.as_mut_ptr(), size: data.len(), element_type, shape: shape(extents) }
 }
 
-fn image(extents: &[i64]) -> Vec<u8> {
+pub(super) fn image(extents: &[i64]) -> Vec<u8> {
     bytes(&(0..extents.iter().product::<i64>() as usize).map(ramp).collect::<Vec<_>>())
 }
 
 /// Runs [`network`] and returns the bytes of its output.
-fn segment(context: &mut dyn Context, extents: &[i64], mut input: Vec<u8>) -> Result<Vec<u8>> {
+pub(super) fn segment(context: &mut dyn Context, extents: &[i64], mut input: Vec<u8>) -> Result<Vec<u8>> {
     let mut output = vec![0xa5; input.len() * 2];
     let input = view(0, &mut input, ElementType::Float32, extents);
     let result = view(1, &mut output, ElementType::Float32, &[]);
@@ -201,13 +201,14 @@ fn a_batch_is_its_items_to_the_bit() {
     let extents = [7, 1, 33, 24, 36];
     let input = image(&extents);
     let (one, item) = ([1, 1, 33, 24, 36], input.len() / 7);
-    let single = Arc::new(CpuEngine::new(&network(2).encode_to_vec(), None, options(1, 1)).unwrap());
+    let single = Arc::new(CpuEngine::new(&network(2).encode_to_vec(), Origin::default(), options(1, 1)).unwrap());
     let mut context = single.new_context().unwrap();
     let items = input.chunks(item).map(|chunk| segment(&mut *context, &one, chunk.to_vec()).unwrap());
     let items: Vec<_> = items.flatten().collect();
     assert!(floats(&items).iter().all(|p| (0.0..=1.0).contains(p)));
     for threads in [1, 2, 3, 8] {
-        let engine = Arc::new(CpuEngine::new(&network(2).encode_to_vec(), None, options(threads, 1)).unwrap());
+        let engine =
+            Arc::new(CpuEngine::new(&network(2).encode_to_vec(), Origin::default(), options(threads, 1)).unwrap());
         let mut context = engine.new_context().unwrap();
         assert!(segment(&mut *context, &extents, input.clone()).unwrap() == items, "{threads} threads");
     }
@@ -599,7 +600,7 @@ fn what_cannot_run_is_refused_with_its_reason() {
         (b"# a text, named .onnx by mistake\n", "these bytes are not an ONNX model"),
         (b"ftrt\0\0\0\0", "these bytes are not an ONNX model"),
     ] {
-        let error = CpuEngine::new(data, None, CpuOptions::default()).map(|_| ()).unwrap_err();
+        let error = CpuEngine::new(data, Origin::default(), CpuOptions::default()).map(|_| ()).unwrap_err();
         assert_eq!((error.code(), error.message()), (Code::InvalidModel, message));
     }
 
@@ -674,7 +675,7 @@ fn what_cannot_run_is_refused_with_its_reason() {
 fn bytes_cut_short_are_errors() {
     let whole = network(2).encode_to_vec();
     for end in 0..whole.len() {
-        let result = CpuEngine::new(&whole[..end], None, options(1, 1));
+        let result = CpuEngine::new(&whole[..end], Origin::default(), options(1, 1));
         assert!(result.is_err(), "{end} of {} bytes", whole.len());
     }
 }
@@ -692,7 +693,7 @@ fn flipped_bits_do_no_harm() {
         for bit in [0, 3, 7] {
             let mut data = whole.clone();
             data[byte] ^= 1 << bit;
-            let result = CpuEngine::new(&data, None, options(1, 1)).and_then(|engine| {
+            let result = CpuEngine::new(&data, Origin::default(), options(1, 1)).and_then(|engine| {
                 let mut context = Arc::new(engine).new_context()?;
                 segment(&mut *context, &extents, image(&extents))
             });

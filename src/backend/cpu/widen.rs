@@ -76,7 +76,7 @@ fn round(node: &mut NodeProto, to: &str) {
 }
 
 /// How elements of a 16-bit floating-point type are read.
-fn narrow(data_type: i32) -> Option<fn(u16) -> f32> {
+pub fn narrow(data_type: i32) -> Option<fn(u16) -> f32> {
     match DataType::try_from(data_type) {
         Ok(DataType::Float16) => Some(|bits| f16::from_bits(bits).to_f32()),
         Ok(DataType::Bfloat16) => Some(|bits| bf16::from_bits(bits).to_f32()),

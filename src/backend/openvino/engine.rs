@@ -10,6 +10,7 @@ use crate::backend::instance_group::{InstanceGroup, InstanceGroupOptions};
 use crate::backend::{Context, Engine};
 use crate::engine::{Backend, Description, TensorInfo};
 use crate::error::{Code, Error, Result};
+use crate::model::Origin;
 use crate::process::memory;
 use crate::process::thread::Held;
 use crate::sync::Mutex;
@@ -49,7 +50,9 @@ impl OpenVinoEngine {
         };
         let count = if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") };
         let device = format!("CPU with OpenVINO {}, {count}", library.version());
-        let mut source = Source::read(data, folder, Backend::OpenVino, &device, rewrite::write_out, checks::check)?;
+        let origin = Origin { file: None, folder };
+        let mut source =
+            Source::read(data, origin, None, Backend::OpenVino, &device, rewrite::write_out, checks::check)?;
         if let Some(graph) = &mut source.proto.graph {
             // Shapes that writers noted, which are not looked at here either.
             graph.value_info.clear();

@@ -2,6 +2,7 @@
 
 use super::{Convolution, Geometry, Triple};
 use crate::backend::cpu::finish::Finish;
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use tract_onnx::prelude::*;
@@ -9,6 +10,7 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::cnn::deconv::Deconv;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
+use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::tract_core::ops::nn::DataFormat;
 
 /// A convolution over up to three axes of one item, the last ones. Its input's channels are those of all its inputs, one after
@@ -94,14 +96,31 @@ pub fn replace(graph: &mut TypedModel) -> TractResult<()> {
             some => some,
         };
         let Some((convolution, axes)) = convolution else { continue };
+        let weights = node.inputs[1];
+        let read_once = graph.outlet_successors(weights).len() == 1 && !graph.output_outlets()?.contains(&weights);
         let operator = DirectConvolution { convolution: Arc::new(convolution), axes, finish: Finish::default() };
         let mut patch = TypedModelPatch::default();
         let input = patch.tap_model(graph, node.inputs[0])?;
         let output = patch.wire_node(&node.name, operator, &[input])?;
         patch.shunt_outside(graph, id.into(), output[0])?;
         patch.apply(graph)?;
+        if read_once {
+            forget(graph, weights)?;
+        }
     }
     graph.compact()
+}
+
+/// Lets go of weights that only a node reads which has no place in the graph any more: a convolution has them in its own
+/// order, and those of all layers in both would be twice as much.
+fn forget(graph: &mut TypedModel, weights: OutletId) -> TractResult<()> {
+    let node = graph.node_mut(weights.node);
+    if node.op_is::<Const>() {
+        let nothing = Const::new(rctensor0(0f32))?;
+        node.outputs[0].fact = TypedFact::try_from(nothing.val())?;
+        node.op = Box::new(nothing);
+    }
+    Ok(())
 }
 
 /// What a node computes as a [`Convolution`], over how many axes, if it is one of one item in float32 with constant weights.
@@ -215,12 +234,15 @@ fn padding(pool: &PoolSpec, input: &[usize], adjustments: Option<&TVec<usize>>) 
 }
 
 /// The weights as (output channels, input channels, kernel); `None` where they are stored in another way.
-fn plain_weights(format: KernelFormat, weights: &Arc<Tensor>) -> Option<Vec<f32>> {
+fn plain_weights(format: KernelFormat, weights: &Arc<Tensor>) -> Option<Cow<'_, [f32]>> {
     if weights.datum_type() != f32::datum_type() || !weights.has_plain_ram_storage() {
         return None;
     }
+    if matches!(format, KernelFormat::OIHW) {
+        return Some(Cow::Borrowed(weights.try_as_plain_ram().ok()?.as_slice().ok()?));
+    }
     let ordered = format.kernel_as_group_o_i_hw(weights, 1).ok()?;
-    Some(ordered.try_as_plain_ram().ok()?.as_slice::<f32>().ok()?.to_vec())
+    Some(Cow::Owned(ordered.try_as_plain_ram().ok()?.as_slice::<f32>().ok()?.to_vec()))
 }
 
 fn plain_bias(bias: &Arc<Tensor>, channels: usize) -> Option<Vec<f32>> {
