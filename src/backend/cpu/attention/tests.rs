@@ -3,6 +3,7 @@ use super::super::{CpuEngine, CpuOptions};
 use super::kernel::{COLUMNS, Head, ROWS, Step, WIDTH};
 use super::*;
 use crate::backend::Cancellation;
+use crate::model::Origin;
 use crate::tensor::Shape;
 use prost::Message;
 use tract_onnx::pb::tensor_proto::DataType::Float;
@@ -20,7 +21,7 @@ fn run(nodes: &[NodeProto], weights: &[TensorProto], outputs: &[&str], threads: 
     let input = value("x", Float, &names.each_ref().map(String::as_str));
     let outputs = outputs.iter().map(|name| value(name, Float, &[""; 4])).collect();
     let model = model(nodes.to_vec(), vec![input], outputs, weights.to_vec()).encode_to_vec();
-    let engine = CpuEngine::new(&model, None, CpuOptions { threads, shape_cache: 1 }).unwrap();
+    let engine = CpuEngine::new(&model, Origin::default(), CpuOptions { threads, shape_cache: 1 }).unwrap();
     let plan = engine.plans.get(&engine.model, &[Shape::new(&shape.map(|extent| extent as i64)).unwrap()], Vec::new());
     let plan = plan.unwrap();
     let values: Vec<f32> = (0..shape.iter().product()).map(ramp).collect();
