@@ -22,6 +22,12 @@ thread_local! {
     static CURRENT: Cell<*mut Blocks> = const { Cell::new(ptr::null_mut()) };
 }
 
+#[cfg(test)]
+thread_local! {
+    /// The most that the thread's last work had in use of large blocks at once.
+    pub static USED: Cell<usize> = const { Cell::new(0) };
+}
+
 /// Blocks of memory that nobody uses.
 pub struct Blocks {
     free: [Option<Free>; MOST],
@@ -30,6 +36,9 @@ pub struct Blocks {
     held: usize,
     live: usize,
     bound: usize,
+    /// The most that the thread had in use.
+    #[cfg(test)]
+    most: usize,
     /// The number of the work under way.
     work: u64,
 }
@@ -54,7 +63,16 @@ unsafe impl Send for Blocks {}
 
 impl Default for Blocks {
     fn default() -> Self {
-        Self { free: [None; MOST], sizes: [None; MOST], held: 0, live: 0, bound: 0, work: 0 }
+        Self {
+            free: [None; MOST],
+            sizes: [None; MOST],
+            held: 0,
+            live: 0,
+            bound: 0,
+            #[cfg(test)]
+            most: 0,
+            work: 0,
+        }
     }
 }
 
@@ -77,6 +95,8 @@ impl Blocks {
             let _restore = Restore(CURRENT.replace(ptr::from_mut(self)));
             work()
         };
+        #[cfg(test)]
+        USED.set(std::mem::take(&mut self.most));
         let work = self.work;
         self.give_back(|free| free.work != work);
         result
@@ -100,6 +120,10 @@ impl Blocks {
             size.get_or_insert(Size { layout, taken: 0 }).taken += 1;
         }
         self.live = self.live.saturating_add(layout.size());
+        #[cfg(test)]
+        {
+            self.most = self.most.max(self.live);
+        }
         let fits = |place: &&mut Option<Free>| place.is_some_and(|free| free.layout == layout);
         if let Some(free) = self.free.iter_mut().find(fits).and_then(Option::take) {
             self.held -= layout.size();

@@ -45,6 +45,24 @@ pub fn takes(node: &TypedNode, inputs: &[TValue]) -> bool {
     }
 }
 
+/// The input that [`eval`] writes its output over, by what is known of all inputs before there are any.
+pub fn whole_of(node: &TypedNode, inputs: &[&TypedFact]) -> Option<usize> {
+    let from = inputs.len().checked_sub(2)?;
+    let known = match inputs.len() {
+        2 => operation(node).is_some() && inputs[0].shape != inputs[1].shape,
+        3 => node.op_is::<Iff>(),
+        _ => false,
+    };
+    let whole = |place: &usize| {
+        inputs.iter().all(|other| {
+            let mut extents = other.shape.iter().zip(inputs[*place].shape.iter());
+            other.rank() == inputs[*place].rank() && extents.all(|(other, extent)| other.is_one() || other == extent)
+        })
+    };
+    let floats = inputs[from..].iter().all(|input| input.datum_type == f32::datum_type());
+    (from..inputs.len()).find(whole).filter(|_| known && floats)
+}
+
 /// Which input, from one on, has the shape that all are repeated to.
 fn whole(inputs: &[TValue], from: usize) -> Option<usize> {
     (from..inputs.len()).find(|place| {

@@ -20,11 +20,13 @@ mod hypot;
 mod instance;
 mod kept;
 pub(super) mod model;
+mod moved;
 mod native;
 pub(super) mod node;
 mod normalization;
 mod numeric;
 mod order;
+mod peak;
 mod plan;
 mod pool;
 mod resize;
@@ -125,11 +127,17 @@ impl CpuEngine {
         let bytes = |(info, shape): (&TensorInfo, &Shape)| shape.bytes(run_type(info.element_type));
         let inputs: usize = self.model.inputs().zip(inputs).map(bytes).sum::<Result<usize>>()?;
         // The copies of all inputs are there from the beginning, all outputs at the end.
+        let (runs, threads) = (runs as u64, self.threads.count() as u64);
         let tensors = self.model.description.tensors.len() as u64;
-        let held = (inputs as u64).saturating_add(plan.outputs).saturating_add(PER_RUN + PER_TENSOR * tensors);
-        let held = held.saturating_mul(runs as u64);
-        let at_once = runs.min(self.threads.count()) as u64;
-        self.plans.require_memory(held.saturating_add(plan.peak.saturating_mul(at_once)))
+        let waits = (inputs as u64).max(plan.outputs);
+        let beside = |at_once: u64| waits.saturating_mul(runs.saturating_sub(at_once));
+        let side_by_side = match runs >= threads {
+            true => beside(threads).saturating_add(plan.peak.saturating_mul(threads)),
+            false => 0,
+        };
+        let one_by_one = if runs % threads > 0 { beside(1).saturating_add(plan.peak_on_all) } else { 0 };
+        let small = (PER_RUN + PER_TENSOR * tensors).saturating_mul(runs);
+        self.plans.require_memory(side_by_side.max(one_by_one).saturating_add(small))
     }
 }
 

@@ -8,7 +8,9 @@ use super::fuse;
 use super::grid_sample;
 use super::guard;
 use super::model::{Model, datum_type};
+use super::moved;
 use super::numeric;
+use super::peak;
 use super::pool;
 use super::resize;
 use super::softmax;
@@ -25,6 +27,7 @@ use once_cell::sync::OnceCell;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::bail;
@@ -33,13 +36,14 @@ use tract_onnx::tract_hir::tract_core::ops::konst::Const;
 use tract_onnx::tract_hir::tract_core::plan::eval;
 
 /// What is computed here where tract would, and whether a node with its inputs is of that kind.
-const OURS: [(Takes, Eval); 6] = [
+const OURS: [(Takes, Eval); 7] = [
     (softmax::takes, softmax::eval),
     (arg_max::takes, arg_max::eval),
     (broadcast::takes, broadcast::eval),
     (resize::takes, resize::eval),
     (grid_sample::takes, grid_sample::eval),
     (pool::takes, pool::eval),
+    (moved::takes, moved::eval),
 ];
 
 type Takes = fn(&TypedNode, &[TValue]) -> bool;
@@ -48,8 +52,9 @@ type Eval = fn(&TypedNode, TVec<TValue>) -> TractResult<TVec<TValue>>;
 /// The model, optimized for inputs of certain shapes. Any number of threads may run it at once.
 pub struct Plan {
     graph: Arc<TypedSimplePlan>,
-    /// The most bytes that one run has in use.
+    /// The most bytes that one run has in use, its inputs and outputs among them, on one thread and on all of the engine's.
     pub peak: u64,
+    pub peak_on_all: u64,
     /// The bytes of the outputs of one run, as far as shapes alone tell.
     pub outputs: u64,
     spare: Arc<Spare>,
@@ -58,9 +63,8 @@ pub struct Plan {
 impl Plan {
     fn build(model: &Model, shapes: &[Shape], told: &Told, spare: Arc<Spare>) -> Result<Self> {
         let graph = guard(|| model.typed(shapes, told), || model.refuses(shapes))?;
-        let peak = peak(&graph)?;
         let outputs = output_bytes(&graph);
-        memory::require("a run", peak)?;
+        memory::require("a run", least(&graph)?)?;
         // Weights are packed: for the graph, and by some operators once more.
         memory::require("the model made ready for these shapes", model.size.saturating_mul(2))?;
         let graph = guard(
@@ -75,7 +79,11 @@ impl Plan {
             },
             || model.refuses(shapes),
         )?;
-        Ok(Self { graph, peak, outputs, spare })
+        let peak = |threads| {
+            let peak = guard(|| peak::of(&graph, threads), || Error::new(Code::Internal, "a plan lacks a tensor"))?;
+            Ok::<_, Error>(peak.saturating_add(peak / SMALL + LEAST))
+        };
+        Ok(Self { peak: peak(1)?, peak_on_all: peak(spare.most)?, graph, outputs, spare })
     }
 
     /// Runs on the calling thread, with whatever executor is in scope. The cancellation is looked at before each node,
@@ -132,7 +140,7 @@ impl Plan {
                 },
             )
         };
-        self.spare.within(self.peak, work)
+        self.spare.within(self.peak.max(self.peak_on_all), work)
     }
 }
 
@@ -148,17 +156,21 @@ fn output_bytes(graph: &TypedModel) -> u64 {
     facts.filter_map(|fact| fact.mem_size().to_i64().ok()).map(|size| size as u64).sum()
 }
 
-/// The most bytes that the graph's tensors take at once, constants left out.
-fn peak(graph: &TypedModel) -> Result<u64> {
+/// Bytes that a run is sure to need, before the graph is made ready: what its tensors take at once, constants left out, and
+/// but half of it, since some of them will be made one with others.
+fn least(graph: &TypedModel) -> Result<u64> {
     let peak = || -> TractResult<i64> {
         let order = graph.eval_order()?;
         let steps = eval_tmp_memory_usage(graph, &order, |node| !node.op_is::<Const>())?;
         Ok(steps.iter().filter_map(|(_, size)| size.to_i64().ok()).max().unwrap_or(0))
     };
     let peak = guard(peak, || Error::new(Code::Internal, "tract did not say how much memory a run needs"))?;
-    // What a layer works in for itself, a packed operand or padded planes, is not part of it.
-    Ok((peak as u64).saturating_add(peak as u64 / 4))
+    Ok(peak as u64 / 2)
 }
+
+/// What small tensors and lists take beside what is told of a plan: a part of its peak, and something in any case.
+const SMALL: u64 = 64;
+const LEAST: u64 = 256 << 10;
 
 /// Why a plan's run ended early.
 #[derive(Debug)]
@@ -176,15 +188,22 @@ impl std::error::Error for Interrupted {}
 pub struct Spare {
     most: usize,
     blocks: Mutex<Vec<Blocks>>,
+    /// Whether there is so little memory that no more is held than a run needs.
+    short: AtomicBool,
 }
+
+/// The part of a run's peak that is held beside it: blocks of other sizes, which it or the next one will want.
+const HELD: u64 = 4;
 
 impl Spare {
     fn new(most: usize) -> Self {
-        Self { most, blocks: Mutex::default() }
+        Self { most, blocks: Mutex::default(), short: AtomicBool::new(false) }
     }
 
-    /// Works with memory that was used before; no more of it is held than makes so many bytes with what the work has in use.
-    fn within<R>(&self, bound: u64, work: impl FnOnce() -> R) -> R {
+    /// Works with memory that was used before. What is held of it and what the work has in use, at most `peak`, are no more
+    /// than that and a part of it.
+    fn within<R>(&self, peak: u64, work: impl FnOnce() -> R) -> R {
+        let bound = if self.short.load(Ordering::Relaxed) { peak } else { peak.saturating_add(peak / HELD) };
         let mut blocks = self.blocks.lock().pop().unwrap_or_default();
         let result = blocks.within(bound, work);
         let mut others = self.blocks.lock();
@@ -223,10 +242,13 @@ impl Plans {
 
     /// An error if so much memory is not to be had, also after what is held for the next run has been given back.
     pub fn require_memory(&self, bytes: u64) -> Result<()> {
-        memory::require("a run", bytes).or_else(|_| {
+        let with_more = || memory::require("a run", bytes.saturating_add(bytes / HELD));
+        let enough = with_more().or_else(|_| {
             self.spare.give_back();
-            memory::require("a run", bytes)
-        })
+            with_more()
+        });
+        self.spare.short.store(enough.is_err(), Ordering::Relaxed);
+        enough.or_else(|_| memory::require("a run", bytes))
     }
 
     /// The plan for inputs of these shapes and values, built if it is not there.

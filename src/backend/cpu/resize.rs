@@ -49,6 +49,11 @@ fn upsample(context: &ParsingContext, node: &NodeProto) -> Built {
     resize(&ParsingContext { onnx_operator_set_version: 10, ..context.clone() }, node)
 }
 
+/// Whether a node goes through its tensor once for each axis.
+pub fn goes_by_axes(node: &TypedNode) -> bool {
+    node.op_as::<Resize>().is_some_and(|op| op.interpolator != Interpolator::Nearest)
+}
+
 /// Whether [`eval`] does what the node asks for: float32, and two elements for each at most along an axis.
 pub fn takes(node: &TypedNode, inputs: &[TValue]) -> bool {
     let Some(input) = inputs.first() else { return false };

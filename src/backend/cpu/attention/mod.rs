@@ -76,6 +76,13 @@ impl Attention {
         self.outer.iter().copied().chain([self.rows, self.width]).collect()
     }
 
+    /// The bytes that so many threads work in, beside inputs and output.
+    pub fn scratch_bytes(&self, threads: usize) -> u64 {
+        let (keys, width) = (self.key_count.next_multiple_of(COLUMNS), self.width.next_multiple_of(WIDTH));
+        let packed = self.inner * keys + self.key_count * width;
+        ((packed + ROWS * (self.inner + keys + width)) * size_of::<f32>()).saturating_mul(threads) as u64
+    }
+
     /// `output` are rows from the one with that number on.
     fn run(&self, inputs: &[&[f32]], first: usize, output: &mut [f32]) {
         let (keys, width) = (self.key_count.next_multiple_of(COLUMNS), self.width.next_multiple_of(WIDTH));

@@ -237,6 +237,12 @@ impl Convolution {
         }
     }
 
+    /// The bytes that a run by so many threads needs beside its inputs and its output.
+    pub fn scratch_bytes(&self, threads: usize) -> u64 {
+        let most = self.tasks(threads).len().min(threads) as u64;
+        (Scratch::bytes(self) as u64).saturating_mul(most)
+    }
+
     /// Output planes (of each part) and blocks of output channels, for some threads: planes first, since tasks beside each
     /// other copy what both read, and channels where there are few planes.
     fn tasks(&self, threads: usize) -> Vec<Task> {
@@ -506,6 +512,10 @@ impl Scratch {
 
     fn sums(convolution: &Convolution) -> usize {
         convolution.blocks() * convolution.parts.iter().map(|part| part.phases.len()).max().unwrap_or(0)
+    }
+
+    fn bytes(convolution: &Convolution) -> usize {
+        Self::sums(convolution) * size_of::<Sums>() + Ring::bytes(convolution) + Gathered::bytes(convolution)
     }
 }
 

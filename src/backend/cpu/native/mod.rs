@@ -286,6 +286,11 @@ impl TypedOp for Native {
     as_op!();
 }
 
+/// Whether a node is computed by one of them.
+pub fn is(node: &TypedNode) -> bool {
+    node.op_is::<Native>()
+}
+
 /// Puts them into the places of what tract has.
 pub fn register(operators: &mut OnnxOpRegister) {
     attention::register(operators);
