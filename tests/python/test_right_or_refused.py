@@ -991,6 +991,58 @@ def a_quantized_convolution_that_does_not_say_its_kernel():
 
 
 @case
+def bounds_that_older_operator_sets_do_not_say():
+    """They are the ends of float32 until operator set 11."""
+    x = np.array([-np.inf, np.inf, np.nan, -1, 2], np.float32)
+    for extra in ({}, {"min": 0.0}, {"max": 1.0}):
+        check(graph([op("Clip", "x", "y", **extra)], {"x": (FLOAT, [5])}, {"y": (FLOAT, [5])}, opset=9), {"x": x})
+
+
+@case
+def largest_of_what_is_no_number():
+    """It counts as the largest, as PyTorch has it, and the first of those that are alike comes first."""
+    x = np.array([[1, np.nan, np.inf, 1, -2, np.nan]], np.float32)
+    kinds = {"v": (FLOAT, [1, 6]), "i": (INT64, [1, 6])}
+    for largest, places in ((1, [1, 5, 2, 0, 3, 4]), (0, [4, 0, 3, 2, 1, 5])):
+        model = graph([op("TopK", "x k", "v i", largest=largest)], {"x": (FLOAT, [1, 6])}, kinds, {"k": np.array([6])})
+        check(model, {"x": x}, {"i": np.array([places]), "v": x[:, places]})
+
+
+@case
+def pairs_of_nothing():
+    """A constant side without elements: tract read its first one."""
+    for kind in ("Pow", "Mul", "Div", "PRelu", "Max", "Equal"):
+        for names in ("c x", "x c"):
+            if kind == "PRelu" and names == "c x":
+                continue
+            kinds = {"x": (FLOAT, [4, 1] if names == "c x" or kind != "PRelu" else [4, 0])}
+            model = graph([op(kind, names, "y")], kinds, {"y": (BOOL if kind == "Equal" else FLOAT, [4, 0])}, {"c": np.zeros((4, 0), np.float32)})
+            found = load(model).run({"x": np.ones(kinds["x"][1], np.float32)})["y"]
+            if found.shape != (4, 0):
+                raise Failure(f"{kind} {names}: {found.shape}")
+
+
+@case
+def normalizations_of_float64():
+    """To the digits of float64."""
+    x = np.random.default_rng(3).standard_normal((2, 6, 3)) + 1e5
+    shaped = {"x": (TensorProto.DOUBLE, [2, 6, 3])}
+    for kind, factors, extra, opset in [
+        ("LayerNormalization", 3, {"axis": -1}, 17), ("RMSNormalization", 3, {"axis": -1}, 23),
+        ("GroupNormalization", 3, {"num_groups": 3}, 18), ("GroupNormalization", 6, {"num_groups": 3}, 21),
+    ]:
+        weights = {"s": np.linspace(0.5, 2, factors), "b": np.linspace(-1, 1, factors)}
+        names = "x s" if kind[0] == "R" else "x s b"
+        parts = x.reshape(6, -1) if kind[0] == "G" else x.reshape(-1, 3)
+        mean = 0 if kind[0] == "R" else parts.mean(1, keepdims=True)
+        expected = ((parts - mean) / np.sqrt(((parts - mean) ** 2).mean(1, keepdims=True) + np.float64(np.float32(1e-5)))).reshape(x.shape)
+        s, b = (np.repeat(w, 6 // factors)[:, None] if kind[0] == "G" else w for w in weights.values())
+        expected = expected * s + (0 if kind[0] == "R" else b)
+        model = graph([op(kind, names, "y", **extra)], shaped, {"y": (TensorProto.DOUBLE, [2, 6, 3])}, weights if kind[0] != "R" else {"s": weights["s"]}, opset)
+        check(model, {"x": x}, {"y": expected}, tolerance=1e-9)
+
+
+@case
 def slices_from_and_to_anywhere():
     x = np.arange(4, dtype=np.float32)
     lowest, highest = -(2**63), 2**63 - 1
@@ -1002,6 +1054,26 @@ def slices_from_and_to_anywhere():
         weights = {name: np.array([value]) for name, value in zip("sean", (start, end, 0, step))}
         model = graph([op("Slice", "x s e a n", "y")], {"x": (FLOAT, [4])}, {"y": (FLOAT, None)}, weights)
         check(model, {"x": x}, {"y": np.array(expected, np.float32)})
+        # The same said by a run, one after another.
+        given = {name: value for name, value in weights.items() if name in "se"}
+        kinds = {"x": (FLOAT, [4]), **{name: (INT64, [1]) for name in given}}
+        rest = {name: weights[name] for name in "an"}
+        if not any(2**31 <= abs(number) < 2**63 - 1 for number in (start, end)):
+            proto = graph([op("Slice", "x s e a n", "y")], kinds, {"y": (FLOAT, [None])}, rest)
+            model = load(proto)
+            for ends in (given["e"], np.array([3]), given["e"]):
+                inputs = {"x": x, **given, "e": ends}
+                compare(model.run(inputs, {"y": np.zeros(4, np.float32)}), reference(proto, inputs))
+
+
+@case
+def slices_of_the_first_operator_sets():
+    x = noise(4, 5)
+    for starts, ends, axes in (([-9], [2], [1]), ([1, -3], [99, -1], None), ([3], [1], [0]), ([0], [-(2**63)], [1])):
+        extra = {} if axes is None else {"axes": axes}
+        for opset in (7, 9):
+            model = graph([op("Slice", "x", "y", starts=starts, ends=ends, **extra)], {"x": (FLOAT, [4, 5])}, {"y": (FLOAT, [None, None])}, opset=opset)
+            check(model, {"x": x})
 
 
 @case
@@ -1038,10 +1110,19 @@ def products_of_whole_numbers():
 
 @case
 def no_box_is_wanted():
-    for names, weights in (("b s", {}), ("b s m", {"m": np.array([0])})):
-        nodes = [op("NonMaxSuppression", names, "y")]
-        inputs = {"b": (FLOAT, [1, 2, 4]), "s": (FLOAT, [1, 1, 2])}
-        refuse(graph(nodes, inputs, {"y": (INT64, [None, 3])}, weights), "the NonMaxSuppression", "max_output_boxes_per_class")
+    """A limit of 0 lets no box through, said in the model, by a run, or not at all."""
+    boxes = {"b": (FLOAT, [1, 2, 4]), "s": (FLOAT, [1, 1, 2])}
+    values = {"b": np.array([[[0, 0, 1, 1], [5, 5, 6, 6]]], np.float32), "s": np.array([[[0.9, 0.8]]], np.float32)}
+    room = {"y": np.zeros((8, 3), np.int64)}
+    for names, weights in (("b s", {}), ("b s m", {"m": np.array([0])}), ("b s m", {"m": np.array([1])})):
+        model = load(graph([op("NonMaxSuppression", names, "y")], boxes, {"y": (INT64, [None, 3])}, weights))
+        count = int(weights["m"][0]) if weights else 0
+        compare(model.run(values, room), {"y": np.zeros((count, 3), np.int64)})
+    model = load(graph([op("NonMaxSuppression", "b s m", "y")], {**boxes, "m": (INT64, [1])}, {"y": (INT64, [None, 3])}))
+    for limit in (0, 1, 2, 0):
+        found = model.run({**values, "m": np.array([limit])}, room)["y"]
+        if found.tolist() != [[0, 0, 0], [0, 0, 1]][:limit]:
+            raise Failure(f"{found} with a limit of {limit}")
 
 
 @case

@@ -189,15 +189,6 @@ pub fn scan(node: &Node) -> Checked {
     if node.opset < 9 { refuse("the Scan of operator set 8") } else { Ok(()) }
 }
 
-/// tract gives all boxes where none is wanted.
-pub fn suppression(node: &Node) -> Checked {
-    let none = || node.numbers(2).is_some_and(|most| most.iter().any(|most| *most < 1));
-    match !node.has_input(2) || none() {
-        true => advise("max_output_boxes_per_class = 0, which lets no box through", "say how many boxes it shall give"),
-        false => Ok(()),
-    }
-}
-
 pub fn tile(node: &Node) -> Checked {
     if node.has_input(2) { refuse("the Tile of the first operator sets") } else { Ok(()) }
 }

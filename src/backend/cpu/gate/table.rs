@@ -260,7 +260,7 @@ pub(super) const OPERATORS: &[Operator] = &[
     with("Mul", BROADCAST),
     plain("Neg"),
     with("NegativeLogLikelihoodLoss", &[("ignore_index", Any), ("reduction", Any)]),
-    checked("NonMaxSuppression", &[("center_point_box", Any)], checks::suppression),
+    with("NonMaxSuppression", &[("center_point_box", Any)]),
     plain("NonZero"),
     plain("Not"),
     with("OneHot", &[("axis", Any)]),

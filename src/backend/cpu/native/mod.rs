@@ -4,6 +4,7 @@
 //! time in is left to tract and to `convolution`.
 
 mod attention;
+mod boxes;
 mod fold;
 mod indexing;
 mod loss;
@@ -16,6 +17,7 @@ mod quantization;
 mod recurrent;
 mod reduction;
 mod signal;
+mod slicing;
 mod values;
 
 pub use recurrent::activation;
@@ -294,6 +296,7 @@ pub fn is(node: &TypedNode) -> bool {
 /// Puts them into the places of what tract has.
 pub fn register(operators: &mut OnnxOpRegister) {
     attention::register(operators);
+    boxes::register(operators);
     fold::register(operators);
     indexing::register(operators);
     loss::register(operators);
@@ -306,4 +309,5 @@ pub fn register(operators: &mut OnnxOpRegister) {
     recurrent::register(operators);
     reduction::register(operators);
     signal::register(operators);
+    slicing::register(operators);
 }

@@ -12,6 +12,7 @@ mod operators;
 mod reduction;
 mod repeated;
 mod same;
+mod top;
 mod whole;
 
 use arithmetic::Arithmetic;
@@ -24,6 +25,7 @@ use reduction::{Reduction, Sum};
 use repeated::{Fence, Repeated, fence_subtrahend};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::TypedOp;
+use tract_onnx::tract_hir::tract_core::ops::array::Topk;
 use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{MaxPool, SumPool};
 use tract_onnx::tract_hir::tract_core::ops::element_wise::ElementWiseOp;
@@ -31,6 +33,7 @@ use tract_onnx::tract_hir::tract_core::ops::logic::IfThenElse;
 use tract_onnx::tract_hir::tract_core::ops::math::{Ln, Max, Min, Mul, Square};
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 use tract_onnx::tract_hir::tract_core::ops::scan::Scan;
+use top::Top;
 use whole::WholeSquare;
 
 /// A window of more elements than this is summed in float64.
@@ -53,6 +56,9 @@ pub fn replace(graph: &mut TypedModel) -> TractResult<()> {
     }
     graph.compact()?;
     for id in graph.eval_order()? {
+        empty(graph, id)?;
+    }
+    for id in graph.eval_order()? {
         let node = graph.node(id);
         let Some((operator, inputs)) = better(graph, node)? else { continue };
         TypedModelPatch::replace_single_op(graph, node, &inputs, operator)?.apply(graph)?;
@@ -62,6 +68,21 @@ pub fn replace(graph: &mut TypedModel) -> TractResult<()> {
         fence_subtrahend(graph, id)?;
     }
     graph.compact()
+}
+
+/// A constant in the place of what pairs elements where there are none: tract reads the first one of a constant side.
+fn empty(graph: &mut TypedModel, id: usize) -> TractResult<()> {
+    let node = graph.node(id);
+    let outlet = OutletId::new(id, 0);
+    let fact = graph.outlet_fact(outlet)?;
+    let Some(shape) = fact.shape.as_concrete().filter(|shape| shape.contains(&0) && node.op_is::<TypedBinOp>()) else {
+        return Ok(());
+    };
+    let nothing = Tensor::zero_dt(fact.datum_type, shape)?;
+    let mut patch = TypedModelPatch::default();
+    let nothing = patch.add_const(format!("{} (nothing)", node.name), nothing)?;
+    patch.shunt_outside(graph, outlet, nothing)?;
+    patch.apply(graph)
 }
 
 /// What takes the place of a node, and what it reads.
@@ -77,6 +98,9 @@ fn better(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Better>> {
     }
     if let Some(operator) = Repeated::strided(graph, node)? {
         return Ok(Some((Box::new(operator), node.inputs.clone())));
+    }
+    if let Some(op) = node.op_as::<Topk>() {
+        return Ok(Some((Box::new(Top(op.clone())), node.inputs.clone())));
     }
     if (element_type.is_integer() && !element_type.is_quantized())
         && node.op_as::<TypedBinOp>().is_some_and(|op| op.0.is::<Mul>() && op.1.is_none())

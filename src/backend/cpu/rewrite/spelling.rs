@@ -6,7 +6,7 @@ use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 pub fn renew(graph: &mut GraphProto, opset: i64) {
-    let mut tensors = within_reach(graph);
+    let mut tensors = axes_of_sums(graph);
     let mut nodes = Vec::with_capacity(graph.node.len());
     for mut node in std::mem::take(&mut graph.node) {
         for attribute in &mut node.attribute {
@@ -16,7 +16,7 @@ pub fn renew(graph: &mut GraphProto, opset: i64) {
             "Compress" if opset >= 13 && node.input.len() == 2 => nodes.extend(compress(node, &mut tensors)),
             "Einsum" => nodes.extend(einsum(node, opset, &mut tensors)),
             _ => {
-                respell(&mut node, &mut tensors);
+                respell(&mut node, opset, &mut tensors);
                 nodes.push(node);
             }
         }
@@ -25,49 +25,42 @@ pub fn renew(graph: &mut GraphProto, opset: i64) {
     graph.initializer.append(&mut tensors);
 }
 
-/// Where a Slice begins and ends, by whatever numbers, within 32 bits, which reach beyond all extents: of numbers further
-/// away tract takes the lowest for the end of an axis, too. And the axis of a sum that is in a list of its own.
-fn within_reach(graph: &mut GraphProto) -> Vec<TensorProto> {
-    let near = |number: i64| number.clamp(-i64::from(i32::MAX), i64::from(i32::MAX));
+/// The axis of a sum that is in a list of its own, as the number that tract wants.
+fn axes_of_sums(graph: &mut GraphProto) -> Vec<TensorProto> {
     let constants = Constants::of(graph);
     let mut made = Vec::new();
     let mut changes = Vec::new();
     for (place, node) in graph.node.iter().enumerate() {
-        let inputs: &[usize] = match node.op_type.as_str() {
-            "Slice" => &[1, 2, 4],
-            "CumProd" | "CumSum" => &[1],
-            _ => &[],
-        };
-        for input in inputs {
-            let Some(name) = node.input.get(*input) else { continue };
-            let (Some(tensor), Some(numbers_there)) = (constants.tensor(name), constants.integers(name)) else {
-                continue;
-            };
-            let changed: Vec<_> = numbers_there.iter().copied().map(near).collect();
-            let dims = if node.op_type == "Slice" { tensor.dims.clone() } else { Vec::new() };
-            if changed == numbers_there && dims == tensor.dims || dims.is_empty() && changed.len() != 1 {
-                continue;
-            }
-            let name = format!("{}/input{input}", node.output.first().map_or("", String::as_str));
-            made.push(numbers(name.clone(), dims, changed));
-            changes.push((place, *input, name));
+        if !matches!(node.op_type.as_str(), "CumProd" | "CumSum") {
+            continue;
         }
-    }
-    for (place, input, name) in changes {
-        graph.node[place].input[input] = name;
-    }
-    for node in graph.node.iter_mut().filter(|node| node.op_type == "Slice") {
-        for attribute in &mut node.attribute {
-            attribute.ints.iter_mut().for_each(|number| *number = near(*number));
+        let Some(name) = node.input.get(1) else { continue };
+        let (Some(tensor), Some(axis)) = (constants.tensor(name), constants.integers(name)) else { continue };
+        if tensor.dims.is_empty() || axis.len() != 1 {
+            continue;
         }
+        let name = format!("{}/axis", node.output.first().map_or("", String::as_str));
+        made.push(numbers(name.clone(), Vec::new(), axis));
+        changes.push((place, name));
+    }
+    for (place, name) in changes {
+        graph.node[place].input[1] = name;
     }
     made
 }
 
 /// What older operator sets say in another way.
-fn respell(node: &mut NodeProto, tensors: &mut Vec<TensorProto>) {
+fn respell(node: &mut NodeProto, opset: i64, tensors: &mut Vec<TensorProto>) {
     let place = |name: &str| node.attribute.iter().position(|attribute| attribute.name == name);
     match node.op_type.as_str() {
+        // Before operator set 11 the bounds that are not said are the ends of float32, so that nothing infinite goes through.
+        "Clip" if (6..11).contains(&opset) => {
+            for (name, bound) in [("min", f32::MIN), ("max", f32::MAX)] {
+                if !node.attribute.iter().any(|attribute| attribute.name == name) {
+                    node.attribute.push(float(name, bound));
+                }
+            }
+        }
         // Operator sets 7 and 8 have the factors as an attribute, later ones as an input.
         "Upsample" if node.input.len() == 1 => {
             let Some(place) = place("scales") else { return };
@@ -81,6 +74,18 @@ fn respell(node: &mut NodeProto, tensors: &mut Vec<TensorProto>) {
                 float_data: scales,
                 ..TensorProto::default()
             });
+        }
+        // Before operator set 10 a Slice has as attributes what later ones have as inputs.
+        "Slice" if node.input.len() == 1 => {
+            let given = ["starts", "ends", "axes"].map(|name| Some((name, node.attribute[place(name)?].ints.clone())));
+            let [Some(starts), Some(ends), axes] = given else { return };
+            let axes = axes.unwrap_or_else(|| ("axes", (0..starts.1.len() as i64).collect()));
+            node.attribute.clear();
+            for (name, values) in [starts, ends, axes] {
+                let name = format!("{}/{name}", node.output.first().map_or("", String::as_str));
+                node.input.push(name.clone());
+                tensors.push(numbers(name, vec![values.len() as i64], values));
+            }
         }
         // Before operator set 7 the second operand was broadcast where a flag allowed it; with no axis said its axes are
         // the last ones, as they are since.
@@ -162,6 +167,10 @@ fn made(kind: &str, name: &str, input: Vec<String>, output: String) -> NodeProto
 
 fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i, ..AttributeProto::default() }
+}
+
+fn float(name: &str, f: f32) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: AttributeType::Float as i32, f, ..AttributeProto::default() }
 }
 
 fn numbers(name: String, dims: Vec<i64>, int64_data: Vec<i64>) -> TensorProto {
