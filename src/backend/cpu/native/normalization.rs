@@ -77,7 +77,10 @@ impl Wide {
                 (shape[at..].iter().product(), at)
             }
             Over::Group(groups) => {
-                ensure!(shape.len() > 1 && groups > 0 && shape[1].is_multiple_of(groups), "its channels are not of {groups} groups");
+                ensure!(
+                    shape.len() > 1 && groups > 0 && shape[1].is_multiple_of(groups),
+                    "its channels are not of {groups} groups"
+                );
                 (shape[1] / groups * shape[2..].iter().product::<usize>(), 1)
             }
         })
@@ -132,7 +135,8 @@ impl Kernel for Wide {
             means.push(mean);
             inverses.push(inverse);
         }
-        let shape: TVec<usize> = input.shape().iter().enumerate().map(|(axis, n)| if axis < at { *n } else { 1 }).collect();
+        let shape: TVec<usize> =
+            input.shape().iter().enumerate().map(|(axis, n)| if axis < at { *n } else { 1 }).collect();
         let parts = |values: &[f64]| match self.over {
             Over::Axis { .. } => made(f32::datum_type(), &shape, values),
             Over::Group(_) => Ok(Tensor::default()),

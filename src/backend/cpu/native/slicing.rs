@@ -50,7 +50,10 @@ impl Sliced {
         let ones = || vec![1; starts.len()];
         let Some(steps) = self.0.optional_steps_input.map_or_else(|| Some(ones()), numbers) else { return Ok(None) };
         let count = starts.len();
-        ensure!([ends.len(), axes.len(), steps.len()] == [count; 3], "its starts, ends, axes and steps are not as many");
+        ensure!(
+            [ends.len(), axes.len(), steps.len()] == [count; 3],
+            "its starts, ends, axes and steps are not as many"
+        );
         let mut parts: TVec<Part> = TVec::with_capacity(count);
         for (((axis, start), end), step) in axes.into_iter().zip(starts).zip(ends).zip(steps) {
             let counted = if axis < 0 { axis + rank } else { axis };
@@ -75,7 +78,8 @@ impl Expansion for Sliced {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        let given = 3 + usize::from(self.0.optional_axes_input.is_some()) + usize::from(self.0.optional_steps_input.is_some());
+        let given =
+            3 + usize::from(self.0.optional_axes_input.is_some()) + usize::from(self.0.optional_steps_input.is_some());
         check_input_arity(inputs, given)?;
         check_output_arity(outputs, 1)?;
         solver.equals(&inputs[0].datum_type, &outputs[0].datum_type)?;
@@ -98,7 +102,8 @@ impl Expansion for Sliced {
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
         let shape: TVec<TDim> = model.outlet_fact(inputs[0])?.shape.iter().cloned().collect();
-        let values: Option<Vec<_>> = inputs[1..].iter().map(|input| Some(model.outlet_fact(*input).ok()?.konst.clone()?)).collect();
+        let values: Option<Vec<_>> =
+            inputs[1..].iter().map(|input| Some(model.outlet_fact(*input).ok()?.konst.clone()?)).collect();
         let Some(parts) = values.and_then(|values| self.parts(&shape, &values).transpose()).transpose()? else {
             return model.wire_node(prefix, self.0.clone(), inputs);
         };
@@ -109,7 +114,9 @@ impl Expansion for Sliced {
             column(&|part| if part.count == 0 { 0 } else { part.start }),
             column(&|part| if part.count == 0 { 0 } else { end(part) }),
             column(&|part| part.axis as i64),
-            column(&|part| if part.count == 0 { 1 } else { part.step.clamp(-i64::from(i32::MAX), i64::from(i32::MAX)) }),
+            column(&|part| {
+                if part.count == 0 { 1 } else { part.step.clamp(-i64::from(i32::MAX), i64::from(i32::MAX)) }
+            }),
         ];
         let mut given: TVec<OutletId> = tvec![inputs[0]];
         for (name, column) in ["starts", "ends", "axes", "steps"].iter().zip(columns) {

@@ -23,6 +23,7 @@ pub use operators::register;
 pub(super) use operators::{ROUND, ROUND_TO, alike};
 use reduction::{Reduction, Sum};
 use repeated::{Fence, Repeated, fence_subtrahend};
+use top::Top;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::TypedOp;
 use tract_onnx::tract_hir::tract_core::ops::array::Topk;
@@ -33,7 +34,6 @@ use tract_onnx::tract_hir::tract_core::ops::logic::IfThenElse;
 use tract_onnx::tract_hir::tract_core::ops::math::{Ln, Max, Min, Mul, Square};
 use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
 use tract_onnx::tract_hir::tract_core::ops::scan::Scan;
-use top::Top;
 use whole::WholeSquare;
 
 /// A window of more elements than this is summed in float64.
