@@ -103,7 +103,7 @@ impl Expansion for Sliced {
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
         let shape: TVec<TDim> = model.outlet_fact(inputs[0])?.shape.iter().cloned().collect();
         let values: Option<Vec<_>> =
-            inputs[1..].iter().map(|input| Some(model.outlet_fact(*input).ok()?.konst.clone()?)).collect();
+            inputs[1..].iter().map(|input| model.outlet_fact(*input).ok()?.konst.clone()).collect();
         let Some(parts) = values.and_then(|values| self.parts(&shape, &values).transpose()).transpose()? else {
             return model.wire_node(prefix, self.0.clone(), inputs);
         };
