@@ -107,20 +107,13 @@ impl Context {
     /// The shape that an output had in the last run, also where it depends on the data.
     pub fn output_shape(&self, name: &str) -> Result<Shape> {
         let mut state = self.state()?;
-        let description = self.description();
-        // An output may be an input, under the same name.
-        let own = description.indexes(Role::Output).find(|tensor| description.tensors[*tensor].name() == name);
-        let tensor = own.map_or_else(|| description.find(name), Ok)?;
-        let info = &description.tensors[tensor];
-        if info.role != Role::Output {
-            return Err(Error::new(Code::InvalidArgument, format!("{} is no output", info.quoted())));
-        }
+        let tensor = self.description().find_output(name)?;
         if !state.ran {
             return Err(Error::new(
                 Code::Shape,
                 format!(
                     "{} has no shape yet: no run has succeeded since the inputs' shapes were set, or the last one failed",
-                    info.quoted()
+                    self.description().tensors[tensor].quoted()
                 ),
             ));
         }

@@ -116,6 +116,17 @@ pub struct Description {
     pub fingerprint: u64,
 }
 
+/// The index of the output of that name, which an input may have as well.
+pub fn find_output(&self, name: &str) -> Result<usize> {
+    let own = self.indexes(Role::Output).find(|tensor| self.tensors[*tensor].name() == name);
+    let tensor = own.map_or_else(|| self.find(name), Ok)?;
+    let info = &self.tensors[tensor];
+    match info.role {
+        Role::Output => Ok(tensor),
+        Role::Input => Err(Error::new(Code::InvalidArgument, format!("{} is no output", info.quoted()))),
+    }
+}
+
 impl Description {
     /// The index of the tensor of that name.
     pub fn find(&self, name: &str) -> Result<usize> {

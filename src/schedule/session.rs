@@ -224,7 +224,7 @@ impl Request {
     /// The shape that one of its outputs has, or will have: it follows from the inputs' shapes.
     pub fn output_shape(&self, name: &str) -> Result<Shape> {
         let description = self.engine.description();
-        let tensor = description.find(name)?;
+        let tensor = description.find_output(name)?;
         let BatchKey { inputs, outputs, .. } = &self.key.key;
         match tensor.checked_sub(inputs.len()).and_then(|output| outputs.get(output)) {
             Some(shape) => Ok(self.key.key.whole(shape, self.items)),

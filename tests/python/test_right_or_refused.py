@@ -19,7 +19,7 @@ import onnxruntime  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "python"))
-from planrt import Engine as Model, Error as PlanrtError  # noqa: E402
+from planrt import Engine as Model, Error as PlanrtError, Session  # noqa: E402
 
 FLOAT, INT64, HALF, BOOL, INT32, UINT8 = (
     TensorProto.FLOAT,
@@ -991,6 +991,18 @@ def a_quantized_convolution_that_does_not_say_its_kernel():
 
 
 @case
+def an_output_that_is_an_input():
+    """By a run and by a session."""
+    kinds = {"x": (FLOAT, ["N", 3])}
+    model = load(graph([op("Relu", "x", "y")], kinds, {**kinds, "y": (FLOAT, ["N", 3])}))
+    x = noise(2, 3)
+    expected = {"x": x, "y": np.maximum(x, 0)}
+    compare(model.run({"x": x}), expected)
+    with Session(model) as session:
+        compare(session.submit({"x": x}).result(), expected)
+
+
+@case
 def bounds_that_older_operator_sets_do_not_say():
     """They are the ends of float32 until operator set 11."""
     x = np.array([-np.inf, np.inf, np.nan, -1, 2], np.float32)
@@ -1142,7 +1154,10 @@ def attention_that_sees_nothing():
                 scores = q.astype(float) @ k.transpose(0, 1, 3, 2) / 2 + bias + (np.triu(np.full((2, 3), -np.inf), 1) if causal else 0)
                 weights = np.exp(scores - np.maximum(scores.max(-1, keepdims=True), -1e30))
                 expected = weights / np.maximum(weights.sum(-1, keepdims=True), 1e-30) @ v
-                check(model, inputs, {"y": expected if heads is None else expected.transpose(0, 2, 1, 3).reshape(1, 2, 8)})
+                expected = {"y": expected if heads is None else expected.transpose(0, 2, 1, 3).reshape(1, 2, 8)}
+                check(model, inputs, expected)
+                node = op("Attention", "q k v m", "y", is_causal=causal, **extra)
+                check(graph([node], {n: kinds[n] for n in "qkv"}, {"y": (FLOAT, None)}, {"m": mask}, 23), {n: inputs[n] for n in "qkv"}, expected)
 
 
 @case

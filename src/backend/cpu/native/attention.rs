@@ -3,6 +3,7 @@
 //! nothing is.
 
 use super::Built;
+use crate::backend::cpu::numeric::largest;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
@@ -102,7 +103,7 @@ impl Writer<'_> {
 
     /// 0 in the rows that see nothing.
     fn sighted(&mut self, mask: OutletId, result: OutletId) -> TractResult<OutletId> {
-        let largest = self.wire("largest", Reduce::new(tvec![3], Reducer::Max), &[mask])?;
+        let largest = self.wire("largest", largest(self.kind, 3), &[mask])?;
         let (hidden, zero) = (self.number("nothing", f64::NEG_INFINITY)?, self.number("zero", 0.0)?);
         let blind = self.broadcast("blind", TypedBinOp(comp_eq(), None), &[largest, hidden])?;
         self.broadcast("sighted", Iff, &[blind, zero, result])

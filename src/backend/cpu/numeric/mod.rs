@@ -190,6 +190,15 @@ fn sum(graph: &TypedModel, op: &Reduce, input: OutletId) -> TractResult<Option<(
     })
 }
 
+/// The largest element along an axis of a tensor of that type: of a constant tract takes the lowest number for nothing but
+/// negative infinity.
+pub fn largest(kind: DatumType, axis: usize) -> Box<dyn TypedOp> {
+    match kind == f32::datum_type() {
+        true => Box::new(Reduction { axes: tvec![axis], sum: Sum::Largest }),
+        false => Box::new(Reduce::new(tvec![axis], Reducer::Max)),
+    }
+}
+
 /// The slope of a leaky ReLU.
 pub fn leaky_slope(node: &TypedNode) -> Option<f32> {
     node.op_as::<Guarded>().and_then(Guarded::leaky_slope)
