@@ -116,17 +116,6 @@ pub struct Description {
     pub fingerprint: u64,
 }
 
-/// The index of the output of that name, which an input may have as well.
-pub fn find_output(&self, name: &str) -> Result<usize> {
-    let own = self.indexes(Role::Output).find(|tensor| self.tensors[*tensor].name() == name);
-    let tensor = own.map_or_else(|| self.find(name), Ok)?;
-    let info = &self.tensors[tensor];
-    match info.role {
-        Role::Output => Ok(tensor),
-        Role::Input => Err(Error::new(Code::InvalidArgument, format!("{} is no output", info.quoted()))),
-    }
-}
-
 impl Description {
     /// The index of the tensor of that name.
     pub fn find(&self, name: &str) -> Result<usize> {
@@ -140,6 +129,17 @@ impl Description {
             let name = quoted(name);
             Error::new(Code::NotFound, format!("the model has no tensor {name}; it has {}", names.join(", ")))
         })
+    }
+
+    /// The index of the output of that name, which an input may have as well.
+    pub fn find_output(&self, name: &str) -> Result<usize> {
+        let own = self.indexes(Role::Output).find(|tensor| self.tensors[*tensor].name() == name);
+        let tensor = own.map_or_else(|| self.find(name), Ok)?;
+        let info = &self.tensors[tensor];
+        match info.role {
+            Role::Output => Ok(tensor),
+            Role::Input => Err(Error::new(Code::InvalidArgument, format!("{} is no output", info.quoted()))),
+        }
     }
 
     /// The index of a tensor that a caller gives memory for: it has that role, and the elements convert.
