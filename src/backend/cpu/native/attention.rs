@@ -15,7 +15,7 @@ use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_hir::tract_core::ops::logic::{Iff, comp_eq};
-use tract_onnx::tract_hir::tract_core::ops::nn::{Reduce, Reducer, Softmax, SoftmaxKind};
+use tract_onnx::tract_hir::tract_core::ops::nn::{Softmax, SoftmaxKind};
 
 #[derive(Clone, Debug)]
 struct Attention {
