@@ -991,6 +991,26 @@ def a_quantized_convolution_that_does_not_say_its_kernel():
 
 
 @case
+def samples_of_whole_numbers():
+    kinds = {"x": (INT32, [1, 1, 2, 2]), "g": (FLOAT, [1, 1, 2, 2])}
+    refuse(graph([op("GridSample", "x g", "y")], kinds, {"y": (INT32, [1, 1, 1, 2])}), "the GridSample", "floating point")
+    model = graph([op("GridSample", "x g", "y", mode="nearest")], kinds, {"y": (INT32, [1, 1, 1, 2])})
+    inputs = {"x": np.array([[[[1, 2], [3, 4]]]], np.int32), "g": np.array([[[[0.4, 0.3], [-0.4, 0.3]]]], np.float32)}
+    check(model, inputs, {"y": np.array([[[[4, 3]]]])})
+
+
+@case
+def what_a_condition_takes_in_older_operator_sets():
+    x, c = noise(3, 4), np.array([True, False, True])
+    for opset in (9, 11, 13):
+        for extra in ({}, {"axis": 0}, {"axis": 1}):
+            kinds = {"x": (FLOAT, [3, 4]), "c": (BOOL, [3])}
+            proto = graph([op("Compress", "x c", "y", **extra)], kinds, {"y": (FLOAT, [None] * (2 if extra else 1))}, opset=opset)
+            inputs = {"x": x, "c": c}
+            compare(load(proto).run(inputs, {"y": np.zeros((3, 4) if extra else 12, np.float32)}), reference(proto, inputs))
+
+
+@case
 def an_output_that_is_an_input():
     """By a run and by a session."""
     kinds = {"x": (FLOAT, ["N", 3])}

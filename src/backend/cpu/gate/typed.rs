@@ -8,6 +8,7 @@ use tract_onnx::tract_hir::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_hir::tract_core::ops::cnn::{Conv, MaxPool, PaddingSpec, PoolSpec, SumPool};
 use tract_onnx::tract_hir::tract_core::ops::logic::IfThenElse;
 use tract_onnx::tract_hir::tract_core::ops::math::{ShiftLeft, ShiftRight};
+use tract_onnx::tract_hir::tract_core::ops::nn::grid_sample::{GridSample, InterpolationMode};
 use tract_onnx::tract_hir::tract_core::ops::scan::Scan;
 
 /// An error if tract would compute one of the nodes in another way than ONNX says, or fail at it.
@@ -55,6 +56,15 @@ fn trouble(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<String>> 
         && !input.datum_type.is_unsigned()
     {
         return Ok(Some("the CPU engine does not shift signed numbers".to_owned()));
+    }
+    // What lies between whole numbers is none, and ONNX does not say which is taken.
+    if let Some(op) = node.op_as::<GridSample>()
+        && op.mode != InterpolationMode::Nearest
+        && !input.datum_type.is_float()
+    {
+        return Ok(Some(
+            "the CPU engine interpolates floating point only; mode nearest takes whole numbers".to_owned(),
+        ));
     }
     let Some(shape) = input.shape.as_concrete() else { return Ok(None) };
     let pool = node

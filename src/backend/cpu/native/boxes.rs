@@ -66,7 +66,7 @@ impl EvalOp for Limited {
     fn eval(&self, context: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let limit = inputs.get(2).context("it lacks its limit")?.cast_to::<i64>()?;
         match *limit.try_as_plain_ram()?.as_slice::<i64>()? {
-            [..=0] => Ok(tvec![Tensor::zero::<i64>(&[0, 3])?.into_tvalue()]),
+            [limit] if limit < 1 => Ok(tvec![Tensor::zero::<i64>(&[0, 3])?.into_tvalue()]),
             [_] => self.inner.eval(context, inputs),
             _ => bail!("its limit is not one number"),
         }

@@ -13,7 +13,7 @@ pub fn renew(graph: &mut GraphProto, opset: i64) {
             attribute.g.iter_mut().chain(&mut attribute.graphs).for_each(|graph| renew(graph, opset));
         }
         match node.op_type.as_str() {
-            "Compress" if opset >= 13 && node.input.len() == 2 => nodes.extend(compress(node, &mut tensors)),
+            "Compress" if node.input.len() == 2 => nodes.extend(compress(node, opset, &mut tensors)),
             "Einsum" => nodes.extend(einsum(node, opset, &mut tensors)),
             _ => {
                 respell(&mut node, opset, &mut tensors);
@@ -101,7 +101,7 @@ fn respell(node: &mut NodeProto, opset: i64, tensors: &mut Vec<TensorProto>) {
 }
 
 /// Compress, of which tract does not know the shape: the indexes of what is taken, gathered.
-fn compress(node: NodeProto, tensors: &mut Vec<TensorProto>) -> Vec<NodeProto> {
+fn compress(node: NodeProto, opset: i64, tensors: &mut Vec<TensorProto>) -> Vec<NodeProto> {
     let output = node.output.first().map_or("", String::as_str);
     let [data, condition] = &node.input[..] else { return vec![node] };
     let inner = |kind: &str| format!("{output}/{kind}");
@@ -120,8 +120,12 @@ fn compress(node: NodeProto, tensors: &mut Vec<TensorProto>) -> Vec<NodeProto> {
         }
     };
     nodes.push(made("NonZero", &node.name, vec![condition.clone()], inner("found")));
-    let row = number("row", 0);
-    nodes.push(made("Squeeze", &node.name, vec![inner("found"), row], inner("indexes")));
+    let mut squeeze = made("Squeeze", &node.name, vec![inner("found")], inner("indexes"));
+    match opset < 13 {
+        true => squeeze.attribute.push(ints("axes", vec![0])),
+        false => squeeze.input.push(number("row", 0)),
+    }
+    nodes.push(squeeze);
     let mut gather = made("Gather", &node.name, vec![data, inner("indexes")], output.to_owned());
     gather.attribute.push(int("axis", axis.unwrap_or(0)));
     nodes.push(gather);
@@ -145,13 +149,7 @@ fn einsum(mut node: NodeProto, opset: i64, tensors: &mut Vec<TensorProto>) -> Ve
     let mut sum = made("ReduceSum", &node.name, vec![inner], output.clone());
     sum.attribute.push(int("keepdims", 0));
     if opset < 13 {
-        let axes = AttributeProto {
-            name: "axes".to_owned(),
-            r#type: AttributeType::Ints as i32,
-            ints: vec![0],
-            ..AttributeProto::default()
-        };
-        sum.attribute.push(axes);
+        sum.attribute.push(ints("axes", vec![0]));
     } else {
         let axes = format!("{output}/axes");
         tensors.push(numbers(axes.clone(), vec![1], vec![0]));
@@ -167,6 +165,10 @@ fn made(kind: &str, name: &str, input: Vec<String>, output: String) -> NodeProto
 
 fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i, ..AttributeProto::default() }
+}
+
+fn ints(name: &str, ints: Vec<i64>) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: AttributeType::Ints as i32, ints, ..AttributeProto::default() }
 }
 
 fn float(name: &str, f: f32) -> AttributeProto {
