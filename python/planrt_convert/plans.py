@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,18 @@ def build(
     if wanted.keep_float32_nodes:
         result["keep_float32"] = wanted.keep_float32_nodes
 
+    outermost, told, at = "", "", 0.0
+
     def hear(phase: str, parent: str | None, done: int, steps: int) -> None:
+        """Phases as they begin and end, and every ten seconds what is done in them."""
+        nonlocal outermost, told, at
         if parent is None:
-            progress(f"  {precision}: {phase} {done}/{steps}")
+            outermost = f"  {precision}: {phase} {done}/{steps}"
+        line = outermost if parent is None else f"{outermost}, {phase[:60]}"
+        is_edge = parent is None and done in (0, steps)
+        if line != told and (is_edge or told == outermost or time.monotonic() - at >= 10):
+            told, at = line, time.monotonic()
+            progress(line)
 
     try:
         planrt.build(model, runtime, dataclasses.replace(wanted, progress=hear)).save(target)
