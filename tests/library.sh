@@ -23,4 +23,8 @@ newest=$(objdump -T "$library" | grep -o 'GLIBC_[0-9.]*' | sort -u -t_ -k2 -V | 
 segments=$(readelf -lW "$library")
 echo "$segments" | grep 'GNU_STACK' | grep -q 'RW ' || wrong "asks for an executable stack"
 readelf -SW "$library" | grep -q '\.debug_info' && wrong "holds debug symbols"
+# What it takes on a disk and in an installer, as cargo's profile release makes it for x86-64.
+most=26000000
+size=$(stat -c %s "$library")
+[ "$size" -le $most ] || wrong "has $size bytes, more than $most"
 exit $failed

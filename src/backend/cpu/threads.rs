@@ -81,3 +81,70 @@ impl Drop for Threads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Of what `stand-ins/rayon` has in place of rayon.
+
+    use rayon::ThreadPoolBuilder;
+    use rayon::prelude::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn in_threads<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+        ThreadPoolBuilder::new().num_threads(3).build().unwrap().install(work)
+    }
+
+    #[test]
+    fn each_place_is_worked_on_once() {
+        for count in [0, 1, 2, 7, 100] {
+            let calls: Vec<_> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+            in_threads(|| {
+                (0..count).into_par_iter().for_each(|place| {
+                    calls[place].fetch_add(1, Ordering::Relaxed);
+                });
+            });
+            assert!(calls.iter().all(|calls| calls.load(Ordering::Relaxed) == 1), "{count}: {calls:?}");
+        }
+    }
+
+    #[test]
+    fn pieces_are_in_order_and_the_last_is_what_is_left() {
+        let mut values = [0; 10];
+        in_threads(|| {
+            values.par_chunks_mut(4).enumerate().for_each(|(place, piece)| piece.fill(10 * place + piece.len()));
+        });
+        assert_eq!(values, [4, 4, 4, 4, 14, 14, 14, 14, 22, 22]);
+    }
+
+    #[test]
+    fn results_are_in_order_and_an_error_ends_the_loop() {
+        let of = |limit: usize| {
+            in_threads(|| {
+                let items: Vec<_> = (0..50).collect();
+                let each = items.into_par_iter().with_max_len(1);
+                each.map(|item| if item < limit { Ok(2 * item) } else { Err(item) }).collect::<Result<Vec<_>, _>>()
+            })
+        };
+        assert_eq!(of(50), Ok((0..50).map(|item| 2 * item).collect()));
+        assert!((20..50).contains(&of(20).unwrap_err()));
+        let begun = AtomicUsize::new(0);
+        // On this thread alone, so that nothing is under way beside the error.
+        let alone = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let result = alone.install(|| {
+            (0..50).into_par_iter().try_for_each(|place| {
+                begun.fetch_add(1, Ordering::Relaxed);
+                if place == 3 { Err(place) } else { Ok(()) }
+            })
+        });
+        assert_eq!((result, begun.into_inner()), (Err(3), 4));
+    }
+
+    #[test]
+    fn a_panic_goes_on_where_the_loop_was_begun() {
+        let pool = ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let run = |bad: usize| pool.install(|| (0..9).into_par_iter().for_each(|place| assert_ne!(place, bad)));
+        assert!(catch_unwind(AssertUnwindSafe(|| run(4))).is_err());
+        run(9);
+    }
+}

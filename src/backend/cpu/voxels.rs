@@ -24,7 +24,7 @@ pub fn each_block<T: Send>(
     }
     match current_tract_executor() {
         Executor::MultiThread(pool) => pool.install(|| {
-            blocks.par_iter_mut().for_each(|(volume, start, rows)| work(*volume, *start, rows));
+            blocks.into_par_iter().for_each(|(volume, start, mut rows)| work(volume, start, &mut rows));
         }),
         _ => blocks.iter_mut().for_each(|(volume, start, rows)| work(*volume, *start, rows)),
     }
