@@ -2,13 +2,12 @@
 
 use super::values::{axis, floats, made, wholes};
 use super::{Fact, Kernel, Places, node};
-use rustfft::num_complex::Complex;
-use rustfft::{FftDirection, FftPlanner};
 use std::f64::consts::TAU;
 use tract_onnx::model::OnnxOpRegister;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::fft::Fft;
 use tract_onnx::tract_hir::internal::*;
 
 /// a0 − a1·cos(x) + a2·cos(2x), x once around.
@@ -55,7 +54,7 @@ impl Kernel for Window {
     }
 }
 
-/// tract's is wrong where the length is not the input's.
+/// tract's is wrong where the length is not the input's; its transform of what has the right length already is not.
 #[derive(Debug)]
 struct Fourier {
     /// Where it is an attribute.
@@ -120,28 +119,33 @@ impl Kernel for Fourier {
         let outer: usize = shape[..at].iter().product();
         let (kept, made_of) = (result[at], result[shape.len() - 1]);
         let mut output = vec![0.0; outer * kept * inner * made_of];
-        let direction = if self.inverse { FftDirection::Inverse } else { FftDirection::Forward };
-        let fourier = FftPlanner::new().plan_fft(length, direction);
         let scale = if self.inverse { 1.0 / length as f64 } else { 1.0 };
+        let mut lines = Vec::with_capacity(outer * inner * length * 2);
         for line in 0..outer * inner {
             let (outside, inside) = (line / inner, line % inner);
             let given = |t: usize| {
                 if t >= shape[at] {
-                    return Complex::new(0.0, 0.0);
+                    return [0.0, 0.0];
                 }
                 let place = ((outside * shape[at] + t) * inner + inside) * parts;
-                Complex::new(values[place], if parts == 2 { values[place + 1] } else { 0.0 })
+                [values[place], if parts == 2 { values[place + 1] } else { 0.0 }]
             };
+            let conjugate = |[re, im]: [f64; 2]| [re, -im];
             let one = |t: usize| {
-                if made_of == 1 && t > length / 2 { given(length - t).conj() } else { given(t) }
+                if made_of == 1 && t > length / 2 { conjugate(given(length - t)) } else { given(t) }
             };
-            let mut turned: Vec<Complex<f64>> = (0..length).map(one).collect();
-            fourier.process(&mut turned);
-            for (k, Complex { re, im }) in turned.into_iter().take(kept).enumerate() {
+            lines.extend((0..length).flat_map(one));
+        }
+        let lines = Tensor::from_shape(&[outer * inner, length, 2], &lines)?;
+        let turned =
+            Fft { axis: 1, inverse: self.inverse }.eval(&EvalContext::out_of_plan(), tvec![lines.into_tvalue()])?;
+        let turned = turned[0].try_as_plain_ram()?;
+        for (line, turned) in turned.as_slice::<f64>()?.chunks_exact(2 * length).enumerate() {
+            let (outside, inside) = (line / inner, line % inner);
+            for (k, number) in turned.chunks_exact(2).take(kept).enumerate() {
                 let place = ((outside * kept + k) * inner + inside) * made_of;
-                output[place] = re * scale;
-                if made_of == 2 {
-                    output[place + 1] = im * scale;
+                for part in 0..made_of {
+                    output[place + part] = number[part] * scale;
                 }
             }
         }
