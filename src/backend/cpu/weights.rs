@@ -338,7 +338,7 @@ mod tests {
     fn large_weights_are_read_when_they_are_needed() {
         let proto = network();
         let data = proto.encode_to_vec();
-        let folder = std::env::temp_dir().join(format!("planrt-weights-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("planrt-large-weights-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("model.onnx");
         std::fs::write(&path, &data).unwrap();
