@@ -1,7 +1,6 @@
 //! [`Place`] on a GPU: a volume's tiles are cut out of it there, and blended in the sweep's ring.
 
 use super::bring::Brought;
-
 use super::labels::{Labels, Pending, decides_there, write, write_all};
 use super::needs::Sweeping;
 use crate::backend::admission::Dependency;
@@ -336,7 +335,9 @@ impl Place for DevicePlace<'_> {
 
     fn finish(self) -> Result<Written> {
         let Self { pending, on, target, nan_allowed, work, .. } = self;
-        let OnDevice { kernels, recipe, tiles, back, volume, coming, room, sweep, spare, output, .. } = on;
+        let OnDevice {
+            kernels, recipe, tiles, back, volume, coming, room, sweep, found: of_tiles, spare, output, ..
+        } = on;
         let (mut map, labels) = match (target, output) {
             (Target::Labels(map), Some(labels)) => (map, labels),
             (Target::Values(writer), _) => return Ok(Written { outputs: writer.finish(), counts: None }),
@@ -352,7 +353,8 @@ impl Place for DevicePlace<'_> {
         let unused = move || {
             // Else the driver would, and whatever else there is to do would wait with it.
             let _ = labels.copies.stream().synchronize();
-            drop((volume, coming, room, sweep, spare, labels));
+            // All that are in one room: it goes with the last of them.
+            drop((volume, coming, room, sweep, of_tiles, spare, labels));
         };
         std::thread::scope(|scope| {
             // The driver takes milliseconds to free memory.
