@@ -1314,9 +1314,9 @@ typedef uint32_t planrt_tactics;
 typedef int32_t planrt_instance_normalization;
 
 /**
- * TensorRT's own layers in 8.6 and later. In 8.5 the plugin where cuDNN 8 is there and used (`planrt_build_options_set_tactics`) and the
- * plan's weights are not to be replaced, since a network of scans is up to twice as fast with it; a warning says so. Else decomposed; what
- * cannot be decomposed is the plugin.
+ * TensorRT's own layers in 8.6 and later. In 8.5 the plugin where cuDNN 8 is there and used (`planrt_build_options_set_tactics`), the
+ * plan's weights are not to be replaced, and the model brings all scales and biases, in float32, since a network of scans is up to twice as
+ * fast with it; a warning says so. Else decomposed; what cannot be decomposed is the plugin.
  */
 #define PLANRT_INSTANCE_NORMALIZATION_DEFAULT 0
 
@@ -3380,8 +3380,8 @@ struct planrt_error *planrt_bench(const struct planrt_engine *engine,
 /**
  * Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
  * TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here; of a model
- * folder, whether each file is as its passport says, and what its test vectors say of each model. Every TensorRT that is
- * found is loaded, and stays loaded. Any thread.
+ * folder, whether each file is as its passport says, what its test vectors say of each model, and whether it segments volumes,
+ * if it says how. Every TensorRT that is found is loaded, and stays loaded. Any thread.
  *
  * `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none
  * any model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.

@@ -52,7 +52,7 @@ class HardwareCompatibility(IntEnum):
 
 
 class InstanceNormalization(IntEnum):
-    """What InstanceNormalization becomes."""
+    """What InstanceNormalization becomes, as the constants `PLANRT_INSTANCE_NORMALIZATION_…` of planrt.h tell."""
 
     DEFAULT = 0
     NATIVE = 1

@@ -57,7 +57,7 @@ pub enum InstanceNormalization {
 }
 
 impl InstanceNormalization {
-    /// What the default is under a TensorRT, `has_plugin` saying whether its plugin can be had.
+    /// What the default is under a TensorRT, `has_plugin` saying whether its plugin can be had for the model.
     fn under(self, version: Version, has_plugin: bool) -> Self {
         match self {
             Self::Default if settings::has_instance_normalization(version) => Self::Native,
@@ -236,7 +236,10 @@ fn prepare<'a>(
         return Ok(prepared);
     }
     // The plugin's weights cannot be replaced.
-    let has_plugin = !is_refitted && !options.tactics_taken.contains(&TacticSource::Cudnn) && library.has_cudnn();
+    let has_plugin = !is_refitted
+        && !options.tactics_taken.contains(&TacticSource::Cudnn)
+        && library.has_cudnn()
+        && decompose::suits_plugin(&prepared.data)?;
     let is_default = options.instance_normalization == InstanceNormalization::Default;
     match options.instance_normalization.under(library.version(), has_plugin) {
         InstanceNormalization::Native => return Ok(prepared),

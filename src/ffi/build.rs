@@ -104,9 +104,9 @@ fn tactic_sources(bits: planrt_tactics) -> Result<Vec<TacticSource>> {
 #[allow(non_camel_case_types)]
 pub type planrt_instance_normalization = i32;
 
-/// TensorRT's own layers in 8.6 and later. In 8.5 the plugin where cuDNN 8 is there and used (`planrt_build_options_set_tactics`) and the
-/// plan's weights are not to be replaced, since a network of scans is up to twice as fast with it; a warning says so. Else decomposed; what
-/// cannot be decomposed is the plugin.
+/// TensorRT's own layers in 8.6 and later. In 8.5 the plugin where cuDNN 8 is there and used (`planrt_build_options_set_tactics`), the
+/// plan's weights are not to be replaced, and the model brings all scales and biases, in float32, since a network of scans is up to twice as
+/// fast with it; a warning says so. Else decomposed; what cannot be decomposed is the plugin.
 pub const PLANRT_INSTANCE_NORMALIZATION_DEFAULT: planrt_instance_normalization = 0;
 /// TensorRT's own layers: 8.6 and later.
 pub const PLANRT_INSTANCE_NORMALIZATION_NATIVE: planrt_instance_normalization = 1;

@@ -10,8 +10,8 @@ use std::path::Path;
 
 /// Looks at this machine, and at a model if one is given, and writes a report for people: the driver, the GPUs, which
 /// TensorRT and where from, its plugins, the CPU engine; what is in the model, and whether it will run here; of a model
-/// folder, whether each file is as its passport says, and what its test vectors say of each model. Every TensorRT that is
-/// found is loaded, and stays loaded. Any thread.
+/// folder, whether each file is as its passport says, what its test vectors say of each model, and whether it segments volumes,
+/// if it says how. Every TensorRT that is found is loaded, and stays loaded. Any thread.
 ///
 /// `options` may be null for the defaults, `model` null for none. `*usable_out` says whether the model, or with none
 /// any model at all, will run; it may be null. `*report_out` is the caller's, for `planrt_string_delete`.

@@ -92,6 +92,23 @@ impl Node {
     }
 }
 
+/// Operators that have graphs within.
+pub const WITH_GRAPHS: [&str; 3] = ["If", "Loop", "Scan"];
+
+/// The graphs that a node has within.
+pub fn graphs_within(node: &[u8]) -> Result<Vec<&[u8]>> {
+    let mut graphs = Vec::new();
+    for field in Fields(node) {
+        let (5, Field::Bytes(attribute)) = field? else { continue };
+        for field in Fields(attribute) {
+            if let (6 | 11, Field::Bytes(graph)) = field? {
+                graphs.push(graph);
+            }
+        }
+    }
+    Ok(graphs)
+}
+
 /// A graph's nodes, and what is known of its tensors.
 #[derive(Default)]
 pub struct Graph {

@@ -1,11 +1,13 @@
 //! InstanceNormalization taken apart; and GroupNorm as PyTorch exports it, a reshape to [batch, groups, rest] and back around
 //! InstanceNormalization.
 
-use super::Place;
 use super::channels::{self, Affine, Groups, Normalization};
 use super::graph::{Graph, Node};
 use super::tensors::MOST_CHANNELS;
 use super::writer::Writer;
+use super::{FLOAT, Place};
+use crate::build::protobuf::{Field, Fields};
+use crate::error::Result;
 use crate::quote::quoted;
 use std::collections::HashSet;
 
@@ -54,10 +56,48 @@ impl Graph {
         let back = back.filter(|like| like == x).and_then(|_| readers.first().copied());
         Some(Grouped { x: x.clone(), rank, groups: Groups { count, channels }, back })
     }
+
+    fn suits_plugin(&self, node: &Node) -> bool {
+        let [x, factors @ ..] = &node.inputs[..] else { return false };
+        let is_float = |name: &String| {
+            let known = self.tensors.get(self.same_as(name));
+            known.length.is_some() && known.element_type == Some(FLOAT)
+        };
+        self.tensors.get(x).rank.is_none_or(|rank| rank <= 5) && factors.iter().all(is_float)
+    }
+
+    /// What a tensor is, behind Identity nodes, which exporters write where two weights are the same.
+    fn same_as<'a>(&'a self, mut name: &'a str) -> &'a str {
+        for _ in &self.nodes {
+            let node = self.computed_by.get(name).map(|index| &self.nodes[*index]);
+            match node.filter(|node| node.is("Identity")).and_then(|node| node.inputs.first()) {
+                Some(before) => name = before,
+                None => break,
+            }
+        }
+        name
+    }
+}
+
+/// Whether the plugin of TensorRT 8.5 computes all of a model's. The parser gives it the bytes of scales and biases as float32's, of
+/// whatever type they are, and refuses those that are computed, and tensors of more than five dimensions.
+pub fn suits_plugin(data: &[u8]) -> Result<bool> {
+    for field in Fields(data) {
+        let (7, Field::Bytes(graph)) = field? else { continue };
+        let graph = Graph::read(graph)?;
+        if graph.nodes.iter().any(|node| node.is("InstanceNormalization") && !graph.suits_plugin(node)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The node behind it that is left out when it is taken apart is added to `left_out`.
-pub fn write(writer: &mut Writer<'_>, place: &Place<'_>, left_out: &mut HashSet<usize>) -> Result<(), String> {
+pub fn write(
+    writer: &mut Writer<'_>,
+    place: &Place<'_>,
+    left_out: &mut HashSet<usize>,
+) -> std::result::Result<(), String> {
     let (node, graph) = (place.node, place.graph);
     let [x, scale, bias] = &node.inputs[..] else { return Err("it has not three inputs".to_owned()) };
     let rank = place.rank()?;
@@ -88,11 +128,12 @@ pub fn write(writer: &mut Writer<'_>, place: &Place<'_>, left_out: &mut HashSet<
 #[cfg(test)]
 mod tests {
     use super::super::testing::*;
-    use super::super::{Decomposition, FLOAT, INT64, take_apart};
+    use super::super::{Decomposition, INT64, take_apart};
+    use super::*;
     use crate::build::Options;
     use crate::build::onnx::Model;
-    use crate::build::protobuf::{Field, Message};
-    use crate::error::{Code, Result};
+    use crate::build::protobuf::Message;
+    use crate::error::Code;
     use half::f16;
 
     const INSTANCE_NORMALIZATION: &str = "InstanceNormalization";
@@ -294,6 +335,25 @@ mod tests {
             let wanted = ["mean_4", "mean_3", "mean", "variance_4", "variance_3", "variance"];
             assert_eq!(found, wanted.map(|what| format!("norm/{what}")));
         }
+    }
+
+    #[test]
+    fn the_plugin_is_for_float32_that_the_model_brings() {
+        let suits = |scale: &str, element_type, extents: &[u64], more: Message| {
+            let graph = more
+                .message(1, node("norm", INSTANCE_NORMALIZATION, &["x", scale, "bias"], "y"))
+                .message(5, weights("scale", element_type, &[3], &raw(&SCALE, element_type)))
+                .message(5, weights("bias", element_type, &[3], &raw(&BIAS, element_type)))
+                .message(11, value("x", element_type, extents));
+            suits_plugin(&Message::default().message(7, graph).into_bytes()).unwrap()
+        };
+        let other = |operator| Message::default().message(1, node("other", operator, &["scale"], "other"));
+        assert!(suits("scale", FLOAT, &EXTENTS, Message::default()));
+        assert!(suits("other", FLOAT, &EXTENTS, other("Identity")));
+        assert!(!suits("other", FLOAT, &EXTENTS, other("Exp")));
+        assert!(!suits("scale", FLOAT16, &EXTENTS, Message::default()));
+        assert!(!suits("other", FLOAT16, &EXTENTS, other("Identity")));
+        assert!(!suits("scale", FLOAT, &[1, 3, 2, 2, 2, 2], Message::default()));
     }
 
     #[test]

@@ -1,32 +1,53 @@
 //! What TensorRT 8.5's parser reads as something else, and says nothing about: seen with 8.5.3, whose plans of such nodes give wrong
 //! answers, or whose parser ends the process. They are refused.
 
-use super::graph::{Graph, Node};
+use super::graph::{Graph, Node, WITH_GRAPHS, graphs_within};
+use super::{opset, reduce};
 use crate::build::onnx::Model;
 use crate::build::protobuf::{Field, Fields, text};
 use crate::error::{Code, Error, Result};
 
 const OPERATORS: [&str; 6] = ["AveragePool", "GridSample", "LRN", "Resize", "ScatterElements", "ScatterND"];
 
-/// Refuses a model with such a node.
+/// Refuses a model with such a node, in its graph or in one within that.
 pub fn check(data: &[u8], model: &Model) -> Result<()> {
-    if !OPERATORS.iter().any(|operator| model.has(operator)) {
+    if !OPERATORS.iter().chain(&WITH_GRAPHS).any(|operator| model.has(operator)) {
         return Ok(());
     }
+    let opset = opset(data)?;
     for field in Fields(data) {
         let (7, Field::Bytes(graph)) = field? else { continue };
-        let read = Graph::read(graph)?;
-        let mut index = 0;
-        for field in Fields(graph) {
-            let (1, Field::Bytes(message)) = field? else { continue };
-            if let Some(why) = why(&Attributes::read(message)?, &read.nodes[index], &read) {
-                let message = format!("TensorRT 8.5 does not build {}: {why}", model.describe(index));
-                return Err(Error::new(Code::Unsupported, message));
-            }
-            index += 1;
+        if let Some((index, why)) = first(graph, opset, false)? {
+            let message = format!("TensorRT 8.5 does not build {}: {why}", model.describe(index));
+            return Err(Error::new(Code::Unsupported, message));
         }
     }
     Ok(())
+}
+
+/// The first node of a graph that is refused, be it for one in a graph within it, and why.
+fn first(graph: &[u8], opset: u64, is_within: bool) -> Result<Option<(usize, String)>> {
+    let read = Graph::read(graph)?;
+    let mut index = 0;
+    for field in Fields(graph) {
+        let (1, Field::Bytes(message)) = field? else { continue };
+        let node = &read.nodes[index];
+        if let Some(why) = why(&Attributes::read(message)?, node, &read) {
+            return Ok(Some((index, why.to_owned())));
+        }
+        // Those of the model's own graph are written as it reads them.
+        if is_within && reduce::is_misread(message, node, &read, opset)? {
+            let why = "it takes no notice of the axes of a reduction that are an input; export the model with opset 17";
+            return Ok(Some((index, why.to_owned())));
+        }
+        for inner in graphs_within(message)? {
+            if let Some((number, why)) = first(inner, opset, true)? {
+                return Ok(Some((index, format!("node {number} of a graph within it: {why}"))));
+            }
+        }
+        index += 1;
+    }
+    Ok(None)
 }
 
 fn why(attributes: &Attributes, node: &Node, graph: &Graph) -> Option<&'static str> {
@@ -152,5 +173,14 @@ mod tests {
         assert!(is_refused("LRN", PLANE, vec![number("size", 3)]));
         assert!(!is_refused("LRN", PLANE, vec![number("size", 3), Message::default().text(1, "alpha")]));
         assert!(!is_refused("Relu", PLANE, vec![number("antialias", 1)]));
+        let branch = |within: Message| {
+            vec![Message::default().text(1, "then_branch").message(6, Message::default().message(1, within))]
+        };
+        let resize = |attribute| node("within", "Resize", &["x"], "z").message(5, number("antialias", attribute));
+        assert!(is_refused("If", PLANE, branch(resize(1))) && !is_refused("If", PLANE, branch(resize(0))));
+        let reduction = |operator: &str, inputs: &[&str]| branch(node("within", operator, inputs, "z"));
+        assert!(is_refused("If", PLANE, reduction("ReduceMean", &["x", "axes"])));
+        assert!(!is_refused("If", PLANE, reduction("ReduceMean", &["x"])));
+        assert!(!is_refused("If", PLANE, reduction("ReduceSum", &["x", "axes"])));
     }
 }

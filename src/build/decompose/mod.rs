@@ -20,6 +20,7 @@ use super::protobuf::{Field, Fields, Message, text};
 use crate::error::{Code, Error, Result};
 use crate::quote::quoted;
 use graph::{Graph, Node};
+pub use instance::suits_plugin;
 pub use misread::check as check_misread;
 use std::collections::HashSet;
 use tensors::Known;

@@ -78,6 +78,12 @@ pub fn with_attribute(
     Ok(Ok(Some(written)))
 }
 
+/// Whether TensorRT 8.5 would reduce over other axes than a node says.
+pub fn is_misread(message: &[u8], node: &Node, graph: &Graph, opset: u64) -> Result<bool> {
+    let has_axes = node.inputs.get(1).is_some_and(|name| !name.is_empty());
+    Ok((has_axes || node.noop_with_empty_axes) && !matches!(with_attribute(message, node, graph, opset)?, Ok(None)))
+}
+
 /// Whether it is an element itself that a reduction of that element alone gives.
 fn leaves_one(operator: &str) -> bool {
     matches!(operator, "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum")
