@@ -161,6 +161,11 @@ def count_nan(array: np.ndarray[Any, Any]) -> int:
     return int(np.isnan(array).sum()) if array.dtype.kind in "fc" else 0
 
 
+def has_infinite(value: Any) -> bool:
+    """Of floating-point numbers; what else there is, as text and lists of tensors, has none."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fc" and not bool(np.isfinite(value).all())
+
+
 def first_nan(model: Path, inputs: Arrays) -> str:
     """Where the first NaN of a run comes from whose inputs have none, for people: weights, or the first node that makes one of numbers."""
     whole = onnx.load(str(model))
@@ -174,7 +179,7 @@ def first_nan(model: Path, inputs: Arrays) -> str:
     for node in nodes:
         for name in node.output:
             if name in found and isinstance(found[name], np.ndarray) and (count := count_nan(found[name])):
-                infinite = [one for one in node.input if not np.isfinite({**inputs, **found}.get(one, 0)).all()]
+                infinite = [one for one in node.input if has_infinite({**inputs, **found}.get(one))]
                 of = f" of {infinite[0]!r}, which has infinities" if infinite else ""
                 return f"the first comes from {node.op_type} {node.name!r}{of}: {count} of {found[name].size} elements of {name!r}"
     return "the ONNX model in ONNX Runtime gives none"

@@ -177,6 +177,8 @@ class FromOnnx(Case):
         model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.full(2, np.nan, np.float32), "zero"))
         onnx.save(model, infinite)
         self.assertIn("weights 'zero' have NaN", numbers.first_nan(infinite, {"x": np.ones(2, np.float32)}))
+        others = [None, [np.ones(1), np.ones(2)], np.array(["text"]), np.array([1, 2]), np.array([1, np.inf])]
+        self.assertEqual([numbers.has_infinite(one) for one in others], [False, False, False, False, True])
 
     def test_an_interrupt_while_it_is_loaded(self):
         # In the place of a package that takes its time.
