@@ -1,7 +1,7 @@
 //! Weights in files beside the model, as torch writes them: read from the model's own folder and no other.
 
 use super::holds;
-use super::weights::{self, Opened, Weights};
+use super::weights::{Opened, Weights};
 use crate::error::{Code, Error, Result};
 use crate::model::fingerprint;
 use crate::process::memory;
@@ -60,7 +60,8 @@ impl Files<'_> {
     }
 
     fn read_tensor(&mut self, tensor: &mut TensorProto, apart: Option<&mut Weights>) -> Result<()> {
-        if tensor.data_location != Some(DataLocation::External as i32) || weights::held(tensor).is_some() {
+        let is_held = apart.as_deref().is_some_and(|apart| apart.has(tensor));
+        if tensor.data_location != Some(DataLocation::External as i32) || is_held {
             return Ok(());
         }
         let name = quoted(&tensor.name).to_string();

@@ -3,7 +3,7 @@
 //! tract works out each result by itself, with lists of its coordinates, and once more for each channel; here the places of a
 //! block of points are worked out once, point beside point, and the channels read there. The bits are the same.
 
-use super::voxels::each_block;
+use super::voxels::{dispatch, each_block, is_dispatched};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::bail;
 use tract_onnx::tract_hir::tract_core::ops::nn::grid_sample::{GridSample, InterpolationMode, PaddingMode};
@@ -17,13 +17,14 @@ const BLOCK: usize = 16 * POINTS;
 /// The most axes that there are places for.
 const AXES: usize = 3;
 
-/// Whether [`eval`] does what the node asks for: float32 over up to three axes.
+/// Whether [`eval`] does what the node asks for: float32 over up to three axes, or the nearest of other elements.
 pub fn takes(node: &TypedNode, inputs: &[TValue]) -> bool {
     let (Some(op), [input, grid]) = (node.op_as::<GridSample>(), inputs) else { return false };
     let float = |value: &TValue| value.datum_type() == f32::datum_type() && value.has_plain_ram_storage();
     let axes = input.rank().saturating_sub(2);
     let extents = &input.shape()[input.rank().min(2)..];
-    float(input)
+    let nearest = op.mode == InterpolationMode::Nearest;
+    (float(input) || nearest && is_dispatched(input.datum_type()) && input.has_plain_ram_storage())
         && float(grid)
         && (1..=AXES).contains(&axes)
         && (axes == 2 || op.mode != InterpolationMode::Bicubic)
@@ -44,6 +45,10 @@ pub fn eval(node: &TypedNode, inputs: TVec<TValue>) -> TractResult<TVec<TValue>>
         bail!("a grid of shape {to:?} does not fit an input of shape {from:?}");
     }
     let shape: TVec<usize> = from[..2].iter().chain(&to[1..=axes]).copied().collect();
+    if input.datum_type() != f32::datum_type() {
+        let output = dispatch!(nearest(input.datum_type())(op, &shape, input, grid))?;
+        return Ok(tvec![output.into_tvalue()]);
+    }
     let mut output = Tensor::zero::<f32>(&shape)?;
     let (input, grid) = (input.try_as_plain_ram()?, grid.try_as_plain_ram()?);
     let mut results = output.try_as_plain_ram_mut()?;
@@ -51,8 +56,51 @@ pub fn eval(node: &TypedNode, inputs: TVec<TValue>) -> TractResult<TVec<TValue>>
     Ok(tvec![output.into_tvalue()])
 }
 
+/// The nearest elements. tract has them as float32 on the way.
+fn nearest<T: Datum + Copy + tract_num_traits::Zero>(
+    op: &GridSample,
+    shape: &[usize],
+    input: &Tensor,
+    grid: &Tensor,
+) -> TractResult<Tensor> {
+    let mut output = Tensor::zero::<T>(shape)?;
+    let from = input.shape();
+    let (input, grid) = (input.try_as_plain_ram()?, grid.try_as_plain_ram()?);
+    let mut results = output.try_as_plain_ram_mut()?;
+    let work = |extents: &[usize], input: &[T], grid: &[f32], rows: &mut [&mut [T]]| {
+        let (axes, volume) = (extents.len(), extents.iter().product());
+        let mut corners = Corners::default();
+        for (number, grid) in grid.chunks(POINTS * axes).enumerate() {
+            corners.find(op, extents, &mut coordinates(grid, axes)[..axes]);
+            for (row, input) in rows.iter_mut().zip(input.chunks_exact(volume)) {
+                let places = corners.offsets[0].iter().zip(&corners.inside[0]);
+                for (to, (offset, inside)) in row[number * POINTS..].iter_mut().zip(places) {
+                    // What is outside stays zero.
+                    if *inside != 0 {
+                        *to = input[*offset as usize];
+                    }
+                }
+            }
+        }
+    };
+    each(&from[1..], input.as_slice()?, grid.as_slice()?, results.as_slice_mut()?, work);
+    Ok(output)
+}
+
 /// `shape` are an item's channels and extents.
 fn sample(op: &GridSample, shape: &[usize], input: &[f32], grid: &[f32], output: &mut [f32]) {
+    each(shape, input, grid, output, |extents, input, grid, rows| block(op, extents, input, grid, rows));
+}
+
+/// Calls for points that follow each other, in all channels, with an item's extents, its input, where the points are, and a row
+/// of results for each channel.
+fn each<T: Send + Sync>(
+    shape: &[usize],
+    input: &[T],
+    grid: &[f32],
+    output: &mut [T],
+    work: impl Fn(&[usize], &[T], &[f32], &mut [&mut [T]]) + Sync,
+) {
     let (channels, extents) = (shape[0], &shape[1..]);
     let (axes, volume) = (extents.len(), extents.iter().product::<usize>());
     let items = input.len() / (channels * volume);
@@ -60,7 +108,7 @@ fn sample(op: &GridSample, shape: &[usize], input: &[f32], grid: &[f32], output:
     each_block(output, channels, points, BLOCK, |item, start, rows| {
         let places = &grid[(item * points + start) * axes..][..rows[0].len() * axes];
         let input = &input[item * channels * volume..][..channels * volume];
-        block(op, extents, input, places, rows);
+        work(extents, input, places, rows);
     });
 }
 
@@ -88,14 +136,7 @@ fn plain(op: &GridSample, extents: &[usize], input: &[f32], grid: &[f32], rows: 
     let mut corners = Corners::default();
     for (number, grid) in grid.chunks(POINTS * axes).enumerate() {
         let count = grid.len() / axes;
-        let mut coordinates = [[0.0; POINTS]; AXES];
-        for (axis, coordinates) in coordinates[..axes].iter_mut().enumerate() {
-            // The grid has the last axis first.
-            for (coordinate, point) in coordinates.iter_mut().zip(grid.chunks_exact(axes)) {
-                *coordinate = point[axes - 1 - axis];
-            }
-        }
-        corners.find(op, extents, &mut coordinates[..axes]);
+        corners.find(op, extents, &mut coordinates(grid, axes)[..axes]);
         for (row, input) in rows.iter_mut().zip(input.chunks_exact(volume)) {
             let mut results = [0.0; POINTS];
             match op.mode {
@@ -110,6 +151,18 @@ fn plain(op: &GridSample, extents: &[usize], input: &[f32], grid: &[f32], rows: 
 
 /// One number for each point.
 type Each<T> = [T; POINTS];
+
+/// For each axis the coordinates of up to as many points, which the grid has with the last axis first.
+#[inline(always)]
+fn coordinates(grid: &[f32], axes: usize) -> [Each<f32>; AXES] {
+    let mut coordinates = [[0.0; POINTS]; AXES];
+    for (axis, coordinates) in coordinates[..axes].iter_mut().enumerate() {
+        for (coordinate, point) in coordinates.iter_mut().zip(grid.chunks_exact(axes)) {
+            *coordinate = point[axes - 1 - axis];
+        }
+    }
+    coordinates
+}
 
 /// What of the input the results for some points are made of.
 struct Corners {
@@ -368,6 +421,16 @@ mod tests {
             plain(&op, &from[2..], first, places, &mut narrow.chunks_mut(count).collect::<Vec<_>>());
             assert_eq!(bits(&narrow), expected[..narrow.len()]);
         }
+    }
+
+    #[test]
+    fn the_nearest_whole_numbers_keep_all_digits() {
+        let op =
+            GridSample { mode: InterpolationMode::Nearest, padding_mode: PaddingMode::Zeros, align_corners: false };
+        let input = Tensor::from_shape(&[1, 1, 2, 2], &[i64::MAX, 2, 3, i64::MIN + 1]).unwrap();
+        let grid = Tensor::from_shape(&[1, 1, 3, 2], &[-0.5f32, -0.5, 0.5, 0.5, 5.0, 0.0]).unwrap();
+        let found = nearest::<i64>(&op, &[1, 1, 1, 3], &input, &grid).unwrap();
+        assert_eq!(found.try_as_plain_ram().unwrap().as_slice::<i64>().unwrap(), [i64::MAX, i64::MIN + 1, 0]);
     }
 
     fn bits(values: &[f32]) -> Vec<u32> {

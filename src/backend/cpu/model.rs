@@ -294,6 +294,11 @@ impl Model {
         Ok(model)
     }
 
+    /// Its bytes, with weights as it runs with them.
+    pub fn size_as_run(&self) -> u64 {
+        self.weights.iter().map(Weight::widened).fold(self.size, u64::saturating_add)
+    }
+
     /// tract's graph for inputs of these shapes: types and extents known, nothing optimized yet. It has no inputs for those
     /// whose values it was told.
     pub fn typed(&self, shapes: &[Shape], told: &Told) -> TractResult<TypedModel> {

@@ -59,7 +59,7 @@ pub fn of(plan: &TypedSimplePlan, threads: usize) -> TractResult<u64> {
                 }
             }
         }
-        most = most.max(live + scratch(graph, node, &sizes, threads)?);
+        most = most.max(live + scratch(graph, node, threads)?);
         made.iter().for_each(|buffer| buffers[*buffer].kept += 1);
         let mut read: Vec<usize> = inputs.into_iter().flatten().collect();
         read.extend(gone.iter().flat_map(|id| &values[*id]));
@@ -104,7 +104,7 @@ fn written_over(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<usiz
 }
 
 /// What an operator works in beside its inputs and outputs.
-fn scratch(graph: &TypedModel, node: &TypedNode, outputs: &[u64], threads: usize) -> TractResult<u64> {
+fn scratch(graph: &TypedModel, node: &TypedNode, threads: usize) -> TractResult<u64> {
     if let Some(op) = node.op_as::<DirectConvolution>() {
         return Ok(op.convolution.scratch_bytes(threads));
     }
@@ -121,8 +121,11 @@ fn scratch(graph: &TypedModel, node: &TypedNode, outputs: &[u64], threads: usize
         let elements = facts.filter_map(|fact| fact.shape.volume().to_i64().ok());
         return Ok(elements.map(|count| (count as u64).saturating_mul(16)).sum());
     }
-    // An axis after the other, from one tensor into the next.
-    Ok(if resize::goes_by_axes(node) { outputs.iter().sum() } else { 0 })
+    let (Some(input), Some(output)) = (node.inputs.first(), node.outputs.first()) else { return Ok(0) };
+    Ok(match (graph.outlet_fact(*input)?.shape.as_concrete(), output.fact.shape.as_concrete()) {
+        (Some(from), Some(to)) => resize::scratch_bytes(node, from, to),
+        _ => 0,
+    })
 }
 
 #[cfg(test)]
@@ -134,8 +137,9 @@ mod tests {
     use crate::process::blocks::USED;
     use crate::tensor::{ElementType, Shape};
     use prost::Message;
+    use tract_onnx::pb::attribute_proto::AttributeType;
     use tract_onnx::pb::tensor_proto::DataType::Float;
-    use tract_onnx::pb::{NodeProto, TensorProto};
+    use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 
     /// What was told of a network's run on one thread, what it had in use, and its input, which may have been there as well.
     fn told_and_used(nodes: Vec<NodeProto>, weights: Vec<TensorProto>, extents: [i64; 5]) -> (f64, f64, f64) {
@@ -214,9 +218,22 @@ mod tests {
         ];
         let of_layers =
             vec![weight("twice", &[5], |axis| if axis < 2 { 1.0 } else { 2.0 }), weighed("w", &[4, 1, 3, 3, 3])];
-        for (name, nodes, weights) in
-            [("a U-Net", unet, of_unet), ("attention", attention, of_attention), ("layers", layers, of_layers)]
-        {
+        // Axis by axis from a large tensor to a small one.
+        let mut resize = node("Resize", &["a", "", "half"], &["y"]);
+        resize.attribute.push(AttributeProto {
+            name: "mode".to_owned(),
+            r#type: AttributeType::String as i32,
+            s: b"linear".to_vec(),
+            ..AttributeProto::default()
+        });
+        let shrinking = vec![node("Concat", &["x"; 8], &["a"]).int("axis", 1), resize];
+        let of_shrinking = vec![weight("half", &[5], |axis| if axis < 2 { 1.0 } else { 0.5 })];
+        for (name, nodes, weights) in [
+            ("a U-Net", unet, of_unet),
+            ("attention", attention, of_attention),
+            ("layers", layers, of_layers),
+            ("shrinking", shrinking, of_shrinking),
+        ] {
             let (told, used, input) = told_and_used(nodes, weights, [1, 4, 32, 32, 32]);
             assert!(used <= told, "{name}: {told} were told and {used} used");
             assert!(told <= (used + input) * 1.1 + 1e6, "{name}: {told} were told and {used} used");

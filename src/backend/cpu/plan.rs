@@ -66,7 +66,7 @@ impl Plan {
         let outputs = output_bytes(&graph);
         memory::require("a run", least(&graph)?)?;
         // Weights are packed: for the graph, and by some operators once more.
-        memory::require("the model made ready for these shapes", model.size.saturating_mul(2))?;
+        memory::require("the model made ready for these shapes", model.size_as_run().saturating_mul(2))?;
         let graph = guard(
             || {
                 let mut graph = graph;

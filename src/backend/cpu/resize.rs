@@ -5,6 +5,7 @@
 //! at full size; here that axis comes first where the result grows.
 
 use super::kept::Built;
+use super::voxels::{dispatch, is_dispatched};
 use tract_linalg::multithread::par_chunks_mut;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::attribute_proto::AttributeType;
@@ -49,19 +50,48 @@ fn upsample(context: &ParsingContext, node: &NodeProto) -> Built {
     resize(&ParsingContext { onnx_operator_set_version: 10, ..context.clone() }, node)
 }
 
-/// Whether a node goes through its tensor once for each axis.
-pub fn goes_by_axes(node: &TypedNode) -> bool {
-    node.op_as::<Resize>().is_some_and(|op| op.interpolator != Interpolator::Nearest)
+/// The bytes that a node works in beside its input and its output of these shapes, where it goes through one axis after the
+/// other, each time from one tensor into the next.
+pub fn scratch_bytes(node: &TypedNode, from: &[usize], to: &[usize]) -> u64 {
+    let Some(op) = node.op_as::<Resize>().filter(|op| op.interpolator != Interpolator::Nearest) else { return 0 };
+    let elements = |shape: &[usize]| shape.iter().map(|extent| *extent as u64).product::<u64>();
+    let axes = (0..from.len()).filter(|axis| from[*axis] != to[*axis]);
+    // tract copies its input, and takes the axes as they come.
+    let (mut before, axes) = match op.interpolator {
+        Interpolator::Cubic => (elements(from), axes.collect()),
+        _ => (0, in_turn(axes, from, to)),
+    };
+    let (mut shape, mut most) = (TVec::from_slice(from), before);
+    for axis in axes {
+        shape[axis] = to[axis];
+        let after = elements(&shape);
+        most = most.max(before + after);
+        before = after;
+    }
+    most.saturating_sub(elements(to)).saturating_mul(size_of::<f32>() as u64)
 }
 
-/// Whether [`eval`] does what the node asks for: float32, and two elements for each at most along an axis.
+/// The order of axes in which what is left to do is the least.
+fn in_turn(axes: impl Iterator<Item = usize>, from: &[usize], to: &[usize]) -> Vec<usize> {
+    let (grow, shrink): (Vec<usize>, Vec<usize>) = axes.partition(|axis| to[*axis] > from[*axis]);
+    shrink.into_iter().chain(grow.into_iter().rev()).collect()
+}
+
+/// Whether [`eval`] does what the node asks for: the nearest elements, or float32 and two elements for each at most along an
+/// axis.
 pub fn takes(node: &TypedNode, inputs: &[TValue]) -> bool {
     let Some(input) = inputs.first() else { return false };
-    let fits = match node.op_as::<NearestUpsample>() {
-        Some(op) => op.scales.len() == input.rank() && op.scales.iter().all(|scale| *scale > 0),
-        None => node.op_as::<Resize>().is_some_and(|op| !matches!(op.interpolator, Interpolator::Cubic)),
+    let is_float = input.datum_type() == f32::datum_type();
+    let fits = match (node.op_as::<NearestUpsample>(), node.op_as::<Resize>()) {
+        (Some(op), _) => op.scales.len() == input.rank() && op.scales.iter().all(|scale| *scale > 0),
+        (_, Some(op)) => match op.interpolator {
+            Interpolator::Nearest => true,
+            Interpolator::Linear => is_float,
+            Interpolator::Cubic => false,
+        },
+        _ => false,
     };
-    fits && input.datum_type() == f32::datum_type() && input.has_plain_ram_storage() && input.len() > 0
+    fits && is_dispatched(input.datum_type()) && input.has_plain_ram_storage() && input.len() > 0
 }
 
 /// The node's output; [`takes`] holds for it.
@@ -69,7 +99,8 @@ pub fn eval(node: &TypedNode, inputs: TVec<TValue>) -> TractResult<TVec<TValue>>
     if let Some(op) = node.op_as::<NearestUpsample>() {
         let of_axis = |(extent, scale): (&usize, &usize)| (0..extent * scale).map(|place| place / scale).collect();
         let places: Vec<_> = inputs[0].shape().iter().zip(&op.scales).map(of_axis).collect();
-        return Ok(tvec![nearest(&inputs[0], &places)?.into_tvalue()]);
+        let nearest = dispatch!(nearest(inputs[0].datum_type())(&inputs[0], &places))?;
+        return Ok(tvec![nearest.into_tvalue()]);
     }
     let Some(op) = node.op_as::<Resize>() else { bail!("{} is not a Resize", node.name) };
     let given = |place: Option<usize>| place.and_then(|place| inputs.get(place)).map(|input| &**input);
@@ -90,15 +121,14 @@ pub fn eval(node: &TypedNode, inputs: TVec<TValue>) -> TractResult<TVec<TValue>>
         let places: Vec<_> = (0..shape.len())
             .map(|axis| if changes(axis) { of_axis(axis) } else { (0..shape[axis]).collect() })
             .collect();
-        return Ok(tvec![nearest(&inputs[0], &places)?.into_tvalue()]);
+        let nearest = dispatch!(nearest(inputs[0].datum_type())(&inputs[0], &places))?;
+        return Ok(tvec![nearest.into_tvalue()]);
     }
     let changes = |axis: &usize| shape[*axis] != wanted[*axis] || scales[*axis] != 1.0;
-    let (grow, shrink): (Vec<usize>, Vec<usize>) =
-        (0..shape.len()).filter(changes).partition(|axis| wanted[*axis] > shape[*axis]);
+    let axes = in_turn((0..shape.len()).filter(changes), &shape, &wanted);
     let plain = inputs[0].try_as_plain_ram()?;
     let mut data: Option<Vec<f32>> = None;
-    // What is left to do is the least then.
-    for axis in shrink.into_iter().chain(grow.into_iter().rev()) {
+    for axis in axes {
         let from = match &data {
             Some(data) => data,
             None => plain.as_slice::<f32>()?,
@@ -119,12 +149,12 @@ pub fn eval(node: &TypedNode, inputs: TVec<TValue>) -> TractResult<TVec<TValue>>
 }
 
 /// Takes for each place along each axis the input's element that is given for it: row by row, a row that is the one before once
-/// more from there.
-fn nearest(input: &Tensor, places: &[Vec<usize>]) -> TractResult<Tensor> {
+/// more from there. tract has whole numbers as float32 on the way.
+fn nearest<T: Datum + Copy + tract_num_traits::Zero>(input: &Tensor, places: &[Vec<usize>]) -> TractResult<Tensor> {
     let shape: TVec<usize> = places.iter().map(Vec::len).collect();
-    let mut output = Tensor::zero::<f32>(&shape)?;
+    let mut output = Tensor::zero::<T>(&shape)?;
     let plain = input.try_as_plain_ram()?;
-    let from = plain.as_slice::<f32>()?;
+    let from = plain.as_slice::<T>()?;
     let Some((along, outer)) = places.split_last() else { return Ok(input.clone()) };
     let all = output.len();
     if all == 0 {
@@ -142,7 +172,7 @@ fn nearest(input: &Tensor, places: &[Vec<usize>]) -> TractResult<Tensor> {
         }
         row
     };
-    par_chunks_mut(output.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?, width, all, |first, rows| {
+    par_chunks_mut(output.try_as_plain_ram_mut()?.as_slice_mut::<T>()?, width, all, |first, rows| {
         let mut before = None;
         for number in 0..rows.len() / width {
             let row = row_of(first + number);
@@ -214,10 +244,15 @@ mod tests {
             let expected = op.eval(&EvalContext::out_of_plan(), tvec![input.clone().into_tvalue()]).unwrap().remove(0);
             let of_axis = |(extent, scale): (&usize, &usize)| (0..extent * scale).map(|place| place / scale).collect();
             let places: Vec<_> = input.shape().iter().zip(&scales).map(of_axis).collect();
-            assert_eq!(nearest(&input, &places).unwrap(), expected.into_tensor(), "{scales:?}");
+            assert_eq!(nearest::<f32>(&input, &places).unwrap(), expected.into_tensor(), "{scales:?}");
         }
+        // More digits than float32 has.
+        let wide: Vec<i64> = (0..120).map(|i| i64::MAX - i).collect();
+        let wide = Tensor::from_shape(&[2, 3, 4, 5], &wide).unwrap();
+        let found = nearest::<i64>(&wide, &[vec![1], vec![0], vec![2], vec![3, 3]]).unwrap();
+        assert_eq!(found.try_as_plain_ram().unwrap().as_slice::<i64>().unwrap(), [i64::MAX - 73; 2]);
         let places = [vec![1], vec![0, 2], vec![3, 3, 0], vec![4, 1, 1, 0, 2, 3]];
-        let found = nearest(&input, &places).unwrap();
+        let found = nearest::<f32>(&input, &places).unwrap();
         let plain = found.try_as_plain_ram().unwrap();
         let mut found = plain.as_slice::<f32>().unwrap().iter();
         for (b, c) in [(1, 0), (1, 2)] {

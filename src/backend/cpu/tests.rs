@@ -624,8 +624,12 @@ fn what_cannot_run_is_refused_with_its_reason() {
         refused(&external).message(),
         "the ONNX model is damaged: weight \"w0\" lies in another file and does not say in which"
     );
+    // As weights look that are held apart.
     let tensor = &mut external.graph.as_mut().unwrap().initializer[0];
-    tensor.external_data.push(StringStringEntryProto { key: "location".to_owned(), value: "w.bin".to_owned() });
+    tensor.external_data.push(StringStringEntryProto { key: "held".to_owned(), value: "0".to_owned() });
+    assert!(refused(&external).message().ends_with("does not say in which"));
+    let tensor = &mut external.graph.as_mut().unwrap().initializer[0];
+    tensor.external_data = vec![StringStringEntryProto { key: "location".to_owned(), value: "w.bin".to_owned() }];
     let error = refused(&external);
     assert_eq!(error.code(), Code::Unsupported);
     assert!(error.message().starts_with("weight \"w0\" lies in \"w.bin\", a file beside the ONNX model"), "{error}");

@@ -90,6 +90,11 @@ impl Weights {
         Ok(Some(print))
     }
 
+    /// Whether a tensor is one of these. A file may have one that looks like it.
+    pub fn has(&self, tensor: &TensorProto) -> bool {
+        held(tensor).and_then(|place| self.0.get(place)).is_some_and(|weight| weight.name == tensor.name)
+    }
+
     fn add(&mut self, tensor: &mut TensorProto, stored: DataType, dims: TVec<usize>, place: Place) {
         let entry = StringStringEntryProto { key: HELD.to_owned(), value: self.0.len().to_string() };
         tensor.data_location = Some(DataLocation::External as i32);
@@ -147,6 +152,11 @@ fn large(tensor: &TensorProto, bytes: usize) -> Option<(DataType, TVec<usize>)> 
     Some((stored, tensor.dims.iter().map(|extent| *extent as usize).collect()))
 }
 
+/// The type that a model runs with a weight in.
+fn runs(stored: DataType) -> DatumType {
+    if stored == DataType::Double { f64::datum_type() } else { f32::datum_type() }
+}
+
 /// A weight as the model runs with it: 16-bit floating point as float32.
 fn made(
     name: &str,
@@ -154,7 +164,7 @@ fn made(
     dims: &[usize],
     read: impl FnOnce(&mut [u8]) -> Result<()>,
 ) -> Result<Arc<Tensor>> {
-    let runs = if stored == DataType::Double { f64::datum_type() } else { f32::datum_type() };
+    let runs = runs(stored);
     let elements: usize = dims.iter().product();
     let what = format!("weight {}", quoted(name));
     memory::require(&what, (elements as u64).saturating_mul(runs.size_of() as u64))?;
@@ -178,8 +188,7 @@ fn made(
 
 impl Weight {
     pub fn fact(&self) -> InferenceFact {
-        let runs = if self.stored == DataType::Double { f64::datum_type() } else { f32::datum_type() };
-        InferenceFact::dt_shape(runs, &self.dims[..])
+        InferenceFact::dt_shape(runs(self.stored), &self.dims[..])
     }
 
     /// An error if it cannot be read any more, or is another one by now.
@@ -199,8 +208,18 @@ impl Weight {
         })
     }
 
+    fn elements(&self) -> u64 {
+        self.dims.iter().map(|extent| *extent as u64).product()
+    }
+
+    /// As the model runs with it.
     fn bytes(&self) -> u64 {
-        self.dims.iter().map(|extent| *extent as u64).product::<u64>().saturating_mul(4)
+        self.elements().saturating_mul(runs(self.stored).size_of() as u64)
+    }
+
+    /// How many bytes more that is than in the model.
+    pub fn widened(&self) -> u64 {
+        if narrow(self.stored as i32).is_some() { self.elements().saturating_mul(2) } else { 0 }
     }
 }
 

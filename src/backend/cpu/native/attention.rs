@@ -103,7 +103,7 @@ impl Writer<'_> {
 
     /// 0 in the rows that see nothing.
     fn sighted(&mut self, mask: OutletId, result: OutletId) -> TractResult<OutletId> {
-        let largest = self.wire("largest", largest(self.kind, 3), &[mask])?;
+        let largest = self.wire("largest", largest(3), &[mask])?;
         let (hidden, zero) = (self.number("nothing", f64::NEG_INFINITY)?, self.number("zero", 0.0)?);
         let blind = self.broadcast("blind", TypedBinOp(comp_eq(), None), &[largest, hidden])?;
         self.broadcast("sighted", Iff, &[blind, zero, result])
@@ -228,4 +228,44 @@ fn attention(_: &ParsingContext, proto: &NodeProto) -> Built {
 
 pub fn register(operators: &mut OnnxOpRegister) {
     operators.insert("Attention", attention);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::tests::{model, node, value};
+    use super::super::super::{CpuEngine, CpuOptions};
+    use crate::backend::Cancellation;
+    use crate::model::Origin;
+    use crate::tensor::Shape;
+    use prost::Message;
+    use tract_onnx::pb::tensor_proto::DataType;
+    use tract_onnx::prelude::*;
+
+    #[test]
+    fn rows_that_see_nothing_are_0() {
+        for (kind, runs) in [(DataType::Float, f32::datum_type()), (DataType::Double, f64::datum_type())] {
+            let extents: [&[i64]; 4] = [&[1, 1, 2, 2], &[1, 1, 2, 2], &[1, 1, 2, 2], &[2, 2]];
+            let inputs = ["q", "k", "v", "m"].iter().zip(extents).map(|(name, extents)| {
+                let extents: Vec<_> = extents.iter().map(i64::to_string).collect();
+                value(name, kind, &extents.iter().map(String::as_str).collect::<Vec<_>>())
+            });
+            let nodes = vec![node("Attention", &["q", "k", "v", "m"], &["y"])];
+            let mut proto = model(nodes, inputs.collect(), vec![value("y", kind, &[""; 4])], Vec::new());
+            proto.opset_import[0].version = 23;
+            let options = CpuOptions { threads: 1, shape_cache: 1 };
+            let engine = CpuEngine::new(&proto.encode_to_vec(), Origin::default(), options).unwrap();
+            let shapes = extents.map(|extents| Shape::new(extents).unwrap());
+            let plan = engine.plans.get(&engine.model, &shapes, Vec::new()).unwrap();
+            let mask = [f64::NEG_INFINITY, f64::NEG_INFINITY, 0.0, f64::NEG_INFINITY];
+            let values = [&[1.0, 2.0, 3.0, 4.0], &[0.5; 4], &[5.0, 6.0, 7.0, 8.0], &mask];
+            let inputs = extents.iter().zip(values).map(|(extents, values)| {
+                let extents: Vec<_> = extents.iter().map(|extent| *extent as usize).collect();
+                let wide = Tensor::from_shape(&extents, values).unwrap();
+                wide.cast_to_dt(runs).unwrap().into_owned().into_tvalue()
+            });
+            let results = plan.run(&engine.model, inputs.collect(), &Cancellation::default()).unwrap();
+            let result = results[0].cast_to::<f64>().unwrap();
+            assert_eq!(result.try_as_plain_ram().unwrap().as_slice::<f64>().unwrap(), [0.0, 0.0, 5.0, 6.0], "{kind:?}");
+        }
+    }
 }

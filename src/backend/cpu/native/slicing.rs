@@ -36,6 +36,12 @@ impl Part {
     }
 }
 
+fn are_ones(steps: &Tensor) -> bool {
+    let steps = steps.cast_to::<i64>().ok();
+    let plain = steps.as_ref().and_then(|steps| steps.try_as_plain_ram().ok());
+    plain.and_then(|steps| steps.as_slice::<i64>().ok()).is_some_and(|steps| steps.iter().all(|step| *step == 1))
+}
+
 impl Sliced {
     /// What is taken along each axis of that shape, if all is known; `values` are those of the inputs behind the first.
     fn parts(&self, shape: &[TDim], values: &[Arc<Tensor>]) -> TractResult<Option<TVec<Part>>> {
@@ -105,6 +111,12 @@ impl Expansion for Sliced {
         let values: Option<Vec<_>> =
             inputs[1..].iter().map(|input| model.outlet_fact(*input).ok()?.konst.clone()).collect();
         let Some(parts) = values.and_then(|values| self.parts(&shape, &values).transpose()).transpose()? else {
+            // tract would take the axis to stay as long as it is.
+            let steps = self.0.optional_steps_input.map(|input| model.outlet_fact(inputs[input])).transpose()?;
+            let one_by_one = steps.is_none_or(|fact| fact.konst.as_ref().is_some_and(|steps| are_ones(steps)));
+            let known =
+                inputs[1..3].iter().all(|input| model.outlet_fact(*input).is_ok_and(|fact| fact.konst.is_some()));
+            ensure!(known || one_by_one, "where it begins or ends depends on the data, and it goes in steps");
             return model.wire_node(prefix, self.0.clone(), inputs);
         };
         let column = |of: &dyn Fn(&Part) -> i64| tensor1(&parts.iter().map(of).collect::<Vec<_>>());
@@ -143,6 +155,27 @@ pub fn register(operators: &mut OnnxOpRegister) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::cpu::tests::{Attributes, int64s, model, node, value};
+    use crate::backend::cpu::{CpuEngine, CpuOptions};
+    use prost::Message;
+    use tract_onnx::pb::tensor_proto::DataType;
+
+    #[test]
+    fn steps_from_where_the_data_say_are_refused() {
+        let nodes = vec![
+            node("ReduceMax", &["x"], &["largest"]).int("keepdims", 0),
+            node("Cast", &["largest"], &["whole"]).int("to", DataType::Int64 as i64),
+            node("Reshape", &["whole", "one"], &["start"]),
+            node("Slice", &["x", "start", "end", "axis", "step"], &["part"]),
+            // It would be divided by what the axis has, and not by what is taken of it.
+            node("ReduceMean", &["part"], &["y"]).int("keepdims", 0),
+        ];
+        let weights = [("one", 1), ("end", 8), ("axis", 1), ("step", 2)].map(|(name, number)| int64s(name, &[number]));
+        let input = value("x", DataType::Float, &["2", "8"]);
+        let model = model(nodes, vec![input], vec![value("y", DataType::Float, &[])], weights.to_vec());
+        let error = CpuEngine::load(&model.encode_to_vec(), CpuOptions::default()).map(|_| ()).unwrap_err();
+        assert!(error.detail().contains("depends on the data"), "{error}: {}", error.detail());
+    }
 
     #[test]
     fn parts_are_those_of_onnx() {

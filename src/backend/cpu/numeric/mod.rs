@@ -173,7 +173,7 @@ fn better(graph: &TypedModel, node: &TypedNode) -> TractResult<Option<Better>> {
 
 /// How a reduction of tract's is computed here, and of what; `None` if tract computes it right.
 fn sum(graph: &TypedModel, op: &Reduce, input: OutletId) -> TractResult<Option<(Sum, OutletId)>> {
-    use DatumType::{F32, I8, I16, I32, I64, U8, U16};
+    use DatumType::{F32, F64, I8, I16, I32, I64, U8, U16};
     let element_type = graph.outlet_fact(input)?.datum_type;
     let source = graph.node(input.node);
     Ok(match (op.reducer, element_type) {
@@ -184,19 +184,17 @@ fn sum(graph: &TypedModel, op: &Reduce, input: OutletId) -> TractResult<Option<(
         (Reducer::Sum, F32 | I64 | I32 | I16 | I8 | U8 | U16) => Some((Sum::Plain, input)),
         (Reducer::MeanOfSquares, F32) => Some((Sum::MeanOfSquares, input)),
         (Reducer::Prod, F32) => Some((Sum::Product, input)),
-        (Reducer::Max, F32) => Some((Sum::Largest, input)),
-        (Reducer::Min, F32) => Some((Sum::Smallest, input)),
+        // Of float64 tract's lose NaN, and take the lowest number for nothing but negative infinity.
+        (Reducer::Max, F32 | F64) => Some((Sum::Largest, input)),
+        (Reducer::Min, F32 | F64) => Some((Sum::Smallest, input)),
         _ => None,
     })
 }
 
-/// The largest element along an axis of a tensor of that type: of a constant tract takes the lowest number for nothing but
-/// negative infinity.
-pub fn largest(kind: DatumType, axis: usize) -> Box<dyn TypedOp> {
-    match kind == f32::datum_type() {
-        true => Box::new(Reduction { axes: tvec![axis], sum: Sum::Largest }),
-        false => Box::new(Reduce::new(tvec![axis], Reducer::Max)),
-    }
+/// The largest element along an axis of a tensor of float32 or float64: of a constant tract takes the lowest number for nothing
+/// but negative infinity.
+pub fn largest(axis: usize) -> Box<dyn TypedOp> {
+    Box::new(Reduction { axes: tvec![axis], sum: Sum::Largest })
 }
 
 /// The slope of a leaky ReLU.

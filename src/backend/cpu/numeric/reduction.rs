@@ -96,8 +96,10 @@ impl EvalOp for Reduction {
         for axis in &self.axes {
             shape[*axis] = 1;
         }
-        if input.datum_type() != f32::datum_type() {
-            return whole_numbers(&input, &self.axes, &shape);
+        match input.datum_type() {
+            DatumType::F32 => {}
+            DatumType::F64 => return extremes(&input, &self.axes, &shape, self.sum == Sum::Largest),
+            _ => return whole_numbers(&input, &self.axes, &shape),
         }
         let rows = Rows::of(input.shape(), &self.axes);
         let mut output = Tensor::zero::<f32>(&shape)?;
@@ -226,4 +228,46 @@ fn whole_numbers(input: &Tensor, axes: &[usize], shape: &[usize]) -> TractResult
         *result = rows.starts.iter().map(row).fold(0i64, i64::wrapping_add);
     }
     Ok(tvec![output.cast_to_dt(input.datum_type())?.into_owned().into_tvalue()])
+}
+
+/// The largest or the smallest of float64.
+fn extremes(input: &Tensor, axes: &[usize], shape: &[usize], largest: bool) -> TractResult<TVec<TValue>> {
+    let plain = input.try_as_plain_ram()?;
+    let values = plain.as_slice::<f64>()?;
+    let rows = Rows::of(input.shape(), axes);
+    let mut output = Tensor::zero::<f64>(shape)?;
+    for (index, result) in output.try_as_plain_ram_mut()?.as_slice_mut::<f64>()?.iter_mut().enumerate() {
+        let base = rows.base(index);
+        let all = rows.starts.iter().flat_map(|start| &values[base + start..][..rows.length]);
+        *result = match largest {
+            true => all.fold(f64::NEG_INFINITY, |a, b| if a >= *b || a.is_nan() { a } else { *b }),
+            false => all.fold(f64::INFINITY, |a, b| if a <= *b || a.is_nan() { a } else { *b }),
+        };
+    }
+    Ok(tvec![output.into_tvalue()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extremes_of_float64_are_those_of_float32() {
+        let (inf, nan) = (f64::INFINITY, f64::NAN);
+        let values = [-inf, 1.0, nan, -inf, 3.0, 2.0, inf, -2.0, 5.0, inf, 0.5, 7.0];
+        for sum in [Sum::Largest, Sum::Smallest] {
+            for axes in [&[0][..], &[1], &[2], &[0, 2], &[0, 1, 2]] {
+                let wide = Tensor::from_shape(&[2, 3, 2], &values).unwrap();
+                let narrow = wide.cast_to::<f32>().unwrap().into_owned();
+                let [wide, narrow] = [wide, narrow].map(|input| {
+                    let op = Reduction { axes: axes.into(), sum };
+                    let found = op.eval(&EvalContext::out_of_plan(), tvec![input.into_tvalue()]).unwrap().remove(0);
+                    let found = found.cast_to::<f32>().unwrap();
+                    found.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec()
+                });
+                let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&wide), bits(&narrow), "{sum:?} over {axes:?}");
+            }
+        }
+    }
 }
