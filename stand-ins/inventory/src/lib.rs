@@ -1,5 +1,5 @@
-//! inventory 0.3.25 by David Tolnay, without its documentation and what it does for WebAssembly, and with one change: of what tract
-//! would register, its transformations of models (`ModelTransformFactory`) are left out.
+//! inventory 0.3.25 by David Tolnay as it is on Linux, without its documentation, and with one change: of what tract would
+//! register, its transformations of models (`ModelTransformFactory`) are left out.
 //!
 //! A static constructor registers each item before `main`, and the linker keeps whatever a constructor names. Transformations are
 //! there to be found by their names, which planrt never does; one of them reads tract's own model format, which with all that is
