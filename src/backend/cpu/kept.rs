@@ -1,5 +1,6 @@
 //! tract's own operators beside ours that took their names.
 
+use std::fmt::Debug;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
@@ -33,4 +34,51 @@ pub fn tracts(context: &ParsingContext, node: &NodeProto) -> Built {
 pub fn expansion(operator: &dyn InferenceOp) -> TractResult<Box<dyn Expansion>> {
     let expansion = operator.as_op().downcast_ref::<Box<dyn Expansion>>().cloned();
     expansion.with_context(|| format!("{} is no expansion", operator.name()))
+}
+
+/// What an expansion of tract's is written out as instead.
+pub trait Rewrite: Clone + Debug + Send + Sync + 'static {
+    fn wire(
+        &self,
+        tracts: &dyn Expansion,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>>;
+}
+
+/// As a model has it: types and shapes are tract's.
+#[derive(Clone, Debug)]
+struct Rewritten<R> {
+    tracts: Box<dyn Expansion>,
+    by: R,
+}
+
+impl<R: Rewrite> Expansion for Rewritten<R> {
+    fn name(&self) -> StaticName {
+        self.tracts.name()
+    }
+
+    fn nboutputs(&self) -> TractResult<usize> {
+        Expansion::nboutputs(&*self.tracts)
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(
+        &'s self,
+        solver: &mut Solver<'r>,
+        inputs: &'p [TensorProxy],
+        outputs: &'p [TensorProxy],
+    ) -> InferenceResult {
+        self.tracts.rules(solver, inputs, outputs)
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        self.by.wire(&*self.tracts, prefix, model, inputs)
+    }
+}
+
+/// tract's operator for a node whose name ours took, which ours writes out.
+pub fn rewritten(context: &ParsingContext, node: &NodeProto, by: impl Rewrite) -> Built {
+    let (operator, outputs) = tracts(context, node)?;
+    Ok((expand(Rewritten { tracts: expansion(&*operator)?, by }), outputs))
 }

@@ -4,7 +4,7 @@
 //! tract's is six nodes, each of which reads and writes the whole tensor.
 
 use super::finish::Finish;
-use super::kept::{Built, displace, expansion, tracts};
+use super::kept::{Built, Rewrite, displace, rewritten};
 use tract_linalg::multithread::par_chunks_mut;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
@@ -16,36 +16,27 @@ pub fn register(operators: &mut OnnxOpRegister) {
 }
 
 fn of_instances(context: &ParsingContext, node: &NodeProto) -> Built {
-    let (operator, outputs) = tracts(context, node)?;
     let epsilon: f32 = node.get_attr_opt("epsilon")?.unwrap_or(1e-5);
-    Ok((expand(OfInstances { epsilon: epsilon.to_bits(), tracts: expansion(&*operator)? }), outputs))
+    rewritten(context, node, OfInstances { epsilon: epsilon.to_bits() })
 }
 
 /// As a model has it; what is not float32 is tract's.
 #[derive(Clone, Debug)]
 struct OfInstances {
     epsilon: u32,
-    tracts: Box<dyn Expansion>,
 }
 
-impl Expansion for OfInstances {
-    fn name(&self) -> StaticName {
-        "InstanceNormalization".into()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.tracts.rules(solver, inputs, outputs)
-    }
-
-    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+impl Rewrite for OfInstances {
+    fn wire(
+        &self,
+        tracts: &dyn Expansion,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
         let fact = model.outlet_fact(inputs[0])?;
         if fact.datum_type != f32::datum_type() || fact.rank() < 2 {
-            return self.tracts.wire(prefix, model, inputs);
+            return tracts.wire(prefix, model, inputs);
         }
         model.wire_node(prefix, Normalization { epsilon: self.epsilon, finish: Finish::default() }, inputs)
     }

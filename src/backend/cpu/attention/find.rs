@@ -1,6 +1,7 @@
 //! Finds attention in a graph: a softmax over the last axis, before it a product of two matrices, after it another.
 
 use super::{Added, Attention, Change, Matrices};
+use crate::backend::cpu::native::strides;
 use crate::process::memory;
 use std::collections::HashMap;
 use std::iter;
@@ -209,15 +210,6 @@ fn product(node: &TypedNode) -> Option<&EinSum> {
     let one = |places: &TVec<TVec<usize>>| places.iter().all(|places| places.len() <= 1);
     let plain = op.q_params.is_none() && op.operating_dt == f32::datum_type() && node.inputs.len() == 2;
     (plain && op.axes.iter_all_axes().all(|axis| one(&axis.inputs) && one(&axis.outputs))).then_some(op)
-}
-
-fn strides(shape: &[usize]) -> TVec<usize> {
-    let mut strides: TVec<usize> = shape.into();
-    let mut stride = 1;
-    for (place, extent) in strides.iter_mut().zip(shape).rev() {
-        (*place, stride) = (stride, stride * extent);
-    }
-    strides
 }
 
 /// What is in front of a softmax.

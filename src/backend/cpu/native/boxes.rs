@@ -1,6 +1,6 @@
 //! Suppression of boxes where none is wanted: tract takes a limit of 0 for no limit.
 
-use crate::backend::cpu::kept::{Built, displace, expansion, tracts};
+use crate::backend::cpu::kept::{Built, Rewrite, displace, rewritten};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
@@ -8,26 +8,17 @@ use tract_onnx::tract_hir::internal::*;
 
 /// As a model has it.
 #[derive(Clone, Debug)]
-struct Suppression {
-    tracts: Box<dyn Expansion>,
-}
+struct Suppression;
 
-impl Expansion for Suppression {
-    fn name(&self) -> StaticName {
-        self.tracts.name()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.tracts.rules(solver, inputs, outputs)
-    }
-
-    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        let outputs = self.tracts.wire(prefix, model, inputs)?;
+impl Rewrite for Suppression {
+    fn wire(
+        &self,
+        tracts: &dyn Expansion,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
+        let outputs = tracts.wire(prefix, model, inputs)?;
         let node = model.node_mut(outputs[0].node);
         node.op = Box::new(Limited { inner: node.op.clone() });
         Ok(outputs)
@@ -82,8 +73,7 @@ impl TypedOp for Limited {
 }
 
 fn suppression(context: &ParsingContext, node: &NodeProto) -> Built {
-    let (operator, outputs) = tracts(context, node)?;
-    Ok((expand(Suppression { tracts: expansion(&*operator)? }), outputs))
+    rewritten(context, node, Suppression)
 }
 
 pub fn register(operators: &mut OnnxOpRegister) {

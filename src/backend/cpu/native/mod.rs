@@ -31,6 +31,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::tract_core::ops::cast::cast;
+pub use values::strides;
 
 /// What is known of a tensor before a run.
 #[derive(Clone, Debug, PartialEq)]

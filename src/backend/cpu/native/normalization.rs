@@ -3,7 +3,7 @@
 
 use super::values::{axis, floats, made};
 use super::{Fact, Kernel, Places, node};
-use crate::backend::cpu::kept::{Built, displace, expansion, tracts};
+use crate::backend::cpu::kept::{Built, Rewrite, displace, expansion, rewritten, tracts};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
@@ -148,38 +148,25 @@ impl Kernel for Wide {
 /// tract's operator for all but float64.
 #[derive(Clone, Debug)]
 struct ByWidth {
-    tracts: Box<dyn Expansion>,
     ours: Box<dyn Expansion>,
 }
 
-impl Expansion for ByWidth {
-    fn name(&self) -> StaticName {
-        self.tracts.name()
-    }
-
-    fn nboutputs(&self) -> TractResult<usize> {
-        Expansion::nboutputs(&*self.tracts)
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.tracts.rules(solver, inputs, outputs)
-    }
-
-    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+impl Rewrite for ByWidth {
+    fn wire(
+        &self,
+        tracts: &dyn Expansion,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
         match model.outlet_fact(inputs[0])?.datum_type == f64::datum_type() {
             true => self.ours.wire(prefix, model, inputs),
-            false => self.tracts.wire(prefix, model, inputs),
+            false => tracts.wire(prefix, model, inputs),
         }
     }
 }
 
 fn by_width(context: &ParsingContext, proto: &NodeProto) -> Built {
-    let (operator, outputs) = tracts(context, proto)?;
     let along = |centered| TractResult::Ok(Over::Axis { axis: proto.get_attr_opt("axis")?.unwrap_or(-1), centered });
     let over = match proto.op_type.as_str() {
         "GroupNormalization" => Over::Group(proto.get_attr("num_groups")?),
@@ -188,7 +175,7 @@ fn by_width(context: &ParsingContext, proto: &NodeProto) -> Built {
     };
     let epsilon = f64::from(proto.get_attr_opt::<f32>("epsilon")?.unwrap_or(1e-5));
     let ours = node(Wide { over, epsilon }, proto);
-    Ok((expand(ByWidth { tracts: expansion(&*operator)?, ours: expansion(&*ours)? }), outputs))
+    rewritten(context, proto, ByWidth { ours: expansion(&*ours)? })
 }
 
 pub fn register(operators: &mut OnnxOpRegister) {

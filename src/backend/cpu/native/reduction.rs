@@ -2,7 +2,7 @@
 
 use super::values::{axis, floats, made, place, truths, wholes};
 use super::{Built, Fact, Kernel, Places, node, values::each};
-use crate::backend::cpu::kept::{displace, expansion, tracts};
+use crate::backend::cpu::kept::{Rewrite, displace, expansion, rewritten};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
@@ -185,29 +185,21 @@ impl Kernel for Reduce {
 /// tract's reduction, which `numeric` mends, for float32 and for what shapes are computed with; ours for the rest.
 #[derive(Clone, Debug)]
 struct ByType {
-    tracts: Box<dyn Expansion>,
     ours: Box<dyn Expansion>,
 }
 
-impl Expansion for ByType {
-    fn name(&self) -> StaticName {
-        self.tracts.name()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.tracts.rules(solver, inputs, outputs)
-    }
-
-    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+impl Rewrite for ByType {
+    fn wire(
+        &self,
+        tracts: &dyn Expansion,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
         let fact = model.outlet_fact(inputs[0])?;
         let plain = matches!(fact.datum_type, DatumType::F32 | DatumType::TDim);
         match plain && fact.shape.volume() != 0.to_dim() {
-            true => self.tracts.wire(prefix, model, inputs),
+            true => tracts.wire(prefix, model, inputs),
             false => self.ours.wire(prefix, model, inputs),
         }
     }
@@ -233,7 +225,6 @@ pub fn register(operators: &mut OnnxOpRegister) {
 
 fn reduce(context: &ParsingContext, proto: &NodeProto) -> Built {
     let Some((_, kind)) = REDUCTIONS.iter().find(|(name, _)| *name == proto.op_type) else { bail!("no reduction") };
-    let (operator, outputs) = tracts(context, proto)?;
     let flag = |name, default| TractResult::Ok(proto.get_attr_opt::<i64>(name)?.unwrap_or(default) != 0);
     let ours = Reduce {
         kind: *kind,
@@ -241,6 +232,5 @@ fn reduce(context: &ParsingContext, proto: &NodeProto) -> Built {
         keep: flag("keepdims", 1)?,
         noop: flag("noop_with_empty_axes", 0)?,
     };
-    let (tracts, ours) = (expansion(&*operator)?, expansion(&*node(ours, proto))?);
-    Ok((expand(ByType { tracts, ours }), outputs))
+    rewritten(context, proto, ByType { ours: expansion(&*node(ours, proto))? })
 }

@@ -1,7 +1,7 @@
 //! Operators of ONNX that take the places of tract's from the start.
 
 use super::numbers;
-use crate::backend::cpu::kept::{Built, displace, expansion, tracts};
+use crate::backend::cpu::kept::{Built, Rewrite, displace, rewritten, tracts};
 use half::{bf16, f16};
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
 use tract_onnx::pb::NodeProto;
@@ -32,21 +32,18 @@ pub fn register(operators: &mut OnnxOpRegister) {
 
 /// With the sign of the dividend (`fmod`) tract's own will do.
 fn modulo(context: &ParsingContext, node: &NodeProto) -> Built {
-    let (operator, outputs) = tracts(context, node)?;
     if node.get_attr_opt::<i64>("fmod")? == Some(1) {
-        return Ok((operator, outputs));
+        return tracts(context, node);
     }
-    Ok((expand(Modulo { tracts: expansion(&*operator)? }), outputs))
+    rewritten(context, node, Modulo)
 }
 
 fn power(context: &ParsingContext, node: &NodeProto) -> Built {
-    let (operator, outputs) = tracts(context, node)?;
-    Ok((expand(Power { tracts: expansion(&*operator)? }), outputs))
+    rewritten(context, node, Power)
 }
 
 fn prelu(context: &ParsingContext, node: &NodeProto) -> Built {
-    let (operator, outputs) = tracts(context, node)?;
-    Ok((expand(Sloped { tracts: expansion(&*operator)? }), outputs))
+    rewritten(context, node, Sloped)
 }
 
 fn round(_: &ParsingContext, node: &NodeProto) -> Built {
@@ -151,28 +148,19 @@ impl ElementWiseMiniOp for Round {
 /// A remainder with the sign of the divisor, which in whole numbers that shapes are computed with tract gives the sign of
 /// the dividend.
 #[derive(Clone, Debug)]
-struct Modulo {
-    tracts: Box<dyn Expansion>,
-}
+struct Modulo;
 
-impl Expansion for Modulo {
-    fn name(&self) -> StaticName {
-        "Modulo".into()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.tracts.rules(solver, inputs, outputs)
-    }
-
-    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+impl Rewrite for Modulo {
+    fn wire(
+        &self,
+        tracts: &dyn Expansion,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
         let types = [model.outlet_fact(inputs[0])?.datum_type, model.outlet_fact(inputs[1])?.datum_type];
         if !types.contains(&TDim::datum_type()) {
-            return self.tracts.wire(prefix, model, inputs);
+            return tracts.wire(prefix, model, inputs);
         }
         let inputs = wire_cast(format!("{prefix}.cast"), model, inputs, TDim::datum_type())?;
         let divisor = inputs[1];
@@ -184,29 +172,20 @@ impl Expansion for Modulo {
 
 /// A power of a whole number by one of any other type. tract takes the wider of both types, of which there may be none.
 #[derive(Clone, Debug)]
-struct Power {
-    tracts: Box<dyn Expansion>,
-}
+struct Power;
 
-impl Expansion for Power {
-    fn name(&self) -> StaticName {
-        "Power".into()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.tracts.rules(solver, inputs, outputs)
-    }
-
-    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+impl Rewrite for Power {
+    fn wire(
+        &self,
+        tracts: &dyn Expansion,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
         let kind = model.outlet_fact(inputs[0])?.datum_type;
         let kinds = [kind, model.outlet_fact(inputs[1])?.datum_type];
         if kinds.contains(&TDim::datum_type()) || !kinds.iter().all(DatumType::is_integer) {
-            return self.tracts.wire(prefix, model, inputs);
+            return tracts.wire(prefix, model, inputs);
         }
         // What is cut off of a power of 64 bits is what a narrower one does not hold.
         let inputs = wire_cast(format!("{prefix}.cast"), model, inputs, i64::datum_type())?;
@@ -217,25 +196,16 @@ impl Expansion for Power {
 
 /// PRelu, which with one slope for all is a leaky ReLU: one operator, and part of a convolution before it, in the place of three.
 #[derive(Clone, Debug)]
-struct Sloped {
-    tracts: Box<dyn Expansion>,
-}
+struct Sloped;
 
-impl Expansion for Sloped {
-    fn name(&self) -> StaticName {
-        "Sloped".into()
-    }
-
-    fn rules<'r, 'p: 'r, 's: 'r>(
-        &'s self,
-        solver: &mut Solver<'r>,
-        inputs: &'p [TensorProxy],
-        outputs: &'p [TensorProxy],
-    ) -> InferenceResult {
-        self.tracts.rules(solver, inputs, outputs)
-    }
-
-    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+impl Rewrite for Sloped {
+    fn wire(
+        &self,
+        tracts: &dyn Expansion,
+        prefix: &str,
+        model: &mut TypedModel,
+        inputs: &[OutletId],
+    ) -> TractResult<TVec<OutletId>> {
         let (input, slope) = (model.outlet_fact(inputs[0])?, model.outlet_fact(inputs[1])?);
         match &slope.konst {
             Some(slope)
@@ -248,7 +218,7 @@ impl Expansion for Sloped {
                 let alpha = slope.try_as_plain_ram()?.as_slice::<f32>()?[0];
                 model.wire_node(prefix, leaky_relu(alpha), &inputs[..1])
             }
-            _ => self.tracts.wire(prefix, model, inputs),
+            _ => tracts.wire(prefix, model, inputs),
         }
     }
 }
